@@ -1,0 +1,1 @@
+//! The command line: arguments → options → one operation → output → exit code.

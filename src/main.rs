@@ -1,0 +1,3 @@
+//! The `drctl` program.
+
+fn main() {}

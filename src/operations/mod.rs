@@ -1,0 +1,1 @@
+//! What drctl does: one file an operation.

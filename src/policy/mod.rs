@@ -1,0 +1,1 @@
+//! The policy file: what to back up, when, where to, and how long.

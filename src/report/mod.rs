@@ -1,0 +1,1 @@
+//! What a run found, as JSON for programs and text for people.

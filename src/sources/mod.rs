@@ -1,0 +1,82 @@
+//! What drctl protects. Each folder is one kind of source; none knows where its bytes are kept.
+
+pub mod kubernetes;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::types::{CaptureSink, Missing, Monitor, Name, SinkError};
+
+/// What a run gives to every source that it captures.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptureContext<'a> {
+    /// Where the streams go.
+    pub sink: &'a dyn CaptureSink,
+    /// Who hears of the progress.
+    pub monitor: &'a dyn Monitor,
+    /// Set when the run is to stop (Ctrl-C, SIGTERM).
+    pub cancel: &'a CancellationToken,
+}
+
+/// A captured source in the manifest: what a person asks of it, and what the next run compares with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureReport {
+    /// The source's name in the policy.
+    pub source: Name,
+    /// `kubernetes`, `postgres`, `mongodb`.
+    pub kind: String,
+    /// How consistent the copy is, in the field's words: `per-kind` for Kubernetes lists.
+    pub consistency: String,
+    /// Server and version, for people: `Kubernetes v1.36.3`.
+    pub server: String,
+    /// What was counted, by group (a namespace, a database; empty: cluster-scoped).
+    pub groups: Vec<CapturedGroup>,
+    /// What should be there and is not.
+    pub missing: Vec<Missing>,
+    /// What was left out by rule and is worth a line (aggregated APIs, unserved groups).
+    pub notes: Vec<String>,
+}
+
+/// One namespace (or database) of a captured source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedGroup {
+    /// The namespace or database; empty for what belongs to none.
+    pub name: String,
+    /// Objects, rows or documents captured.
+    pub count: u64,
+    /// Of these, what a restore would create (the rest comes back by itself, like a Deployment's Pods).
+    pub restorable: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+}
+
+/// A source could not be captured at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The repository refused to take more.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The Kubernetes cluster could not be read.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
+    /// The run was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// One source of a policy, ready to be captured.
+#[async_trait]
+pub trait Source: Debug + Send + Sync {
+    /// Its name in the policy.
+    fn name(&self) -> &Name;
+
+    /// Writes all of it into the sink. What cannot be read is named in the report, never skipped
+    /// in silence.
+    ///
+    /// # Errors
+    /// [`CaptureError`] if nothing of use could be captured, or the repository failed.
+    async fn capture(&self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError>;
+}

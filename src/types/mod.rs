@@ -1,0 +1,30 @@
+//! The vocabulary of drctl: identifiers, digests, sizes, time, streams, and how work reports on itself.
+//!
+//! Everything else may import this module; it imports nothing of the crate.
+
+mod backup_id;
+mod contents;
+mod digest;
+mod monitor;
+mod name;
+mod problem;
+mod secret;
+mod size;
+mod text;
+mod time;
+
+pub use backup_id::{BackupId, InvalidBackupId};
+pub use contents::{
+    BackupContents, CaptureSink, ContentsError, MediaType, PartInfo, PartStream, PartSummary, SinkError, StreamInfo,
+    StreamSink, StreamSpec,
+};
+pub use digest::{Blake3Digest, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher};
+pub use monitor::{Monitor, Silent};
+pub use name::{InvalidName, Name};
+pub use problem::{Missing, State};
+pub use secret::Secret;
+pub use size::{ByteSize, InvalidSize};
+pub use text::for_terminal;
+#[cfg(any(test, feature = "testing"))]
+pub use time::SetClock;
+pub use time::{Clock, SystemClock};

@@ -1,0 +1,36 @@
+//! Text that comes from servers, archives and policy files, made safe to show.
+
+use std::borrow::Cow;
+
+/// `text` with every control character (C0, C1, and the bidirectional overrides) replaced by its
+/// `\u{..}` form, so that a hostile name can neither move the cursor nor reverse a line.
+#[must_use]
+pub fn for_terminal(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) { safe.extend(c.escape_unicode()) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_borrowed_unchanged() {
+        assert!(matches!(for_terminal("straße / 命名"), Cow::Borrowed("straße / 命名")));
+    }
+
+    #[test]
+    fn escapes_and_overrides_are_spelled_out() {
+        assert_eq!(for_terminal("a\u{1b}[31m\n\u{202e}b\u{9b}"), r"a\u{1b}[31m\u{a}\u{202e}b\u{9b}");
+    }
+}

@@ -1,0 +1,4 @@
+//! Holds the layers.
+
+#[test]
+fn x() {}

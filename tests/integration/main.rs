@@ -1,0 +1,4 @@
+//! Integration tests against the servers of the test bed.
+
+#[test]
+fn x() {}
