@@ -1,0 +1,37 @@
+"""What a component of the bed is."""
+
+
+class Component:
+    """A server, or several that belong together, which the bed can run.
+
+    A new component is one subclass and one line in `components.py`. `start`
+    may be called again after a failure, on an empty folder, with other ports.
+    """
+
+    name = ""
+    #: Debian packages that it needs: {command to look for: package}.
+    packages = {}
+
+    def recipes(self):
+        """The builds that it needs (see cache.Recipe)."""
+        return []
+
+    def start(self, bed, cancelled):
+        """Starts the servers and returns the variables for `bed env`.
+
+        Returns only when the component does its work, not when its processes
+        exist. Raises process.StartFailed, also soon after `cancelled()` is true.
+        """
+        raise NotImplementedError
+
+
+class BuildOnly(Component):
+    """Something to install that has no servers."""
+
+    def __init__(self, name, packages=None, recipes=()):
+        self.name = name
+        self.packages = packages or {}
+        self._recipes = list(recipes)
+
+    def recipes(self):
+        return self._recipes

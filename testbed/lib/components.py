@@ -1,0 +1,23 @@
+"""The register of everything that the bed knows.
+
+Places are kept here for: azurite (Azure Blob), postgres, ferretdb (MongoDB
+wire protocol), node (kubelet and containerd, for tests inside the cluster) and
+argocd. See README.md, "Adding a component".
+"""
+
+from .component import BuildOnly
+from .kubernetes import Cluster
+from .s3 import S3
+from .tools import CARGO_DENY, TEST_PROGRAMS
+
+RUNNABLE = {each.name: each for each in (Cluster("source"), Cluster("target"), S3())}
+
+BUILD_ONLY = {
+    each.name: each
+    for each in (
+        BuildOnly("tools", packages=TEST_PROGRAMS),
+        BuildOnly("cargo-deny", recipes=[CARGO_DENY]),
+    )
+}
+
+ALL = {**RUNNABLE, **BUILD_ONLY}

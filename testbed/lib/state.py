@@ -1,0 +1,118 @@
+"""The state folder of one bed: where everything about it lies.
+
+    lock                     held by the command that is changing the bed
+    secrets.json             tokens and keys of this bed, made at random
+    run/COMPONENT.SERVER.json   one record for each server (see process.py)
+    logs/COMPONENT.SERVER.log
+    COMPONENT/               the component's own files
+    COMPONENT/env.json       written last: its variables, once it is ready
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from . import process
+
+
+class Bed:
+    """One bed, which may or may not be running."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder).absolute()
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Keeps other commands from changing this bed; creates the folder."""
+        path = self.folder / "lock"
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                file = open(path, "w")
+            except FileNotFoundError:
+                continue
+            with file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if _same_file(file, path):
+                    yield
+                    return
+            # A `down` removed the folder while we waited: start over.
+
+    def secrets(self):
+        """Names and values of this bed's credentials."""
+        path = self.folder / "secrets.json"
+        if not path.exists():
+            fresh = {
+                "admin_token": secrets.token_hex(20),
+                "user_token": secrets.token_hex(20),
+                "s3_access_key": "bed" + secrets.token_hex(8),
+                "s3_secret_key": secrets.token_hex(20),
+            }
+            process.write_atomically(path, json.dumps(fresh) + "\n")
+        return json.loads(path.read_text())
+
+    def home(self, component):
+        """The folder for a component's own files."""
+        path = self.folder / component
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def start(self, component, name, argv, environment=None, port=0):
+        """Starts one server of a component (see process.start)."""
+        log = self.folder / "logs" / f"{component}.{name}.log"
+        return process.start(self.folder, component, name, argv, log, environment, port)
+
+    def servers(self, component=None):
+        every = process.recorded(self.folder)
+        return [each for each in every if component in (None, each.component)]
+
+    def mark_ready(self, component, variables):
+        path = self.folder / component / "env.json"
+        process.write_atomically(path, json.dumps(variables) + "\n")
+
+    def variables(self, component):
+        """The variables of a component; None if it never got ready."""
+        try:
+            return json.loads((self.folder / component / "env.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def is_up(self, component):
+        servers = self.servers(component)
+        return (
+            self.variables(component) is not None
+            and len(servers) > 0
+            and all(server.alive() for server in servers)
+        )
+
+    def stop(self, component):
+        """Ends a component's servers and removes its files. Logs stay."""
+        servers = self.servers(component)
+        left = process.stop(servers)
+        for server in servers:
+            process.forget(self.folder, server)
+        shutil.rmtree(self.folder / component, ignore_errors=True)
+        return left
+
+    def stop_all(self, keep_logs):
+        """Ends whatever belongs to this folder and removes the folder."""
+        left = process.stop(self.servers())
+        process.stop_stray(self.folder)
+        for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
+            if entry.name == "logs" and keep_logs:
+                continue
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        if self.folder.is_dir() and not keep_logs:
+            self.folder.rmdir()
+        return sorted(set(left) | set(process.stray(self.folder)))
+
+
+def _same_file(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
