@@ -1,1 +1,19 @@
 //! The policy file: what to back up, when, where to, and how long.
+
+mod embed;
+mod model;
+mod period;
+mod schedule;
+mod schema;
+mod secret;
+mod url;
+
+pub use embed::InvalidEmbedded;
+pub use model::{
+    ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, Repository, S3, Schedule, SecretRef, SourceSpec,
+};
+pub use period::{InvalidPeriod, Period};
+pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};
+pub use schema::json_schema_of_policy;
+pub use secret::SecretError;
+pub use url::{InvalidUrl, RepositoryUrl};

@@ -1,0 +1,200 @@
+//! The policy as plain data: what [`load`](super::load) makes of a file, and what a manifest embeds.
+//!
+//! A value of these types is valid: names are names, schedules name sources that exist, cron
+//! expressions and time zones were read. The serialised form is the policy file's own.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Cron, Period, RepositoryUrl, TimeZone, schema::NamesSchema};
+use crate::types::Name;
+
+/// One policy: what to back up, when, where to, and how long to keep it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "super::embed::Document", into = "super::embed::Document")]
+pub struct Policy {
+    /// `metadata.name`: a part of the keys of its backups.
+    pub name: Name,
+    /// Where its backups are kept.
+    pub repository: Repository,
+    /// What it protects, by name; at least one.
+    pub sources: BTreeMap<Name, SourceSpec>,
+    /// When, and which sources, by name; at least one.
+    pub schedules: BTreeMap<Name, Schedule>,
+}
+
+/// Where backups are kept, and how to reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct Repository {
+    /// The store and the prefix in it: `s3://bucket/prefix` or `file:///path`.
+    pub url: RepositoryUrl,
+    /// How an S3 store is reached; only with an `s3://` URL. Absent: the AWS SDK's own chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
+    /// Whether contents are encrypted. There is no default: it must be said.
+    pub encryption: Encryption,
+}
+
+/// How an S3 store is reached. What is absent comes from the AWS SDK's own chain (environment,
+/// profile, IRSA, instance role).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct S3 {
+    /// The region: `eu-central-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The endpoint of a store that is not AWS: `https://s3.example.com:9000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Whether the bucket is in the path and not in the host name, as most stores that are not AWS need it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub path_style: bool,
+    /// A PEM file with the authorities that sign the endpoint's certificate, in place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The access key id; together with `secretAccessKey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<SecretRef>,
+    /// The secret access key; together with `accessKeyId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<SecretRef>,
+}
+
+/// Whether the contents of a repository are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Not encrypted: who reads the store reads the Secrets in it.
+    None,
+}
+
+/// Where a secret is. The value itself is never part of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub enum SecretRef {
+    /// In the environment variable of this name.
+    Env(String),
+    /// In this file; one line end after it is not part of it. A Kubernetes Secret is mounted, and named so.
+    File(PathBuf),
+}
+
+/// One thing that a policy protects: exactly one kind of source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub enum SourceSpec {
+    /// Namespaces of a Kubernetes cluster.
+    Kubernetes(KubernetesSpec),
+}
+
+/// Namespaces of a cluster. Which cluster, the command line says (`--kubeconfig`, `--context`), never the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct KubernetesSpec {
+    /// Namespaces by name or by a pattern with `*`: `orders`, `team-*`, `*`. At least one.
+    #[schemars(length(min = 1))]
+    pub namespaces: Vec<String>,
+    /// Namespaces, by name or pattern, that are left out of those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_namespaces: Vec<String>,
+    /// Which objects without a namespace are taken too. Absent: `all` if `namespaces` has `*`, else `referenced`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_scoped: Option<ClusterScoped>,
+}
+
+/// Which objects without a namespace belong to a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterScoped {
+    /// All of them.
+    All,
+    /// Those that the namespaces' objects refer to.
+    Referenced,
+    /// None.
+    None,
+}
+
+/// When a backup is taken, of which sources, and how long it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct Schedule {
+    /// Five fields: minute, hour, day of the month, month, day of the week.
+    pub cron: Cron,
+    /// The IANA zone that the cron expression is read in. Absent: UTC.
+    #[serde(default)]
+    pub timezone: TimeZone,
+    /// The sources that a backup of this schedule holds; at least one.
+    #[schemars(with = "NamesSchema")]
+    pub sources: Vec<Name>,
+    /// Which backups are kept. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
+/// Which complete backups are kept: those that at least one of these rules names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+pub struct Keep {
+    /// The newest so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub last: Option<u32>,
+    /// The newest of each of so many hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub hourly: Option<u32>,
+    /// The newest of each of so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub daily: Option<u32>,
+    /// The newest of each of so many weeks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub weekly: Option<u32>,
+    /// The newest of each of so many months.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub monthly: Option<u32>,
+    /// The newest of each of so many years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub yearly: Option<u32>,
+    /// All that are not older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Period>,
+}
+
+impl KubernetesSpec {
+    /// Which objects without a namespace are taken: what is said, else `all` with `*` and `referenced` without.
+    #[must_use]
+    pub fn cluster_scope(&self) -> ClusterScoped {
+        let everything = self.namespaces.iter().any(|pattern| pattern == "*");
+        self.cluster_scoped.unwrap_or(if everything { ClusterScoped::All } else { ClusterScoped::Referenced })
+    }
+}
+
+impl Policy {
+    /// The policy as a manifest embeds it: the file's own form, with references and never a secret.
+    #[must_use]
+    pub fn to_embedded(&self) -> serde_json::Value {
+        // Maps with text keys and plain values only: this cannot fail.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// A policy out of a manifest. What a later version has added to it is left out.
+    ///
+    /// # Errors
+    /// The text of what cannot be read.
+    pub fn from_embedded(value: &serde_json::Value) -> Result<Self, super::InvalidEmbedded> {
+        Self::deserialize(value).map_err(|error| super::InvalidEmbedded(error.to_string()))
+    }
+}
