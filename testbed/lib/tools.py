@@ -15,7 +15,7 @@ class CargoDeny(Recipe):
     """cargo-deny, built for a short build and not for speed: it runs for seconds."""
 
     name = "cargo-deny"
-    usual_seconds = 240
+    usual_seconds = 70
     version = "0.20.2"
 
     def inputs(self):

@@ -1,4 +1,10 @@
-//! Integration tests against the servers of the test bed.
+//! All tests that run the real thing: clusters, an S3 server, the binary itself.
+//!
+//! A test asks for what it needs with `require!` (see `support::bed`); without it the test is NOT RUN, which
+//! `testbed/check-not-run` counts.
 
-#[test]
-fn x() {}
+// The allowances of `clippy.toml` end at the body of a `#[test]`; helpers of tests are tests, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod support;
+mod testbed;

@@ -1,0 +1,80 @@
+//! The test bed itself: does it give what the other tests stand on?
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::support::bed::{self, require, test_name};
+
+const DEPLOYMENT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web}]}
+"#;
+
+#[test]
+fn a_test_knows_its_own_name() {
+    assert_eq!(test_name!(), "testbed::a_test_knows_its_own_name");
+}
+
+#[tokio::test]
+async fn an_async_test_knows_its_own_name() {
+    assert_eq!(test_name!(), "testbed::an_async_test_knows_its_own_name");
+}
+
+#[test]
+fn a_deployment_becomes_available_on_both_clusters() {
+    for cluster in [require!(bed::source), require!(bed::target)] {
+        let namespace = cluster.create_namespace("web");
+        cluster
+            .apply(&DEPLOYMENT.replace("{name: web}\nspec", &format!("{{name: web, namespace: {namespace}}}\nspec")));
+        cluster.kubectl(&["wait", "deployment/web", "-n", &namespace, "--for=condition=Available", "--timeout=60s"]);
+    }
+}
+
+#[test]
+fn the_clusters_are_two() {
+    let (source, target) = (require!(bed::source), require!(bed::target));
+    let uid =
+        |cluster: &bed::Cluster| cluster.get("namespace", "default", "kube-system").unwrap()["metadata"]["uid"].clone();
+    assert_ne!(uid(&source), uid(&target));
+}
+
+#[test]
+fn the_user_has_no_rights() {
+    let source = require!(bed::source);
+    let words = ["auth", "can-i", "list", "pods", "--as", source.user_name()];
+    assert_eq!(String::from_utf8_lossy(&source.try_kubectl(&words).stdout).trim(), "no");
+}
+
+#[test]
+fn namespaces_go_with_the_test() {
+    let source = require!(bed::source);
+    let name = source.create_namespace("short-lived");
+    drop(source);
+    let source = require!(bed::source);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while source.get("namespace", "default", &name).is_some() {
+        assert!(Instant::now() < deadline, "namespace {name} is still there");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_refuses_to_overwrite() {
+    let bucket = require!(bed::bucket);
+    let client = bucket.client();
+    let put = || {
+        let body = ByteStream::from_static(b"one");
+        client.put_object().bucket(&bucket.name).key("key").if_none_match("*").body(body).send()
+    };
+    put().await.expect("the key is free");
+    let refused = put().await.expect_err("the key exists");
+    assert_eq!(refused.raw_response().map(|answer| answer.status().as_u16()), Some(412));
+}
