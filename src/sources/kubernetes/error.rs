@@ -11,6 +11,16 @@ pub enum ErrorKind {
     Unauthenticated,
     /// 403: known, and not allowed.
     Forbidden,
+    /// 404: no such object, or no such kind.
+    NotFound,
+    /// 410: the continue token of a list is too old; the list must begin again.
+    Expired,
+    /// 429, 502, 503 and 504 that did not go away in the time allowed.
+    Busy,
+    /// The answer is larger than the caller allows.
+    TooLarge,
+    /// The answer is not what the API promises: no JSON, or of another form.
+    Malformed,
     /// Anything else that the API server or the library says.
     Other,
 }
@@ -28,4 +38,17 @@ pub struct Error {
     /// The library's error, for the log.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error without an underlying one.
+    pub(crate) fn new(kind: ErrorKind, act: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { kind, act: act.into(), reason: reason.into(), source: None }
+    }
+
+    /// With the error that it came from.
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
 }
