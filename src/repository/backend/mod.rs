@@ -4,12 +4,25 @@
 //! overwrite, reads, ranges, listings by prefix, and deletion (for prune alone). One conformance
 //! suite (`conformance`) is run against every implementation.
 
+mod failure;
+mod fs;
+mod location;
+mod memory;
+mod open;
+
 use std::{fmt, fmt::Debug, ops::Range};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+
+pub use self::{
+    fs::Directory,
+    location::{InvalidLocation, Location},
+    memory::Memory,
+    open::{StoreOptions, open, open_or_make},
+};
 
 /// The key of an object: `/`-separated segments, relative to the repository's prefix.
 ///
@@ -97,13 +110,13 @@ pub enum ErrorKind {
 
 /// A store did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {act} `{}` in {location}: {reason}", crate::types::for_terminal(.subject))]
+#[error("cannot {act} {}{location}: {reason}", in_store(.subject))]
 pub struct Error {
     /// What a caller can decide by.
     pub kind: ErrorKind,
     /// What was attempted, as a verb: `read`, `write`, `list`.
     pub act: &'static str,
-    /// The key or prefix.
+    /// The key or prefix; empty where it is the whole store.
     pub subject: String,
     /// The store, as [`Backend::location`] says it: no secrets.
     pub location: String,
@@ -112,6 +125,10 @@ pub struct Error {
     /// The client library's error, for the log.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+fn in_store(subject: &str) -> String {
+    if subject.is_empty() { String::new() } else { format!("`{}` in ", crate::types::for_terminal(subject)) }
 }
 
 impl Error {

@@ -1,0 +1,42 @@
+//! From a place to its backend.
+
+use std::sync::Arc;
+
+use super::{Backend, Directory, Error, ErrorKind, Location, failure::Failure};
+
+/// How to reach a store, beside its place.
+#[derive(Debug, Clone, Default)]
+pub struct StoreOptions {}
+
+/// The backend of `location`. A folder must exist, and a bucket too: nothing is created.
+///
+/// # Errors
+/// [`ErrorKind::NoSuchStore`] if a folder does not exist, `Unauthenticated` if no credentials are
+/// found, [`ErrorKind::Unsupported`] for a kind of store that this version cannot use. The
+/// network is not used before the first call.
+pub async fn open(location: &Location, options: &StoreOptions) -> Result<Arc<dyn Backend>, Error> {
+    let _ = options;
+    match location {
+        Location::Directory(path) => Ok(Arc::new(Directory::open(path).await?)),
+        Location::S3 { .. } => Err(unsupported(location, "S3 is not built into this version")),
+        Location::Azure { .. } => {
+            Err(unsupported(location, "Azure Blob storage is not built into this version: use s3:// or file://"))
+        }
+    }
+}
+
+/// As [`open`], for `repository init`: a folder that does not exist is made, with those above it.
+/// A bucket is never made.
+///
+/// # Errors
+/// As [`open`], and what the file system says.
+pub async fn open_or_make(location: &Location, options: &StoreOptions) -> Result<Arc<dyn Backend>, Error> {
+    if let Location::Directory(path) = location {
+        return Ok(Arc::new(Directory::make(path).await?));
+    }
+    open(location, options).await
+}
+
+fn unsupported(location: &Location, reason: &str) -> Error {
+    Failure::new(ErrorKind::Unsupported, reason).at("open", "", &location.to_string())
+}
