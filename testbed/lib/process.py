@@ -21,7 +21,7 @@ from pathlib import Path
 MARK = "DRCTL_BED_OWNER"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 TAIL_LINES = 20
-STOP_GRACE_SECONDS = 4.0
+STOP_GRACE_SECONDS = 1.0  # kube-apiserver would take a minute; nothing of a bed is kept
 
 
 class StartFailed(Exception):
@@ -174,14 +174,16 @@ def wait_until(ready, server, watched, seconds, cancelled):
     """Polls `ready` until it is true.
 
     `server` is what we wait for; `watched` are all servers that have to stay
-    alive meanwhile. Raises StartFailed when one ends or the time is up.
+    alive meanwhile. Raises StartFailed when one ends or the time is up. A port
+    that another process took may answer as if ready, so `server` itself has to
+    be listening on it.
     """
     deadline = time.monotonic() + seconds
     while True:
         for each in watched:
             if not each.alive():
                 raise StartFailed(f"{each.component}/{each.name}", "it ended while starting", each.log)
-        if ready():
+        if _holds_its_port(server) and ready():
             return
         if cancelled():
             raise StartFailed(f"{server.component}/{server.name}", "the start was cancelled", server.log)
@@ -190,6 +192,20 @@ def wait_until(ready, server, watched, seconds, cancelled):
                 f"{server.component}/{server.name}", f"not ready after {seconds:.0f} s", server.log
             )
         time.sleep(0.05)
+
+
+def _holds_its_port(server):
+    if not server.port:
+        return True
+    local = f"0100007F:{server.port:04X}"  # 127.0.0.1, as the kernel writes it
+    listening = "0A"
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    sockets = {f"socket:[{each[9]}]" for each in lines if each[1] == local and each[3] == listening}
+    try:
+        opened = [os.readlink(each) for each in Path(f"/proc/{server.pid}/fd").iterdir()]
+    except OSError:
+        return False  # a file was closed while we looked, or the server ended: look again
+    return any(each in sockets for each in opened)
 
 
 def free_ports(count):
@@ -207,14 +223,6 @@ def free_ports(count):
     finally:
         for each in sockets:
             each.close()
-
-
-def accepts_connections(port):
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
-            return True
-    except OSError:
-        return False
 
 
 def tail(log, count=TAIL_LINES):
