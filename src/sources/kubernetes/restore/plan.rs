@@ -1,0 +1,295 @@
+//! What a restore will do, as a value: it prints, it serialises, and nothing happens that is not in it.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+use super::tiers::Tier;
+use crate::types::Name;
+
+/// What is done when a live object is not what the backup holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// Nothing at all is written.
+    #[default]
+    Fail,
+    /// That object is left as it is.
+    Skip,
+}
+
+/// What is asked of a plan.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The backup's identifier, for the plan's head.
+    pub backup: String,
+    /// The source in the backup whose objects are restored.
+    pub source: Name,
+    /// Only these namespaces, and of the cluster-scoped objects only these Namespaces themselves
+    /// and the CRDs of custom resources in them. `None`: all that the source holds.
+    pub namespaces: Option<Vec<String>>,
+    /// What is done about conflicts.
+    pub on_conflict: OnConflict,
+}
+
+/// What is done with one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is not there: it is created.
+    Create,
+    /// It is there and is completed: what the backup has and the live object lacks is added.
+    Merge,
+    /// It is there and every expected field is equal: nothing is written.
+    Same,
+    /// It is there and is something else.
+    Conflict,
+    /// A rule leaves it out; the reason says which.
+    Skip,
+    /// It cannot be restored into this cluster; the reason says why.
+    Cannot,
+}
+
+impl Action {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 6] = [Self::Create, Self::Merge, Self::Same, Self::Conflict, Self::Skip, Self::Cannot];
+
+    /// The word of the plan.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Merge => "merge",
+            Self::Same => "same",
+            Self::Conflict => "conflict",
+            Self::Skip => "skip",
+            Self::Cannot => "cannot",
+        }
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The cluster that a plan was made for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// The uid of its namespace `kube-system`.
+    pub uid: String,
+    /// How its kubeconfig calls it.
+    pub name: String,
+    /// Its server's version.
+    pub version: String,
+}
+
+/// A restore, planned. It holds some 100 bytes an object.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The backup's identifier.
+    pub backup: String,
+    /// The source in the backup.
+    pub source: String,
+    /// The cluster that it was made for. It is executed against no other.
+    pub target: Target,
+    /// What is done about conflicts.
+    #[serde(rename = "onConflict")]
+    pub on_conflict: OnConflict,
+    /// How many objects there are for each action, by kind and namespace.
+    #[serde(serialize_with = "serialize_counts")]
+    pub(super) counts: Counts,
+    #[serde(rename = "objects", serialize_with = "serialize_kinds")]
+    pub(super) kinds: Vec<PlannedKind>,
+    #[serde(skip)]
+    pub(super) reasons: Reasons,
+}
+
+type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
+
+/// The objects of one kind, in the order of the backup's stream.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedKind {
+    /// The place of its stream in the backup's list of streams.
+    pub(super) stream: usize,
+    /// `deployments.apps`, `configmaps`: how a person names it.
+    pub(super) name: String,
+    pub(super) group: String,
+    pub(super) plural: String,
+    pub(super) tier: Tier,
+    pub(super) parts: Vec<PlannedPart>,
+}
+
+/// The objects of one namespace of a kind.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedPart {
+    /// The place of the part in its stream.
+    pub(super) part: usize,
+    /// Empty: cluster-scoped.
+    pub(super) namespace: String,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One object of a plan.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) name: Box<str>,
+    /// Its uid in the backup: an owner is found by it.
+    pub(super) uid: Uid,
+    pub(super) action: Action,
+    pub(super) reason: Reason,
+}
+
+/// A uid as its 16 bytes; all zero if it is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Uid([u8; 16]);
+
+impl Uid {
+    /// Reads `8-4-4-4-12` hexadecimal digits.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut bytes = [0; 16];
+        let mut digits = text.bytes().filter(|b| *b != b'-').map(|b| char::from(b).to_digit(16));
+        for byte in &mut bytes {
+            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else { return Self::default() };
+            *byte = u8::try_from(high * 16 + low).unwrap_or_default();
+        }
+        if digits.next().is_some() { Self::default() } else { Self(bytes) }
+    }
+}
+
+/// A text that many entries may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reason(u32);
+
+/// The texts of a plan; number 0 is none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reasons {
+    texts: Vec<String>,
+    numbers: std::collections::HashMap<String, u32>,
+}
+
+/// This many different texts are kept; more of them become one general text. A plan of a million
+/// conflicts stays small that way.
+const MAX_REASONS: usize = 5_000;
+
+impl Reasons {
+    pub(super) fn intern(&mut self, text: &str) -> Reason {
+        if text.is_empty() {
+            return Reason::default();
+        }
+        if let Some(number) = self.numbers.get(text) {
+            return Reason(*number);
+        }
+        let text = if self.texts.len() < MAX_REASONS { text } else { "as others of its kind (too many to name each reason)" };
+        if let Some(number) = self.numbers.get(text) {
+            return Reason(*number);
+        }
+        self.texts.push(text.to_owned());
+        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(text.to_owned(), number);
+        Reason(number)
+    }
+
+    pub(super) fn text(&self, reason: Reason) -> &str {
+        let place = usize::try_from(reason.0).unwrap_or(usize::MAX).wrapping_sub(1);
+        self.texts.get(place).map_or("", String::as_str)
+    }
+}
+
+/// One object of a plan, to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PlannedObject<'a> {
+    /// `deployments.apps`.
+    pub kind: &'a str,
+    /// Empty: cluster-scoped.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// When its turn comes.
+    pub tier: Tier,
+    /// What is done.
+    pub action: Action,
+    /// Why, where there is more to say.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub reason: &'a str,
+}
+
+/// How many objects of a kind in a namespace there are for each action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanCount<'a> {
+    /// `deployments.apps`.
+    pub kind: &'a str,
+    /// Empty: cluster-scoped.
+    pub namespace: &'a str,
+    counts: [u64; Action::ALL.len()],
+}
+
+impl PlanCount<'_> {
+    /// How many there are for `action`.
+    #[must_use]
+    pub fn of(&self, action: Action) -> u64 {
+        Action::ALL.iter().zip(self.counts).find(|(a, _)| **a == action).map_or(0, |(_, count)| count)
+    }
+}
+
+impl Plan {
+    /// Every object, in the order in which its turn comes.
+    pub fn objects(&self) -> impl Iterator<Item = PlannedObject<'_>> {
+        objects(&self.kinds, &self.reasons)
+    }
+
+    /// The counts, by kind and namespace.
+    pub fn counts(&self) -> impl Iterator<Item = PlanCount<'_>> {
+        self.counts.iter().map(|((kind, namespace), counts)| PlanCount { kind, namespace, counts: *counts })
+    }
+
+    /// How many objects there are for `action`.
+    #[must_use]
+    pub fn total(&self, action: Action) -> u64 {
+        self.counts().map(|count| count.of(action)).sum()
+    }
+
+    /// How many live objects are something else than the backup's.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.total(Action::Conflict)
+    }
+
+    /// How many objects this restore writes.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.total(Action::Create) + self.total(Action::Merge)
+    }
+
+    pub(super) fn recount(&mut self) {
+        let mut counts = Counts::new();
+        for kind in &self.kinds {
+            for part in &kind.parts {
+                let slots = counts.entry((kind.name.clone(), part.namespace.clone())).or_default();
+                for entry in &part.entries {
+                    let slot = Action::ALL.iter().position(|action| *action == entry.action).unwrap_or_default();
+                    if let Some(count) = slots.get_mut(slot) {
+                        *count += 1;
+                    }
+                }
+            }
+        }
+        self.counts = counts;
+    }
+}
+
+fn objects<'a>(kinds: &'a [PlannedKind], reasons: &'a Reasons) -> impl Iterator<Item = PlannedObject<'a>> {
+    kinds.iter().flat_map(move |kind| {
+        kind.parts.iter().flat_map(move |part| {
+            part.entries.iter().map(move |entry| PlannedObject {
+                kind: &kind.name,
+                namespace: &part.namespace,
+                name: &entry.name,
+                tier: kind.tier,
+                action: entry.action,
+                reason: reasons.text(entry.reason),
+            })
+        })
+    })
+}
