@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::tiers::Tier;
 use crate::types::Name;
@@ -85,8 +85,9 @@ pub struct Target {
     pub version: String,
 }
 
-/// A restore, planned. It holds some 100 bytes an object.
-#[derive(Debug, Clone, Serialize)]
+/// A restore, planned. It holds some 100 bytes an object. Serialised it is `backup`, `source`,
+/// `target`, `onConflict`, `counts` and `objects`.
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The backup's identifier.
     pub backup: String,
@@ -95,14 +96,10 @@ pub struct Plan {
     /// The cluster that it was made for. It is executed against no other.
     pub target: Target,
     /// What is done about conflicts.
-    #[serde(rename = "onConflict")]
     pub on_conflict: OnConflict,
     /// How many objects there are for each action, by kind and namespace.
-    #[serde(serialize_with = "serialize_counts")]
     pub(super) counts: Counts,
-    #[serde(rename = "objects", serialize_with = "serialize_kinds")]
     pub(super) kinds: Vec<PlannedKind>,
-    #[serde(skip)]
     pub(super) reasons: Reasons,
 }
 
@@ -181,7 +178,8 @@ impl Reasons {
         if let Some(number) = self.numbers.get(text) {
             return Reason(*number);
         }
-        let text = if self.texts.len() < MAX_REASONS { text } else { "as others of its kind (too many to name each reason)" };
+        let text =
+            if self.texts.len() < MAX_REASONS { text } else { "as others of its kind (too many to name each reason)" };
         if let Some(number) = self.numbers.get(text) {
             return Reason(*number);
         }
@@ -223,6 +221,18 @@ pub struct PlanCount<'a> {
     /// Empty: cluster-scoped.
     pub namespace: &'a str,
     counts: [u64; Action::ALL.len()],
+}
+
+impl Serialize for PlanCount<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("PlanCount", 2 + Action::ALL.len())?;
+        fields.serialize_field("kind", self.kind)?;
+        fields.serialize_field("namespace", self.namespace)?;
+        for action in Action::ALL {
+            fields.serialize_field(action.as_str(), &self.of(action))?;
+        }
+        fields.end()
+    }
 }
 
 impl PlanCount<'_> {
@@ -276,6 +286,32 @@ impl Plan {
             }
         }
         self.counts = counts;
+    }
+}
+
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Objects are written one by one: a plan in memory is small, as JSON it is not.
+        struct Objects<'a>(&'a Plan);
+        impl Serialize for Objects<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.objects())
+            }
+        }
+        struct Counts<'a>(&'a Plan);
+        impl Serialize for Counts<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.counts())
+            }
+        }
+        let mut fields = serializer.serialize_struct("Plan", 6)?;
+        fields.serialize_field("backup", &self.backup)?;
+        fields.serialize_field("source", &self.source)?;
+        fields.serialize_field("target", &self.target)?;
+        fields.serialize_field("onConflict", &self.on_conflict)?;
+        fields.serialize_field("counts", &Counts(self))?;
+        fields.serialize_field("objects", &Objects(self))?;
+        fields.end()
     }
 }
 

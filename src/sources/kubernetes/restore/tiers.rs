@@ -78,8 +78,9 @@ pub fn tier_of(group: &str, plural: &str) -> Tier {
         | ("certificates.k8s.io", "clustertrustbundles") => Tier::Classes,
         ("", "serviceaccounts") | ("rbac.authorization.k8s.io", "roles" | "clusterroles") => Tier::Accounts,
         ("rbac.authorization.k8s.io", _) => Tier::Bindings,
-        ("", "secrets" | "configmaps" | "limitranges" | "podtemplates")
-        | ("networking.k8s.io", "networkpolicies") => Tier::Configuration,
+        ("", "secrets" | "configmaps" | "limitranges" | "podtemplates") | ("networking.k8s.io", "networkpolicies") => {
+            Tier::Configuration
+        }
         ("", "services" | "endpoints") | ("discovery.k8s.io", "endpointslices") => Tier::Services,
         ("", "persistentvolumes" | "persistentvolumeclaims") | ("resource.k8s.io", _) => Tier::Claims,
         ("", "pods" | "replicationcontrollers")

@@ -1,0 +1,182 @@
+//! From a backup's objects to a live cluster: plan, execute, wait until ready, compare.
+//!
+//! [`plan`] reads the backup once against the live objects and writes nothing. [`execute`] does
+//! what the plan says, [`wait_ready`] waits until workloads stand, and [`compare`] reads the backup
+//! again and compares every object with the live one. Each can be run again: what is there and
+//! equal is `same`, so an interrupted restore goes on where it was.
+
+mod comparison;
+mod plan;
+mod report;
+mod tiers;
+mod transform;
+
+use std::time::Duration;
+
+pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
+pub use plan::{Action, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, Target};
+pub use report::{LoadBalancer, Notes, ObjectName, ObjectNote, RestoreReport, Transformation};
+pub use tiers::Tier;
+use tokio_util::sync::CancellationToken;
+
+use super::{Cluster, Error};
+use crate::types::{BackupContents, ContentsError, Monitor};
+
+/// A restore could not go on at all. What fails for one object is in the report instead.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The cluster could not be read.
+    #[error(transparent)]
+    Kubernetes(#[from] Error),
+    /// The backup could not be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
+    /// The backup holds a line that is no object.
+    #[error(
+        "cannot read object {line} of stream `{}`, part `{}`: {reason}; run `drctl verify` on this backup",
+        crate::types::for_terminal(stream),
+        crate::types::for_terminal(part)
+    )]
+    Malformed {
+        /// The stream.
+        stream: String,
+        /// The part.
+        part: String,
+        /// The line in the part, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The backup holds nothing of this source.
+    #[error("the backup holds no Kubernetes objects of source `{source_name}`; `drctl show` lists its sources")]
+    NoSuchSource {
+        /// The name that was asked for.
+        source_name: String,
+    },
+    /// There are conflicts, and the plan says that nothing is written then.
+    #[error(
+        "{0} live objects differ from the backup, so nothing is written; look at the plan, or leave them as they are with `--on-conflict skip`"
+    )]
+    Conflicts(u64),
+    /// The plan was made for another cluster.
+    #[error("the plan was made for cluster {planned}, and this is {actual}; plan again")]
+    OtherCluster {
+        /// The uid in the plan.
+        planned: String,
+        /// The uid of the cluster at hand.
+        actual: String,
+    },
+    /// The run was told to stop before anything was written.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How a plan is executed.
+#[derive(Debug, Clone)]
+pub struct ExecuteOptions {
+    /// Requests in flight at most.
+    pub in_flight: usize,
+    /// Bytes of objects in flight at most.
+    pub bytes_in_flight: usize,
+    /// How long one object is tried again when the server cannot take it yet: a custom resource
+    /// whose API appears, a webhook whose server starts.
+    pub object_deadline: Duration,
+}
+
+impl Default for ExecuteOptions {
+    fn default() -> Self {
+        Self { in_flight: 64, bytes_in_flight: 16 << 20, object_deadline: Duration::from_secs(120) }
+    }
+}
+
+/// How long is waited for workloads.
+#[derive(Debug, Clone)]
+pub struct ReadyOptions {
+    /// After this the wait ends, and what is not ready is named.
+    pub timeout: Duration,
+}
+
+/// What became ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyReport {
+    /// Objects that were waited for.
+    pub waited_for: u64,
+    /// What is not ready, with the reason.
+    pub not_ready: Notes,
+    /// The load balancers' addresses, old and new.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// It was told to stop.
+    pub interrupted: bool,
+}
+
+impl ReadyReport {
+    /// Whether all of it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.not_ready.count == 0 && !self.interrupted
+    }
+}
+
+/// What every step of a restore is given.
+#[derive(Debug, Clone, Copy)]
+pub struct RestoreContext<'a> {
+    /// The cluster to restore into.
+    pub cluster: &'a Cluster,
+    /// The backup.
+    pub contents: &'a dyn BackupContents,
+    /// Who hears of the progress.
+    pub monitor: &'a dyn Monitor,
+    /// Set when the run is to stop.
+    pub cancel: &'a CancellationToken,
+}
+
+/// Plans a restore of one source's objects into a cluster. Nothing is written.
+///
+/// # Errors
+/// [`RestoreError`] if the backup or the cluster cannot be read.
+pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
+    let _ = (context, options);
+    Err(RestoreError::Interrupted)
+}
+
+/// Does what `plan` says. Told to stop, it ends between requests and reports what was done.
+///
+/// # Errors
+/// [`RestoreError`] if nothing could be written: conflicts, another cluster, an unreadable backup.
+pub async fn execute(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    options: &ExecuteOptions,
+) -> Result<RestoreReport, RestoreError> {
+    let _ = (context, plan, options);
+    Err(RestoreError::Interrupted)
+}
+
+/// Waits until the workloads, claims and definitions of `plan` are ready, and for the addresses of
+/// its load balancers.
+///
+/// # Errors
+/// [`RestoreError`] if the cluster cannot be read.
+pub async fn wait_ready(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+    options: &ReadyOptions,
+) -> Result<ReadyReport, RestoreError> {
+    let _ = (context, plan, restored, options);
+    Err(RestoreError::Interrupted)
+}
+
+/// Compares every object of the plan with the live one, field by field.
+///
+/// # Errors
+/// [`RestoreError`] if the backup or the cluster cannot be read.
+pub async fn compare(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+) -> Result<ComparisonReport, RestoreError> {
+    let _ = (context, plan, restored);
+    Err(RestoreError::Interrupted)
+}
