@@ -50,6 +50,12 @@ impl Key {
         if safe { Ok(Self(text)) } else { Err(InvalidKey(text.chars().take(100).collect())) }
     }
 
+    /// A key that `layout` has put together from checked words.
+    pub(in crate::repository) fn from_checked(text: String) -> Self {
+        debug_assert!(Self::new(text.as_str()).is_ok(), "{text:?} is no key");
+        Self(text)
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,0 +1,187 @@
+//! What can go wrong with a repository, by what a caller can decide.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::backend;
+use crate::types::{BackupId, for_terminal};
+
+/// Work on a repository failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no `repository.json`, or it is a file of something else. Nothing was changed.
+    #[error("{location} is not a drctl repository: {reason}; create one with `drctl repository init`")]
+    NotARepository {
+        /// The store.
+        location: String,
+        /// What was found instead.
+        reason: String,
+    },
+    /// `init` found a repository (or a file of its name) there, and left it as it was.
+    #[error("{location} already has a `repository.json`, and it was not touched; use another prefix")]
+    AlreadyARepository {
+        /// The store.
+        location: String,
+    },
+    /// The repository was made by a later drctl.
+    #[error("{location} has repository format {format}, and this drctl reads up to {supported}; use a newer drctl")]
+    NewerFormat {
+        /// The store.
+        location: String,
+        /// Its format.
+        format: u32,
+        /// The newest format that this program knows.
+        supported: u32,
+    },
+    /// The repository needs something that this program does not have.
+    #[error("{location} needs {features}, which this drctl does not know; use a newer drctl")]
+    UnknownFeature {
+        /// The store.
+        location: String,
+        /// The names of its `requires` that are unknown, safe for a terminal.
+        features: String,
+    },
+    /// An object is there and is not what was written.
+    #[error("`{object}` is damaged: {reason}; `drctl verify` names every backup that it touches")]
+    Damaged {
+        /// Its key, safe for a terminal.
+        object: String,
+        /// How one can tell.
+        reason: String,
+    },
+    /// An object that a backup needs is not in the store.
+    #[error("`{object}` is missing from the store; `drctl verify` names every backup that it touches")]
+    Gone {
+        /// Its key, safe for a terminal.
+        object: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] backend::Error),
+    /// Another run (prune) has put an abort marker where this backup's manifest belongs.
+    #[error("backup {backup} was fenced: another run took it for dead and closed its place; start a new backup")]
+    Fenced {
+        /// The backup that cannot be committed any more.
+        backup: BackupId,
+    },
+    /// A second create-only put of the same key was taken: the store overwrites.
+    #[error(
+        "{location} ignores create-only puts (If-None-Match), so backups in it could be overwritten; \
+         use a store that honours them"
+    )]
+    CreateOnlyIgnored {
+        /// The store.
+        location: String,
+    },
+    /// The machine's clock and the store's are too far apart.
+    #[error("the clock of this machine ({local}) and of {location} ({store}) differ by more than 2 minutes; set the clock")]
+    ClockSkew {
+        /// The store.
+        location: String,
+        /// The time here.
+        local: Timestamp,
+        /// The time there.
+        store: Timestamp,
+    },
+    /// The run took too long: prune may already count its data as garbage.
+    #[error("backup {backup} has run for {age:#}, more than the 7 days a session may last; start a new backup")]
+    SessionTooOld {
+        /// The backup that may not be committed any more.
+        backup: BackupId,
+        /// How long ago its session was written.
+        age: SignedDuration,
+    },
+    /// Packs that this run stored or relied on are not in the store any more, so it was not committed.
+    #[error(
+        "{count} packs that backup {backup} needs have gone from the store while it ran (the first: `{first}`), \
+         so it was not committed; run it again: the next backup stores that data anew"
+    )]
+    PacksGone {
+        /// The backup that was not committed.
+        backup: BackupId,
+        /// How many packs.
+        count: usize,
+        /// The key of the first.
+        first: String,
+    },
+    /// No backup has this id or prefix.
+    #[error("there is no backup `{}` in {location}; `drctl list` shows what there is", for_terminal(.text))]
+    NoSuchBackup {
+        /// The store.
+        location: String,
+        /// What was asked for.
+        text: String,
+    },
+    /// Several backups begin like this.
+    #[error("`{}` is the beginning of {count} backup ids ({first}, {second}, ...); give more of it", for_terminal(.text))]
+    AmbiguousBackup {
+        /// What was asked for.
+        text: String,
+        /// How many there are.
+        count: usize,
+        /// The oldest of them.
+        first: BackupId,
+        /// The next.
+        second: BackupId,
+    },
+    /// The backup was fenced or is not a backup that can be read.
+    #[error("backup {backup} was aborted before it could commit: there is nothing to read in it")]
+    Aborted {
+        /// The backup.
+        backup: BackupId,
+    },
+    /// A source wants to store something that the format has no room for.
+    #[error("{what} is over the limit of the repository format: {limit}")]
+    OverLimit {
+        /// What it is, safe for a terminal.
+        what: String,
+        /// The limit, in words.
+        limit: String,
+    },
+    /// A source has used the sink in the wrong order.
+    #[error("stream `{}`: {problem}", for_terminal(.stream))]
+    Misuse {
+        /// The stream.
+        stream: String,
+        /// What was done in the wrong order.
+        problem: &'static str,
+    },
+    /// Writing had failed before; the first failure is the source.
+    #[error("the backup can no longer be written")]
+    Stopped(#[source] Arc<Error>),
+    /// Work inside the program ended where it should not.
+    #[error("{0}; this is a fault of drctl")]
+    Internal(String),
+}
+
+impl Error {
+    /// Whether stored data is not what was written, or not there: exit code 4.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Gone { .. } => true,
+            Self::Stopped(first) => first.is_damage(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn damaged(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Damaged { object: for_terminal(&object.to_string()).into_owned(), reason: reason.into() }
+    }
+
+    /// A store's error on reading `object`: what is not there is damage, anything else is the store's.
+    pub(crate) fn reading(object: impl std::fmt::Display, error: backend::Error) -> Self {
+        match error.kind {
+            backend::ErrorKind::NotFound => Self::Gone { object: for_terminal(&object.to_string()).into_owned() },
+            backend::ErrorKind::TooLarge => Self::damaged(object, "it is larger than any such object may be"),
+            _ => Self::Store(error),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Internal(format!("a task ended early: {error}"))
+    }
+}

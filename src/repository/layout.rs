@@ -1,0 +1,190 @@
+//! Where everything lies: the only file that spells the keys of a repository.
+
+use super::backend::Key;
+use crate::types::{BackupId, Name, Sha256Digest};
+
+/// The key of the repository's header.
+pub(crate) fn header() -> Key {
+    Key::from_checked("repository.json".to_owned())
+}
+
+/// A pack, named by the SHA-256 of its stored bytes, under the backup that wrote it.
+pub(crate) fn pack(backup: &BackupId, pack: &Sha256Digest) -> Key {
+    Key::from_checked(format!("data/{backup}/{pack}"))
+}
+
+/// All packs that `backup` wrote.
+pub(crate) fn packs_of(backup: &BackupId) -> String {
+    format!("data/{backup}/")
+}
+
+/// The pack that `key` names.
+pub(crate) fn parse_pack(key: &Key) -> Option<(BackupId, Sha256Digest)> {
+    let (backup, pack) = key.as_str().strip_prefix("data/")?.split_once('/')?;
+    Some((BackupId::parse(backup).ok()?, Sha256Digest::parse(pack).ok()?))
+}
+
+/// The streams of a backup.
+pub(crate) fn streams(backup: &BackupId) -> Key {
+    Key::from_checked(format!("meta/{backup}/streams.jsonl.zst"))
+}
+
+/// The `n`th index of a backup, from 0.
+pub(crate) fn index(backup: &BackupId, n: u32) -> Key {
+    Key::from_checked(format!("meta/{backup}/index-{n}.tsv.zst"))
+}
+
+/// All indexes of a backup.
+pub(crate) fn indexes_of(backup: &BackupId) -> String {
+    format!("meta/{backup}/index-")
+}
+
+/// The number of the index that `key` names.
+pub(crate) fn parse_index(key: &Key) -> Option<(BackupId, u32)> {
+    let (backup, file) = key.as_str().strip_prefix("meta/")?.split_once('/')?;
+    let n = file.strip_prefix("index-")?.strip_suffix(".tsv.zst")?;
+    let canonical = n == "0" || (!n.starts_with('0') && n.bytes().all(|b| b.is_ascii_digit()));
+    if canonical { Some((BackupId::parse(backup).ok()?, n.parse().ok()?)) } else { None }
+}
+
+/// The packs that a backup needs.
+pub(crate) fn refs(backup: &BackupId) -> Key {
+    Key::from_checked(format!("meta/{backup}/refs.tsv.zst"))
+}
+
+/// A backup's manifest or abort marker.
+pub(crate) fn manifest(policy: &Name, schedule: &Name, backup: &BackupId) -> Key {
+    Key::from_checked(format!("backups/{policy}/{schedule}/{backup}.json"))
+}
+
+/// All manifests; of one policy; of one schedule of it.
+pub(crate) fn manifests_of(policy: Option<&Name>, schedule: Option<&Name>) -> String {
+    match (policy, schedule) {
+        (None, _) => "backups/".to_owned(),
+        (Some(policy), None) => format!("backups/{policy}/"),
+        (Some(policy), Some(schedule)) => format!("backups/{policy}/{schedule}/"),
+    }
+}
+
+/// Policy, schedule and backup of the manifest that `key` names (not of a signature beside it).
+pub(crate) fn parse_manifest(key: &Key) -> Option<(Name, Name, BackupId)> {
+    let mut segments = key.as_str().strip_prefix("backups/")?.split('/');
+    let (policy, schedule, file) = (segments.next()?, segments.next()?, segments.next()?);
+    if segments.next().is_some() {
+        return None;
+    }
+    let backup = BackupId::parse(file.strip_suffix(".json")?).ok()?;
+    Some((Name::new(policy).ok()?, Name::new(schedule).ok()?, backup))
+}
+
+/// The mark of a running backup.
+pub(crate) fn session(policy: &Name, backup: &BackupId) -> Key {
+    Key::from_checked(format!("sessions/{policy}/{backup}.json"))
+}
+
+/// All sessions, or those of one policy.
+pub(crate) fn sessions_of(policy: Option<&Name>) -> String {
+    policy.map_or_else(|| "sessions/".to_owned(), |policy| format!("sessions/{policy}/"))
+}
+
+/// Prune's mark that a backup is about to go.
+#[cfg_attr(not(test), expect(dead_code, reason = "written by prune, which comes later; tests write it by hand"))]
+pub(crate) fn tombstone(policy: &Name, backup: &BackupId) -> Key {
+    Key::from_checked(format!("tombstones/{policy}/{backup}.json"))
+}
+
+/// All tombstones, or those of one policy.
+pub(crate) fn tombstones_of(policy: Option<&Name>) -> String {
+    policy.map_or_else(|| "tombstones/".to_owned(), |policy| format!("tombstones/{policy}/"))
+}
+
+/// The mark that makes a suspect backup the new base.
+pub(crate) fn accept(policy: &Name, backup: &BackupId) -> Key {
+    Key::from_checked(format!("accepts/{policy}/{backup}.json"))
+}
+
+/// All accept marks, or those of one policy.
+pub(crate) fn accepts_of(policy: Option<&Name>) -> String {
+    policy.map_or_else(|| "accepts/".to_owned(), |policy| format!("accepts/{policy}/"))
+}
+
+/// Policy and backup of a key like `<folder>/<policy>/<backup>.json`: sessions, tombstones, pins, accepts.
+pub(crate) fn parse_mark(key: &Key) -> Option<(Name, BackupId)> {
+    let mut segments = key.as_str().split('/');
+    let (folder, policy, file) = (segments.next()?, segments.next()?, segments.next()?);
+    if segments.next().is_some() || !matches!(folder, "sessions" | "tombstones" | "pins" | "accepts") {
+        return None;
+    }
+    Some((Name::new(policy).ok()?, BackupId::parse(file.strip_suffix(".json")?).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_spelled_as_the_format_says_and_parsed_back() {
+        let id = BackupId::parse("20261120T020000Z-abcdef").unwrap();
+        let name = |text| Name::new(text).unwrap();
+        let sha = Sha256Digest::of(b"");
+        let spelled = [
+            header(),
+            pack(&id, &sha),
+            streams(&id),
+            index(&id, 12),
+            refs(&id),
+            manifest(&name("orders"), &name("daily"), &id),
+            session(&name("orders"), &id),
+            tombstone(&name("orders"), &id),
+            accept(&name("orders"), &id),
+        ];
+        let spelled: Vec<_> = spelled.iter().map(Key::as_str).collect();
+        assert_eq!(
+            spelled,
+            [
+                "repository.json",
+                "data/20261120T020000Z-abcdef/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "meta/20261120T020000Z-abcdef/streams.jsonl.zst",
+                "meta/20261120T020000Z-abcdef/index-12.tsv.zst",
+                "meta/20261120T020000Z-abcdef/refs.tsv.zst",
+                "backups/orders/daily/20261120T020000Z-abcdef.json",
+                "sessions/orders/20261120T020000Z-abcdef.json",
+                "tombstones/orders/20261120T020000Z-abcdef.json",
+                "accepts/orders/20261120T020000Z-abcdef.json",
+            ]
+        );
+        assert_eq!(parse_pack(&pack(&id, &sha)), Some((id.clone(), sha)));
+        assert_eq!(parse_index(&index(&id, 12)), Some((id.clone(), 12)));
+        assert_eq!(
+            parse_manifest(&manifest(&name("orders"), &name("daily"), &id)),
+            Some((name("orders"), name("daily"), id.clone()))
+        );
+        assert_eq!(parse_mark(&session(&name("orders"), &id)), Some((name("orders"), id)));
+    }
+
+    #[test]
+    fn keys_of_something_else_are_not_taken() {
+        for other in [
+            "backups/orders/daily/20261120T020000Z-abcdef.json.sig",
+            "backups/orders/daily/x/20261120T020000Z-abcdef.json",
+            "backups/Orders/daily/20261120T020000Z-abcdef.json",
+            "backups/orders/daily/latest.json",
+            "meta/20261120T020000Z-abcdef/index-012.tsv.zst",
+            "meta/20261120T020000Z-abcdef/index-.tsv.zst",
+            "meta/20261120T020000Z-abcdef/index-+1.tsv.zst",
+            "meta/20261120T020000Z-abcdef/index-4294967296.tsv.zst",
+            "data/20261120T020000Z-abcdef/E3B0",
+            "evidence/orders/20261120T020000Z-abcdef.json",
+            "sessions/orders/x/20261120T020000Z-abcdef.json",
+        ] {
+            let key = Key::new(other).unwrap();
+            assert!(
+                parse_manifest(&key).is_none()
+                    && parse_index(&key).is_none()
+                    && parse_pack(&key).is_none()
+                    && parse_mark(&key).is_none(),
+                "{other} was taken"
+            );
+        }
+    }
+}
