@@ -80,8 +80,8 @@ pub(crate) fn decode<T: Control>(bytes: &[u8]) -> Result<T, Refusal> {
     if found != T::KIND {
         return Err(Refusal::Damaged(format!("it is `{}` where `{}` belongs", for_terminal(found), T::KIND)));
     }
-    let parsed: Incoming<T> =
-        serde_json::from_slice(line).map_err(|error| Refusal::Damaged(format!("it is no valid {}: {error}", T::KIND)))?;
+    let parsed: Incoming<T> = serde_json::from_slice(line)
+        .map_err(|error| Refusal::Damaged(format!("it is no valid {}: {error}", T::KIND)))?;
     Ok(parsed.body)
 }
 
@@ -105,7 +105,8 @@ fn checked_line(bytes: &[u8]) -> Result<&[u8], Refusal> {
         return Err(if claims { damaged("it is larger than 1 MiB") } else { Refusal::NotOne });
     }
     let split = bytes.len().checked_sub(CHECKSUM_LINE).and_then(|at| bytes.split_at_checked(at));
-    let checksum = split.and_then(|(first, second)| Some((first.strip_suffix(b"\n")?, first, second.strip_suffix(b"\n")?)));
+    let checksum =
+        split.and_then(|(first, second)| Some((first.strip_suffix(b"\n")?, first, second.strip_suffix(b"\n")?)));
     let Some((line, with_end, digest)) = checksum else {
         return Err(if claims { damaged("its checksum line is missing or cut off") } else { Refusal::NotOne });
     };
@@ -227,10 +228,17 @@ mod tests {
     #[test]
     fn bounds_hold_before_anything_is_parsed() {
         let deep = |levels: usize| {
-            with_checksum(&format!(r#"{{"drctl":"note","text":"]]","x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels)))
+            with_checksum(&format!(
+                r#"{{"drctl":"note","text":"]]","x":{}{}}}"#,
+                "[".repeat(levels),
+                "]".repeat(levels)
+            ))
         };
         assert!(decode::<Note>(&deep(63)).is_ok());
-        assert_eq!(decode::<Note>(&deep(64)), Err(Refusal::Damaged("its JSON is nested deeper than 64 levels".to_owned())));
+        assert_eq!(
+            decode::<Note>(&deep(64)),
+            Err(Refusal::Damaged("its JSON is nested deeper than 64 levels".to_owned()))
+        );
         let long = Note { text: "x".repeat(MAX_CONTROL), unknown: serde_json::Map::new() };
         assert!(matches!(encode(&long), Err(Error::OverLimit { .. })));
     }

@@ -75,7 +75,9 @@ pub enum Error {
         location: String,
     },
     /// The machine's clock and the store's are too far apart.
-    #[error("the clock of this machine ({local}) and of {location} ({store}) differ by more than 2 minutes; set the clock")]
+    #[error(
+        "the clock of this machine ({local}) and of {location} ({store}) differ by more than 2 minutes; set the clock"
+    )]
     ClockSkew {
         /// The store.
         location: String,

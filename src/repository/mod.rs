@@ -1,3 +1,119 @@
 //! The repository: format version 1 of `docs/format.md` over any backend.
+//!
+//! [`Repository`] opens one; [`Repository::begin`] writes a backup, [`Repository::read`] reads one,
+//! [`Repository::backups`] lists them and [`verify()`] holds them against themselves.
 
 pub mod backend;
+mod catalog;
+mod control;
+mod error;
+mod header;
+mod layout;
+mod manifest;
+mod marks;
+mod reader;
+mod session;
+mod verify;
+mod writer;
+
+use std::sync::Arc;
+
+use self::{
+    backend::{Backend, ErrorKind, PutOutcome},
+    control::{Control as _, Refusal},
+    header::Gate,
+};
+pub use self::{
+    catalog::{BackupEntry, Listed, Scope, SourceSummary, StoredManifest, Summary},
+    error::Error,
+    header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
+    manifest::{
+        Cluster, GroupEntry, GroupTotal, MAX_LISTED, Manifest, ManifestDraft, ObjectRef, Previous, SourceEntry, Totals,
+    },
+    marks::{AcceptOutcome, SessionEntry, SessionState},
+    reader::BackupReader,
+    session::{Abort, Accept, Session},
+    verify::{Affected, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
+    writer::{BackupWriter, BeginOptions, CommitOutcome, WriteStats},
+};
+use crate::types::Clock;
+
+/// A repository that was found and understood.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    backend: Arc<dyn Backend>,
+    header: Arc<Header>,
+}
+
+impl Repository {
+    /// Makes a new, plain repository in an empty store.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyARepository`] if there is a `repository.json`; else what the store says.
+    pub async fn init(backend: Arc<dyn Backend>, clock: &dyn Clock) -> Result<Self, Error> {
+        let header = Header::new(clock.now());
+        let bytes = control::encode(&header)?;
+        match backend.put_new(&layout::header(), bytes.clone()).await? {
+            PutOutcome::Created => {}
+            PutOutcome::Exists => {
+                let found = backend.get(&layout::header(), control::MAX_CONTROL as u64).await?;
+                // Equal bytes carry our own random id: they are our own put, acknowledged late.
+                if found != bytes {
+                    return Err(Error::AlreadyARepository { location: backend.location().to_owned() });
+                }
+            }
+        }
+        Ok(Self { backend, header: Arc::new(header) })
+    }
+
+    /// Opens the repository in a store.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`], [`Error::NewerFormat`], [`Error::UnknownFeature`],
+    /// [`Error::Damaged`], or what the store says.
+    pub async fn open(backend: Arc<dyn Backend>) -> Result<Self, Error> {
+        let location = backend.location().to_owned();
+        let not_one = |reason: &str| Error::NotARepository { location: location.clone(), reason: reason.to_owned() };
+        let key = layout::header();
+        let bytes = match backend.get(&key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) => match error.kind {
+                ErrorKind::NotFound => return Err(not_one("there is no `repository.json`")),
+                ErrorKind::TooLarge => return Err(not_one("its `repository.json` is a file of something else")),
+                _ => return Err(error.into()),
+            },
+        };
+        let refusal = |refusal| match refusal {
+            Refusal::NotOne => not_one("its `repository.json` is a file of something else"),
+            damaged @ Refusal::Damaged(_) => damaged.into_error(&key),
+        };
+        control::decode::<Gate>(&bytes).map_err(refusal)?.pass(&location)?;
+        let header = control::decode::<Header>(&bytes).map_err(refusal)?;
+        if header.encryption.mode != "none" {
+            let features = format!("encryption `{}`", crate::types::for_terminal(&header.encryption.mode));
+            return Err(Error::UnknownFeature { location, features });
+        }
+        Ok(Self { backend, header: Arc::new(header) })
+    }
+
+    /// What the repository says of itself.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The store under it.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The store for messages, without secrets.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        self.backend.location()
+    }
+}
+
+/// The kind of the control object that a manifest's key may also hold.
+const ABORT: &str = Abort::KIND;

@@ -1,0 +1,392 @@
+//! Which backups there are: manifests listed, loaded and found by name.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use super::{
+    ABORT, Abort, Accept, Error, Manifest, Repository, Totals,
+    backend::{Key, ObjectMeta},
+    control, layout,
+};
+use crate::types::{BackupId, Missing, Name, Sha256Digest, State, for_terminal};
+
+/// Manifests fetched at once: one is small, so it is the round trips that cost.
+const FETCHES: usize = 32;
+/// The most manifests a listing takes: years of hourly backups, and a bound for a hostile store.
+const MAX_BACKUPS: usize = 200_000;
+
+/// Which backups are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the repository.
+    All,
+    /// Those of a policy.
+    Policy(Name),
+    /// Those of one schedule of a policy.
+    Schedule(Name, Name),
+}
+
+impl Scope {
+    fn prefix(&self) -> String {
+        match self {
+            Self::All => layout::manifests_of(None, None),
+            Self::Policy(policy) => layout::manifests_of(Some(policy), None),
+            Self::Schedule(policy, schedule) => layout::manifests_of(Some(policy), Some(schedule)),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Name> {
+        match self {
+            Self::All => None,
+            Self::Policy(policy) | Self::Schedule(policy, _) => Some(policy),
+        }
+    }
+}
+
+/// A backup in a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackupEntry {
+    /// The key of its manifest.
+    pub key: Key,
+    /// The policy, by the key.
+    pub policy: Name,
+    /// The schedule, by the key.
+    pub schedule: Name,
+    /// The backup, by the key.
+    pub backup: BackupId,
+    /// When the manifest was written, by the store's clock.
+    pub modified: Timestamp,
+    /// What is under the key.
+    pub listed: Listed,
+    /// Prune is about to delete it.
+    pub tombstoned: bool,
+}
+
+/// What a manifest's key holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Listed {
+    /// A backup.
+    Backup(Box<Summary>),
+    /// The mark that it was fenced: there is no backup.
+    Aborted,
+    /// An object that is not what was written; why, for people.
+    Damaged(String),
+}
+
+/// The small part of a manifest that listings and decisions need.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// As the manifest says it; see [`BackupEntry::is_good`] for accepted ones.
+    pub state: State,
+    /// Somebody has accepted it, and this very manifest.
+    pub accepted: bool,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When the last byte was stored.
+    pub finished: Timestamp,
+    /// Sums over the backup.
+    pub totals: Totals,
+    /// What was captured.
+    pub sources: Vec<SourceSummary>,
+    /// How much is missing.
+    pub missing: u64,
+    /// The first of it.
+    pub first_missing: Option<Missing>,
+    /// Why it is suspect: the first sentence.
+    pub suspect: Option<String>,
+    /// The uid of the cluster that it was read from.
+    pub cluster_uid: Option<String>,
+    /// When the line of backups that it may share packs with began.
+    pub full_since: Timestamp,
+    /// SHA-256 of the manifest as stored.
+    pub sha256: Sha256Digest,
+}
+
+/// A source in a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSummary {
+    /// Its name in the policy.
+    pub name: Name,
+    /// `kubernetes`, `postgres`, `mongodb`.
+    pub kind: String,
+    /// How consistent the copy is.
+    pub consistency: String,
+    /// Objects, rows or documents.
+    pub count: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+}
+
+impl BackupEntry {
+    /// Whether it counts as a good backup: complete, or suspect and accepted.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        match &self.listed {
+            Listed::Backup(summary) => {
+                summary.state == State::Complete || (summary.state == State::Suspect && summary.accepted)
+            }
+            Listed::Aborted | Listed::Damaged(_) => false,
+        }
+    }
+
+    /// The summary, if there is a backup.
+    #[must_use]
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.listed {
+            Listed::Backup(summary) => Some(summary),
+            Listed::Aborted | Listed::Damaged(_) => None,
+        }
+    }
+}
+
+/// A manifest together with what proves that it is this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredManifest {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// SHA-256 of it as stored, both lines.
+    pub sha256: Sha256Digest,
+}
+
+/// What is under a manifest's key.
+#[derive(Debug)]
+pub(crate) enum Marker {
+    Manifest(Box<StoredManifest>),
+    Aborted,
+}
+
+/// A manifest's key and what it says, without reading the object.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    pub(crate) meta: ObjectMeta,
+    pub(crate) policy: Name,
+    pub(crate) schedule: Name,
+    pub(crate) backup: BackupId,
+}
+
+impl Repository {
+    /// All backups of `scope`, oldest first. A damaged manifest is an entry, not an error.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn backups(&self, scope: &Scope) -> Result<Vec<BackupEntry>, Error> {
+        let listings = self.list_manifests(scope).await?;
+        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
+        let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
+        let entries = stream::iter(listings).map(|listing| {
+            let mark = (listing.policy.clone(), listing.backup.clone());
+            let (tombstoned, accepted) = (tombstones.contains_key(&mark), accepts.get(&mark));
+            self.entry(listing, tombstoned, accepted)
+        });
+        entries.buffered(FETCHES).try_collect().await
+    }
+
+    /// Loads a backup's manifest.
+    ///
+    /// # Errors
+    /// [`Error::Gone`], [`Error::Damaged`], [`Error::Aborted`], or what the store says.
+    pub async fn manifest(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<StoredManifest, Error> {
+        match self.marker(policy, schedule, backup).await? {
+            Marker::Manifest(stored) => Ok(*stored),
+            Marker::Aborted => Err(Error::Aborted { backup: backup.clone() }),
+        }
+    }
+
+    /// Loads the manifest of the backup that `text` names: its id, or the beginning of it if only
+    /// one backup of `scope` begins so.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBackup`], [`Error::AmbiguousBackup`], and those of [`Self::manifest`].
+    pub async fn find(&self, scope: &Scope, text: &str) -> Result<StoredManifest, Error> {
+        let mut found = self.list_manifests(scope).await?;
+        found.retain(|listing| listing.backup.as_str().starts_with(text) && !text.is_empty());
+        match found.as_slice() {
+            [] => Err(Error::NoSuchBackup { location: self.location().to_owned(), text: text.to_owned() }),
+            [one] => self.manifest(&one.policy, &one.schedule, &one.backup).await,
+            [first, second, ..] => Err(Error::AmbiguousBackup {
+                text: text.to_owned(),
+                count: found.len(),
+                first: first.backup.clone(),
+                second: second.backup.clone(),
+            }),
+        }
+    }
+
+    /// The newest good backup ([`BackupEntry::is_good`]) of `scope` that is not about to be
+    /// deleted. Damaged and aborted ones are passed over.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn newest_good(&self, scope: &Scope) -> Result<Option<StoredManifest>, Error> {
+        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
+        let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
+        for listing in self.list_manifests(scope).await?.into_iter().rev() {
+            let mark = (listing.policy.clone(), listing.backup.clone());
+            let accepted = accepts.get(&mark);
+            let entry = self.entry(listing, tombstones.contains_key(&mark), accepted).await?;
+            if entry.is_good() && !entry.tombstoned {
+                return self.manifest(&entry.policy, &entry.schedule, &entry.backup).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest backup of `scope` that was committed, whatever its state.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn newest(&self, scope: &Scope) -> Result<Option<StoredManifest>, Error> {
+        for listing in self.list_manifests(scope).await?.into_iter().rev() {
+            match self.marker(&listing.policy, &listing.schedule, &listing.backup).await {
+                Ok(Marker::Manifest(stored)) => return Ok(Some(*stored)),
+                Ok(Marker::Aborted) => {}
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The keys of all manifests of `scope`, oldest backup first.
+    pub(crate) async fn list_manifests(&self, scope: &Scope) -> Result<Vec<Listing>, Error> {
+        let mut listings = Vec::new();
+        let mut objects = self.backend.list(&scope.prefix());
+        while let Some(meta) = objects.try_next().await? {
+            let Some((policy, schedule, backup)) = layout::parse_manifest(&meta.key) else { continue };
+            if listings.len() == MAX_BACKUPS {
+                let what = format!("the number of backups in {}", self.location());
+                return Err(Error::OverLimit { what, limit: MAX_BACKUPS.to_string() });
+            }
+            listings.push(Listing { meta, policy, schedule, backup });
+        }
+        listings.sort_by(|a, b| a.backup.cmp(&b.backup));
+        Ok(listings)
+    }
+
+    pub(crate) async fn marker(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<Marker, Error> {
+        let key = layout::manifest(policy, schedule, backup);
+        let bytes =
+            self.backend.get(&key, control::MAX_CONTROL as u64).await.map_err(|error| Error::reading(&key, error))?;
+        self.parse_marker(&key, (policy, schedule, backup), &bytes)
+    }
+
+    /// Reads what a manifest's key holds, and checks that it belongs there.
+    pub(crate) fn parse_marker(
+        &self,
+        key: &Key,
+        (policy, schedule, backup): (&Name, &Name, &BackupId),
+        bytes: &[u8],
+    ) -> Result<Marker, Error> {
+        let damaged = |refusal: control::Refusal| refusal.into_error(key);
+        let elsewhere = || Error::damaged(key, "it is the object of another backup or repository");
+        if control::kind(bytes).map_err(damaged)? == ABORT {
+            let abort: Abort = control::decode(bytes).map_err(damaged)?;
+            let here = (&abort.policy, &abort.schedule, &abort.backup) == (policy, schedule, backup);
+            return if here { Ok(Marker::Aborted) } else { Err(elsewhere()) };
+        }
+        let manifest: Manifest = control::decode(bytes).map_err(damaged)?;
+        let here = (&manifest.policy, &manifest.schedule, &manifest.backup) == (policy, schedule, backup);
+        if !here || manifest.repository != self.header.id {
+            return Err(elsewhere());
+        }
+        if manifest.format > super::FORMAT {
+            let (location, format) = (self.location().to_owned(), manifest.format);
+            return Err(Error::NewerFormat { location, format, supported: super::FORMAT });
+        }
+        Ok(Marker::Manifest(Box::new(StoredManifest { manifest, sha256: Sha256Digest::of(bytes) })))
+    }
+
+    async fn entry(
+        &self,
+        listing: Listing,
+        tombstoned: bool,
+        accepted: Option<&ObjectMeta>,
+    ) -> Result<BackupEntry, Error> {
+        let Listing { meta, policy, schedule, backup } = listing;
+        let listed = match self.marker(&policy, &schedule, &backup).await {
+            Ok(Marker::Aborted) => Listed::Aborted,
+            Ok(Marker::Manifest(stored)) => {
+                let accepted = match accepted {
+                    Some(meta) => self.accept_holds(&meta.key, &stored).await?,
+                    None => false,
+                };
+                Listed::Backup(Box::new(Summary::of(&stored, accepted)))
+            }
+            Err(Error::Store(error)) => return Err(error.into()),
+            Err(error) => Listed::Damaged(error.to_string()),
+        };
+        Ok(BackupEntry { key: meta.key, policy, schedule, backup, modified: meta.modified, listed, tombstoned })
+    }
+
+    async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
+        let bytes = match self.backend.get(key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        // A damaged mark accepts nothing: the backup stays suspect, which is the safe side.
+        Ok(control::decode::<Accept>(&bytes)
+            .is_ok_and(|accept| accept.manifest == stored.sha256 && accept.backup == stored.manifest.backup))
+    }
+
+    /// The index objects of `backup`, in no order.
+    pub(crate) async fn indexes_of(&self, backup: &BackupId) -> Result<Vec<ObjectMeta>, Error> {
+        let mut indexes = Vec::new();
+        let mut objects = self.backend.list(&layout::indexes_of(backup));
+        while let Some(meta) = objects.try_next().await? {
+            if layout::parse_index(&meta.key).is_none() {
+                continue;
+            }
+            if indexes.len() == MAX_BACKUPS {
+                let what = format!("the number of indexes of backup {backup}");
+                return Err(Error::OverLimit { what, limit: MAX_BACKUPS.to_string() });
+            }
+            indexes.push(meta);
+        }
+        Ok(indexes)
+    }
+
+    /// Marks (tombstones, accepts, sessions) under `prefix`, by policy and backup.
+    pub(crate) async fn marks(&self, prefix: &str) -> Result<HashMap<(Name, BackupId), ObjectMeta>, Error> {
+        let mut marks = HashMap::new();
+        let mut objects = self.backend.list(prefix);
+        while let Some(meta) = objects.try_next().await? {
+            let Some(mark) = layout::parse_mark(&meta.key) else { continue };
+            if marks.len() == MAX_BACKUPS {
+                let what = format!("the number of objects under `{}`", for_terminal(prefix));
+                return Err(Error::OverLimit { what, limit: MAX_BACKUPS.to_string() });
+            }
+            marks.insert(mark, meta);
+        }
+        Ok(marks)
+    }
+}
+
+impl Summary {
+    fn of(stored: &StoredManifest, accepted: bool) -> Self {
+        let manifest = &stored.manifest;
+        let source = |entry: &super::SourceEntry| SourceSummary {
+            name: entry.name.clone(),
+            kind: entry.kind.clone(),
+            consistency: entry.consistency.clone(),
+            count: entry.total.count,
+            bytes: entry.total.bytes,
+        };
+        Self {
+            state: manifest.state,
+            accepted,
+            started: manifest.started,
+            finished: manifest.finished,
+            totals: manifest.totals,
+            sources: manifest.sources.iter().map(source).collect(),
+            missing: u64::try_from(manifest.missing.len()).unwrap_or(u64::MAX).saturating_add(manifest.missing_omitted),
+            first_missing: manifest.missing.first().cloned(),
+            suspect: manifest.suspect.first().cloned(),
+            cluster_uid: manifest.cluster.as_ref().map(|cluster| cluster.uid.clone()),
+            full_since: manifest.full_since,
+            sha256: stored.sha256,
+        }
+    }
+}
