@@ -98,16 +98,19 @@ class Bed:
         shutil.rmtree(self.folder / component, ignore_errors=True)
         return left
 
-    def stop_all(self, keep_logs):
-        """Ends whatever belongs to this folder and removes the folder."""
+    def stop_all(self, components, keep_logs):
+        """Ends whatever belongs to this folder; removes what the bed put there.
+
+        Other files stay, and with them the folder: it may be anybody's.
+        """
         left = process.stop(self.servers())
         process.stop_stray(self.folder)
-        for entry in list(self.folder.iterdir()) if self.folder.is_dir() else []:
-            if entry.name == "logs" and keep_logs:
-                continue
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
-        if self.folder.is_dir() and not keep_logs:
-            self.folder.rmdir()
+        for name in [*components, "run", *([] if keep_logs else ["logs"])]:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for name in ["secrets.json", "lock"]:
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()  # only if it is empty
         return sorted(set(left) | set(process.stray(self.folder)))
 
 

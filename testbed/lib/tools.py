@@ -7,8 +7,8 @@ from .cache import Recipe
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
-#: What `docs/recover.sh` and its test use, by command and Debian package.
-TEST_PROGRAMS = {"zstd": "zstd", "jq": "jq", "b3sum": "b3sum", "openssl": "openssl"}
+#: What the demo, `docs/recover.sh` and its test use: {command: Debian package}.
+TEST_PROGRAMS = {"zstd": "zstd", "jq": "jq", "b3sum": "b3sum", "curl": "curl"}
 
 
 class CargoDeny(Recipe):
