@@ -42,7 +42,7 @@ test: toolchain ## all tests; those with servers on a fresh test bed of their ow
 	testbed/check-not-run $(TEST_LOG)
 
 .PHONY: bench
-bench: toolchain ## the numbers of docs/benchmarks.md, measured on this machine
+bench: toolchain ## the numbers, side by side, measured on this machine
 	$(call SAY,"The benchmarks. They take some minutes and are honest only on an idle machine")
 	benches/run
 
