@@ -3,11 +3,16 @@
 mod client;
 pub mod compare;
 mod connect;
+mod discovery;
 mod error;
+mod kind;
+pub mod kinds;
 mod reply;
 pub mod restore;
 
 pub use client::{Call, CallError, Cluster, Identity, Patience};
 pub use connect::ConnectOptions;
+pub use discovery::{Discovery, Unread};
 pub use error::{Error, ErrorKind};
+pub use kind::{Kind, kind_id, segment};
 pub use reply::{Reply, Status, StatusCause, StatusDetails};

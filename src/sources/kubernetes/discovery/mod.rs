@@ -1,0 +1,260 @@
+//! Which kinds a cluster serves, and which parts of that it cannot say.
+//!
+//! The aggregated document is read by hand, because in it a group whose server does not answer
+//! looks like a group without kinds: only its `freshness` tells, and a backup that overlooks it
+//! misses data without a word.
+
+mod wire;
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Error, ErrorKind,
+    client::{Call, Cluster, Patience, malformed},
+    kind::{Kind, segment},
+    kinds::NEWER_GROUP,
+};
+use wire::{ApiServices, Definitions, Document, PlainResources};
+
+/// All that a cluster serves.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery {
+    /// Each kind at each served version, the server's preferred versions first.
+    served: Vec<Kind>,
+    /// `(plural, group)` of custom resources, where the version in storage is not the preferred one.
+    storage: HashMap<(String, String), String>,
+    unread: Vec<Unread>,
+    notes: Vec<String>,
+}
+
+/// A group version that exists and whose kinds are not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The API group.
+    pub group: String,
+    /// Its version.
+    pub version: String,
+    /// Another server answers for it (its APIService has a Service).
+    pub aggregated: bool,
+    /// Why, in the server's words where it said something.
+    pub why: String,
+}
+
+/// Discovery of a cluster with a thousand custom kinds is some 2 MB.
+const LIMIT: usize = 16 << 20;
+const AT_ONCE: usize = 16;
+/// How long a group that the server calls stale may take to answer for itself.
+const STALE_DEADLINE: Duration = Duration::from_secs(10);
+
+impl Discovery {
+    /// Asks the cluster.
+    ///
+    /// # Errors
+    /// If the cluster cannot be asked at all. Single groups that do not answer are [`Self::unread`].
+    pub async fn read(cluster: &Cluster) -> Result<Self, Error> {
+        let act = "read which kinds the cluster serves";
+        let (core, groups, services) = tokio::join!(
+            document(cluster, act, "/api"),
+            document(cluster, act, "/apis"),
+            read_json::<ApiServices>(cluster, "list apiservices", "/apis/apiregistration.k8s.io/v1/apiservices"),
+        );
+        let mut discovery = Self::default();
+        let mut aggregated = HashSet::new();
+        let mut announced = Vec::new();
+        match services {
+            Ok(services) => {
+                for spec in services.items.into_iter().map(|service| service.spec) {
+                    if spec.is_aggregated() {
+                        aggregated.insert((spec.group.clone(), spec.version.clone()));
+                    }
+                    announced.push((spec.group, spec.version));
+                }
+            }
+            Err(error) => discovery.notes.push(format!("which APIs are aggregated is not known: {error}")),
+        }
+        let mut unanswered = discovery.take(core?, &aggregated);
+        unanswered.extend(discovery.take(groups?, &aggregated));
+        // What an APIService announces and discovery does not show is as good as stale.
+        let known: HashSet<_> =
+            discovery.served.iter().map(|kind| (kind.group.clone(), kind.version.clone())).collect();
+        let asked: HashSet<_> = unanswered.iter().cloned().collect();
+        unanswered.extend(announced.into_iter().filter(|both| !known.contains(both) && !asked.contains(both)));
+        discovery.ask_each(cluster, unanswered, &aggregated).await;
+        discovery.read_storage_versions(cluster).await;
+        Ok(discovery)
+    }
+
+    /// Every kind once, at the version to capture: the preferred one, and a custom resource's
+    /// version in storage. A kind that lives in two groups is there under the newer one only.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&Kind> {
+        let mut seen = HashSet::new();
+        let mut kinds = Vec::new();
+        for kind in &self.served {
+            let key = (kind.plural.as_str(), kind.group.as_str());
+            if seen.contains(&key) || self.has_newer(kind) {
+                continue;
+            }
+            let storage = self.storage.get(&(kind.plural.clone(), kind.group.clone()));
+            let storage =
+                storage.filter(|version| self.versions(&kind.group, &kind.plural).any(|it| it.version == **version));
+            if storage.is_none_or(|version| *version == kind.version) {
+                seen.insert(key);
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
+    /// The kind that objects of `api_version` and `name` (`Deployment`) belong to, if it is served.
+    #[must_use]
+    pub fn find(&self, api_version: &str, name: &str) -> Option<&Kind> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.served.iter().find(|kind| kind.group == group && kind.version == version && kind.name == name)
+    }
+
+    /// Every served version of the kind `plural` of `group`, the server's preferred one first.
+    pub fn versions<'a>(&'a self, group: &'a str, plural: &'a str) -> impl Iterator<Item = &'a Kind> {
+        self.served.iter().filter(move |kind| kind.group == group && kind.plural == plural)
+    }
+
+    /// Group versions that exist and did not answer.
+    #[must_use]
+    pub fn unread(&self) -> &[Unread] {
+        &self.unread
+    }
+
+    /// What a person should know about this discovery.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn has_newer(&self, kind: &Kind) -> bool {
+        let newer = NEWER_GROUP.iter().find(|row| row.plural == kind.plural && row.old == kind.group);
+        newer.is_some_and(|row| self.served.iter().any(|other| other.plural == row.plural && other.group == row.new))
+    }
+
+    /// Takes what a document says, and gives the group versions that must be asked one by one.
+    fn take(&mut self, document: Document, aggregated: &HashSet<(String, String)>) -> Vec<(String, String)> {
+        let mut unanswered = Vec::new();
+        match document {
+            Document::APIGroupDiscoveryList { items } => {
+                for group in items {
+                    let name = group.metadata.name;
+                    for version in group.versions {
+                        let key = (name.clone(), version.version.clone());
+                        if !version.is_fresh() {
+                            unanswered.push(key);
+                            continue;
+                        }
+                        let foreign = aggregated.contains(&key);
+                        let kinds = version.resources.into_iter();
+                        self.served.extend(kinds.filter_map(|resource| resource.into_kind(&key.0, &key.1, foreign)));
+                    }
+                }
+            }
+            Document::APIGroupList { groups } => {
+                for group in groups {
+                    unanswered.extend(group.versions.into_iter().map(|version| (group.name.clone(), version.version)));
+                }
+            }
+            Document::APIVersions { versions } => {
+                unanswered.extend(versions.into_iter().map(|version| (String::new(), version)));
+            }
+        }
+        unanswered
+    }
+
+    async fn ask_each(
+        &mut self,
+        cluster: &Cluster,
+        groups: Vec<(String, String)>,
+        aggregated: &HashSet<(String, String)>,
+    ) {
+        let answers = stream::iter(groups).map(|(group, version)| async move {
+            let answer = ask_one(cluster, &group, &version).await;
+            (group, version, answer)
+        });
+        let answers: Vec<_> = answers.buffered(AT_ONCE).collect().await;
+        for (group, version, answer) in answers {
+            let foreign = aggregated.contains(&(group.clone(), version.clone()));
+            match answer {
+                Ok(resources) => self.served.extend(resources.into_kinds(&group, &version, foreign)),
+                // Announced and gone: there is nothing of this kind to capture.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => self.unread.push(Unread { group, version, aggregated: foreign, why: error.reason }),
+            }
+        }
+    }
+
+    /// A custom resource is read at the version that it is stored in: any other goes through a
+    /// conversion, which may fail or lose something. Only kinds with a choice are asked for.
+    async fn read_storage_versions(&mut self, cluster: &Cluster) {
+        let mut versions: HashMap<(&str, &str), u32> = HashMap::new();
+        for kind in self.served.iter().filter(|kind| !kind.aggregated && kind.group.contains('.')) {
+            *versions.entry((&kind.plural, &kind.group)).or_default() += 1;
+        }
+        let several: Vec<_> = versions.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect();
+        let answers = stream::iter(several).map(|(plural, group)| async move {
+            let name = format!("{plural}.{group}");
+            let path = format!(
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldSelector=metadata.name%3D{}",
+                segment(&name)
+            );
+            let act = format!("read the stored version of {name}");
+            let answer = read_json::<Definitions>(cluster, &act, &path).await;
+            (plural.to_owned(), group.to_owned(), answer)
+        });
+        let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+        for (plural, group, answer) in answers {
+            match answer {
+                Ok(definitions) => {
+                    let versions = definitions.items.into_iter().flat_map(|definition| definition.spec.versions);
+                    if let Some(stored) = versions.into_iter().find(|version| version.storage && version.served) {
+                        self.storage.insert((plural, group), stored.name);
+                    }
+                }
+                Err(error) => self.notes.push(format!("{plural}.{group} is read at its preferred version: {error}")),
+            }
+        }
+    }
+}
+
+async fn document(cluster: &Cluster, act: &str, path: &str) -> Result<Document, Error> {
+    let call = Call { accept: Some(wire::ACCEPT), ..Call::get(act, path, LIMIT) };
+    let reply = cluster.read(&call, Patience::default()).await.map_err(|error| error.into_error(&call))?;
+    parse(act, &reply.success(act)?)
+}
+
+async fn ask_one(cluster: &Cluster, group: &str, version: &str) -> Result<PlainResources, Error> {
+    let path = if group.is_empty() {
+        format!("/api/{}", segment(version))
+    } else {
+        format!("/apis/{}/{}", segment(group), segment(version))
+    };
+    let act = format!("read which kinds {group}/{version} has");
+    let call = Call::get(&act, &path, LIMIT);
+    let patience = Patience { tries: 2, ..Patience::default() };
+    match tokio::time::timeout(STALE_DEADLINE, cluster.read(&call, patience)).await {
+        Ok(outcome) => parse(&act, &outcome.map_err(|error| error.into_error(&call))?.success(&act)?),
+        Err(_) => Err(Error::new(ErrorKind::Unreachable, act, format!("no answer in {} s", STALE_DEADLINE.as_secs()))),
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(cluster: &Cluster, act: &str, path: &str) -> Result<T, Error> {
+    parse(act, &cluster.get(act, path, LIMIT).await?)
+}
+
+fn parse<T: DeserializeOwned>(act: &str, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| malformed(act, &error))
+}
+
+#[cfg(test)]
+mod tests;
