@@ -6,5 +6,6 @@
 // The allowances of `clippy.toml` end at the body of a `#[test]`; helpers of tests are tests, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod not_run;
 mod support;
 mod testbed;

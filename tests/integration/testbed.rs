@@ -1,5 +1,7 @@
 //! The test bed itself: does it give what the other tests stand on?
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -77,4 +79,29 @@ async fn a_bucket_refuses_to_overwrite() {
     put().await.expect("the key is free");
     let refused = put().await.expect_err("the key exists");
     assert_eq!(refused.raw_response().map(|answer| answer.status().as_u16()), Some(412));
+}
+
+#[tokio::test]
+async fn a_user_may_do_what_the_bucket_allows_and_no_more() {
+    let bucket = require!(bed::bucket);
+    let (access_key, secret_key) = bucket.keys_for(&["s3:PutObject"]);
+    let client = bucket.client_with(&access_key, &secret_key);
+    let body = ByteStream::from_static(b"one");
+    client.put_object().bucket(&bucket.name).key("key").body(body).send().await.expect("it may write");
+    let refused = client.delete_object().bucket(&bucket.name).key("key").send().await.expect_err("it may not delete");
+    assert_eq!(refused.raw_response().map(|answer| answer.status().as_u16()), Some(403));
+}
+
+#[test]
+fn a_bed_for_one_command_ends_with_the_commands_exit_code_and_leaves_nothing() {
+    let _s3_is_built = require!(bed::bucket);
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/bed");
+    let script = "echo $DRCTL_BED $DRCTL_BED_S3_ENDPOINT $DRCTL_BED_SOURCE_KUBECONFIG; sleep 600 & exit 7";
+    let output = Command::new(program).args(["run", "--fresh", "s3", "--", "bash", "-c", script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let [state, endpoint] = text.split_whitespace().collect::<Vec<_>>()[..] else { panic!("a source in: {text}") };
+    assert!(!Path::new(state).exists(), "{state} is still there");
+    let address = endpoint.strip_prefix("http://").unwrap();
+    assert!(std::net::TcpStream::connect(address).is_err(), "{address} still answers");
 }

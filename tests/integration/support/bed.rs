@@ -250,9 +250,41 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// Access and secret key of a new user who may do just these actions in this bucket, such as `s3:GetObject`.
+    /// A second call takes the rights of the first one's user away.
+    ///
+    /// # Panics
+    /// If the bed's S3 server refuses; the test that calls this has asked for that server.
+    pub(crate) fn keys_for(&self, actions: &[&str]) -> (String, String) {
+        let (access_key, secret_key) = (unique_name("user"), unique_name("secret"));
+        let output = Command::new("versitygw")
+            .args(["admin", "--access", &self.access_key, "--secret", &self.secret_key])
+            .args(["--region", &self.region, "--endpoint-url", &self.endpoint])
+            .args(["create-user", "--role", "user", "--access", &access_key, "--secret", &secret_key])
+            .output()
+            .expect("versitygw runs");
+        assert!(output.status.success(), "no user was made: {}", String::from_utf8_lossy(&output.stderr));
+        let statement = serde_json::json!({
+            "Effect": "Allow",
+            "Principal": { "AWS": [&access_key] },
+            "Action": actions,
+            "Resource": [format!("arn:aws:s3:::{}", self.name), format!("arn:aws:s3:::{}/*", self.name)],
+        });
+        let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+        let (client, name) = (self.client(), self.name.clone());
+        block_on(async move { client.put_bucket_policy().bucket(name).policy(policy).send().await.map(drop) })
+            .expect("the bed's S3 server takes a policy");
+        (access_key, secret_key)
+    }
+
     /// A client of its own, for a look behind drctl's back.
     pub(crate) fn client(&self) -> Client {
-        let keys = Credentials::new(&self.access_key, &self.secret_key, None, None, "test bed");
+        self.client_with(&self.access_key, &self.secret_key)
+    }
+
+    /// A client with other keys, such as those of [`Bucket::keys_for`].
+    pub(crate) fn client_with(&self, access_key: &str, secret_key: &str) -> Client {
+        let keys = Credentials::new(access_key, secret_key, None, None, "test bed");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
