@@ -1,6 +1,7 @@
 //! The policy file: what to back up, when, where to, and how long.
 
 mod embed;
+mod load;
 mod model;
 mod period;
 mod schedule;
@@ -9,6 +10,7 @@ mod secret;
 mod url;
 
 pub use embed::InvalidEmbedded;
+pub use load::{InvalidPolicy, LARGEST_FILE, LoadError, Problem, load, parse};
 pub use model::{
     ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, Repository, S3, Schedule, SecretRef, SourceSpec,
 };

@@ -1,0 +1,246 @@
+//! The tree of a policy file → a policy.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::{
+    decode::{Decoder, Table},
+    node::{Node, Value},
+    problem::{Place, Problem},
+};
+use crate::{
+    policy::{
+        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, RepositoryUrl, S3, Schedule,
+        SecretRef, SourceSpec, TimeZone,
+        embed::{API_VERSION, KIND},
+        url::InvalidUrl,
+    },
+    types::Name,
+};
+
+const TOP: [&str; 6] = ["apiVersion", "kind", "metadata", "repository", "sources", "schedules"];
+const TOP_LATER: [&str; 8] = ["copies", "drills", "checks", "runbook", "dedupe", "evidence", "notify", "memory"];
+const SOURCE_LATER: [&str; 5] = ["postgres", "mongodb", "container", "azureSql", "command"];
+const S3_KEYS: [&str; 6] = ["region", "endpoint", "pathStyle", "caFile", "accessKeyId", "secretAccessKey"];
+const KEEP: [&str; 7] = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within"];
+
+/// Reads a policy out of `root`. `None` only if the decoder has got a problem.
+pub(super) fn policy(decoder: &mut Decoder, root: &Node) -> Option<Policy> {
+    if matches!(root.value, Value::Null) {
+        decoder.wrong(Place::start(), "the file is empty");
+        return None;
+    }
+    let top = decoder.table(root, "", &TOP, &TOP_LATER)?;
+    constant(decoder, &top, "apiVersion", API_VERSION);
+    constant(decoder, &top, "kind", KIND);
+    let name = decoder.required(&top, "metadata").and_then(|node| metadata(decoder, node));
+    let repository = decoder.required(&top, "repository").and_then(|node| repository(decoder, node));
+    let sources = decoder.required(&top, "sources");
+    let sources = sources.map_or_else(Vec::new, |node| decoder.named(node, "sources"));
+    // Names alone decide whether a schedule's source exists: one with a fault in it is not missing too.
+    let names: Vec<Name> = sources.iter().map(|(name, ..)| name.clone()).collect();
+    let mut specs = BTreeMap::new();
+    for (name, _, node) in sources {
+        specs.extend(source(decoder, node, &format!("sources.{name}")).map(|spec| (name, spec)));
+    }
+    let mut schedules = BTreeMap::new();
+    if let Some(node) = decoder.required(&top, "schedules") {
+        for (name, _, node) in decoder.named(node, "schedules") {
+            let schedule = schedule(decoder, node, &format!("schedules.{name}"), &names);
+            schedules.extend(schedule.map(|schedule| (name, schedule)));
+        }
+    }
+    Some(Policy { name: name?, repository: repository?, sources: specs, schedules })
+}
+
+fn constant(decoder: &mut Decoder, table: &Table<'_>, key: &str, expected: &str) {
+    let Some(node) = decoder.required(table, key) else { return };
+    if let Some(found) = decoder.text(node, key)
+        && found != expected
+    {
+        decoder.wrong(node.place, format!("`{key}` must be `{expected}`, and is `{found}`"));
+    }
+}
+
+fn metadata(decoder: &mut Decoder, node: &Node) -> Option<Name> {
+    let table = decoder.table(node, "metadata", &["name"], &[])?;
+    let name = decoder.required(&table, "name")?;
+    decoder.parsed(name, "metadata.name", |text| Name::new(text))
+}
+
+fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
+    let table = decoder.table(node, "repository", &["url", "s3", "encryption"], &["azure", "id", "signers"])?;
+    let url = decoder.required(&table, "url").and_then(|node| url(decoder, node));
+    let encryption = match table.get("encryption") {
+        Some(node) => encryption(decoder, node),
+        None => {
+            let problem = Problem::new(table.place, "`repository.encryption` is missing: it must be said");
+            let help = "write `encryption: none`; whoever reads the store then reads the Secrets in it";
+            decoder.report(problem.help(help));
+            None
+        }
+    };
+    let s3 = table.entry("s3").filter(|(_, node)| !matches!(node.value, Value::Null));
+    if let (Some((key, _)), Some(other)) = (s3, url.as_ref().filter(|url| !url.is_s3())) {
+        decoder.wrong(key.place, format!("`repository.s3` does not go with `{other}`"));
+    }
+    let s3 = match s3 {
+        Some((_, node)) => Some(self::s3(decoder, node)?),
+        None => None,
+    };
+    Some(Repository { url: url?, s3, encryption: encryption? })
+}
+
+fn url(decoder: &mut Decoder, node: &Node) -> Option<RepositoryUrl> {
+    let text = decoder.text(node, "repository.url")?;
+    match RepositoryUrl::parse(text) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            let hide = matches!(error, InvalidUrl::Credentials);
+            let problem = Problem::new(node.place, error.to_string());
+            decoder.report(if hide { problem.hidden() } else { problem });
+            None
+        }
+    }
+}
+
+fn encryption(decoder: &mut Decoder, node: &Node) -> Option<Encryption> {
+    match &node.value {
+        Value::Text(text) if text == "none" => return Some(Encryption::None),
+        Value::Table(_) => {
+            let problem = Problem::new(node.place, "encrypted repositories are not in this version of drctl");
+            decoder.report(problem.help("write `encryption: none`, and let the store encrypt at rest"));
+        }
+        _ => decoder.wrong(node.place, "`repository.encryption` must be `none`"),
+    }
+    None
+}
+
+fn s3(decoder: &mut Decoder, node: &Node) -> Option<S3> {
+    let table = decoder.table(node, "repository.s3", &S3_KEYS, &[])?;
+    let text = |decoder: &mut Decoder, key: &str| {
+        table.get(key).and_then(|node| decoder.text(node, &table.path_of(key)).map(str::to_owned))
+    };
+    let region = text(decoder, "region");
+    let ca_file = text(decoder, "caFile").map(PathBuf::from);
+    let endpoint =
+        table.get("endpoint").and_then(|node| decoder.parsed(node, "repository.s3.endpoint", parse_endpoint));
+    let path_style = table.get("pathStyle").and_then(|node| decoder.boolean(node, "repository.s3.pathStyle"));
+    let access_key_id = table.get("accessKeyId").and_then(|node| secret(decoder, node, "accessKeyId"));
+    let secret_access_key = table.get("secretAccessKey").and_then(|node| secret(decoder, node, "secretAccessKey"));
+    for (one, other) in [("accessKeyId", "secretAccessKey"), ("secretAccessKey", "accessKeyId")] {
+        if let (Some((key, _)), None) = (table.entry(one), table.entry(other)) {
+            decoder.wrong(key.place, format!("`{one}` needs `{other}` beside it"));
+        }
+    }
+    Some(S3 { region, endpoint, path_style: path_style.unwrap_or_default(), ca_file, access_key_id, secret_access_key })
+}
+
+fn parse_endpoint(text: &str) -> Result<String, String> {
+    let wrong = "`endpoint` must be a URL like https://s3.example.com:9000, without credentials, path or query";
+    let parsed = ::url::Url::parse(text).map_err(|_| wrong.to_owned())?;
+    let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none();
+    let good = matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && bare && parsed.path() == "/";
+    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong.to_owned()) }
+}
+
+fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {
+    if !matches!(node.value, Value::Table(_)) {
+        decoder.inline_secret(node.place, path);
+        return None;
+    }
+    let table = decoder.table(node, path, &["env", "file", "secret"], &[])?;
+    if let Some((key, _)) = table.entry("secret") {
+        // It would need the right to read Secrets, which an identity that backs up should not need.
+        let problem = Problem::new(key.place, "`secret:` references are not in this version of drctl");
+        decoder.report(problem.help("mount the Secret into the Pod, and name it by `file:` or `env:`"));
+        return None;
+    }
+    match (table.get("env"), table.get("file")) {
+        (Some(node), None) => decoder.text(node, &table.path_of("env")).map(|name| SecretRef::Env(name.to_owned())),
+        (None, Some(node)) => decoder.text(node, &table.path_of("file")).map(|path| SecretRef::File(path.into())),
+        _ => {
+            decoder.wrong(table.place, format!("`{path}` must have exactly one of `env` and `file`"));
+            None
+        }
+    }
+}
+
+fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SourceSpec> {
+    let table = decoder.table(node, path, &["kubernetes"], &SOURCE_LATER)?;
+    // An unknown kind was named already; then nothing is missing.
+    if SOURCE_LATER.iter().any(|kind| table.entry(kind).is_some()) {
+        return None;
+    }
+    let node = decoder.required(&table, "kubernetes")?;
+    kubernetes(decoder, node, &table.path_of("kubernetes")).map(SourceSpec::Kubernetes)
+}
+
+fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str) -> Option<KubernetesSpec> {
+    let known = ["namespaces", "excludeNamespaces", "clusterScoped"];
+    let table = decoder.table(node, path, &known, &["include", "exclude", "includeKinds", "excludeKinds"])?;
+    let namespaces =
+        decoder.required(&table, "namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
+    let exclude = table.get("excludeNamespaces").and_then(|node| patterns(decoder, &table, "excludeNamespaces", node));
+    let cluster_scoped = table.get("clusterScoped").and_then(|node| {
+        decoder.parsed(node, &table.path_of("clusterScoped"), |text| match text {
+            "all" => Ok(ClusterScoped::All),
+            "referenced" => Ok(ClusterScoped::Referenced),
+            "none" => Ok(ClusterScoped::None),
+            _ => Err("`clusterScoped` must be `all`, `referenced` or `none`"),
+        })
+    });
+    Some(KubernetesSpec { namespaces: namespaces?, exclude_namespaces: exclude.unwrap_or_default(), cluster_scoped })
+}
+
+fn patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
+    let items = decoder.texts(node, &table.path_of(key))?;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
+    for (place, text) in &items {
+        if text.len() > 63 || !text.bytes().all(allowed) {
+            let message = format!("`{text}` is neither a namespace nor a pattern: use a-z, 0-9, '-' and '*'");
+            decoder.wrong(*place, message);
+        }
+    }
+    Some(items.into_iter().map(|(_, text)| text.to_owned()).collect())
+}
+
+fn schedule(decoder: &mut Decoder, node: &Node, path: &str, known: &[Name]) -> Option<Schedule> {
+    let table = decoder.table(node, path, &["cron", "timezone", "sources", "keep"], &["copyTo", "hooks"])?;
+    let cron = decoder.required(&table, "cron");
+    let cron = cron.and_then(|node| decoder.parsed(node, &table.path_of("cron"), Cron::parse));
+    let timezone = table.get("timezone");
+    let timezone = timezone.and_then(|node| decoder.parsed(node, &table.path_of("timezone"), TimeZone::parse));
+    let mut sources = Vec::new();
+    if let Some(node) = decoder.required(&table, "sources") {
+        for (place, text) in decoder.texts(node, &table.path_of("sources")).unwrap_or_default() {
+            match known.iter().find(|name| name.as_str() == text) {
+                Some(name) => sources.push(name.clone()),
+                None => {
+                    let all = known.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+                    let message = format!("`{path}` names the source `{text}`, which the policy does not have");
+                    decoder.report(Problem::new(place, message).help(format!("its sources: {all}")));
+                }
+            }
+        }
+    }
+    let keep = table.get("keep").and_then(|node| keep(decoder, node, &table.path_of("keep")));
+    Some(Schedule { cron: cron?, timezone: timezone.unwrap_or_default(), sources, keep })
+}
+
+fn keep(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Keep> {
+    let table = decoder.table(node, path, &KEEP, &[])?;
+    if KEEP.iter().all(|key| table.get(key).is_none()) {
+        let problem = Problem::new(table.place, format!("`{path}` keeps nothing: it has no rule"));
+        decoder.report(problem.help("leave `keep` out to keep every backup"));
+    }
+    let mut count = |key: &str| table.get(key).and_then(|node| decoder.count(node, &table.path_of(key)));
+    Some(Keep {
+        last: count("last"),
+        hourly: count("hourly"),
+        daily: count("daily"),
+        weekly: count("weekly"),
+        monthly: count("monthly"),
+        yearly: count("yearly"),
+        within: table.get("within").and_then(|node| decoder.parsed(node, &table.path_of("within"), Period::parse)),
+    })
+}

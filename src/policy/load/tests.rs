@@ -1,0 +1,202 @@
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"apiVersion: drctl/v1
+kind: Policy
+metadata: {name: orders}
+repository:
+  url: s3://orders-dr/prod
+  s3:
+    region: eu-central-1
+    endpoint: https://s3.example.com:9000
+    pathStyle: true
+    accessKeyId: {env: KEY_ID}
+    secretAccessKey: {file: /run/secrets/key}
+  encryption: none
+sources:
+  services: {kubernetes: {namespaces: [user-service, "team-*"], excludeNamespaces: ["kube-*"]}}
+  cluster: {kubernetes: {namespaces: ["*"], clusterScoped: none}}
+schedules:
+  daily: {cron: "0 2 * * *", timezone: Europe/Berlin, sources: [services], keep: {within: 30d, last: 3}}
+  weekly: {cron: "0 3 * * 0", sources: [services, cluster]}
+"#;
+
+fn problems_of(text: &str) -> Vec<String> {
+    match parse(Path::new("p.yaml"), text) {
+        Ok(policy) => panic!("was taken: {policy:?}"),
+        Err(invalid) => {
+            let show = |p: &Problem| format!("{}:{}: {}", p.line(), p.column(), p.message());
+            invalid.problems().iter().map(show).collect()
+        }
+    }
+}
+
+/// The good policy with `from` replaced by `to`.
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn a_good_policy_is_read_whole() {
+    let policy = parse(Path::new("p.yaml"), GOOD).unwrap();
+    assert_eq!(policy.name.as_str(), "orders");
+    assert_eq!(policy.repository.url.to_string(), "s3://orders-dr/prod");
+    assert_eq!(policy.sources.len(), 2);
+    let daily = &policy.schedules[&crate::types::Name::new("daily").unwrap()];
+    assert_eq!(daily.timezone.as_str(), "Europe/Berlin");
+    assert_eq!(daily.keep.as_ref().unwrap().within.unwrap().hours(), 720);
+}
+
+#[test]
+fn a_policy_embeds_as_the_file_says_it_and_comes_back() {
+    let policy = parse(Path::new("p.yaml"), GOOD).unwrap();
+    let embedded = policy.to_embedded();
+    assert_eq!(embedded["metadata"]["name"], "orders");
+    assert_eq!(embedded["repository"]["s3"]["secretAccessKey"]["file"], "/run/secrets/key");
+    assert_eq!(Policy::from_embedded(&embedded).unwrap(), policy);
+    // JSON is YAML: what is embedded is a policy file too.
+    assert_eq!(parse(Path::new("p.json"), &embedded.to_string()).unwrap(), policy);
+}
+
+#[test]
+fn an_embedded_policy_of_a_later_version_is_read_without_what_is_new() {
+    let policy = parse(Path::new("p.yaml"), GOOD).unwrap();
+    let mut embedded = policy.to_embedded();
+    embedded["copies"] = serde_json::json!({"us": {}});
+    embedded["schedules"]["daily"]["copyTo"] = serde_json::json!(["us"]);
+    assert_eq!(Policy::from_embedded(&embedded).unwrap(), policy);
+    embedded["kind"] = "Other".into();
+    assert!(Policy::from_embedded(&embedded).is_err());
+}
+
+#[test]
+fn every_problem_is_named_at_its_place() {
+    let mut wrong = Vec::new();
+    for (from, to, expected) in [
+        ("kind: Policy", "kind: Polity", "2:7: `kind` must be `Policy`, and is `Polity`"),
+        ("kind: Policy\n", "", "1:1: `kind` is missing"),
+        ("{name: orders}", "{name: Orders}", "3:18: `Orders` is not a valid name"),
+        ("{name: orders}", "{name: 12}", "3:18: `metadata.name` must be a text, and is a number"),
+        ("metadata: {name: orders}", "metadata: orders", "3:11: `metadata` must be keys and values, and is a text"),
+        ("s3://orders-dr/prod", "gs://orders-dr/prod", "5:8: `gs://orders-dr/prod` is not a repository URL"),
+        ("region:", "regoin:", "7:5: unknown key `regoin` in `repository.s3`"),
+        ("https://s3.example.com:9000", "s3.example.com", "8:15: `endpoint` must be a URL"),
+        ("pathStyle: true", "pathStyle: yes", "9:16: `repository.s3.pathStyle` must be true or false, and is a text"),
+        ("    accessKeyId: {env: KEY_ID}\n", "", "10:5: `secretAccessKey` needs `accessKeyId` beside it"),
+        ("{env: KEY_ID}", "AKIA123", "10:18: `accessKeyId` has a secret in it"),
+        ("{env: KEY_ID}", "{secret: {name: a}}", "10:19: `secret:` references are not in this version"),
+        ("{env: KEY_ID}", "{env: A, file: B}", "10:18: `accessKeyId` must have exactly one of `env` and `file`"),
+        ("{file: /run/secrets/key}", "hunter2", "11:22: `secretAccessKey` has a secret in it"),
+        ("  encryption: none\n", "", "5:3: `repository.encryption` is missing"),
+        ("encryption: none", "encryption: {epoch: a}", "12:15: encrypted repositories are not in this version"),
+        ("encryption: none", "encryption: off", "12:15: `repository.encryption` must be `none`"),
+        (
+            "{namespaces: [user-service, \"team-*\"]",
+            "{namespace: [a], namespaces: [b]",
+            "14:27: unknown key `namespace` in",
+        ),
+        ("user-service, \"team-*\"", "user_service", "14:40: `user_service` is neither a namespace nor a pattern"),
+        (
+            "user-service, \"team-*\"",
+            "a, b, a",
+            "14:46: `a` is in `sources.services.kubernetes.namespaces` a second time",
+        ),
+        ("[user-service, \"team-*\"]", "[]", "14:39: `sources.services.kubernetes.namespaces` is empty"),
+        ("clusterScoped: none", "clusterScoped: some", "15:60: `clusterScoped` must be"),
+        (
+            "cluster: {kubernetes:",
+            "services: {kubernetes:",
+            "15:3: `services` is here a second time; the first is in line 14",
+        ),
+        ("cluster: {kubernetes:", "cluster: {postgres:", "15:13: unknown key `postgres` in `sources.cluster`"),
+        ("0 2 * * *", "0 25 * * *", "17:17: `0 25 * * *` is not a cron expression"),
+        ("Europe/Berlin", "Europe/Bern", "17:40: `Europe/Bern` is not a time zone"),
+        (
+            "sources: [services], keep",
+            "sources: [service], keep",
+            "17:65: `schedules.daily` names the source `service`",
+        ),
+        ("within: 30d", "within: 30", "17:91: `schedules.daily.keep.within` must be a text, and is a number"),
+        ("last: 3", "last: 0", "17:102: `schedules.daily.keep.last` must be a whole number from 1"),
+        ("{within: 30d, last: 3}", "{}", "17:82: `schedules.daily.keep` keeps nothing"),
+        ("schedules:", "copies: {}\nschedules:", "16:1: unknown key `copies` at the top"),
+    ] {
+        let found = problems_of(&with(from, to));
+        if !found.iter().any(|line| line.starts_with(expected)) {
+            wrong.push(format!("{to}: {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn all_problems_are_found_at_once_in_the_order_of_the_file() {
+    let text = with("region:", "regoin:").replace("0 2 * * *", "@daily").replace("last: 3", "last: x");
+    let found = problems_of(&text);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].starts_with("7:5") && found[1].starts_with("17:17") && found[2].starts_with("17:"));
+}
+
+#[test]
+fn a_file_that_is_no_yaml_is_refused_at_its_place() {
+    for (text, expected) in [
+        ("", "1:1: the file is empty"),
+        ("# only a comment\n", "1:1: the file is empty"),
+        ("a: [1, 2", "1:"),
+        ("a: b: c", "1:"),
+        ("a: 1\n\tb: 2", "1:4: while scanning a plain scalar, found a tab"),
+        ("a: [*]\n", "1:"),
+        ("a: 1\n---\nb: 2\n", "2:"),
+        ("<<: {a: 1}\n", "1:1: "),
+    ] {
+        let found = problems_of(text);
+        assert!(found[0].starts_with(expected), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn bombs_are_refused_quickly() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let item = format!("*a{}", level - 1);
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![item; 10].join(", ")));
+    }
+    let started = std::time::Instant::now();
+    problems_of(&text);
+    problems_of(&format!("a: {}", "[".repeat(100_000)));
+    problems_of(&format!("a: [{}]", "1,".repeat(200_000)));
+    assert!(started.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn a_problem_is_shown_with_its_line_and_a_caret() {
+    let error = parse(Path::new("p.yaml"), &with("region:", "regoin:")).unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    `p.yaml` is not a valid policy (1 problem); nothing was touched
+
+    p.yaml:7:5: unknown key `regoin` in `repository.s3`
+      |
+    7 |     regoin: eu-central-1
+      |     ^^^^^^
+      = help: did you mean `region`?
+    ");
+}
+
+#[test]
+fn a_secret_is_never_shown_not_even_in_the_line_of_its_problem() {
+    for (from, to) in [
+        ("{file: /run/secrets/key}", "hunter2"),
+        ("{env: KEY_ID}", "hunter2"),
+        ("region: eu-central-1", "password: hunter2"),
+        ("region: eu-central-1", "secretKey: hunter2"),
+        ("{file: /run/secrets/key}", "hunter2: x: y"),
+        ("{file: /run/secrets/key}", "[hunter2"),
+        ("s3://orders-dr/prod", "s3://a:hunter2@orders-dr/prod"),
+        ("https://s3.example.com:9000", "https://a:hunter2@s3.example.com:9000"),
+    ] {
+        let error = parse(Path::new("p.yaml"), &with(from, to)).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
