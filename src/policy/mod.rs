@@ -8,6 +8,7 @@ mod schedule;
 mod schema;
 mod secret;
 mod url;
+mod yaml;
 
 pub use embed::InvalidEmbedded;
 pub use load::{InvalidPolicy, LARGEST_FILE, LoadError, Problem, load, parse};
@@ -19,3 +20,4 @@ pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};
 pub use schema::json_schema_of_policy;
 pub use secret::SecretError;
 pub use url::{InvalidUrl, RepositoryUrl};
+pub use yaml::{YamlError, to_yaml};

@@ -7,5 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod not_run;
+mod policy_errors;
+mod schemas;
 mod support;
 mod testbed;

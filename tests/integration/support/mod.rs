@@ -1,3 +1,4 @@
 //! What tests share.
 
 pub(crate) mod bed;
+pub(crate) mod program;

@@ -1,0 +1,94 @@
+//! The command line: what may be written on it.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::{policy::RepositoryUrl, telemetry};
+
+/// Backs up Kubernetes namespaces, and proves that they restore.
+#[derive(Debug, Parser)]
+#[command(
+    name = "drctl",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 all done, 1 failed, 2 usage or policy file wrong, 3 done in part, \
+                  4 damage or a difference, 5 could not run, 6 fenced, 130 interrupted.\n\
+                  Data goes to standard output; progress, log and errors go to standard error."
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The policy file
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "DRCTL_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub file: Option<PathBuf>,
+    /// The repository, without a policy file: s3://bucket/prefix or file:///path; --file is not read then
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub repository: Option<RepositoryUrl>,
+    /// The kubeconfig that names the cluster (else KUBECONFIG, else the cluster that drctl runs in)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig (else its current one)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub context: Option<String>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Global options")]
+    pub log_format: LogFormat,
+    /// More log; repeat it for more (DRCTL_LOG sets a filter of its own)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// No progress, and only errors in the log
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub quiet: bool,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Bars on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Global {
+    /// What the log shows.
+    #[must_use]
+    pub fn log_options(&self) -> telemetry::LogOptions {
+        let format = match self.log_format {
+            LogFormat::Auto => telemetry::LogFormat::Auto,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        };
+        let verbosity = if self.quiet { -1 } else { i8::try_from(self.verbose).unwrap_or(i8::MAX) };
+        telemetry::LogOptions { format, verbosity }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read, show and describe policy files
+    #[command(subcommand)]
+    Policy(super::policy::PolicyCommand),
+    /// Print a completion script for a shell
+    Completions(super::completions::CompletionsArgs),
+}

@@ -1,0 +1,43 @@
+//! The JSON Schemas in `docs/schemas` are those of the program, and the policies in `policies/` are valid.
+
+use std::{fs, path::Path};
+
+use crate::support::program::run;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares `docs/schemas/<name>.json` with `current`; writes it if `DRCTL_UPDATE_SCHEMAS` is set.
+fn check(name: &str, current: &serde_json::Value) {
+    let path = root().join("docs/schemas").join(format!("{name}.json"));
+    let text = format!("{current:#}\n");
+    if std::env::var_os("DRCTL_UPDATE_SCHEMAS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    let command = "DRCTL_UPDATE_SCHEMAS=1 cargo test --test integration schemas";
+    assert!(committed == text, "{} is not current; run `{command}`", path.display());
+}
+
+#[test]
+fn the_policy_schema_is_current_and_is_what_the_program_prints() {
+    let schema = drctl::policy::json_schema_of_policy();
+    check("policy", &schema);
+    let printed = run(&["policy", "schema"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&printed.stdout).unwrap(), schema);
+}
+
+#[test]
+fn every_policy_of_the_project_is_valid() {
+    let mut checked = 0;
+    for entry in fs::read_dir(root().join("policies")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let ended = run(&["policy", "check", "-f", path.to_str().unwrap()]);
+            assert_eq!(ended.code, 0, "{ended:?}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}

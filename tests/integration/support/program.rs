@@ -1,0 +1,47 @@
+//! The `drctl` binary itself, run as a person or a CronJob runs it.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// One run of the program, not yet started. Nothing of this process's environment that drctl reads is left in it.
+pub(crate) fn drctl(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drctl"));
+    command.args(args).stdin(Stdio::null());
+    for variable in ["DRCTL_FILE", "DRCTL_LOG", "KUBECONFIG", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; -1 if a signal ended it.
+    pub(crate) code: i32,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Runs `drctl` with `args` to its end.
+pub(crate) fn run(args: &[&str]) -> Ended {
+    drctl(args).output().unwrap().into()
+}
+
+/// Runs `drctl` with `args` in the folder `folder` to its end.
+pub(crate) fn run_in(folder: &Path, args: &[&str]) -> Ended {
+    drctl(args).current_dir(folder).output().unwrap().into()
+}
