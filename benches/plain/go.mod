@@ -1,0 +1,3 @@
+module drctl.example/plain
+
+go 1.25
