@@ -1,0 +1,263 @@
+//! One run of a schedule: read the sources, store what is new, commit the manifest.
+//!
+//! The order is that of `docs/format.md`, "Writing a backup" (B1 to B7): whatever fails before the
+//! last step leaves no backup, and what was uploaded serves the next run.
+
+use std::sync::Arc;
+
+use super::{
+    Error, Run,
+    judge::{Held, Holdings, judge},
+    repositories::kubernetes_selection,
+};
+use crate::{
+    policy::{Encryption, Policy, Schedule, SourceSpec},
+    repository::{
+        BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal, Manifest,
+        ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
+    },
+    sources::{CaptureContext, CaptureReport, CapturedGroup, Source, kubernetes},
+    types::{Missing, Name, State},
+};
+
+/// What the command line says about a backup.
+#[derive(Debug, Clone, Default)]
+pub struct BackupOptions {
+    /// The schedule; absent: the policy's only one.
+    pub schedule: Option<Name>,
+    /// Of the schedule's sources only these; empty: all. A backup of some is `partial` on purpose.
+    pub only: Vec<Name>,
+    /// Take this cluster although the policy's newest backup is of another one.
+    pub adopt_cluster: bool,
+    /// Which cluster.
+    pub connect: kubernetes::ConnectOptions,
+    /// Packs between two checkpoints; absent: the format's 64.
+    pub checkpoint_packs: Option<u32>,
+}
+
+/// A committed backup.
+#[derive(Debug)]
+pub struct BackupOutcome {
+    /// Its manifest, as stored.
+    pub manifest: Manifest,
+    /// `partial` because `--source` asked for it, and nothing else is missing.
+    pub on_purpose: bool,
+}
+
+/// Runs the backup of one schedule.
+///
+/// # Errors
+/// [`Error`]; then there is no new backup. [`Error::Fenced`] if another run aborted this one.
+pub async fn backup(
+    repository: &Repository,
+    policy: &Policy,
+    options: &BackupOptions,
+    run: &Run,
+) -> Result<BackupOutcome, Error> {
+    let (name, schedule) = choose_schedule(policy, options.schedule.as_ref())?;
+    let sources = choose_sources(schedule, name, &options.only)?;
+    check_pins(policy, repository)?;
+    run.monitor.phase("connecting", "step", None);
+    let cluster = kubernetes::Cluster::connect(&options.connect).await?;
+    let identity = cluster.identity().await?;
+    if !options.adopt_cluster {
+        check_cluster(repository, &policy.name, &identity).await?;
+    }
+
+    let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
+    let captured = capture_all(policy, &sources, &Arc::new(cluster), &writer, run).await;
+    let reports = match captured {
+        Ok(reports) => reports,
+        Err(error) => {
+            // What is uploaded should serve the next run; the error to report is the first one.
+            if let Err(second) = writer.checkpoint().await {
+                tracing::warn!(error = %second, "the last checkpoint could not be written");
+            }
+            return Err(error);
+        }
+    };
+
+    run.monitor.phase("committing", "step", None);
+    let left_out: Vec<&Name> = schedule.sources.iter().filter(|source| !sources.contains(source)).collect();
+    let history = History { repository, policy, schedule: name };
+    let mut draft = draft(policy, identity, &reports, &left_out)?;
+    draft.notes.extend(writer.stats().notes);
+    draft.suspect = history.judge(&reports).await?;
+    if !draft.suspect.is_empty() {
+        draft.state = State::Suspect;
+    }
+    let on_purpose = !left_out.is_empty() && draft.missing.len() == left_out.len();
+    match writer.commit(draft).await? {
+        CommitOutcome::Committed(stored) => Ok(BackupOutcome { on_purpose, manifest: stored.manifest }),
+        CommitOutcome::Fenced => Err(Error::Fenced),
+    }
+}
+
+fn begin_options(policy: &Policy, schedule: &Name, sources: &[Name], options: &BackupOptions, run: &Run) -> BeginOptions {
+    let mut begin =
+        BeginOptions::new(policy.name.clone(), schedule.clone(), sources.to_vec(), Arc::clone(&run.clock));
+    begin.checkpoint_packs = options.checkpoint_packs.unwrap_or(begin.checkpoint_packs);
+    begin
+}
+
+/// Refuses a cluster that is not the one of the policy's newest backup: a wrong context must not
+/// push good backups out.
+async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes::Identity) -> Result<(), Error> {
+    let newest = repository.newest(&Scope::Policy(policy.clone())).await?;
+    match newest.and_then(|stored| stored.manifest.cluster) {
+        Some(before) if before.uid != now.uid => Err(Error::WrongCluster {
+            before_name: before.name,
+            before_uid: before.uid,
+            now_name: now.name.clone(),
+            now_uid: now.uid.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+async fn capture_all(
+    policy: &Policy,
+    sources: &[Name],
+    cluster: &Arc<kubernetes::Cluster>,
+    writer: &BackupWriter,
+    run: &Run,
+) -> Result<Vec<CaptureReport>, Error> {
+    let context = CaptureContext { sink: writer, monitor: run.monitor.as_ref(), cancel: &run.cancel };
+    let mut reports = Vec::new();
+    for name in sources {
+        let Some(SourceSpec::Kubernetes(spec)) = policy.sources.get(name) else { continue };
+        let selection = kubernetes_selection(spec);
+        let source = kubernetes::KubernetesSource::new(name.clone(), Arc::clone(cluster), selection);
+        reports.push(source.capture(context).await?);
+    }
+    if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(reports) }
+}
+
+/// The manifest as far as the sources decide it. What `--source` left out is missing, by name.
+fn draft(
+    policy: &Policy,
+    identity: kubernetes::Identity,
+    reports: &[CaptureReport],
+    left_out: &[&Name],
+) -> Result<ManifestDraft, Error> {
+    let on_purpose = |source: &&Name| Missing {
+        source: source.to_string(),
+        what: format!("source {source}"),
+        why: "left out by --source".to_owned(),
+    };
+    let missing: Vec<Missing> =
+        left_out.iter().map(on_purpose).chain(reports.iter().flat_map(|report| report.missing.iter().cloned())).collect();
+    let state = if missing.is_empty() { State::Complete } else { State::Partial };
+    let mut draft = ManifestDraft::new(state);
+    draft.cluster =
+        Some(StoredCluster { uid: identity.uid, name: identity.name, version: identity.version });
+    draft.sources = reports.iter().map(source_entry).collect();
+    draft.missing = missing;
+    draft.notes = reports.iter().flat_map(|report| report.notes.iter().cloned()).collect();
+    draft.policy_document = Some(policy.to_embedded());
+    Ok(draft)
+}
+
+fn source_entry(report: &CaptureReport) -> SourceEntry {
+    let group = |group: &CapturedGroup| GroupEntry {
+        name: group.name.clone(),
+        total: GroupTotal { count: group.count, restorable: group.restorable, bytes: group.bytes },
+    };
+    SourceEntry {
+        name: report.source.clone(),
+        kind: report.kind.clone(),
+        consistency: report.consistency.clone(),
+        server: report.server.clone(),
+        total: GroupTotal::default(),
+        groups: report.groups.iter().map(group).collect(),
+        groups_omitted: 0,
+    }
+}
+
+/// What earlier backups of the policy say of its sources.
+#[derive(Debug)]
+struct History<'a> {
+    repository: &'a Repository,
+    policy: &'a Policy,
+    schedule: &'a Name,
+}
+
+impl History<'_> {
+    /// Why the capture is suspect, in sentences; empty if it is not.
+    async fn judge(&self, reports: &[CaptureReport]) -> Result<Vec<String>, Error> {
+        let mine = Scope::Schedule(self.policy.name.clone(), self.schedule.clone());
+        let of_schedule = self.repository.newest_good(&mine).await?;
+        let mut of_policy = None;
+        let mut findings = Vec::new();
+        for report in reports {
+            let before = match of_schedule.as_ref().and_then(|stored| entry_of(stored, &report.source)) {
+                Some(entry) => Some(entry),
+                None => {
+                    // Another schedule may hold the source already.
+                    if of_policy.is_none() {
+                        of_policy = self.repository.newest_good(&Scope::Policy(self.policy.name.clone())).await?;
+                    }
+                    of_policy.as_ref().and_then(|stored| entry_of(stored, &report.source))
+                }
+            };
+            let Some(before) = before else { continue };
+            let selected = |namespace: &str| match self.policy.sources.get(&report.source) {
+                Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).selects(namespace),
+                None => false,
+            };
+            findings.extend(judge(report.source.as_str(), &held_before(before), &held_now(report), selected));
+        }
+        Ok(findings)
+    }
+}
+
+fn entry_of<'m>(stored: &'m StoredManifest, source: &Name) -> Option<&'m SourceEntry> {
+    stored.manifest.sources.iter().find(|entry| entry.name == *source)
+}
+
+fn held_before(entry: &SourceEntry) -> Holdings {
+    let held = |group: &GroupEntry| {
+        (group.name.clone(), Held { count: group.total.count, restorable: group.total.restorable })
+    };
+    Holdings { groups: entry.groups.iter().map(held).collect() }
+}
+
+fn held_now(report: &CaptureReport) -> Holdings {
+    let held = |group: &CapturedGroup| (group.name.clone(), Held { count: group.count, restorable: group.restorable });
+    Holdings { groups: report.groups.iter().map(held).collect() }
+}
+
+fn choose_schedule<'p>(policy: &'p Policy, wanted: Option<&Name>) -> Result<(&'p Name, &'p Schedule), Error> {
+    let choices = || policy.schedules.keys().map(ToString::to_string).collect();
+    match wanted {
+        Some(name) => policy
+            .schedules
+            .get_key_value(name)
+            .ok_or_else(|| Error::NoSuchSchedule { wanted: name.to_string(), choices: choices() }),
+        None if policy.schedules.len() == 1 => policy.schedules.iter().next().ok_or(Error::WhichSchedule { choices: Vec::new() }),
+        None => Err(Error::WhichSchedule { choices: choices() }),
+    }
+}
+
+fn choose_sources(schedule: &Schedule, name: &Name, only: &[Name]) -> Result<Vec<Name>, Error> {
+    if let Some(stranger) = only.iter().find(|source| !schedule.sources.contains(source)) {
+        return Err(Error::NoSuchSource {
+            wanted: stranger.to_string(),
+            schedule: name.to_string(),
+            choices: schedule.sources.iter().map(ToString::to_string).collect(),
+        });
+    }
+    let wanted = |source: &&Name| only.is_empty() || only.contains(source);
+    Ok(schedule.sources.iter().filter(wanted).cloned().collect())
+}
+
+/// B1: the repository is what the policy says it is.
+fn check_pins(policy: &Policy, repository: &Repository) -> Result<(), Error> {
+    match policy.repository.encryption {
+        Encryption::None if repository.header().is_encrypted() => Err(Error::PolicyContradictsRepository {
+            location: repository.backend().location().to_owned(),
+            what: "the policy says `encryption: none`, and the repository is encrypted".to_owned(),
+        }),
+        Encryption::None => Ok(()),
+    }
+}

@@ -1,0 +1,135 @@
+//! Why an operation ended early. `cli/exit.rs` maps each to an exit code, and nothing else does.
+
+use crate::{
+    repository,
+    sources::{CaptureError, kubernetes},
+    types::ContentsError,
+};
+
+/// An operation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository, or its store.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// The cluster.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
+    /// A source could not be captured at all.
+    #[error(transparent)]
+    Capture(CaptureError),
+    /// A stream of the backup could not be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
+    /// The policy has several schedules and none was named.
+    #[error("the policy has several schedules; name one of: {}", .choices.join(", "))]
+    WhichSchedule {
+        /// The policy's schedules.
+        choices: Vec<String>,
+    },
+    /// The policy has no such schedule.
+    #[error("the policy has no schedule `{wanted}`; it has: {}", .choices.join(", "))]
+    NoSuchSchedule {
+        /// What was asked for.
+        wanted: String,
+        /// The policy's schedules.
+        choices: Vec<String>,
+    },
+    /// The schedule has no such source.
+    #[error("schedule `{schedule}` has no source `{wanted}`; it has: {}", .choices.join(", "))]
+    NoSuchSource {
+        /// What was asked for.
+        wanted: String,
+        /// The schedule.
+        schedule: String,
+        /// Its sources.
+        choices: Vec<String>,
+    },
+    /// The repository is not what the policy says it is.
+    #[error("{location} does not fit the policy: {what}")]
+    PolicyContradictsRepository {
+        /// The repository.
+        location: String,
+        /// The contradiction.
+        what: String,
+    },
+    /// The policy's newest backup is of another cluster.
+    #[error(
+        "this is not the cluster of the policy's newest backup: that is of `{before_name}` (uid {before_uid}), \
+         this is `{now_name}` (uid {now_uid})"
+    )]
+    WrongCluster {
+        /// The cluster of the newest backup.
+        before_name: String,
+        /// Its uid.
+        before_uid: String,
+        /// The cluster that answers now.
+        now_name: String,
+        /// Its uid.
+        now_uid: String,
+    },
+    /// No backup fits what was asked for.
+    #[error("no backup fits `{wanted}` in {location}{}", .hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default())]
+    NoSuchBackup {
+        /// What was asked for.
+        wanted: String,
+        /// The repository.
+        location: String,
+        /// What there is instead.
+        hint: Option<String>,
+    },
+    /// Several backups fit what was asked for.
+    #[error("`{wanted}` is the beginning of several backups: {}", .choices.join(", "))]
+    AmbiguousBackup {
+        /// What was asked for.
+        wanted: String,
+        /// Some of those that fit.
+        choices: Vec<String>,
+    },
+    /// The backup cannot be used for this.
+    #[error("backup {backup} {why}")]
+    Unusable {
+        /// The backup.
+        backup: String,
+        /// Why.
+        why: String,
+    },
+    /// Live objects differ from the backup, and the restore was told not to touch them. Nothing was written.
+    #[error("{count} live objects differ from the backup (--on-conflict fail): nothing was written; the plan lists them")]
+    Conflicts {
+        /// How many.
+        count: u64,
+    },
+    /// A secret that the policy refers to cannot be had.
+    #[error("cannot read {what} for {purpose}: {why}")]
+    Secret {
+        /// The reference: `environment variable X`, `file /x`.
+        what: String,
+        /// What it is for.
+        purpose: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// Another run took over this one's place: an abort marker is at its manifest key.
+    #[error("another run fenced this one: its backup was not committed")]
+    Fenced,
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<CaptureError> for Error {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Interrupted => Self::Interrupted,
+            CaptureError::Kubernetes(error) => Self::Kubernetes(error),
+            other => Self::Capture(other),
+        }
+    }
+}
+
+impl From<repository::backend::Error> for Error {
+    fn from(error: repository::backend::Error) -> Self {
+        Self::Repository(error.into())
+    }
+}
