@@ -243,7 +243,7 @@ fn choose_sources(schedule: &Schedule, name: &Name, only: &[Name]) -> Result<Vec
     if let Some(stranger) = only.iter().find(|source| !schedule.sources.contains(source)) {
         return Err(Error::NoSuchSource {
             wanted: stranger.to_string(),
-            schedule: name.to_string(),
+            holder: format!("schedule `{name}`"),
             choices: schedule.sources.iter().map(ToString::to_string).collect(),
         });
     }
@@ -253,9 +253,10 @@ fn choose_sources(schedule: &Schedule, name: &Name, only: &[Name]) -> Result<Vec
 
 /// B1: the repository is what the policy says it is.
 fn check_pins(policy: &Policy, repository: &Repository) -> Result<(), Error> {
+    let encrypted = repository.header().encryption.mode != "none";
     match policy.repository.encryption {
-        Encryption::None if repository.header().is_encrypted() => Err(Error::PolicyContradictsRepository {
-            location: repository.backend().location().to_owned(),
+        Encryption::None if encrypted => Err(Error::PolicyContradictsRepository {
+            location: repository.location().to_owned(),
             what: "the policy says `encryption: none`, and the repository is encrypted".to_owned(),
         }),
         Encryption::None => Ok(()),

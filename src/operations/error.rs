@@ -1,8 +1,12 @@
 //! Why an operation ended early. `cli/exit.rs` maps each to an exit code, and nothing else does.
 
 use crate::{
+    policy::SecretError,
     repository,
-    sources::{CaptureError, kubernetes},
+    sources::{
+        CaptureError,
+        kubernetes::{self, restore::RestoreError},
+    },
     types::ContentsError,
 };
 
@@ -35,13 +39,13 @@ pub enum Error {
         /// The policy's schedules.
         choices: Vec<String>,
     },
-    /// The schedule has no such source.
-    #[error("schedule `{schedule}` has no source `{wanted}`; it has: {}", .choices.join(", "))]
+    /// The schedule, or the backup, has no such source.
+    #[error("{holder} has no source `{wanted}`; it has: {}", .choices.join(", "))]
     NoSuchSource {
         /// What was asked for.
         wanted: String,
-        /// The schedule.
-        schedule: String,
+        /// The schedule or the backup.
+        holder: String,
         /// Its sources.
         choices: Vec<String>,
     },
@@ -68,23 +72,21 @@ pub enum Error {
         /// Its uid.
         now_uid: String,
     },
-    /// No backup fits what was asked for.
-    #[error("no backup fits `{wanted}` in {location}{}", .hint.as_deref().map(|hint| format!(": {hint}")).unwrap_or_default())]
+    /// No good backup fits what was asked for.
+    #[error("no complete backup fits `{wanted}` in {location}: {hint}")]
     NoSuchBackup {
         /// What was asked for.
         wanted: String,
         /// The repository.
         location: String,
         /// What there is instead.
-        hint: Option<String>,
+        hint: String,
     },
-    /// Several backups fit what was asked for.
-    #[error("`{wanted}` is the beginning of several backups: {}", .choices.join(", "))]
-    AmbiguousBackup {
+    /// What was asked for means something only with a policy.
+    #[error("`{wanted}` needs a policy file (-f), which says what the schedules are; or name a backup by its id")]
+    NeedsPolicy {
         /// What was asked for.
         wanted: String,
-        /// Some of those that fit.
-        choices: Vec<String>,
     },
     /// The backup cannot be used for this.
     #[error("backup {backup} {why}")]
@@ -101,15 +103,20 @@ pub enum Error {
         count: u64,
     },
     /// A secret that the policy refers to cannot be had.
-    #[error("cannot read {what} for {purpose}: {why}")]
-    Secret {
-        /// The reference: `environment variable X`, `file /x`.
-        what: String,
-        /// What it is for.
-        purpose: &'static str,
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The policy's place of the repository is none.
+    #[error("`{}` is no place of a repository", crate::types::for_terminal(.text))]
+    Location {
+        /// The place.
+        text: String,
         /// Why not.
-        why: String,
+        #[source]
+        error: repository::backend::InvalidLocation,
     },
+    /// A restore could not go on.
+    #[error(transparent)]
+    Restore(RestoreError),
     /// Another run took over this one's place: an abort marker is at its manifest key.
     #[error("another run fenced this one: its backup was not committed")]
     Fenced,
@@ -131,5 +138,16 @@ impl From<CaptureError> for Error {
 impl From<repository::backend::Error> for Error {
     fn from(error: repository::backend::Error) -> Self {
         Self::Repository(error.into())
+    }
+}
+
+impl From<RestoreError> for Error {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Interrupted => Self::Interrupted,
+            RestoreError::Kubernetes(error) => Self::Kubernetes(error),
+            RestoreError::Contents(error) => Self::Contents(error),
+            other => Self::Restore(other),
+        }
     }
 }

@@ -11,24 +11,20 @@ mod accept;
 mod backup;
 mod catalog;
 mod error;
-mod history;
 mod judge;
 mod repositories;
 mod restore;
 mod select;
-mod summary;
 mod verify;
 
-pub use accept::{AcceptOutcome, accept};
+pub use accept::accept;
 pub use backup::{BackupOptions, BackupOutcome, backup};
-pub use catalog::{ListedBackup, find, list};
+pub use catalog::{find, list};
 pub use error::Error;
-pub use repositories::{Secrets, initialise, open};
-pub use restore::{
-    ComparedSource, PlannedSource, Restore, RestoreOptions, RestoreOutcome, RestorePhase, plan as plan_restore,
-};
+pub use repositories::{initialise, open, open_at};
+pub use restore::{PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, plan as plan_restore};
 pub use select::{BackupRef, InvalidBackupRef};
-pub use verify::{VerifyOptions, verify};
+pub use verify::verify;
 
 /// What every operation is given: who hears of its progress, what time it is, and when to stop.
 #[derive(Debug, Clone)]

@@ -1,0 +1,65 @@
+//! From a policy or a place to an opened repository, and from its sources to what captures them.
+
+use super::Error;
+use crate::{
+    policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
+    repository::{
+        Repository,
+        backend::{Location, StoreOptions, open as open_store, open_or_make},
+    },
+    sources::kubernetes,
+    types::Clock,
+};
+
+/// Opens the repository of a policy.
+///
+/// # Errors
+/// [`Error`] if a secret cannot be read, the store not be reached, or there is no repository in it.
+pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
+    let location = location_of(policy)?;
+    Ok(Repository::open(open_store(&location, &store_options(policy.s3.as_ref())?).await?).await?)
+}
+
+/// Opens the repository at a place, with the credentials of the store's own chain.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_at(location: &Location) -> Result<Repository, Error> {
+    Ok(Repository::open(open_store(location, &StoreOptions::default()).await?).await?)
+}
+
+/// Makes the repository that a policy names: its store must be there (a local folder is made), and
+/// must not hold a repository yet.
+///
+/// # Errors
+/// [`Error`]; an existing repository is left as it was.
+pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository, Error> {
+    let location = location_of(&policy.repository)?;
+    let store = open_or_make(&location, &store_options(policy.repository.s3.as_ref())?).await?;
+    match policy.repository.encryption {
+        Encryption::None => Ok(Repository::init(store, clock).await?),
+    }
+}
+
+fn location_of(policy: &policy::Repository) -> Result<Location, Error> {
+    let text = policy.url.to_string();
+    text.parse().map_err(|error| Error::Location { text, error })
+}
+
+fn store_options(s3: Option<&S3>) -> Result<StoreOptions, Error> {
+    let _ = s3;
+    Ok(StoreOptions::default())
+}
+
+fn resolve(reference: Option<&SecretRef>) -> Result<Option<crate::types::Secret>, Error> {
+    reference.map(SecretRef::resolve).transpose().map_err(Error::Secret)
+}
+
+/// What a policy's source means to the cluster.
+pub(super) fn kubernetes_selection(spec: &KubernetesSpec) -> kubernetes::KubernetesSelection {
+    kubernetes::KubernetesSelection {
+        namespaces: spec.namespaces.clone(),
+        exclude_namespaces: spec.exclude_namespaces.clone(),
+        ..Default::default()
+    }
+}
