@@ -97,7 +97,9 @@ pub enum Error {
         why: String,
     },
     /// Live objects differ from the backup, and the restore was told not to touch them. Nothing was written.
-    #[error("{count} live objects differ from the backup (--on-conflict fail): nothing was written; the plan lists them")]
+    #[error(
+        "{count} live objects differ from the backup (--on-conflict fail): nothing was written; the plan lists them"
+    )]
     Conflicts {
         /// How many.
         count: u64,

@@ -2,12 +2,11 @@
 
 use super::Error;
 use crate::{
-    policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
+    policy::{self, Encryption, Policy, S3},
     repository::{
         Repository,
         backend::{Location, StoreOptions, open as open_store, open_or_make},
     },
-    sources::kubernetes,
     types::Clock,
 };
 
@@ -49,17 +48,4 @@ fn location_of(policy: &policy::Repository) -> Result<Location, Error> {
 fn store_options(s3: Option<&S3>) -> Result<StoreOptions, Error> {
     let _ = s3;
     Ok(StoreOptions::default())
-}
-
-fn resolve(reference: Option<&SecretRef>) -> Result<Option<crate::types::Secret>, Error> {
-    reference.map(SecretRef::resolve).transpose().map_err(Error::Secret)
-}
-
-/// What a policy's source means to the cluster.
-pub(super) fn kubernetes_selection(spec: &KubernetesSpec) -> kubernetes::KubernetesSelection {
-    kubernetes::KubernetesSelection {
-        namespaces: spec.namespaces.clone(),
-        exclude_namespaces: spec.exclude_namespaces.clone(),
-        ..Default::default()
-    }
 }

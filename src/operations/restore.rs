@@ -12,8 +12,8 @@ use crate::{
     sources::kubernetes::{
         self,
         restore::{
-            ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
-            RestoreContext, RestoreReport,
+            ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport, RestoreContext,
+            RestoreReport,
         },
     },
     types::{BackupId, Name, State},

@@ -40,7 +40,9 @@ impl std::str::FromStr for BackupRef {
             return parse_time(time).map(Self::NotAfter).ok_or_else(wrong);
         }
         let of_an_id = |c: char| c.is_ascii_digit() || c.is_ascii_lowercase() || matches!(c, 'T' | 'Z' | '-');
-        let fits = (4..=23).contains(&text.len()) && text.chars().all(of_an_id) && text.starts_with(|c: char| c.is_ascii_digit());
+        let fits = (4..=23).contains(&text.len())
+            && text.chars().all(of_an_id)
+            && text.starts_with(|c: char| c.is_ascii_digit());
         if fits { Ok(Self::Id(text.to_owned())) } else { Err(wrong()) }
     }
 }
@@ -80,7 +82,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for bad in ["", "newest", "latest:", "latest:Daily", "@", "@yesterday", "@2026-11-20T12:00", "../x", "2026\u{1b}[2J", "202"] {
+        for bad in [
+            "",
+            "newest",
+            "latest:",
+            "latest:Daily",
+            "@",
+            "@yesterday",
+            "@2026-11-20T12:00",
+            "../x",
+            "2026\u{1b}[2J",
+            "202",
+        ] {
             assert!(bad.parse::<BackupRef>().is_err(), "{bad:?} was taken");
         }
     }

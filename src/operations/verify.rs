@@ -18,9 +18,8 @@ pub async fn verify(
     options: &VerifyOptions,
     run: &Run,
 ) -> Result<VerifyReport, Error> {
-    let name = |manifest: &repository::Manifest| {
-        (manifest.policy.clone(), manifest.schedule.clone(), manifest.backup.clone())
-    };
+    let name =
+        |manifest: &repository::Manifest| (manifest.policy.clone(), manifest.schedule.clone(), manifest.backup.clone());
     let backups = match only {
         Some(stored) => vec![name(&stored.manifest)],
         None => {
