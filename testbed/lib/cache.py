@@ -73,6 +73,8 @@ class Recipe:
         started = time.monotonic()
         log = root() / f"{self.name}.log"
         log.write_bytes(b"")
+        for stale in root().glob(f".{self.name}-*"):  # of a build that was killed: we hold the lock
+            shutil.rmtree(stale, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{self.name}-", dir=root()))
         try:
             self.build(unfinished, log)

@@ -10,7 +10,14 @@ from .kubernetes import Cluster
 from .s3 import S3
 from .tools import CARGO_DENY, TEST_PROGRAMS
 
-RUNNABLE = {each.name: each for each in (Cluster("source"), Cluster("target"), S3())}
+# Since 1.34 a kube-apiserver answers the later pages of a list from its memory. `target` reads them from etcd, as
+# older clusters do: there a list that is slower than a compaction ends with 410 Expired, which needs a test.
+PAGES_FROM_ETCD = "--feature-gates=ListFromCacheSnapshot=false"
+
+RUNNABLE = {
+    each.name: each
+    for each in (Cluster("source"), Cluster("target", apiserver_flags=[PAGES_FROM_ETCD]), S3())
+}
 
 BUILD_ONLY = {
     each.name: each

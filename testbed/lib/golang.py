@@ -8,6 +8,8 @@ from .cache import BuildFailed, Recipe
 
 FLAGS = ["-trimpath", "-buildvcs=false"]
 STRIP = "-s -w"
+#: The developer's own settings must not change a shared build.
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
 class GoInstall(Recipe):
@@ -32,7 +34,7 @@ class GoInstall(Recipe):
             ["go", "install", "-v", *FLAGS, "-ldflags", STRIP, f"{self.package}@{self.version}"],
             log,
             GOBIN=str(folder),
-            CGO_ENABLED="0",
+            **ENVIRONMENT,
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .cache import Recipe
 from .component import Component
-from .golang import FLAGS, STRIP, GoInstall, module_folder, need_go
+from .golang import ENVIRONMENT, FLAGS, STRIP, GoInstall, module_folder, need_go
 from .process import free_ports, wait_until, write_atomically
 
 VERSION = "1.36.3"
@@ -42,7 +42,7 @@ class Kubernetes(Recipe):
             ["go", "build", "-v", *FLAGS, "-ldflags", self._link_flags(), "-o", binary, "."],
             log,
             cwd=SOURCE,
-            CGO_ENABLED="0",
+            **ENVIRONMENT,
         )
         for program in PROGRAMS:
             (folder / program).symlink_to(binary.name)
@@ -90,21 +90,23 @@ class Cluster(Component):
 
     packages = {"openssl": "openssl"}
 
-    def __init__(self, name):
+    def __init__(self, name, apiserver_flags=()):
         self.name = name
+        self.flags = list(apiserver_flags)
 
     def recipes(self):
         return [KUBERNETES, KWOK]
 
     def start(self, bed, cancelled):
-        return _Start(self.name, bed, cancelled).run()
+        return _Start(self.name, self.flags, bed, cancelled).run()
 
 
 class _Start:
     """One attempt to start a cluster: the servers one after the other."""
 
-    def __init__(self, name, bed, cancelled):
+    def __init__(self, name, flags, bed, cancelled):
         self.name = name
+        self.flags = flags
         self.bed = bed
         self.cancelled = cancelled
         self.home = bed.home(name)
@@ -128,6 +130,8 @@ class _Start:
             f"{prefix}_KUBECONFIG": str(self.kubeconfig),
             f"{prefix}_USER_KUBECONFIG": str(self.home / f"{USER_NAME}.kubeconfig"),
             f"{prefix}_ETCD": f"http://127.0.0.1:{self.etcd_port}",
+            # kubectl remembers a server's kinds by its address, and the next bed may get the same port.
+            "KUBECACHEDIR": str(self.bed.folder / "kubectl"),
             "DRCTL_BED_USER_NAME": USER_NAME,
             "DRCTL_BED_USER_TOKEN": self.secrets["user_token"],
         }
@@ -188,6 +192,7 @@ class _Start:
             "--allow-privileged",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--profiling=false",
+            *self.flags,
             port=self.port,
         )
         api = Api(self.port, self.certificates / "apiserver.crt", self.secrets["admin_token"])

@@ -6,6 +6,7 @@
     logs/COMPONENT.SERVER.log
     COMPONENT/               the component's own files
     COMPONENT/env.json       written last: its variables, once it is ready
+    kubectl/                 what kubectl remembers
 """
 
 import contextlib
@@ -105,7 +106,7 @@ class Bed:
         """
         left = process.stop(self.servers())
         process.stop_stray(self.folder)
-        for name in [*components, "run", *([] if keep_logs else ["logs"])]:
+        for name in [*components, "run", "kubectl", *([] if keep_logs else ["logs"])]:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         for name in ["secrets.json", "lock"]:
             (self.folder / name).unlink(missing_ok=True)

@@ -41,6 +41,22 @@ fn a_deployment_becomes_available_on_both_clusters() {
 }
 
 #[test]
+fn a_list_that_began_before_a_compaction_expires_on_the_target() {
+    let target = require!(bed::target);
+    let namespace = target.create_namespace("list");
+    for name in ["one", "two"] {
+        target.kubectl(&["create", "configmap", name, "-n", &namespace]);
+    }
+    let page = format!("/api/v1/namespaces/{namespace}/configmaps?limit=1");
+    let first: serde_json::Value = serde_json::from_str(&target.kubectl(&["get", "--raw", &page])).unwrap();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    target.compact();
+    let second = target.try_kubectl(&["get", "--raw", &format!("{page}&continue={token}")]);
+    let errors = String::from_utf8_lossy(&second.stderr);
+    assert!(errors.contains("(Expired)"), "{errors}");
+}
+
+#[test]
 fn the_clusters_are_two() {
     let (source, target) = (require!(bed::source), require!(bed::target));
     let uid =

@@ -19,7 +19,8 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -76,11 +77,13 @@ pub(crate) fn target(test: &str) -> Option<Cluster> {
 fn cluster(which: &str, test: &str) -> Option<Cluster> {
     let kubeconfig = component(test, &format!("DRCTL_BED_{which}_KUBECONFIG"))?;
     let user_kubeconfig = component(test, &format!("DRCTL_BED_{which}_USER_KUBECONFIG"))?;
+    let etcd = component(test, &format!("DRCTL_BED_{which}_ETCD"))?;
     let user_name = component(test, "DRCTL_BED_USER_NAME")?;
     ran(test);
     Some(Cluster {
         kubeconfig: kubeconfig.into(),
         user_kubeconfig: user_kubeconfig.into(),
+        etcd,
         user_name,
         prefix: unique_name(test),
     })
@@ -119,6 +122,7 @@ pub(crate) fn has_program(test: &str, name: &str) -> bool {
 pub(crate) struct Cluster {
     kubeconfig: PathBuf,
     user_kubeconfig: PathBuf,
+    etcd: String,
     user_name: String,
     prefix: String,
 }
@@ -198,6 +202,22 @@ impl Cluster {
         let words = ["get", kind, "-n", namespace, name, "-o", "json", "--ignore-not-found"];
         let text = self.kubectl(&words);
         (!text.is_empty()).then(|| serde_json::from_str(&text).expect("kubectl prints JSON"))
+    }
+
+    /// Makes etcd forget every revision but the newest. On [`target`], the next page of a list that began before then is
+    /// refused with 410 Expired; [`source`] serves it from the apiserver's memory, as Kubernetes does since 1.34.
+    ///
+    /// # Panics
+    /// If etcd refuses.
+    pub(crate) fn compact(&self) {
+        // An object that is written now has the newest revision, and etcd refuses to forget later ones.
+        let marker = self.name("compaction");
+        self.kubectl(&["create", "configmap", &marker, "-n", "default"]);
+        let written = self.get("configmap", "default", &marker).expect("it was just created");
+        self.kubectl(&["delete", "configmap", &marker, "-n", "default"]);
+        let revision = written["metadata"]["resourceVersion"].as_str().unwrap();
+        let answer = post(&self.etcd, "/v3/kv/compaction", &format!(r#"{{"revision":{revision},"physical":true}}"#));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "etcd said: {answer}");
     }
 
     /// The label and value that mark this test's cluster-scoped objects: they are removed with it.
@@ -371,6 +391,19 @@ where
 {
     let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
     std::thread::spawn(run).join().unwrap()
+}
+
+/// A POST without a client library; returns the answer as it came.
+fn post(server: &str, path: &str, body: &str) -> String {
+    let address = server.strip_prefix("http://").expect("a server without TLS");
+    let length = body.len();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let mut connection = TcpStream::connect(address).expect("the server listens");
+    connection.write_all((head + body).as_bytes()).expect("the server reads");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("the server answers");
+    answer
 }
 
 fn text_of(words: &[&str], output: &Output) -> String {
