@@ -245,8 +245,7 @@ class _Start:
             environment={"HOME": str(self.home)},  # a developer's own kwok settings must not count
         )
         self.servers.append(kwok)
-        for name in NODES:
-            api.create("/api/v1/nodes", node(name))
+        self._wait(kwok, lambda: all(api.has_or_creates("/api/v1/nodes", node(name)) for name in NODES))
         self._wait(kwok, lambda: all(node_is_ready(api, name) for name in NODES))
 
 
@@ -265,10 +264,8 @@ class Api:
     def answers(self, path):
         return self.get(path)[0] == 200
 
-    def create(self, path, body):
-        status, answer = self._call("POST", path, body)
-        if status not in (201, 409):
-            raise RuntimeError(f"POST {path}: {status} {answer}")
+    def has_or_creates(self, path, body):
+        return self._call("POST", path, body)[0] in (201, 409)
 
     def _call(self, method, path, body=None):
         try:

@@ -24,7 +24,7 @@ class Bed:
     """One bed, which may or may not be running."""
 
     def __init__(self, folder):
-        self.folder = Path(folder).absolute()
+        self.folder = Path(folder).resolve()
 
     @contextlib.contextmanager
     def locked(self):
