@@ -1,0 +1,317 @@
+//! The documents of `drctl backup` and `drctl show`.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Document, table::Table, words};
+use crate::types::for_terminal;
+
+/// One backup.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Its id.
+    pub id: String,
+    /// The policy.
+    pub policy: String,
+    /// The schedule.
+    pub schedule: String,
+    /// `complete`, `partial` or `suspect`.
+    pub state: String,
+    /// When its run began.
+    pub started: Timestamp,
+    /// When its last byte was stored.
+    pub finished: Timestamp,
+    /// The backup of this schedule before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// Backups whose packs it shares.
+    pub parents: Vec<String>,
+    /// The cluster that it was taken of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    /// What it holds, source by source.
+    pub sources: Vec<Source>,
+    /// Sums over all of it.
+    pub totals: Counts,
+    /// What should be in it and is not.
+    pub missing: Vec<MissingThing>,
+    /// How many more are missing than are listed.
+    pub missing_omitted: u64,
+    /// Why it is suspect.
+    pub suspect: Vec<String>,
+    /// What is worth a line.
+    pub notes: Vec<String>,
+    /// The program that wrote it.
+    pub tool: String,
+    /// SHA-256 of its manifest as stored.
+    pub manifest_sha256: String,
+    /// Its streams, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Vec<Stream>>,
+}
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Cluster {
+    /// The uid of its namespace `kube-system`.
+    pub uid: String,
+    /// How its kubeconfig calls it.
+    pub name: String,
+    /// Its server's version.
+    pub version: String,
+}
+
+/// A source of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Its name in the policy.
+    pub name: String,
+    /// `kubernetes`.
+    pub kind: String,
+    /// How consistent the copy is.
+    pub consistency: String,
+    /// Server and version.
+    pub server: String,
+    /// Objects, rows or documents.
+    pub objects: u64,
+    /// Of these, what a restore would create.
+    pub restorable: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+    /// By namespace or database.
+    pub groups: Vec<Group>,
+    /// How many groups are counted and not listed.
+    pub groups_omitted: u64,
+}
+
+/// A namespace or a database of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// Its name; empty for what belongs to none.
+    pub name: String,
+    /// Objects, rows or documents.
+    pub objects: u64,
+    /// Of these, what a restore would create.
+    pub restorable: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+}
+
+/// Sums over a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Streams.
+    pub streams: u64,
+    /// Objects, rows and documents.
+    pub objects: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+    /// Of these, bytes that were stored before.
+    pub reused_bytes: u64,
+    /// Bytes that it added to the store.
+    pub new_bytes: u64,
+    /// Packs that it added to the store.
+    pub new_packs: u64,
+}
+
+/// Something that should be in a backup and is not.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct MissingThing {
+    /// The source that it belongs to.
+    pub source: String,
+    /// What it is: `namespace payments`.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A stream of a backup: a kind's objects, a table's rows, a collection's documents.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stream {
+    /// The source's name in the policy.
+    pub source: String,
+    /// Its name: `deployments.apps`.
+    pub name: String,
+    /// What its bytes are.
+    pub media_type: String,
+    /// Its parts.
+    pub parts: Vec<StreamPart>,
+}
+
+/// A part of a stream: a namespace's objects, a range of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamPart {
+    /// Its name: a namespace (empty: cluster-scoped).
+    pub name: String,
+    /// Objects, rows or documents.
+    pub objects: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+    /// BLAKE3 over them.
+    pub blake3: String,
+}
+
+impl Document for Backup {
+    const KIND: &'static str = "Backup";
+}
+
+/// What a run of `drctl backup` did.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupReport {
+    /// The repository's URL.
+    pub repository: String,
+    /// The backup.
+    pub backup: Backup,
+    /// It is partial because only some sources were asked for, and nothing else is missing.
+    pub partial_on_purpose: bool,
+}
+
+impl Document for BackupReport {
+    const KIND: &'static str = "BackupReport";
+}
+
+/// How long a phase took.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Phase {
+    /// `plan`, `create`, `ready`, `compare`.
+    pub phase: String,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+impl BackupReport {
+    /// The report for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let backup = &self.backup;
+        let mut text = format!(
+            "backup {} of schedule `{}` is {}{}\n",
+            backup.id,
+            backup.schedule,
+            backup.state,
+            if self.partial_on_purpose { ", as asked for: not all sources of the schedule are in it" } else { "" },
+        );
+        let totals = &backup.totals;
+        text.push_str(&format!(
+            "  {}, {}; {} new in {} packs; {}\n",
+            words::count(totals.objects, "object"),
+            words::size(totals.bytes),
+            words::size(totals.new_bytes),
+            totals.new_packs,
+            words::between(backup.started, backup.finished),
+        ));
+        backup.problems(&mut text);
+        text
+    }
+}
+
+impl Backup {
+    /// The backup for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{}\n", for_terminal(value)));
+        line("Backup:", &self.id);
+        line("Policy:", &format!("{}, schedule {}", self.policy, self.schedule));
+        line("State:", &self.state);
+        line("Taken:", &format!("{} in {}", self.started, words::between(self.started, self.finished)));
+        if let Some(cluster) = &self.cluster {
+            line("Cluster:", &format!("{} ({}, uid {})", cluster.name, cluster.version, cluster.uid));
+        }
+        let totals = &self.totals;
+        line("Contents:", &format!("{}, {}", words::count(totals.objects, "object"), words::size(totals.bytes)));
+        line(
+            "Stored:",
+            &format!(
+                "{} new, {} shared with earlier backups",
+                words::size(totals.new_bytes),
+                words::size(totals.reused_bytes)
+            ),
+        );
+        if let Some(previous) = &self.previous {
+            line("Previous:", previous);
+        }
+        line("Written by:", &self.tool);
+        self.problems(&mut text);
+        for source in &self.sources {
+            text.push_str(&source.text());
+        }
+        if let Some(streams) = &self.streams {
+            text.push_str(&streams_text(streams));
+        }
+        text
+    }
+
+    /// What is missing, suspect or worth a line.
+    fn problems(&self, text: &mut String) {
+        for missing in &self.missing {
+            let (source, what, why) = (&missing.source, &missing.what, &missing.why);
+            text.push_str(&format!(
+                "  missing: {} of source `{}`: {}\n",
+                for_terminal(what),
+                for_terminal(source),
+                for_terminal(why)
+            ));
+        }
+        if self.missing_omitted > 0 {
+            text.push_str(&format!("  missing: {} more\n", self.missing_omitted));
+        }
+        for reason in &self.suspect {
+            text.push_str(&format!("  suspect: {}\n", for_terminal(reason)));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("  note: {}\n", for_terminal(note)));
+        }
+    }
+}
+
+impl Source {
+    fn text(&self) -> String {
+        let mut table = Table::new(&["NAMESPACE", ">OBJECTS", ">RESTORABLE", ">SIZE"]);
+        for group in &self.groups {
+            let name = if group.name.is_empty() { "(cluster-scoped)".to_owned() } else { group.name.clone() };
+            table.row([name, group.objects.to_string(), group.restorable.to_string(), words::size(group.bytes)]);
+        }
+        let mut text = format!(
+            "\nSource {} ({}, {}, consistency {}): {}, {}\n",
+            for_terminal(&self.name),
+            for_terminal(&self.kind),
+            for_terminal(&self.server),
+            for_terminal(&self.consistency),
+            words::count(self.objects, "object"),
+            words::size(self.bytes),
+        );
+        if !table.is_empty() {
+            text.push_str(&table.text());
+        }
+        if self.groups_omitted > 0 {
+            text.push_str(&format!("and {} more\n", self.groups_omitted));
+        }
+        text
+    }
+}
+
+fn streams_text(streams: &[Stream]) -> String {
+    let mut table = Table::new(&["SOURCE", "STREAM", "PART", ">OBJECTS", ">SIZE", "BLAKE3"]);
+    for stream in streams {
+        for part in &stream.parts {
+            table.row([
+                stream.source.clone(),
+                stream.name.clone(),
+                if part.name.is_empty() { "-".to_owned() } else { part.name.clone() },
+                part.objects.to_string(),
+                words::size(part.bytes),
+                part.blake3.chars().take(16).collect(),
+            ]);
+        }
+    }
+    format!("\n{}", table.text())
+}

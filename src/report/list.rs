@@ -1,0 +1,121 @@
+//! The document of `drctl list`.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Document, table::Table, words};
+
+/// The backups of a policy, or of a repository; oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupList {
+    /// The repository's URL.
+    pub repository: String,
+    /// The backups.
+    pub backups: Vec<BackupItem>,
+}
+
+/// One backup in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupItem {
+    /// Its id.
+    pub id: String,
+    /// The policy.
+    pub policy: String,
+    /// The schedule.
+    pub schedule: String,
+    /// `complete`, `partial`, `suspect`, `aborted`, or `damaged` if its manifest cannot be read.
+    pub state: String,
+    /// It counts as good: complete, or suspect and accepted. `latest` is the newest of these.
+    pub good: bool,
+    /// Prune is about to delete it.
+    pub tombstoned: bool,
+    /// When its run began.
+    pub started: Timestamp,
+    /// When its last byte was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// Objects, rows and documents in it.
+    pub objects: u64,
+    /// Plain bytes in it.
+    pub bytes: u64,
+    /// Bytes that it added to the store.
+    pub new_bytes: u64,
+    /// Its sources.
+    pub sources: Vec<SourceItem>,
+    /// How many things are missing in it.
+    pub missing: u64,
+    /// What makes it less than complete: the first missing thing, the first suspicion, or the damage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// One source of a backup in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceItem {
+    /// Its name in the policy.
+    pub name: String,
+    /// `kubernetes`.
+    pub kind: String,
+    /// How consistent the copy is.
+    pub consistency: String,
+    /// Objects, rows or documents.
+    pub objects: u64,
+    /// Plain bytes.
+    pub bytes: u64,
+}
+
+impl Document for BackupList {
+    const KIND: &'static str = "BackupList";
+}
+
+impl BackupList {
+    /// The list for people; ages are counted to `now`.
+    #[must_use]
+    pub fn text(&self, now: Timestamp) -> String {
+        if self.backups.is_empty() {
+            return "no backups\n".to_owned();
+        }
+        let first = self.backups.first().map(|item| &item.policy);
+        let several = self.backups.iter().any(|item| Some(&item.policy) != first);
+        let mut table =
+            Table::new(&["BACKUP", "SCHEDULE", ">AGE", "STATE", ">OBJECTS", ">SIZE", ">NEW", "SOURCES", "NOTE"]);
+        for item in &self.backups {
+            let schedule = if several { format!("{}/{}", item.policy, item.schedule) } else { item.schedule.clone() };
+            let there = item.finished.is_some();
+            let shown = |text: String| if there { text } else { "-".to_owned() };
+            table.row([
+                item.id.clone(),
+                schedule,
+                words::age(item.started, now),
+                item.state_in_words(),
+                shown(item.objects.to_string()),
+                shown(words::size(item.bytes)),
+                shown(words::size(item.new_bytes)),
+                item.sources
+                    .iter()
+                    .map(|source| format!("{} ({})", source.name, source.consistency))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                item.note.clone().unwrap_or_default(),
+            ]);
+        }
+        table.text()
+    }
+}
+
+impl BackupItem {
+    fn state_in_words(&self) -> String {
+        let mut state = self.state.clone();
+        if self.good && self.state == "suspect" {
+            state.push_str(", accepted");
+        }
+        if self.tombstoned {
+            state.push_str(", to be deleted");
+        }
+        state
+    }
+}

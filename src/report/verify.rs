@@ -1,0 +1,139 @@
+//! The document of `drctl verify`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Document, words};
+use crate::types::for_terminal;
+
+/// What a verify found.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyReport {
+    /// The repository's URL.
+    pub repository: String,
+    /// `presence` or `content`.
+    pub level: String,
+    /// Whether everything was checked and is as it should be.
+    pub sound: bool,
+    /// The backups that were looked at.
+    pub backups: Vec<String>,
+    /// Objects of the store whose presence was checked.
+    pub objects: u64,
+    /// Streams that were read.
+    pub streams: u64,
+    /// Parts that were read and proven.
+    pub parts: u64,
+    /// Plain bytes that were read and proven.
+    pub plain_bytes: u64,
+    /// Stored bytes that were fetched.
+    pub stored_bytes: u64,
+    /// Everything that is wrong.
+    pub findings: Vec<Problem>,
+    /// How many more findings there are than are listed.
+    pub findings_omitted: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// One object of the store that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// Its key.
+    pub object: String,
+    /// What is wrong with it.
+    pub kind: ProblemKind,
+    /// How one can tell.
+    pub detail: String,
+    /// Which backups and streams it touches.
+    pub affects: Vec<Affected>,
+}
+
+/// What is wrong with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ProblemKind {
+    /// It is not in the store.
+    Missing,
+    /// Its bytes are not what was written.
+    Damaged,
+    /// It could not be read, so nothing is known of it.
+    NotChecked,
+}
+
+impl ProblemKind {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Damaged => "damaged",
+            Self::NotChecked => "not checked",
+        }
+    }
+}
+
+/// A backup that an object touches.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Affected {
+    /// The policy.
+    pub policy: String,
+    /// The schedule.
+    pub schedule: String,
+    /// The backup.
+    pub backup: String,
+    /// `source/stream` of each of its streams that needs the object; empty: all of the backup.
+    pub streams: Vec<String>,
+}
+
+impl Document for VerifyReport {
+    const KIND: &'static str = "VerifyReport";
+}
+
+impl VerifyReport {
+    /// The report for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{} verified at level `{}` in {}: {}\n",
+            words::count(self.backups.len() as u64, "backup"),
+            self.level,
+            words::seconds(self.seconds),
+            if self.sound { "sound" } else { "NOT SOUND" },
+        );
+        text.push_str(&format!("  {} present", words::count(self.objects, "object")));
+        if self.parts > 0 {
+            let (parts, bytes) = (words::count(self.parts, "part"), words::size(self.plain_bytes));
+            text.push_str(&format!("; {parts} of {} read and proven, {bytes}", words::count(self.streams, "stream")));
+        }
+        text.push('\n');
+        for finding in &self.findings {
+            text.push_str(&finding.text());
+        }
+        if self.findings_omitted > 0 {
+            text.push_str(&format!("  and {} more findings\n", self.findings_omitted));
+        }
+        text
+    }
+}
+
+impl Problem {
+    /// Pack → stream → backups, as a person follows it.
+    fn text(&self) -> String {
+        let mut text =
+            format!("  {}: {}: {}\n", self.kind.words(), for_terminal(&self.object), for_terminal(&self.detail));
+        for affected in &self.affects {
+            let streams = match affected.streams.as_slice() {
+                [] => "all of it".to_owned(),
+                streams => streams.join(", "),
+            };
+            text.push_str(&format!(
+                "    backup {} ({}/{}): {}\n",
+                for_terminal(&affected.backup),
+                for_terminal(&affected.policy),
+                for_terminal(&affected.schedule),
+                for_terminal(&streams)
+            ));
+        }
+        text
+    }
+}
