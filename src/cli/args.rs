@@ -86,9 +86,22 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List the backups
+    List(super::list::ListArgs),
+    /// Show one backup
+    Show(super::show::ShowArgs),
+    /// Hold the repository against itself
+    Verify(super::verify::VerifyArgs),
+    /// Bring objects of a backup back into a cluster
+    Restore(super::restore::RestoreArgs),
+    /// Accept a suspect backup as the new base
+    Accept(super::accept::AcceptArgs),
     /// Read, show and describe policy files
     #[command(subcommand)]
     Policy(super::policy::PolicyCommand),
+    /// Make a repository, and look at one
+    #[command(subcommand)]
+    Repository(super::repository::RepositoryCommand),
     /// Print a completion script for a shell
     Completions(super::completions::CompletionsArgs),
 }

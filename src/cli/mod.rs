@@ -3,12 +3,21 @@
 //! One file a command. A command file holds no loop over domain data and decides no exit code by
 //! number: `exit` does.
 
+mod accept;
 mod args;
 mod completions;
+mod confirm;
+mod context;
 mod exit;
+mod list;
 mod output;
 mod policy;
-mod select;
+mod repository;
+mod restore;
+mod restore_text;
+mod show;
+mod signals;
+mod verify;
 
 use clap::Parser;
 
@@ -16,6 +25,7 @@ pub use args::Cli;
 pub use exit::{Exit, Failure};
 
 use args::Command;
+use context::Context;
 
 use crate::telemetry::Telemetry;
 
@@ -41,9 +51,16 @@ pub fn run() -> Exit {
     })
 }
 
-fn dispatch(cli: &Cli, _telemetry: &Telemetry) -> Result<Exit, Failure> {
+fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
+    let context = Context::new(&cli.global, telemetry);
     match &cli.command {
+        Command::List(args) => context.block_on(list::run(args, &context)),
+        Command::Show(args) => context.block_on(show::run(args, &context)),
+        Command::Verify(args) => context.block_on(verify::run(args, &context)),
+        Command::Restore(args) => context.block_on(restore::run(args, &context)),
+        Command::Accept(args) => context.block_on(accept::run(args, &context)),
         Command::Policy(command) => policy::run(command, &cli.global),
+        Command::Repository(command) => context.block_on(repository::run(command, &context)),
         Command::Completions(args) => completions::run(args),
     }
 }

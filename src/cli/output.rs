@@ -1,15 +1,19 @@
 //! Data on standard output.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
+use crate::{
+    policy::to_yaml,
+    report::{Document, Printed},
+};
 
 /// In which form data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum OutputFormat {
+pub enum OutputFormat {
     /// Tables and sentences for people; may change with any version.
     #[default]
     Table,
@@ -21,10 +25,10 @@ pub(super) enum OutputFormat {
 
 /// `--output`, for commands that print data.
 #[derive(Debug, Clone, Copy, Args)]
-pub(super) struct OutputArgs {
+pub struct OutputArgs {
     /// In which form the data is printed
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(super) output: OutputFormat,
+    pub output: OutputFormat,
 }
 
 impl OutputArgs {
@@ -32,24 +36,29 @@ impl OutputArgs {
     ///
     /// # Errors
     /// [`Failure`] if standard output cannot be written. A reader that has left (`| head`) is no error.
-    pub(super) fn print<T: Serialize>(self, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
-        let made = match self.output {
-            OutputFormat::Table => text(document),
-            OutputFormat::Json => to_json(document)?,
-            OutputFormat::Yaml => to_yaml(document)?,
-        };
-        write(&made)
+    pub(super) fn print<T: Document>(self, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        match self.output {
+            OutputFormat::Table => write(&text(document)),
+            _ => self.print_data(&Printed::new(document)),
+        }
+    }
+
+    /// Prints a document that says its own `apiVersion` and `kind`; as YAML if it is for people.
+    pub(super) fn print_data<T: Serialize>(self, document: &T) -> Result<(), Failure> {
+        match self.output {
+            OutputFormat::Json => write_json(document),
+            OutputFormat::Table | OutputFormat::Yaml => {
+                write(&to_yaml(document).map_err(|error| Failure::new(Exit::Failed, error))?)
+            }
+        }
     }
 }
 
-fn to_json<T: Serialize>(document: &T) -> Result<String, Failure> {
-    let mut json = serde_json::to_string_pretty(document).map_err(|error| Failure::new(Exit::Failed, error))?;
-    json.push('\n');
-    Ok(json)
-}
-
-fn to_yaml<T: Serialize>(document: &T) -> Result<String, Failure> {
-    crate::policy::to_yaml(document).map_err(|error| Failure::new(Exit::Failed, error))
+/// Writes JSON as it is made: a plan of many objects is never a text in memory.
+fn write_json<T: Serialize>(document: &T) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, document).map_err(io::Error::from);
+    ended(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
 /// Writes `text` to standard output.
@@ -58,7 +67,11 @@ fn to_yaml<T: Serialize>(document: &T) -> Result<String, Failure> {
 /// [`Failure`] if it cannot be written. A reader that has left (`| head`) is no error.
 pub(super) fn write(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    ended(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn ended(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::new(Exit::Failed, format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),

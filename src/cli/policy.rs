@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::{
     args::Global,
+    context,
     exit::{Exit, Failure},
     output::{self, OutputArgs},
-    select,
 };
 use crate::policy;
 
@@ -48,7 +48,7 @@ pub struct ShowArgs {
 pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::Check => {
-            let (path, policy) = select::policy_file(global)?;
+            let (path, policy) = context::policy_file(global)?;
             let path = path.display().to_string();
             let (sources, schedules) = (policy.sources.len(), policy.schedules.len());
             output::write(&format!(
@@ -61,8 +61,8 @@ pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Fail
             ))?;
         }
         PolicyCommand::Show(args) => {
-            let (_, policy) = select::policy_file(global)?;
-            args.output.print(&policy, |policy| policy::to_yaml(policy).unwrap_or_default())?;
+            let (_, policy) = context::policy_file(global)?;
+            args.output.print_data(&policy)?;
         }
         PolicyCommand::Schema => {
             let schema = policy::json_schema_of_policy();

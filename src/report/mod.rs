@@ -9,7 +9,7 @@ mod repository;
 mod restore;
 mod table;
 mod verify;
-mod words;
+pub mod words;
 
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
@@ -18,13 +18,14 @@ pub use backup::{Backup, BackupReport, Cluster, Counts, Group, MissingThing, Pha
 pub use list::{BackupItem, BackupList, SourceItem};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
 pub use restore::{RestorePlan, RestoreReport, TargetCluster};
+pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
 
 /// The version of all documents.
 pub const API_VERSION: &str = "drctl/v1";
 
 /// A kind of document.
-pub trait Document: Serialize + JsonSchema {
+pub trait Document: Serialize {
     /// Its `kind`.
     const KIND: &'static str;
 }
@@ -49,7 +50,7 @@ impl<'a, T: Document> Printed<'a, T> {
 
 /// The JSON Schema of a kind of document as it is printed.
 #[must_use]
-pub fn schema_of<T: Document>() -> Schema {
+pub fn schema_of<T: Document + JsonSchema>() -> Schema {
     let mut schema =
         schemars::generate::SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
     if let Some(object) = schema.as_object_mut() {

@@ -38,7 +38,7 @@ pub struct RestorePlan<'a, P> {
     pub sources: &'a [P],
 }
 
-impl<P: Serialize + JsonSchema> Document for RestorePlan<'_, P> {
+impl<P: Serialize> Document for RestorePlan<'_, P> {
     const KIND: &'static str = "RestorePlan";
 }
 
@@ -63,6 +63,6 @@ pub struct RestoreReport<'a, S> {
     pub ended: Option<String>,
 }
 
-impl<S: Serialize + JsonSchema> Document for RestoreReport<'_, S> {
+impl<S: Serialize> Document for RestoreReport<'_, S> {
     const KIND: &'static str = "RestoreReport";
 }

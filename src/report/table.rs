@@ -4,7 +4,7 @@ use crate::types::for_terminal;
 
 /// A table with a head line. Columns are two spaces apart; the last one is not padded.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
@@ -18,7 +18,8 @@ struct Column {
 
 impl Table {
     /// A table with these columns; a head that begins with `>` is aligned to the right.
-    pub(super) fn new(heads: &[&'static str]) -> Self {
+    #[must_use]
+    pub fn new(heads: &[&'static str]) -> Self {
         let column = |head: &&'static str| {
             let (right, head) = head.strip_prefix('>').map_or((false, *head), |head| (true, head));
             Column { head, right, width: head.chars().count() }
@@ -27,7 +28,7 @@ impl Table {
     }
 
     /// Adds a row with one cell a column. Text of any origin is fine.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         let cells: Vec<String> = cells.iter().map(|cell| for_terminal(cell).into_owned()).collect();
         for (column, cell) in self.columns.iter_mut().zip(&cells) {
             column.width = column.width.max(cell.chars().count());
@@ -36,12 +37,14 @@ impl Table {
     }
 
     /// Whether there is no row.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The table as lines, each with its end.
-    pub(super) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let heads: Vec<String> = self.columns.iter().map(|column| column.head.to_owned()).collect();
         let mut text = String::new();
         for row in std::iter::once(&heads).chain(&self.rows) {

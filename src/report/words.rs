@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use crate::types::ByteSize;
 
 /// How long before `now` the instant `then` was, in its largest unit: `3m`, `26h`, `12d`.
-pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
+#[must_use]
+pub fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
     let (minute, hour, day) = (60, 3600, 24 * 3600);
     match seconds {
@@ -17,12 +18,14 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// `bytes` with its unit.
-pub(super) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     ByteSize(bytes).to_string()
 }
 
 /// `seconds` as `0.4 s`, `12.3 s` or `2 min 05 s`.
-pub(super) fn seconds(seconds: f64) -> String {
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
     if seconds < 120.0 {
         return format!("{seconds:.1} s");
     }
@@ -36,12 +39,14 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// The time between two instants.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> String {
+#[must_use]
+pub fn between(from: Timestamp, to: Timestamp) -> String {
     seconds(to.duration_since(from).as_secs_f64().max(0.0))
 }
 
 /// `1 object`, `2 objects`.
-pub(super) fn count(number: u64, one: &str) -> String {
+#[must_use]
+pub fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 

@@ -1,11 +1,13 @@
 //! The one place that decides with which code the program ends, and that shows what went wrong.
 
+mod codes;
+
 use std::{error::Error, io::Write, process::ExitCode};
 
 use crate::{
-    policy::{self, LoadError},
-    repository::backend,
-    telemetry,
+    operations::{Restore, RestoreOutcome},
+    repository,
+    sources::kubernetes::restore::{Action, OnConflict},
 };
 
 /// How the program ends. The numbers are documented in `docs/cli.md` and never change their meaning.
@@ -27,6 +29,49 @@ pub enum Exit {
     Fenced = 6,
     /// It was interrupted; what was finished is kept.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// How a verify ends: damage outweighs what could not be read.
+    pub(super) fn of_verify(report: &repository::VerifyReport) -> Self {
+        let unread = |finding: &repository::Finding| finding.kind == repository::FindingKind::NotChecked;
+        match report.is_sound() {
+            true => Self::Done,
+            false if report.findings_omitted == 0 && report.findings.iter().all(unread) => Self::CouldNotRun,
+            false => Self::Difference,
+        }
+    }
+}
+
+impl Exit {
+    /// How a dry run ends: as the restore would, as far as the plan can tell.
+    pub(super) fn of_plan(restore: &Restore, on_conflict: OnConflict) -> Self {
+        let cannot: u64 = restore.plans.iter().map(|plan| plan.total(Action::Cannot)).sum();
+        match (restore.conflicts(), on_conflict) {
+            (1.., OnConflict::Fail) => Self::Difference,
+            _ if cannot > 0 => Self::Partial,
+            _ => Self::Done,
+        }
+    }
+
+    /// How a restore ends: what was not restored outweighs what differs.
+    pub(super) fn of_restore(outcome: RestoreOutcome) -> Result<Self, Failure> {
+        let (complete, equal) = (outcome.is_complete(), outcome.is_equal());
+        let wrote = outcome.sources.iter().any(|source| source.execution.requests > 0);
+        match outcome.ended {
+            Some(error) => {
+                let mut failure = Failure::from(error);
+                // `could not run` would say that nothing was changed.
+                if wrote && failure.exit == Self::CouldNotRun {
+                    failure.exit = Self::Failed;
+                }
+                Err(failure.next("what was restored stays; run it again, and it goes on from there"))
+            }
+            None if !complete => Ok(Self::Partial),
+            None if !equal => Ok(Self::Difference),
+            None => Ok(Self::Done),
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -62,6 +107,11 @@ impl Failure {
         self
     }
 
+    fn maybe_next(mut self, next: Option<&str>) -> Self {
+        self.next = next.map(str::to_owned);
+        self
+    }
+
     /// The same, known to have come of an interruption.
     #[must_use]
     pub fn interrupted(mut self) -> Self {
@@ -78,76 +128,28 @@ impl Failure {
     }
 
     fn text(&self) -> String {
-        let mut said = self.error.to_string();
+        let top: &(dyn Error + 'static) = self.error.as_ref();
+        let mut error = codes::concrete(top);
+        let mut said = error.to_string();
         let end = if said.contains('\n') { "\n\n" } else { "\n" };
         let mut text = format!("error: {said}{end}");
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
+        while let Some(cause) = error.source() {
+            if codes::is_last_for_people(error) {
+                tracing::debug!(cause = %crate::types::for_terminal(&format!("{cause:?}")), "the client library's own error");
+                break;
+            }
+            error = codes::concrete(cause);
             let message = error.to_string();
             // Libraries repeat their sources in their own text.
             if !said.contains(&message) {
                 text.push_str(&format!("caused by: {}\n", crate::types::for_terminal(&message)));
                 said = message;
             }
-            cause = error.source();
         }
         if let Some(next) = &self.next {
             text.push_str(&format!("next: {next}\n"));
         }
         text
-    }
-}
-
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        let next = match &error {
-            LoadError::Read { .. } => "name an existing file with --file or DRCTL_FILE",
-            LoadError::TooLarge(_) | LoadError::NotText { .. } => "name a policy file with --file or DRCTL_FILE",
-            LoadError::Invalid(_) => "correct the file; `drctl policy check` reads it again",
-        };
-        Self::new(Exit::Usage, error).next(next)
-    }
-}
-
-impl From<policy::SecretError> for Failure {
-    fn from(error: policy::SecretError) -> Self {
-        Self::new(Exit::CouldNotRun, error).next("set it, or name another place in the policy")
-    }
-}
-
-impl From<policy::InvalidEmbedded> for Failure {
-    fn from(error: policy::InvalidEmbedded) -> Self {
-        Self::new(Exit::CouldNotRun, error).next("name the policy's file with --file, or use a newer drctl")
-    }
-}
-
-impl From<telemetry::InvalidFilter> for Failure {
-    fn from(error: telemetry::InvalidFilter) -> Self {
-        Self::new(Exit::Usage, error)
-    }
-}
-
-impl From<backend::Error> for Failure {
-    fn from(error: backend::Error) -> Self {
-        use backend::ErrorKind;
-        let (exit, next) = match error.kind {
-            ErrorKind::NotFound => (Exit::Failed, None),
-            ErrorKind::NoSuchStore => (Exit::CouldNotRun, Some("create it, or correct the repository's URL")),
-            ErrorKind::PermissionDenied => {
-                (Exit::CouldNotRun, Some("give this identity the rights of docs/permissions.md"))
-            }
-            ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
-            ErrorKind::Unreachable | ErrorKind::TimedOut => {
-                (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
-            }
-            ErrorKind::Unsupported => (Exit::CouldNotRun, None),
-            ErrorKind::TooLarge | ErrorKind::Full | ErrorKind::Other => (Exit::Failed, None),
-        };
-        let failure = Self::new(exit, error);
-        match next {
-            Some(next) => failure.next(next),
-            None => failure,
-        }
     }
 }
 

@@ -1,0 +1,108 @@
+//! What a command works with: the policy, the repository, the cluster, and who hears of it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure},
+    signals,
+};
+use crate::{
+    operations::{self, BackupRef, Run},
+    policy::{self, Policy},
+    repository::{Repository, StoredManifest, backend::Location},
+    sources::kubernetes::ConnectOptions,
+    telemetry::Telemetry,
+    types::SystemClock,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) global: &'a Global,
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) run: Run,
+}
+
+/// An opened repository, and the policy that it is looked at with.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) repository: Repository,
+    /// Absent with `--repository`.
+    pub(super) policy: Option<Policy>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(global: &'a Global, telemetry: &'a Telemetry) -> Self {
+        let cancel = CancellationToken::new();
+        Self { global, telemetry, run: Run { monitor: telemetry.monitor(), clock: Arc::new(SystemClock), cancel } }
+    }
+
+    /// Runs `work` to its end, or to an orderly stop on Ctrl-C and SIGTERM.
+    pub(super) fn block_on(&self, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+        let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot start the runtime: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+        let ended = runtime.block_on(async {
+            signals::watch(self.run.cancel.clone()).map_err(failed)?;
+            work.await
+        });
+        // A question that nobody has answered must not hold the process.
+        runtime.shutdown_background();
+        ended.map_err(|failure| if self.run.cancel.is_cancelled() { failure.interrupted() } else { failure })
+    }
+
+    /// Opens the repository of `--repository`, or else of the policy.
+    pub(super) async fn open(&self) -> Result<Opened, Failure> {
+        match &self.global.repository {
+            Some(url) => {
+                let location: Location = url.to_string().parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+                Ok(Opened { repository: operations::open_at(&location).await?, policy: None })
+            }
+            None => {
+                let (_, policy) = policy_file(self.global)?;
+                Ok(Opened { repository: operations::open(&policy.repository).await?, policy: Some(policy) })
+            }
+        }
+    }
+
+    /// The policy, for what needs one: a backup is never taken without its file.
+    pub(super) fn policy(&self) -> Result<Policy, Failure> {
+        if self.global.repository.is_some() {
+            return Err(Failure::usage("--repository does not go with this command, which needs a policy file")
+                .next("name the policy with --file, and leave --repository out"));
+        }
+        policy_file(self.global).map(|(_, policy)| policy)
+    }
+
+    /// Which cluster the command line names.
+    pub(super) fn connect(&self) -> ConnectOptions {
+        ConnectOptions { kubeconfig: self.global.kubeconfig.clone(), context: self.global.context.clone() }
+    }
+}
+
+impl Opened {
+    /// The backup that `wanted` names. Without a policy file, the one inside the newest backup says
+    /// what the schedules are.
+    pub(super) async fn find(&self, wanted: &BackupRef) -> Result<StoredManifest, Failure> {
+        let embedded = match (&self.policy, wanted) {
+            (None, BackupRef::Latest | BackupRef::LatestOf(_) | BackupRef::NotAfter(_)) => {
+                operations::embedded_policy(&self.repository).await?
+            }
+            _ => None,
+        };
+        Ok(operations::find(&self.repository, self.policy.as_ref().or(embedded.as_ref()), wanted).await?)
+    }
+}
+
+/// The policy file that `--file` or `DRCTL_FILE` names, and the policy in it.
+pub(super) fn policy_file(global: &Global) -> Result<(PathBuf, Policy), Failure> {
+    let Some(path) = global.file.as_deref().filter(|path| *path != Path::new("")) else {
+        return Err(Failure::usage("no policy file is named").next("name it with --file or DRCTL_FILE"));
+    };
+    Ok((path.to_owned(), policy::load(path)?))
+}

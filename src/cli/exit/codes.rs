@@ -1,0 +1,230 @@
+//! Which exit code each error ends with, and its next step.
+
+use std::error::Error;
+
+use super::{Exit, Failure};
+use crate::{
+    operations,
+    policy::{self, LoadError},
+    repository::{self, backend},
+    sources::{
+        CaptureError,
+        kubernetes::{self, restore::RestoreError},
+    },
+    telemetry,
+    types::{ContentsError, SinkError},
+};
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let next = match &error {
+            LoadError::Read { .. } => "name an existing file with --file or DRCTL_FILE",
+            LoadError::TooLarge(_) | LoadError::NotText { .. } => "name a policy file with --file or DRCTL_FILE",
+            LoadError::Invalid(_) => "correct the file; `drctl policy check` reads it again",
+        };
+        Self::new(Exit::Usage, error).next(next)
+    }
+}
+
+impl From<policy::SecretError> for Failure {
+    fn from(error: policy::SecretError) -> Self {
+        Self::new(Exit::CouldNotRun, error).next("set it, or name another place in the policy")
+    }
+}
+
+impl From<policy::InvalidEmbedded> for Failure {
+    fn from(error: policy::InvalidEmbedded) -> Self {
+        Self::new(Exit::CouldNotRun, error).next("name the policy's file with --file, or use a newer drctl")
+    }
+}
+
+impl From<telemetry::InvalidFilter> for Failure {
+    fn from(error: telemetry::InvalidFilter) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<operations::InvalidBackupRef> for Failure {
+    fn from(error: operations::InvalidBackupRef) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<repository::Error> for Failure {
+    fn from(error: repository::Error) -> Self {
+        let (exit, next) = of_repository(&error);
+        Self::new(exit, error).maybe_next(next)
+    }
+}
+
+impl From<operations::Error> for Failure {
+    fn from(error: operations::Error) -> Self {
+        let (exit, next) = of_operation(&error);
+        Self::new(exit, error).maybe_next(next)
+    }
+}
+
+type Ending = (Exit, Option<&'static str>);
+
+fn of_operation(error: &operations::Error) -> Ending {
+    use operations::Error as E;
+    match error {
+        E::Repository(error) => of_repository(error),
+        E::Kubernetes(error) => of_cluster(error),
+        E::Capture(error) => of_capture(error),
+        E::Contents(error) => of_contents(error),
+        E::Restore(error) => of_restore(error),
+        E::WhichSchedule { .. } => (Exit::Usage, Some("name the schedule: SCHEDULE, or latest:SCHEDULE for a backup")),
+        E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } | E::Location { .. } => {
+            (Exit::Usage, None)
+        }
+        E::Unusable { .. } => (Exit::Usage, Some("`drctl list` shows the state of every backup")),
+        E::PolicyContradictsRepository { .. } => {
+            (Exit::CouldNotRun, Some("correct the policy, or use another repository"))
+        }
+        E::WrongCluster { .. } => (
+            Exit::CouldNotRun,
+            Some("use the right --context; if this cluster is to take that one's place, --adopt-cluster says so once"),
+        ),
+        E::NoSuchBackup { .. } => (Exit::CouldNotRun, None),
+        E::Conflicts { .. } => (
+            Exit::Difference,
+            Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
+        ),
+        E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
+        E::Fenced => (Exit::Fenced, Some("run it again: a new backup is made")),
+        E::Interrupted => (Exit::Interrupted, Some("what was finished is kept; run it again to go on")),
+    }
+}
+
+fn of_repository(error: &repository::Error) -> Ending {
+    use repository::Error as E;
+    match error {
+        E::NotARepository { .. }
+        | E::AlreadyARepository { .. }
+        | E::NewerFormat { .. }
+        | E::UnknownFeature { .. }
+        | E::CreateOnlyIgnored { .. }
+        | E::ClockSkew { .. } => (Exit::CouldNotRun, None),
+        E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
+        E::Store(error) => of_store(error),
+        E::Fenced { .. } => (Exit::Fenced, None),
+        E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
+        E::Stopped(first) => of_repository(first),
+        E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {
+            (Exit::Failed, None)
+        }
+    }
+}
+
+fn of_store(error: &backend::Error) -> Ending {
+    use backend::ErrorKind;
+    match error.kind {
+        ErrorKind::NoSuchStore => (Exit::CouldNotRun, Some("create it, or correct the repository's URL")),
+        ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
+        ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
+        ErrorKind::Unreachable | ErrorKind::TimedOut => {
+            (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
+        }
+        ErrorKind::Unsupported => (Exit::CouldNotRun, None),
+        ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::Full | ErrorKind::Other => (Exit::Failed, None),
+    }
+}
+
+fn of_cluster(error: &kubernetes::Error) -> Ending {
+    use kubernetes::ErrorKind;
+    match error.kind {
+        ErrorKind::Configuration => (Exit::CouldNotRun, Some("name a cluster with --kubeconfig and --context")),
+        ErrorKind::Unreachable => {
+            (Exit::CouldNotRun, Some("check that the cluster is up and can be reached from here"))
+        }
+        ErrorKind::Unauthenticated => {
+            (Exit::CouldNotRun, Some("get new credentials for the cluster, and run it again"))
+        }
+        ErrorKind::Forbidden => (Exit::CouldNotRun, Some("give this identity the right to do that")),
+        ErrorKind::Busy => (Exit::CouldNotRun, Some("the API server is too busy; run it again later")),
+        ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::TooLarge | ErrorKind::Malformed | ErrorKind::Other => {
+            (Exit::Failed, None)
+        }
+    }
+}
+
+fn of_capture(error: &CaptureError) -> Ending {
+    match error {
+        CaptureError::Sink(SinkError { source, .. }) => of_inner(source.as_ref()),
+        CaptureError::Kubernetes(error) => of_cluster(error),
+        CaptureError::Interrupted => (Exit::Interrupted, None),
+    }
+}
+
+fn of_contents(error: &ContentsError) -> Ending {
+    if error.damaged {
+        return (Exit::Difference, Some("`drctl verify` names every backup that the damage touches"));
+    }
+    of_inner(error.source.as_ref())
+}
+
+fn of_restore(error: &RestoreError) -> Ending {
+    match error {
+        RestoreError::Kubernetes(error) => of_cluster(error),
+        RestoreError::Contents(error) => of_contents(error),
+        RestoreError::Malformed { .. } | RestoreError::Conflicts(_) => (Exit::Difference, None),
+        RestoreError::NoSuchSource { .. } => (Exit::Usage, None),
+        RestoreError::OtherCluster { .. } => (Exit::CouldNotRun, None),
+        RestoreError::Interrupted => (Exit::Interrupted, None),
+    }
+}
+
+/// A repository's error that came through a border which does not know its type.
+fn of_inner(error: &(dyn Error + Send + Sync + 'static)) -> Ending {
+    let mut inner: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = inner {
+        if let Some(error) = error.downcast_ref::<repository::Error>() {
+            return of_repository(error);
+        }
+        if let Some(error) = error.downcast_ref::<backend::Error>() {
+            return of_store(error);
+        }
+        inner = error.source();
+    }
+    (Exit::Failed, None)
+}
+
+/// The error itself where a wrapper only passes it on: what a wrapper calls its source is then the
+/// source of the error itself.
+pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let inner: Option<&'a (dyn Error + 'static)> = if let Some(error) = error.downcast_ref::<operations::Error>() {
+        match error {
+            operations::Error::Repository(error) => Some(error),
+            operations::Error::Kubernetes(error) => Some(error),
+            operations::Error::Capture(error) => Some(error),
+            operations::Error::Contents(error) => Some(error),
+            operations::Error::Restore(error) => Some(error),
+            operations::Error::Secret(error) => Some(error),
+            _ => None,
+        }
+    } else if let Some(repository::Error::Store(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(error) = error.downcast_ref::<CaptureError>() {
+        match error {
+            CaptureError::Sink(error) => Some(error),
+            CaptureError::Kubernetes(error) => Some(error),
+            CaptureError::Interrupted => None,
+        }
+    } else if let Some(error) = error.downcast_ref::<RestoreError>() {
+        match error {
+            RestoreError::Kubernetes(error) => Some(error),
+            RestoreError::Contents(error) => Some(error),
+            _ => None,
+        }
+    } else {
+        None
+    };
+    inner.map_or(error, concrete)
+}
+
+/// Whether what lies below `error` is a client library's, which says less than `error` does and
+/// belongs into the log.
+pub(super) fn is_last_for_people(error: &(dyn Error + 'static)) -> bool {
+    error.is::<backend::Error>() || error.is::<kubernetes::Error>()
+}

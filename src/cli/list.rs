@@ -1,0 +1,94 @@
+//! `drctl list`.
+
+use clap::Args;
+
+use super::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::OutputArgs,
+};
+use crate::{
+    operations,
+    report::{BackupItem, BackupList, SourceItem},
+    repository::{BackupEntry, Listed, SourceSummary, Summary},
+};
+
+/// List the backups.
+#[derive(Debug, Args)]
+#[command(after_help = "With a policy its own backups are listed; with --repository those of every policy in it.
+The exit code is 4 if a manifest is damaged.
+
+Examples:
+  drctl list -f policies/orders.yaml
+  drctl list --repository s3://orders-dr/prod -o json")]
+pub struct ListArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let opened = context.open().await?;
+    let entries = operations::list(&opened.repository, opened.policy.as_ref()).await?;
+    let damaged = entries.iter().any(|entry| matches!(entry.listed, Listed::Damaged(_)));
+    let list = BackupList {
+        repository: opened.repository.location().to_owned(),
+        backups: entries.into_iter().map(item).collect(),
+    };
+    let now = context.run.clock.now();
+    args.output.print(&list, |list| list.text(now))?;
+    Ok(if damaged { Exit::Difference } else { Exit::Done })
+}
+
+fn item(entry: BackupEntry) -> BackupItem {
+    let good = entry.is_good();
+    let bare = BackupItem {
+        id: entry.backup.to_string(),
+        policy: entry.policy.to_string(),
+        schedule: entry.schedule.to_string(),
+        state: "aborted".to_owned(),
+        good,
+        tombstoned: entry.tombstoned,
+        started: entry.backup.time(),
+        finished: None,
+        objects: 0,
+        bytes: 0,
+        new_bytes: 0,
+        sources: Vec::new(),
+        missing: 0,
+        note: None,
+    };
+    match entry.listed {
+        Listed::Backup(summary) => with_summary(bare, *summary),
+        Listed::Aborted => bare,
+        Listed::Damaged(why) => BackupItem { state: "damaged".to_owned(), note: Some(why), ..bare },
+    }
+}
+
+fn with_summary(bare: BackupItem, summary: Summary) -> BackupItem {
+    let missing = summary.first_missing.map(|first| {
+        let more = if summary.missing > 1 { format!(" and {} more", summary.missing - 1) } else { String::new() };
+        format!("missing: {}{more}", first.what)
+    });
+    BackupItem {
+        state: summary.state.to_string(),
+        started: summary.started,
+        finished: Some(summary.finished),
+        objects: summary.totals.objects,
+        bytes: summary.totals.plain_bytes,
+        new_bytes: summary.totals.new_bytes,
+        sources: summary.sources.into_iter().map(source).collect(),
+        missing: summary.missing,
+        note: missing.or(summary.suspect),
+        ..bare
+    }
+}
+
+fn source(source: SourceSummary) -> SourceItem {
+    SourceItem {
+        name: source.name.to_string(),
+        kind: source.kind,
+        consistency: source.consistency,
+        objects: source.count,
+        bytes: source.bytes,
+    }
+}

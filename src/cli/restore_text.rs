@@ -1,0 +1,183 @@
+//! A restore's plan and report for people.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    operations::RestoredSource,
+    report::{self, Table, words},
+    sources::kubernetes::restore::{Action, ComparisonReport, Notes, Plan, PlannedObject, ReadyReport},
+    types::for_terminal,
+};
+
+/// So many single objects of each sort are shown; `-o json` has more.
+const SHOWN: usize = 20;
+
+/// The plan: what is written where, and what is not and why.
+pub(super) fn plan(document: &report::RestorePlan<'_, Plan>, plans: &[Plan]) -> String {
+    let target = &document.target;
+    let mut text = format!(
+        "Plan: backup {} ({}) into cluster `{}` ({}, uid {}){}\n",
+        for_terminal(&document.backup),
+        document.state,
+        for_terminal(&target.name),
+        for_terminal(&target.version),
+        for_terminal(&target.uid),
+        if target.same { ", which it was taken of" } else { ", which is ANOTHER cluster" },
+    );
+    for plan in plans {
+        text.push_str(&format!("\nSource {}:\n", for_terminal(&plan.source)));
+        text.push_str(&counts(plan));
+        text.push_str(&left_out(plan));
+        for action in [Action::Conflict, Action::Cannot] {
+            text.push_str(&named(plan, action));
+        }
+    }
+    let writes: u64 = plans.iter().map(Plan::writes).sum();
+    let nothing = if writes == 0 { "; all that it would create is there" } else { "" };
+    text.push_str(&format!("\n{} to write{nothing}. Nothing was changed.\n", words::count(writes, "object")));
+    text
+}
+
+fn counts(plan: &Plan) -> String {
+    let mut by_namespace: BTreeMap<&str, [u64; Action::ALL.len()]> = BTreeMap::new();
+    for count in plan.counts() {
+        let slots = by_namespace.entry(count.namespace).or_default();
+        for (slot, action) in slots.iter_mut().zip(Action::ALL) {
+            *slot += count.of(action);
+        }
+    }
+    let mut table = Table::new(&["NAMESPACE", ">CREATE", ">MERGE", ">SAME", ">CONFLICT", ">SKIP", ">CANNOT"]);
+    for (namespace, [create, merge, same, conflict, skip, cannot]) in by_namespace {
+        let numbers = [create, merge, same, conflict, skip, cannot].map(|number| number.to_string());
+        let [create, merge, same, conflict, skip, cannot] = numbers;
+        table.row([place(namespace), create, merge, same, conflict, skip, cannot]);
+    }
+    table.text()
+}
+
+fn place(namespace: &str) -> String {
+    if namespace.is_empty() { "(cluster-scoped)".to_owned() } else { namespace.to_owned() }
+}
+
+/// What rules leave out, by kind and rule.
+fn left_out(plan: &Plan) -> String {
+    let mut by_rule: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for object in plan.objects().filter(|object| object.action == Action::Skip) {
+        *by_rule.entry((object.kind, object.reason)).or_default() += 1;
+    }
+    let line = |((kind, reason), count): (&(&str, &str), &u64)| {
+        format!("  left out: {count} {}: {}\n", for_terminal(kind), for_terminal(reason))
+    };
+    by_rule.iter().map(line).collect()
+}
+
+fn named(plan: &Plan, action: Action) -> String {
+    let line = |object: PlannedObject<'_>| {
+        let namespace = if object.namespace.is_empty() { String::new() } else { format!("{}/", object.namespace) };
+        let (kind, name) = (for_terminal(object.kind), object.name);
+        format!("  {action}: {kind} {}: {}\n", for_terminal(&format!("{namespace}{name}")), for_terminal(object.reason))
+    };
+    let mut text: String = plan.objects().filter(|object| object.action == action).take(SHOWN).map(line).collect();
+    text.push_str(&more(plan.total(action), SHOWN));
+    text
+}
+
+fn more(count: u64, shown: usize) -> String {
+    let rest = count.saturating_sub(shown as u64);
+    if rest == 0 { String::new() } else { format!("  and {rest} more (see -o json)\n") }
+}
+
+/// The report: what was written, what is ready, what is equal.
+pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>) -> String {
+    let target = &document.target;
+    let mut text = format!(
+        "restored backup {} into cluster `{}` (uid {}): {}\n",
+        for_terminal(&document.backup),
+        for_terminal(&target.name),
+        for_terminal(&target.uid),
+        verdict(document),
+    );
+    for source in document.sources {
+        text.push_str(&of_source(source));
+    }
+    let phases = document.phases.iter().map(|took| format!("{} {}", took.phase, words::seconds(took.seconds)));
+    let total = document.phases.iter().map(|took| took.seconds).sum();
+    text.push_str(&format!("  {} in all: {}\n", words::seconds(total), phases.collect::<Vec<_>>().join(", ")));
+    text
+}
+
+fn verdict(document: &report::RestoreReport<'_, RestoredSource>) -> &'static str {
+    match (document.ended.is_some(), document.complete, document.equal) {
+        (true, ..) => "NOT FINISHED",
+        (false, true, true) => "complete, and equal to the backup",
+        (false, true, false) => "complete, but NOT EQUAL to the backup",
+        (false, false, _) => "NOT COMPLETE",
+    }
+}
+
+fn of_source(source: &RestoredSource) -> String {
+    let done = &source.execution;
+    let mut text = format!(
+        "  source {}: {} created, {} merged, {} were there and equal, {} left out, {} failed\n",
+        for_terminal(&source.source),
+        done.created,
+        done.merged,
+        done.same,
+        done.skipped,
+        done.failed.count,
+    );
+    if done.not_attempted > 0 {
+        text.push_str(&format!("  not attempted: {}\n", words::count(done.not_attempted, "object")));
+    }
+    text.push_str(&notes("failed", &done.failed));
+    text.push_str(&notes("adjusted", &done.adjusted));
+    if let Some(ready) = &source.readiness {
+        text.push_str(&readiness(ready));
+    }
+    if let Some(comparison) = &source.comparison {
+        text.push_str(&compared(comparison));
+    }
+    text
+}
+
+fn notes(word: &str, notes: &Notes) -> String {
+    let line = |note: &crate::sources::kubernetes::restore::ObjectNote| {
+        format!("  {word}: {}: {}\n", note.object, for_terminal(&note.reason))
+    };
+    let mut text: String = notes.objects.iter().take(SHOWN).map(line).collect();
+    text.push_str(&more(notes.count, SHOWN));
+    text
+}
+
+fn readiness(ready: &ReadyReport) -> String {
+    let mut text = format!(
+        "  ready: {} of {} waited for\n",
+        ready.waited_for.saturating_sub(ready.not_ready.count),
+        ready.waited_for
+    );
+    text.push_str(&notes("not ready", &ready.not_ready));
+    for balancer in &ready.load_balancers {
+        let addresses = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+        let (old, new) = (addresses(&balancer.old), addresses(&balancer.new));
+        text.push_str(&format!(
+            "  load balancer {}: was {}, is {}\n",
+            for_terminal(&format!("{}/{}", balancer.namespace, balancer.name)),
+            for_terminal(&old),
+            for_terminal(&new),
+        ));
+    }
+    text
+}
+
+fn compared(comparison: &ComparisonReport) -> String {
+    let (equal, expected) = (comparison.equal(), comparison.expected());
+    let mut text = format!("  compared: {equal} of {} equal in every field\n", words::count(expected, "object"));
+    for different in comparison.different.iter().take(SHOWN) {
+        let fields = different.differences.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        text.push_str(&format!("  different: {}: {fields}\n", different.object));
+    }
+    text.push_str(&more(comparison.different_objects(), SHOWN));
+    text.push_str(&notes("missing", &comparison.missing));
+    text.push_str(&notes("not compared", &comparison.not_compared));
+    text
+}

@@ -1,0 +1,128 @@
+//! `drctl show`, and the form in which a backup is shown.
+
+use clap::Args;
+
+use super::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::OutputArgs,
+};
+use crate::{
+    operations::BackupRef,
+    report::{Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart},
+    repository::{self, Manifest, StoredManifest},
+    types::{BackupContents, Missing, PartInfo, StreamInfo},
+};
+
+/// Show one backup.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
+
+Examples:
+  drctl show latest -f policies/orders.yaml
+  drctl show latest:daily --streams
+  drctl show 20261120T02 --repository s3://orders-dr/prod -o json"
+)]
+pub struct ShowArgs {
+    /// The backup: an id, the beginning of one, latest, latest:SCHEDULE, or @TIME
+    backup: BackupRef,
+    /// Show every stream and part too, each with its count and BLAKE3
+    #[arg(long)]
+    streams: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let opened = context.open().await?;
+    let stored = opened.find(&args.backup).await?;
+    let mut backup = document(&stored);
+    if args.streams {
+        let reader = opened.repository.read(&stored.manifest).await?;
+        backup.streams = Some(reader.streams().iter().map(stream).collect());
+    }
+    args.output.print(&backup, Backup::text)?;
+    Ok(Exit::Done)
+}
+
+/// A stored backup as it is shown.
+pub(super) fn document(stored: &StoredManifest) -> Backup {
+    Backup { manifest_sha256: stored.sha256.to_string(), ..of_manifest(&stored.manifest) }
+}
+
+/// A backup as it is shown, but for the digest of its manifest.
+pub(super) fn of_manifest(manifest: &Manifest) -> Backup {
+    let totals = &manifest.totals;
+    Backup {
+        id: manifest.backup.to_string(),
+        policy: manifest.policy.to_string(),
+        schedule: manifest.schedule.to_string(),
+        state: manifest.state.to_string(),
+        started: manifest.started,
+        finished: manifest.finished,
+        previous: manifest.previous.as_ref().map(|previous| previous.id.to_string()),
+        parents: manifest.parents.iter().map(ToString::to_string).collect(),
+        cluster: manifest.cluster.as_ref().map(cluster),
+        sources: manifest.sources.iter().map(source).collect(),
+        totals: Counts {
+            streams: totals.streams,
+            objects: totals.objects,
+            bytes: totals.plain_bytes,
+            reused_bytes: totals.reused_bytes,
+            new_bytes: totals.new_bytes,
+            new_packs: totals.new_packs,
+        },
+        missing: manifest.missing.iter().map(missing).collect(),
+        missing_omitted: manifest.missing_omitted,
+        suspect: manifest.suspect.clone(),
+        notes: manifest.notes.clone(),
+        tool: manifest.tool.clone(),
+        manifest_sha256: String::new(),
+        streams: None,
+    }
+}
+
+pub(super) fn cluster(cluster: &repository::Cluster) -> Cluster {
+    Cluster { uid: cluster.uid.clone(), name: cluster.name.clone(), version: cluster.version.clone() }
+}
+
+fn source(entry: &repository::SourceEntry) -> Source {
+    let group = |group: &repository::GroupEntry| Group {
+        name: group.name.clone(),
+        objects: group.total.count,
+        restorable: group.total.restorable,
+        bytes: group.total.bytes,
+    };
+    Source {
+        name: entry.name.to_string(),
+        kind: entry.kind.clone(),
+        consistency: entry.consistency.clone(),
+        server: entry.server.clone(),
+        objects: entry.total.count,
+        restorable: entry.total.restorable,
+        bytes: entry.total.bytes,
+        groups: entry.groups.iter().map(group).collect(),
+        groups_omitted: entry.groups_omitted,
+    }
+}
+
+fn missing(missing: &Missing) -> MissingThing {
+    MissingThing { source: missing.source.clone(), what: missing.what.clone(), why: missing.why.clone() }
+}
+
+fn stream(info: &StreamInfo) -> Stream {
+    let part = |part: &PartInfo| StreamPart {
+        name: part.name.clone(),
+        objects: part.count,
+        bytes: part.length,
+        blake3: part.blake3.to_string(),
+    };
+    let media_type = serde_json::to_value(info.media_type).ok();
+    Stream {
+        source: info.source.to_string(),
+        name: info.name.clone(),
+        media_type: media_type.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
+        parts: info.parts.iter().map(part).collect(),
+    }
+}

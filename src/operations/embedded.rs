@@ -1,0 +1,23 @@
+//! A repository without a policy file: the policy inside its newest manifest, for reading only.
+
+use super::Error;
+use crate::{
+    policy::Policy,
+    repository::{Repository, Scope},
+};
+
+/// The policy that the newest backup was made by. `None` if there is no backup, if backups of
+/// several policies are in the repository (then none of them is meant), or if what is embedded
+/// cannot be read.
+///
+/// # Errors
+/// [`Error::Repository`] if the store cannot be read.
+pub async fn embedded_policy(repository: &Repository) -> Result<Option<Policy>, Error> {
+    let Some(newest) = repository.newest(&Scope::All).await? else { return Ok(None) };
+    let policy = &newest.manifest.policy;
+    if repository.backups(&Scope::All).await?.iter().any(|entry| entry.policy != *policy) {
+        return Ok(None);
+    }
+    let document = newest.manifest.policy_document.as_ref();
+    Ok(document.and_then(|document| Policy::from_embedded(document).ok()).filter(|found| found.name == *policy))
+}
