@@ -1,6 +1,8 @@
 //! What drctl protects. Each folder is one kind of source; none knows where its bytes are kept.
 
 pub mod kubernetes;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::fmt::Debug;
 

@@ -137,20 +137,28 @@ impl Cluster {
     /// # Errors
     /// If the cluster cannot be read, or has no namespace `kube-system`.
     pub async fn identity(&self) -> Result<Identity, Error> {
+        let act = "read the cluster's identity";
+        let path = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system&limit=1";
+        let (namespaces, version) = tokio::try_join!(self.get(act, path, SMALL), self.version())?;
+        let uid = uid_of_first(&namespaces)
+            .ok_or_else(|| Error::new(ErrorKind::Malformed, act, "it has no namespace kube-system"))?;
+        Ok(Identity { uid, name: self.name.clone(), version })
+    }
+
+    /// The API server's version: `v1.36.3`.
+    ///
+    /// # Errors
+    /// If it does not say.
+    pub async fn version(&self) -> Result<String, Error> {
         #[derive(serde::Deserialize)]
         struct Version {
             #[serde(rename = "gitVersion")]
             git_version: String,
         }
-        let act = "read the cluster's identity";
-        let path = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system&limit=1";
-        let (namespaces, version) =
-            tokio::try_join!(self.get(act, path, SMALL), self.get("read the server's version", "/version", SMALL))?;
-        let uid = uid_of_first(&namespaces)
-            .ok_or_else(|| Error::new(ErrorKind::Malformed, act, "it has no namespace kube-system"))?;
-        let version: Version =
-            serde_json::from_slice(&version).map_err(|error| malformed("read the server's version", &error))?;
-        Ok(Identity { uid, name: self.name.clone(), version: version.git_version })
+        let act = "read the server's version";
+        let body = self.get(act, "/version", SMALL).await?;
+        let version: Version = serde_json::from_slice(&body).map_err(|error| malformed(act, &error))?;
+        Ok(version.git_version)
     }
 
     /// The body at `path`, with patience for a busy server.

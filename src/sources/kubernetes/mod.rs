@@ -1,5 +1,6 @@
 //! Namespaces and cluster-scoped objects of a Kubernetes cluster.
 
+mod capture;
 mod client;
 pub mod compare;
 mod connect;
@@ -7,12 +8,16 @@ mod discovery;
 mod error;
 mod kind;
 pub mod kinds;
+mod references;
 mod reply;
 pub mod restore;
+mod selection;
 
+pub use capture::KubernetesSource;
 pub use client::{Call, CallError, Cluster, Identity, Patience};
 pub use connect::ConnectOptions;
 pub use discovery::{Discovery, Unread};
 pub use error::{Error, ErrorKind};
 pub use kind::{Kind, kind_id, segment};
 pub use reply::{Reply, Status, StatusCause, StatusDetails};
+pub use selection::{ClusterScoped, KubernetesSelection, matches};

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Error, ErrorKind,
     client::{Call, Cluster, Patience, malformed},
-    kind::{Kind, segment},
+    kind::{Kind, is_built_in_group, segment},
     kinds::NEWER_GROUP,
 };
 use wire::{ApiServices, Definitions, Document, PlainResources};
@@ -198,10 +198,14 @@ impl Discovery {
     /// conversion, which may fail or lose something. Only kinds with a choice are asked for.
     async fn read_storage_versions(&mut self, cluster: &Cluster) {
         let mut versions: HashMap<(&str, &str), u32> = HashMap::new();
-        for kind in self.served.iter().filter(|kind| !kind.aggregated && kind.group.contains('.')) {
+        for kind in self.served.iter().filter(|kind| !kind.aggregated && !is_built_in_group(&kind.group)) {
             *versions.entry((&kind.plural, &kind.group)).or_default() += 1;
         }
-        let several: Vec<_> = versions.into_iter().filter(|(_, count)| *count > 1).map(|(key, _)| key).collect();
+        let several: Vec<(String, String)> = versions
+            .into_iter()
+            .filter(|(_, count)| *count > 1)
+            .map(|((plural, group), _)| (plural.to_owned(), group.to_owned()))
+            .collect();
         let answers = stream::iter(several).map(|(plural, group)| async move {
             let name = format!("{plural}.{group}");
             let path = format!(
@@ -210,7 +214,7 @@ impl Discovery {
             );
             let act = format!("read the stored version of {name}");
             let answer = read_json::<Definitions>(cluster, &act, &path).await;
-            (plural.to_owned(), group.to_owned(), answer)
+            (plural, group, answer)
         });
         let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
         for (plural, group, answer) in answers {

@@ -1,0 +1,201 @@
+//! One kind from the cluster into its stream.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{
+        Error, ErrorKind,
+        client::Cluster,
+        kinds,
+        references::References,
+        selection::{ClusterScoped, KubernetesSelection},
+    },
+    line::{Head, Item},
+    page::{Body, Page, Pager, Room, not_a_list},
+    plan::{self, Keep, List, Task},
+    writer::Writer,
+};
+use crate::{
+    sources::{CaptureError, CapturedGroup},
+    types::{CaptureSink, MediaType, Monitor, Name, SinkError, StreamSpec},
+};
+
+/// A list that expires this often never comes to its end.
+const RESTARTS: usize = 5;
+
+/// What all kinds of a run share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) source: &'a Name,
+    pub(super) cluster: &'a Cluster,
+    pub(super) selection: &'a KubernetesSelection,
+    /// The namespaces to list one by one where the whole cluster may not be listed.
+    pub(super) namespaces: &'a [String],
+    pub(super) room: &'a Room,
+    pub(super) sink: &'a dyn CaptureSink,
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+/// What became of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) groups: BTreeMap<String, CapturedGroup>,
+    pub(super) references: References,
+    /// What could not be listed, and why.
+    pub(super) failed: Vec<(String, Error)>,
+}
+
+/// Why a list came to no end.
+enum Stop {
+    Sink(SinkError),
+    /// The list at this place failed after some of it was written.
+    List(usize, Error),
+    /// Nothing else will succeed either.
+    Cluster(Error),
+}
+
+struct Attempt<'a> {
+    writer: Writer<'a>,
+    references: References,
+    failed: Vec<(usize, Error)>,
+}
+
+impl Run<'_> {
+    /// Captures one kind. What was referred to before is in `known`.
+    pub(super) async fn capture(&self, task: Task, known: &References) -> Result<Outcome, CaptureError> {
+        let mut lists = task.lists.clone();
+        let mut known = known.clone();
+        let mut failed = Vec::new();
+        let mut restarts = 0;
+        loop {
+            let attempt = match self.attempt(&task, &lists, &known).await {
+                Ok(attempt) => attempt,
+                Err(Stop::Sink(error)) => return Err(error.into()),
+                Err(Stop::Cluster(error)) => return Err(error.into()),
+                Err(Stop::List(_, error)) if error.kind == ErrorKind::Expired && restarts < RESTARTS => {
+                    restarts += 1;
+                    self.monitor.note(&format!("The list of {} expired while it was read; it begins again.", task.id));
+                    continue;
+                }
+                Err(Stop::List(at, error)) => {
+                    failed.push((lists.remove(at).what, error));
+                    continue;
+                }
+            };
+            if let Some(instead) = self.by_namespace(&task, &lists, &attempt.failed) {
+                lists = instead;
+                continue;
+            }
+            // A ClusterRole that was passed over may be a part of one that came after it.
+            if task.kind.plural == "clusterroles" && attempt.references != known && restarts < RESTARTS {
+                restarts += 1;
+                known = attempt.references;
+                continue;
+            }
+            let what = |(at, error): (usize, Error)| lists.get(at).map(|list| (list.what.clone(), error));
+            failed.extend(attempt.failed.into_iter().filter_map(what));
+            let groups = attempt.writer.finish().await?;
+            return Ok(Outcome { groups, references: attempt.references, failed });
+        }
+    }
+
+    /// The lists to use instead, if one of the whole cluster was forbidden.
+    fn by_namespace(&self, task: &Task, lists: &[List], failed: &[(usize, Error)]) -> Option<Vec<List>> {
+        let whole = |list: &List| list.namespace.is_none() && list.query.is_empty();
+        let forbidden = failed.iter().find(|(at, error)| {
+            error.kind == ErrorKind::Forbidden && task.kind.namespaced && lists.get(*at).is_some_and(whole)
+        });
+        if self.namespaces.is_empty() {
+            return None;
+        }
+        let (at, _) = forbidden?;
+        let mut instead = plan::each_namespace(&task.id, self.namespaces);
+        let others = lists.iter().enumerate().filter(|(place, _)| place != at);
+        instead.extend(others.map(|(_, list)| list.clone()));
+        Some(instead)
+    }
+
+    async fn attempt<'a>(&'a self, task: &Task, lists: &[List], known: &References) -> Result<Attempt<'a>, Stop> {
+        let spec =
+            StreamSpec { source: self.source.clone(), name: task.id.clone(), media_type: MediaType::KubernetesObjects };
+        let writer = Writer::new(self.sink, spec);
+        let mut attempt = Attempt { writer, references: known.clone(), failed: Vec::new() };
+        let head = Head::of(&task.kind);
+        for (at, list) in lists.iter().enumerate() {
+            let path = task.kind.list_path(list.namespace.as_deref());
+            let mut pager = Pager::new(self.cluster, self.room, format!("list {}", list.what), &path, &list.query);
+            let mut begun = false;
+            loop {
+                match self.take_page(task, list, &head, &mut pager, &mut attempt).await {
+                    Ok(true) => begun = true,
+                    Ok(false) => break,
+                    Err(Stop::List(_, error)) if begun => return Err(Stop::List(at, error)),
+                    Err(Stop::List(_, error)) => {
+                        attempt.failed.push((at, error));
+                        break;
+                    }
+                    Err(stop) => return Err(stop),
+                }
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// One page into the stream. `false`: there was none left.
+    async fn take_page(
+        &self,
+        task: &Task,
+        list: &List,
+        head: &Head,
+        pager: &mut Pager<'_>,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<bool, Stop> {
+        let Some(body) = pager.next().await.map_err(stop)? else { return Ok(false) };
+        let refuse = |error: serde_json::Error| Stop::List(0, not_a_list(pager.act(), &error));
+        let page = body.page().map_err(refuse)?;
+        // All of a page is understood before any of it is written.
+        let items = read_items(&page).map_err(refuse)?;
+        pager.advance(&body, &page);
+        let mut written = 0;
+        for (json, item) in items {
+            if !self.keeps(list.keep, task, &item, json, &mut attempt.references)
+                || kinds::made_again_by(&task.id, &item.metadata).is_some()
+            {
+                continue;
+            }
+            if task.kind.namespaced && self.selection.cluster_scoped() == ClusterScoped::Referenced {
+                attempt.references.collect(&task.kind, &item.metadata, json);
+            }
+            let status = if kinds::needs_status(&task.id) { item.status() } else { serde_json::Value::Null };
+            let restorable = kinds::not_created_by(&task.id, &item.metadata, &status).is_none();
+            let write = |out: &mut bytes::BytesMut| head.write(&item, json, out);
+            attempt.writer.line(&item.metadata.namespace, restorable, write).await.map_err(Stop::Sink)?;
+            written += 1;
+        }
+        self.monitor.advance(written);
+        drop::<Body>(body);
+        Ok(true)
+    }
+
+    fn keeps(&self, keep: Keep, task: &Task, item: &Item<'_>, json: &str, references: &mut References) -> bool {
+        let meta = &item.metadata;
+        match keep {
+            Keep::All => true,
+            Keep::InNamespaces => self.selection.takes_namespace(&meta.namespace),
+            Keep::InOtherNamespaces => !self.selection.takes_namespace(&meta.namespace),
+            Keep::Namespaces => self.selection.takes_namespace(&meta.name),
+            Keep::Referenced => references.takes(self.selection, &task.id, meta, json),
+        }
+    }
+}
+
+fn read_items<'p>(page: &Page<'p>) -> Result<Vec<(&'p str, Item<'p>)>, serde_json::Error> {
+    page.items().iter().map(|raw| Item::read(raw.get()).map(|item| (raw.get(), item))).collect()
+}
+
+fn stop(error: Error) -> Stop {
+    match error.kind {
+        ErrorKind::Unauthenticated | ErrorKind::Unreachable => Stop::Cluster(error),
+        _ => Stop::List(0, error),
+    }
+}

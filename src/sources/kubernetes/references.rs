@@ -1,0 +1,228 @@
+//! What namespaced objects refer to outside their namespaces.
+//!
+//! References are collected while the namespaced kinds stream by, so that no object has to be kept
+//! or read twice; the cluster-scoped kinds are read afterwards, and only what was referred to is
+//! taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    kind::{Kind, is_built_in_group},
+    kinds::Meta,
+    selection::KubernetesSelection,
+};
+
+const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
+const CLUSTER_ROLE_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+const INGRESS_CLASSES: &str = "ingressclasses.networking.k8s.io";
+
+/// Fields that end in `ClassName`, as (what stands before it, the kind of what it names).
+const CLASS_FIELDS: &[(&str, &str)] = &[
+    ("device", "deviceclasses.resource.k8s.io"),
+    ("gateway", "gatewayclasses.gateway.networking.k8s.io"),
+    ("ingress", INGRESS_CLASSES),
+    ("priority", "priorityclasses.scheduling.k8s.io"),
+    ("runtime", "runtimeclasses.node.k8s.io"),
+    ("storage", "storageclasses.storage.k8s.io"),
+    ("volumeAttributes", "volumeattributesclasses.storage.k8s.io"),
+];
+
+/// Kinds whose objects refer to nothing that is cluster-scoped. They are the large ones.
+const WITHOUT_REFERENCES: &[&str] =
+    &["configmaps", "endpoints", "endpointslices.discovery.k8s.io", "secrets", "serviceaccounts", "services"];
+
+/// Names of cluster-scoped objects, by kind (`plural.group`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct References {
+    named: BTreeMap<String, BTreeSet<String>>,
+    /// Labels of ClusterRoles that an aggregated ClusterRole is put together from.
+    role_labels: BTreeSet<BTreeMap<String, String>>,
+}
+
+impl References {
+    /// Adds what one namespaced object refers to. `json` is the whole object.
+    pub(super) fn collect(&mut self, kind: &Kind, meta: &Meta, json: &str) {
+        let id = kind.id();
+        self.collect_definition(&kind.group, &id);
+        if WITHOUT_REFERENCES.contains(&id.as_str()) {
+            return;
+        }
+        for (at, suffix) in json.match_indices("ClassName\":\"") {
+            let (before, after) =
+                (json.get(..at).unwrap_or_default(), json.get(at + suffix.len()..).unwrap_or_default());
+            let field = CLASS_FIELDS
+                .iter()
+                .find(|(prefix, _)| before.strip_suffix(prefix).is_some_and(|rest| rest.ends_with('"')));
+            if let (Some((_, target)), Some((name, _))) = (field, after.split_once('"')) {
+                self.add(target, name);
+            }
+        }
+        match id.as_str() {
+            "persistentvolumeclaims" => self.collect_claim(meta, json),
+            "ingresses.networking.k8s.io" => {
+                if let Some(class) = meta.annotations.get("kubernetes.io/ingress.class") {
+                    self.add(INGRESS_CLASSES, class);
+                }
+            }
+            "rolebindings.rbac.authorization.k8s.io" => self.collect_role(json),
+            _ => {}
+        }
+    }
+
+    fn collect_definition(&mut self, group: &str, kind_id: &str) {
+        if !is_built_in_group(group) {
+            self.add(DEFINITIONS, kind_id);
+        }
+    }
+
+    fn collect_claim(&mut self, meta: &Meta, json: &str) {
+        #[derive(Deserialize)]
+        struct Claim {
+            spec: ClaimSpec,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ClaimSpec {
+            #[serde(default)]
+            volume_name: Option<String>,
+        }
+        if let Some(class) = meta.annotations.get("volume.beta.kubernetes.io/storage-class") {
+            self.add("storageclasses.storage.k8s.io", class);
+        }
+        if let Ok(Claim { spec: ClaimSpec { volume_name: Some(volume) } }) = serde_json::from_str(json) {
+            self.add("persistentvolumes", &volume);
+        }
+    }
+
+    fn collect_role(&mut self, json: &str) {
+        if let Ok(binding) = serde_json::from_str::<Binding>(json)
+            && binding.role_ref.kind == "ClusterRole"
+        {
+            self.add(CLUSTER_ROLES, &binding.role_ref.name);
+        }
+    }
+
+    /// Whether a cluster-scoped object is referred to. What it refers to itself is collected.
+    pub(super) fn takes(&mut self, selection: &KubernetesSelection, kind_id: &str, meta: &Meta, json: &str) -> bool {
+        match kind_id {
+            CLUSTER_ROLE_BINDINGS => {
+                let taken = serde_json::from_str::<Binding>(json).is_ok_and(|binding| binding.is_for(selection));
+                if taken {
+                    self.collect_role(json);
+                }
+                taken
+            }
+            CLUSTER_ROLES => {
+                let has = |labels: &BTreeMap<String, String>| {
+                    labels.iter().all(|(key, value)| meta.labels.get(key) == Some(value))
+                };
+                let taken = self.names(kind_id, &meta.name) || self.role_labels.iter().any(has);
+                if taken {
+                    self.collect_aggregation(json);
+                }
+                taken
+            }
+            _ => {
+                let taken = self.names(kind_id, &meta.name);
+                if let (true, Some((_, group))) = (taken, kind_id.split_once('.')) {
+                    self.collect_definition(group, kind_id);
+                }
+                taken
+            }
+        }
+    }
+
+    fn collect_aggregation(&mut self, json: &str) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Role {
+            aggregation_rule: Option<Rule>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Rule {
+            #[serde(default)]
+            cluster_role_selectors: Vec<Selector>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Selector {
+            #[serde(default)]
+            match_labels: BTreeMap<String, String>,
+        }
+        let Ok(Role { aggregation_rule: Some(rule) }) = serde_json::from_str(json) else { return };
+        let selectors = rule.cluster_role_selectors.into_iter().map(|selector| selector.match_labels);
+        self.role_labels.extend(selectors.filter(|labels| !labels.is_empty()));
+    }
+
+    /// The names that are referred to, if names alone decide for this kind.
+    #[must_use]
+    pub(super) fn names_of(&self, kind_id: &str) -> Option<Vec<&str>> {
+        if matches!(kind_id, CLUSTER_ROLES | CLUSTER_ROLE_BINDINGS) {
+            return None;
+        }
+        Some(self.named.get(kind_id).map(|names| names.iter().map(String::as_str).collect()).unwrap_or_default())
+    }
+
+    /// The kinds to read first, because they refer to others.
+    #[must_use]
+    pub(super) fn is_first(kind_id: &str) -> bool {
+        kind_id == CLUSTER_ROLE_BINDINGS
+    }
+
+    /// Adds what others have collected.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (kind, names) in other.named {
+            self.named.entry(kind).or_default().extend(names);
+        }
+        self.role_labels.extend(other.role_labels);
+    }
+
+    fn names(&self, kind_id: &str, name: &str) -> bool {
+        self.named.get(kind_id).is_some_and(|names| names.contains(name))
+    }
+
+    fn add(&mut self, kind_id: &str, name: &str) {
+        let names = self.named.entry(kind_id.to_owned()).or_default();
+        if !name.is_empty() && !names.contains(name) {
+            names.insert(name.to_owned());
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Binding {
+    role_ref: RoleRef,
+    #[serde(default)]
+    subjects: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct RoleRef {
+    kind: String,
+    name: String,
+}
+
+impl Binding {
+    /// It gives rights to a service account of the source's namespaces.
+    fn is_for(&self, selection: &KubernetesSelection) -> bool {
+        self.subjects.iter().flatten().any(|subject| {
+            let text = |field: &str| subject.get(field).and_then(Value::as_str).unwrap_or_default();
+            let namespace = match text("kind") {
+                "ServiceAccount" => Some(text("namespace")),
+                "Group" => text("name").strip_prefix("system:serviceaccounts:"),
+                "User" => text("name").strip_prefix("system:serviceaccount:").and_then(|rest| rest.split(':').next()),
+                _ => None,
+            };
+            namespace.is_some_and(|namespace| selection.takes_namespace(namespace))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+use serde_json::json;
+
+use super::*;
+
+fn kind(id: &str) -> Kind {
+    let (plural, group) = id.split_once('.').unwrap_or((id, ""));
+    Kind {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        plural: plural.to_owned(),
+        name: String::new(),
+        namespaced: true,
+        aggregated: false,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    }
+}
+
+fn collected(objects: &[(&str, Value)]) -> References {
+    let mut references = References::default();
+    for (id, object) in objects {
+        let meta = Meta::deserialize(object.get("metadata").unwrap_or(&json!({}))).unwrap();
+        references.collect(&kind(id), &meta, &object.to_string());
+    }
+    references
+}
+
+fn takes(references: &mut References, id: &str, object: &Value) -> bool {
+    let selection = KubernetesSelection { namespaces: vec!["shop".to_owned()], ..KubernetesSelection::default() };
+    let meta = Meta::deserialize(&object["metadata"]).unwrap();
+    references.takes(&selection, id, &meta, &object.to_string())
+}
+
+#[test]
+fn classes_are_found_wherever_a_pod_or_a_claim_is_described() {
+    let references = collected(&[
+        (
+            "deployments.apps",
+            json!({"spec": {"template": {"spec": {"priorityClassName": "high", "runtimeClassName": "gvisor"}}}}),
+        ),
+        ("statefulsets.apps", json!({"spec": {"volumeClaimTemplates": [{"spec": {"storageClassName": "fast"}}]}})),
+        (
+            "persistentvolumeclaims",
+            json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "old"}},
+            "spec": {"storageClassName": "slow", "volumeName": "pv-1", "volumeAttributesClassName": "gold"}}),
+        ),
+        ("ingresses.networking.k8s.io", json!({"spec": {"ingressClassName": "nginx"}})),
+        ("ingresses.networking.k8s.io", json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "alb"}}})),
+    ]);
+    for (id, names) in [
+        ("priorityclasses.scheduling.k8s.io", &["high"][..]),
+        ("runtimeclasses.node.k8s.io", &["gvisor"]),
+        ("storageclasses.storage.k8s.io", &["fast", "old", "slow"]),
+        ("volumeattributesclasses.storage.k8s.io", &["gold"]),
+        ("ingressclasses.networking.k8s.io", &["alb", "nginx"]),
+        ("persistentvolumes", &["pv-1"]),
+    ] {
+        assert_eq!(references.names_of(id).unwrap(), names, "{id}");
+    }
+}
+
+#[test]
+fn text_that_only_looks_like_a_field_is_no_reference() {
+    let references = collected(&[
+        ("deployments.apps", json!({"metadata": {"annotations": {"last": "{\"priorityClassName\":\"quoted\"}"}}})),
+        (
+            "deployments.apps",
+            json!({"spec": {"xpriorityClassName": "other", "ClassName": "none", "priorityClassName": ""}}),
+        ),
+        ("configmaps", json!({"data": {"priorityClassName": "in-a-config"}})),
+    ]);
+    assert_eq!(references.names_of("priorityclasses.scheduling.k8s.io").unwrap(), [""; 0]);
+}
+
+#[test]
+fn custom_resources_refer_to_their_definition() {
+    let references = collected(&[("widgets.example.com", json!({"metadata": {"name": "w"}}))]);
+    assert_eq!(references.names_of("customresourcedefinitions.apiextensions.k8s.io").unwrap(), ["widgets.example.com"]);
+}
+
+#[test]
+fn bindings_of_the_sources_accounts_are_taken_with_their_roles() {
+    let binding = |subject: Value| json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "reader"}, "subjects": [subject]});
+    let id = "clusterrolebindings.rbac.authorization.k8s.io";
+    for (subject, taken) in [
+        (json!({"kind": "ServiceAccount", "namespace": "shop", "name": "web"}), true),
+        (json!({"kind": "Group", "name": "system:serviceaccounts:shop"}), true),
+        (json!({"kind": "User", "name": "system:serviceaccount:shop:web"}), true),
+        (json!({"kind": "ServiceAccount", "namespace": "other", "name": "web"}), false),
+        (json!({"kind": "Group", "name": "system:serviceaccounts"}), false),
+        (json!({"kind": "User", "name": "shop"}), false),
+        (json!(7), false),
+    ] {
+        let mut references = References::default();
+        assert_eq!(takes(&mut references, id, &binding(subject.clone())), taken, "{subject}");
+        let role = json!({"metadata": {"name": "reader"}});
+        assert_eq!(takes(&mut references, "clusterroles.rbac.authorization.k8s.io", &role), taken, "{subject}");
+    }
+    assert!(!takes(
+        &mut References::default(),
+        id,
+        &json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "x"}})
+    ));
+}
+
+#[test]
+fn role_bindings_refer_to_cluster_roles_and_these_to_what_they_are_put_together_from() {
+    let binding = json!({"metadata": {}, "roleRef": {"kind": "ClusterRole", "name": "sum"}, "subjects": []});
+    let local = json!({"metadata": {}, "roleRef": {"kind": "Role", "name": "local"}});
+    let id = "rolebindings.rbac.authorization.k8s.io";
+    let mut references = collected(&[(id, binding), (id, local)]);
+    let roles = "clusterroles.rbac.authorization.k8s.io";
+    let part = json!({"metadata": {"name": "part", "labels": {"to": "sum", "more": "1"}}});
+    let sum = json!({"metadata": {"name": "sum"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}]}});
+    assert!(!takes(&mut references, roles, &part), "not known yet");
+    assert!(takes(&mut references, roles, &sum));
+    assert!(takes(&mut references, roles, &part));
+    assert!(!takes(&mut references, roles, &json!({"metadata": {"name": "local"}})));
+    assert!(references.names_of(roles).is_none());
+}

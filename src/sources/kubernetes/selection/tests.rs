@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn of(namespaces: &[&str]) -> KubernetesSelection {
+    KubernetesSelection { namespaces: strings(namespaces), ..KubernetesSelection::default() }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn kind(id: &str, aggregated: bool) -> Kind {
+    let (plural, group) = id.split_once('.').unwrap_or((id, ""));
+    Kind {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        plural: plural.to_owned(),
+        name: String::new(),
+        namespaced: true,
+        aggregated,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    }
+}
+
+fn unread(group: &str, aggregated: bool) -> Unread {
+    Unread { group: group.to_owned(), version: "v1".to_owned(), aggregated, why: String::new() }
+}
+
+#[test]
+fn include_beats_exclude_and_both_beat_the_defaults() {
+    let mut selection = of(&["shop"]);
+    assert!(selection.takes_kind(&kind("secrets", false)));
+    assert!(!selection.takes_kind(&kind("events.events.k8s.io", false)));
+    assert!(!selection.takes_kind(&kind("pods.metrics.k8s.io", true)), "another server's");
+    selection.exclude = strings(&["secrets", "*.example.com"]);
+    assert!(!selection.takes_kind(&kind("secrets", false)));
+    assert!(!selection.takes_kind(&kind("widgets.example.com", false)));
+    assert!(selection.takes_kind(&kind("configmaps", false)));
+    selection.include = strings(&["widgets.example.com", "nodes", "*.metrics.k8s.io"]);
+    assert!(selection.takes_kind(&kind("widgets.example.com", false)));
+    assert!(selection.takes_kind(&kind("nodes", false)));
+    assert!(selection.takes_kind(&kind("pods.metrics.k8s.io", true)));
+    selection.exclude = strings(&["*"]);
+    assert!(!selection.takes_kind(&kind("configmaps", false)));
+    assert!(selection.takes_kind(&kind("nodes", false)));
+}
+
+#[test]
+fn cluster_scoped_objects_follow_the_namespaces_unless_the_policy_says_otherwise() {
+    assert_eq!(of(&["*"]).cluster_scoped(), ClusterScoped::All);
+    assert_eq!(of(&["shop"]).cluster_scoped(), ClusterScoped::Referenced);
+    assert_eq!(of(&["team-*"]).cluster_scoped(), ClusterScoped::Referenced);
+    let said = KubernetesSelection { cluster_scoped: Some(ClusterScoped::None), ..of(&["*"]) };
+    assert_eq!(said.cluster_scoped(), ClusterScoped::None);
+}
+
+#[test]
+fn a_few_namespaces_are_listed_one_by_one_and_many_at_once() {
+    let existing: Vec<String> = (0..30).map(|i| format!("team-{i:02}")).collect();
+    assert_eq!(of(&["team-01", "gone"]).reach(&existing), Reach::Each(strings(&["team-01"])));
+    assert_eq!(of(&["team-0?"]).reach(&existing), Reach::Each(existing[..10].to_vec()));
+    assert_eq!(of(&["team-*"]).reach(&existing), Reach::Cluster);
+    assert_eq!(of(&["*"]).reach(&existing[..2]), Reach::Cluster);
+}
+
+#[test]
+fn only_namespaces_without_a_pattern_must_exist() {
+    let mut selection = of(&["shop", "team-*", "payments"]);
+    selection.exclude_namespaces = strings(&["pay*"]);
+    assert_eq!(selection.named_namespaces().collect::<Vec<_>>(), ["shop"]);
+    assert!(selection.takes_namespace("team-a") && !selection.takes_namespace("payments"));
+}
+
+#[test]
+fn a_group_that_does_not_answer_is_missing_unless_it_would_have_been_left_out() {
+    let mut selection = of(&["*"]);
+    assert_eq!(selection.judge_unread(&unread("example.com", false)), Unanswered::Missing);
+    assert_eq!(selection.judge_unread(&unread("metrics.k8s.io", true)), Unanswered::Note);
+    selection.exclude = strings(&["*.example.com", "pods.metrics.k8s.io"]);
+    assert_eq!(selection.judge_unread(&unread("example.com", false)), Unanswered::Nothing);
+    assert_eq!(selection.judge_unread(&unread("other.com", false)), Unanswered::Missing);
+    selection.exclude = strings(&["widgets.example.com"]);
+    assert_eq!(selection.judge_unread(&unread("example.com", false)), Unanswered::Missing, "only one kind of it");
+    selection.include = strings(&["pods.metrics.k8s.io"]);
+    assert_eq!(selection.judge_unread(&unread("metrics.k8s.io", true)), Unanswered::Missing, "it is named");
+}
+
+/// The definition of a match, without regard for time.
+fn slow_match(pattern: &[char], text: &[char]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some(('*', rest)) => (0..=text.len()).any(|eaten| slow_match(rest, &text[eaten..])),
+        Some((c, rest)) => {
+            text.split_first().is_some_and(|(first, others)| (*c == '?' || c == first) && slow_match(rest, others))
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn patterns_match_as_defined(pattern in "[ab*?]{0,8}", text in "[abc]{0,8}") {
+        let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+        prop_assert_eq!(matches(&pattern, &text), slow_match(&p, &t));
+    }
+
+    #[test]
+    fn a_name_matches_itself_only(name in "[a-z0-9-]{1,20}", other in "[a-z0-9-]{1,20}") {
+        prop_assert!(matches(&name, &name));
+        prop_assert_eq!(matches(&name, &other), name == other);
+    }
+
+    #[test]
+    fn what_is_listed_one_by_one_is_just_what_is_taken(
+        existing in proptest::collection::btree_set("[a-c]{1,3}", 0..30),
+        namespaces in proptest::collection::vec("[a-c*]{1,3}", 0..4),
+        exclude in proptest::collection::vec("[a-c*?]{1,3}", 0..3),
+    ) {
+        let existing: Vec<String> = existing.into_iter().collect();
+        let selection = KubernetesSelection { namespaces, exclude_namespaces: exclude, ..KubernetesSelection::default() };
+        if let Reach::Each(chosen) = selection.reach(&existing) {
+            prop_assert!(chosen.len() <= LISTED_ONE_BY_ONE);
+            for name in &existing {
+                prop_assert_eq!(chosen.contains(name), selection.takes_namespace(name));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pattern_cannot_take_for_ever() {
+    let pattern = format!("{}b", "*a".repeat(200));
+    assert!(!matches(&pattern, &"a".repeat(4000)));
+}
