@@ -182,16 +182,28 @@ impl Cluster {
     /// # Panics
     /// If kubectl fails.
     pub(crate) fn apply(&self, documents: &str) -> String {
-        let words = ["apply", "-f", "-"];
+        self.feed(&["apply", "-f", "-"], documents)
+    }
+
+    fn feed(&self, words: &[&str], documents: &str) -> String {
         let mut child = self
-            .command(&words)
+            .command(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("kubectl runs");
         child.stdin.take().unwrap().write_all(documents.as_bytes()).expect("kubectl reads its input");
-        text_of(&words, &child.wait_with_output().expect("kubectl ends"))
+        text_of(words, &child.wait_with_output().expect("kubectl ends"))
+    }
+
+    /// `kubectl create` of one or more documents of YAML or JSON: as apply, without the annotation that doubles
+    /// the object's size.
+    ///
+    /// # Panics
+    /// If kubectl fails.
+    pub(crate) fn create(&self, documents: &str) -> String {
+        self.feed(&["create", "-f", "-"], documents)
     }
 
     /// One object as JSON; None if there is none.
