@@ -30,14 +30,14 @@ fn random_secrets(cluster: &Cluster, namespace: &str, count: usize) {
         state ^= state << 17;
         char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 58) as usize])
     });
-    for n in 0..count {
-        let value: String = letters.by_ref().take(900 * 1024 / 4 * 4).collect();
-        let object = serde_json::json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": format!("random-{n:03}"), "namespace": namespace}, "data": {"value": value},
-        });
-        cluster.create(&object.to_string());
-    }
+    let objects: Vec<_> = (0..count)
+        .map(|n| {
+            let value: String = letters.by_ref().take(900 * 1024).collect();
+            serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": format!("random-{n:03}"), "namespace": namespace}, "data": {"value": value}})
+        })
+        .collect();
+    cluster.create(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
 }
 
 /// A proxy in front of an HTTP server that lets `limit` requests for packs through and then

@@ -35,10 +35,13 @@ fn three_hundred_secrets_of_900_kib_stay_within_the_memory_limit() {
     let source = require!(bed::source);
     let namespace = source.create_namespace("large");
     let value = "QUJDREVGR0hJSktM".repeat(900 * 1024 / 16);
-    for n in 0..300 {
-        let object = serde_json::json!({"apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": format!("large-{n:03}"), "namespace": namespace}, "data": {"value": value, "n": format!("{n:04}")}});
-        source.create(&object.to_string());
+    for first in (0..300).step_by(30) {
+        let object = |n: usize| {
+            serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": format!("large-{n:03}"), "namespace": namespace}, "data": {"value": value}})
+        };
+        let items: Vec<_> = (first..first + 30).map(object).collect();
+        source.create(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
     }
     let workshop = Workshop::new(&source, &[&namespace]);
     let mut peaks = vec![("backup", peak(&workshop, &["backup"]))];
