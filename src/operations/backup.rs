@@ -65,7 +65,7 @@ pub async fn backup(
     }
 
     let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
-    let captured = capture_all(policy, &sources, &Arc::new(cluster), &writer, run).await;
+    let captured = capture_all(policy, &sources, &cluster, &writer, run).await;
     let reports = match captured {
         Ok(reports) => reports,
         Err(error) => {
@@ -118,7 +118,7 @@ async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes:
 async fn capture_all(
     policy: &Policy,
     sources: &[Name],
-    cluster: &Arc<kubernetes::Cluster>,
+    cluster: &kubernetes::Cluster,
     writer: &BackupWriter,
     run: &Run,
 ) -> Result<Vec<CaptureReport>, Error> {
@@ -127,7 +127,7 @@ async fn capture_all(
     for name in sources {
         let Some(SourceSpec::Kubernetes(spec)) = policy.sources.get(name) else { continue };
         let selection = kubernetes_selection(spec);
-        let source = kubernetes::KubernetesSource::new(name.clone(), Arc::clone(cluster), selection);
+        let source = kubernetes::KubernetesSource::new(name.clone(), cluster.clone(), selection);
         reports.push(source.capture(context).await?);
     }
     if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(reports) }
@@ -202,7 +202,7 @@ impl History<'_> {
             };
             let Some(before) = before else { continue };
             let selected = |namespace: &str| match self.policy.sources.get(&report.source) {
-                Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).selects(namespace),
+                Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).takes_namespace(namespace),
                 None => false,
             };
             findings.extend(judge(report.source.as_str(), &held_before(before), &held_now(report), selected));

@@ -8,18 +8,18 @@ use tokio_util::sync::CancellationToken;
 use crate::types::{Clock, Monitor};
 
 mod accept;
-// mod backup;
+mod backup;
 mod catalog;
 mod embedded;
 mod error;
-// mod judge;
+mod judge;
 mod repositories;
 mod restore;
 mod select;
 mod verify;
 
 pub use accept::accept;
-// pub use backup::{BackupOptions, BackupOutcome, backup};
+pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{find, list};
 pub use embedded::embedded_policy;
 pub use error::Error;

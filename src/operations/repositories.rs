@@ -2,11 +2,12 @@
 
 use super::Error;
 use crate::{
-    policy::{self, Encryption, Policy, S3},
+    policy::{self, Encryption, KubernetesSpec, Policy, S3},
     repository::{
         Repository,
         backend::{Location, StoreOptions, open as open_store, open_or_make},
     },
+    sources::kubernetes::{ClusterScoped, KubernetesSelection},
     types::Clock,
 };
 
@@ -48,4 +49,19 @@ fn location_of(policy: &policy::Repository) -> Result<Location, Error> {
 fn store_options(s3: Option<&S3>) -> Result<StoreOptions, Error> {
     let _ = s3;
     Ok(StoreOptions::default())
+}
+
+/// What a policy's source means to the cluster.
+pub(super) fn kubernetes_selection(spec: &KubernetesSpec) -> KubernetesSelection {
+    let cluster_scoped = spec.cluster_scoped.map(|scope| match scope {
+        policy::ClusterScoped::All => ClusterScoped::All,
+        policy::ClusterScoped::Referenced => ClusterScoped::Referenced,
+        policy::ClusterScoped::None => ClusterScoped::None,
+    });
+    KubernetesSelection {
+        namespaces: spec.namespaces.clone(),
+        exclude_namespaces: spec.exclude_namespaces.clone(),
+        cluster_scoped,
+        ..KubernetesSelection::default()
+    }
 }
