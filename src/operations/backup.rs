@@ -93,9 +93,14 @@ pub async fn backup(
     }
 }
 
-fn begin_options(policy: &Policy, schedule: &Name, sources: &[Name], options: &BackupOptions, run: &Run) -> BeginOptions {
-    let mut begin =
-        BeginOptions::new(policy.name.clone(), schedule.clone(), sources.to_vec(), Arc::clone(&run.clock));
+fn begin_options(
+    policy: &Policy,
+    schedule: &Name,
+    sources: &[Name],
+    options: &BackupOptions,
+    run: &Run,
+) -> BeginOptions {
+    let mut begin = BeginOptions::new(policy.name.clone(), schedule.clone(), sources.to_vec(), Arc::clone(&run.clock));
     begin.checkpoint_packs = options.checkpoint_packs.unwrap_or(begin.checkpoint_packs);
     begin
 }
@@ -145,12 +150,14 @@ fn draft(
         what: format!("source {source}"),
         why: "left out by --source".to_owned(),
     };
-    let missing: Vec<Missing> =
-        left_out.iter().map(on_purpose).chain(reports.iter().flat_map(|report| report.missing.iter().cloned())).collect();
+    let missing: Vec<Missing> = left_out
+        .iter()
+        .map(on_purpose)
+        .chain(reports.iter().flat_map(|report| report.missing.iter().cloned()))
+        .collect();
     let state = if missing.is_empty() { State::Complete } else { State::Partial };
     let mut draft = ManifestDraft::new(state);
-    draft.cluster =
-        Some(StoredCluster { uid: identity.uid, name: identity.name, version: identity.version });
+    draft.cluster = Some(StoredCluster { uid: identity.uid, name: identity.name, version: identity.version });
     draft.sources = reports.iter().map(source_entry).collect();
     draft.missing = missing;
     draft.notes = reports.iter().flat_map(|report| report.notes.iter().cloned()).collect();
@@ -234,7 +241,9 @@ fn choose_schedule<'p>(policy: &'p Policy, wanted: Option<&Name>) -> Result<(&'p
             .schedules
             .get_key_value(name)
             .ok_or_else(|| Error::NoSuchSchedule { wanted: name.to_string(), choices: choices() }),
-        None if policy.schedules.len() == 1 => policy.schedules.iter().next().ok_or(Error::WhichSchedule { choices: Vec::new() }),
+        None if policy.schedules.len() == 1 => {
+            policy.schedules.iter().next().ok_or(Error::WhichSchedule { choices: Vec::new() })
+        }
         None => Err(Error::WhichSchedule { choices: choices() }),
     }
 }

@@ -34,7 +34,12 @@ impl Holdings {
 #[must_use]
 pub fn judge(source: &str, before: &Holdings, now: &Holdings, selected: impl Fn(&str) -> bool) -> Vec<String> {
     let kept: Holdings = Holdings {
-        groups: before.groups.iter().filter(|(name, _)| name.is_empty() || selected(name)).map(|(n, h)| (n.clone(), *h)).collect(),
+        groups: before
+            .groups
+            .iter()
+            .filter(|(name, _)| name.is_empty() || selected(name))
+            .map(|(n, h)| (n.clone(), *h))
+            .collect(),
     };
     let mut findings = Vec::new();
     let (old, new) = (kept.total(), now.total());
@@ -62,8 +67,9 @@ mod tests {
     use super::*;
 
     fn holdings(groups: &[(&str, u64, u64)]) -> Holdings {
-        let groups =
-            groups.iter().map(|(name, count, restorable)| ((*name).to_owned(), Held { count: *count, restorable: *restorable }));
+        let groups = groups
+            .iter()
+            .map(|(name, count, restorable)| ((*name).to_owned(), Held { count: *count, restorable: *restorable }));
         Holdings { groups: groups.collect() }
     }
 
