@@ -1,0 +1,119 @@
+//! The rules of kinds that are not Pods or Jobs.
+
+use serde_json::Value;
+
+use super::{Prepared, at, object_mut, pods, text_at};
+use crate::sources::kubernetes::compare::Kind;
+
+const BINDING: &str = "says to which volume the claim was bound; a new volume is made";
+const TOKEN: &str = "the token controller fills it in for the new ServiceAccount";
+const COUNTED: &str = "counted anew by the controller";
+
+/// Why an object is not restored, if a rule says so.
+pub(super) fn left_out(object: &Value) -> Option<&'static str> {
+    let kind = Kind::of(object);
+    if kind.is("", "PersistentVolume") {
+        return Some("a volume is tied to its old disk; claims get new volumes");
+    }
+    pods::left_out(kind, object)
+}
+
+/// Changes what the kind's rules change.
+pub(super) fn apply(prepared: &mut Prepared) {
+    let (group, kind) = {
+        let kind = Kind::of(&prepared.object);
+        (kind.group.to_owned(), kind.kind.to_owned())
+    };
+    match (group.as_str(), kind.as_str()) {
+        ("", "Service") => service(prepared),
+        ("", "PersistentVolumeClaim") => claim(prepared),
+        ("", "Secret") => secret(prepared),
+        ("", "Namespace") => namespace(prepared),
+        ("", "Pod") => pods::pod(prepared),
+        ("batch", "Job") => pods::job(prepared),
+        ("apps", "Deployment") => {
+            let path = "metadata.annotations[deployment.kubernetes.io/revision]";
+            prepared.drop_key(&["metadata", "annotations"], "deployment.kubernetes.io/revision", path, COUNTED);
+        }
+        ("apps", "DaemonSet") => {
+            let path = "metadata.annotations[deprecated.daemonset.template.generation]";
+            prepared.drop_key(&["metadata", "annotations"], "deprecated.daemonset.template.generation", path, COUNTED);
+        }
+        _ => {}
+    }
+}
+
+/// The addresses that a LoadBalancer Service had.
+pub(super) fn load_balancer_addresses(object: &Value) -> Vec<String> {
+    if !Kind::of(object).is("", "Service") || text_at(object, &["spec", "type"]) != "LoadBalancer" {
+        return Vec::new();
+    }
+    addresses_of(object)
+}
+
+/// The addresses in a Service's status.
+pub(in super::super) fn addresses_of(object: &Value) -> Vec<String> {
+    let ingress = at(object, &["status", "loadBalancer", "ingress"]).and_then(Value::as_array);
+    let points = ingress.map(Vec::as_slice).unwrap_or_default();
+    let address = |point: &Value| {
+        let name = text_at(point, &["hostname"]);
+        if name.is_empty() { text_at(point, &["ip"]).to_owned() } else { name.to_owned() }
+    };
+    points.iter().map(address).filter(|address| !address.is_empty()).collect()
+}
+
+fn service(prepared: &mut Prepared) {
+    if text_at(&prepared.object, &["spec", "clusterIP"]) == "None" {
+        return;
+    }
+    let why = "an address of the old cluster's range; the server gives a new one";
+    prepared.drop_key(&["spec"], "clusterIP", "spec.clusterIP", why);
+    prepared.drop_key(&["spec"], "clusterIPs", "spec.clusterIPs", why);
+}
+
+fn claim(prepared: &mut Prepared) {
+    prepared.drop_key(&["spec"], "volumeName", "spec.volumeName", BINDING);
+    const ANNOTATIONS: &[(&str, &str)] = &[
+        ("pv.kubernetes.io/bind-completed", "metadata.annotations[pv.kubernetes.io/bind-completed]"),
+        ("pv.kubernetes.io/bound-by-controller", "metadata.annotations[pv.kubernetes.io/bound-by-controller]"),
+        (
+            "volume.beta.kubernetes.io/storage-provisioner",
+            "metadata.annotations[volume.beta.kubernetes.io/storage-provisioner]",
+        ),
+        ("volume.kubernetes.io/storage-provisioner", "metadata.annotations[volume.kubernetes.io/storage-provisioner]"),
+        ("volume.kubernetes.io/selected-node", "metadata.annotations[volume.kubernetes.io/selected-node]"),
+        ("volume.kubernetes.io/storage-resizer", "metadata.annotations[volume.kubernetes.io/storage-resizer]"),
+    ];
+    for (key, path) in ANNOTATIONS {
+        prepared.drop_key(&["metadata", "annotations"], key, path, BINDING);
+    }
+}
+
+fn secret(prepared: &mut Prepared) {
+    if text_at(&prepared.object, &["type"]) != "kubernetes.io/service-account-token" {
+        return;
+    }
+    let annotation = "metadata.annotations[kubernetes.io/service-account.uid]";
+    prepared.drop_key(&["metadata", "annotations"], "kubernetes.io/service-account.uid", annotation, TOKEN);
+    for (key, path) in [("token", "data.token"), ("ca.crt", "data[ca.crt]"), ("namespace", "data.namespace")] {
+        prepared.drop_key(&["data"], key, path, TOKEN);
+    }
+    for (key, path) in [
+        ("kubernetes.io/legacy-token-last-used", "metadata.labels[kubernetes.io/legacy-token-last-used]"),
+        ("kubernetes.io/legacy-token-invalid-since", "metadata.labels[kubernetes.io/legacy-token-invalid-since]"),
+    ] {
+        prepared.drop_key(&["metadata", "labels"], key, path, TOKEN);
+    }
+}
+
+/// The server sets its own finalizer; those of others in `spec` can only be set by a subresource.
+fn namespace(prepared: &mut Prepared) {
+    if let Some(spec) = object_mut(&mut prepared.object, &["spec"]) {
+        spec.remove("finalizers");
+        if spec.is_empty()
+            && let Some(root) = prepared.object.as_object_mut()
+        {
+            root.remove("spec");
+        }
+    }
+}
