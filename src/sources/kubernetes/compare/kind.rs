@@ -4,14 +4,14 @@ use serde_json::Value;
 
 /// A kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Kind<'a> {
+pub(crate) struct GroupKind<'a> {
     /// Its API group; empty for the core group.
     pub(crate) group: &'a str,
     /// Its name: `Deployment`.
     pub(crate) kind: &'a str,
 }
 
-impl<'a> Kind<'a> {
+impl<'a> GroupKind<'a> {
     /// The kind that an object says it is.
     pub(crate) fn of(object: &'a Value) -> Self {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();

@@ -5,7 +5,7 @@
 //! named here is compared by position and must have the same length. The lists of custom resources
 //! are always compared so, because only their own controller knows what their order means.
 
-use super::kind::Kind;
+use super::kind::GroupKind;
 
 /// How a list is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ const KINDS: &[(&str, &str, &str, ListRule)] = &[
 ];
 
 /// The rule of the list at `pattern` (see [`super::path::Path::pattern`]) of an object of `kind`.
-pub(crate) fn rule_of(kind: Kind<'_>, pattern: &str) -> ListRule {
+pub(crate) fn rule_of(kind: GroupKind<'_>, pattern: &str) -> ListRule {
     if let Some((_, rule)) = METADATA.iter().find(|(place, _)| pattern == *place) {
         return *rule;
     }
@@ -103,18 +103,18 @@ mod tests {
 
     #[test]
     fn lists_of_pod_specs_are_found_wherever_the_kind_has_them() {
-        let cron = Kind { group: "batch", kind: "CronJob" };
+        let cron = GroupKind { group: "batch", kind: "CronJob" };
         let env = "spec.jobTemplate.spec.template.spec.initContainers[].env";
         assert_eq!(rule_of(cron, env), OrderedKeys(&["name"]));
         assert_eq!(rule_of(cron, "spec.template.spec.containers"), ListRule::Position);
-        let pod = Kind { group: "", kind: "Pod" };
+        let pod = GroupKind { group: "", kind: "Pod" };
         assert_eq!(rule_of(pod, "spec.volumes"), Keys(&["name"]));
         assert_eq!(rule_of(pod, "spec.containers[].command"), ListRule::Position);
     }
 
     #[test]
     fn lists_of_a_custom_resource_are_compared_by_position() {
-        let custom = Kind { group: "example.org", kind: "Pod" };
+        let custom = GroupKind { group: "example.org", kind: "Pod" };
         assert_eq!(rule_of(custom, "spec.containers"), ListRule::Position);
         assert_eq!(rule_of(custom, "metadata.finalizers"), Set);
     }

@@ -21,7 +21,7 @@ mod tests;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(crate) use kind::Kind;
+pub(crate) use kind::GroupKind;
 use lists::ListRule;
 use path::{Path, Step};
 pub use server_set::{SERVER_SET, ServerSet};
@@ -76,7 +76,7 @@ impl Comparison {
 /// Compares a live object with the expected one.
 #[must_use]
 pub fn compare(expected: &Value, live: &Value) -> Comparison {
-    let kind = Kind::of(expected);
+    let kind = GroupKind::of(expected);
     let aggregated = expected.get("aggregationRule").is_some_and(|rule| !rule.is_null());
     let mut walk = Walk {
         kind,
@@ -91,7 +91,7 @@ pub fn compare(expected: &Value, live: &Value) -> Comparison {
 }
 
 struct Walk<'a> {
-    kind: Kind<'a>,
+    kind: GroupKind<'a>,
     aggregated: bool,
     token: bool,
     path: Path,

@@ -1,6 +1,6 @@
 //! Quantities (`500m`, `1Gi`), which the server rewrites: `0.5` comes back as `500m`.
 
-use super::kind::Kind;
+use super::kind::GroupKind;
 
 /// A quantity as a decimal number: `digits` × 10^`exponent`, without trailing zeros, so that equal
 /// quantities are equal values. Binary suffixes are multiplied out.
@@ -74,7 +74,7 @@ fn scale(suffix: &str) -> Option<(u32, i32)> {
 }
 
 /// Whether the value at `pattern` of an object of `kind` is a quantity, by the API's types.
-pub(crate) fn is_at(kind: Kind<'_>, pattern: &str) -> bool {
+pub(crate) fn is_at(kind: GroupKind<'_>, pattern: &str) -> bool {
     let parent = pattern.rsplit_once('.').map_or("", |(parent, _)| parent);
     if let Some(place) = kind.pod_spec().and_then(|prefix| pattern.strip_prefix(prefix)) {
         return is_in_pod_spec(place);

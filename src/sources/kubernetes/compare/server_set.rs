@@ -2,7 +2,7 @@
 //! out. Everything else counts: what a restore changes on purpose is a recorded transformation of
 //! the expected object, and not an exemption.
 
-use super::kind::Kind;
+use super::kind::GroupKind;
 
 /// One field that is not compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub const SERVER_SET: &[ServerSet] = &[
 
 /// Whether the field at `pattern` of an object of `kind` is left out. `aggregated` says that it is
 /// a ClusterRole with an aggregation rule.
-pub(crate) fn is_server_set(kind: Kind<'_>, pattern: &str, aggregated: bool) -> bool {
+pub(crate) fn is_server_set(kind: GroupKind<'_>, pattern: &str, aggregated: bool) -> bool {
     SERVER_SET.iter().any(|entry| match entry.kind {
         ("*", "*") => pattern == entry.path,
         (group, name) => aggregated && kind.is(group, name) && pattern == entry.path,

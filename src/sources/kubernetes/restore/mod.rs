@@ -6,8 +6,14 @@
 //! equal is `same`, so an interrupted restore goes on where it was.
 
 mod comparison;
+mod excuses;
+mod judge;
+mod lines;
+mod live;
 mod plan;
+mod planner;
 mod report;
+mod target;
 mod tiers;
 mod transform;
 
@@ -136,8 +142,7 @@ pub struct RestoreContext<'a> {
 /// # Errors
 /// [`RestoreError`] if the backup or the cluster cannot be read.
 pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
-    let _ = (context, options);
-    Err(RestoreError::Interrupted)
+    planner::make(context, options).await
 }
 
 /// Does what `plan` says. Told to stop, it ends between requests and reports what was done.

@@ -1,11 +1,11 @@
 //! What a restore will do, as a value: it prints, it serialises, and nothing happens that is not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::tiers::Tier;
-use crate::types::Name;
+use crate::{sources::kubernetes::Kind, types::Name};
 
 /// What is done when a live object is not what the backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -101,6 +101,8 @@ pub struct Plan {
     pub(super) counts: Counts,
     pub(super) kinds: Vec<PlannedKind>,
     pub(super) reasons: Reasons,
+    /// The uids, in the backup, of all owners that its objects name.
+    pub(super) referenced: HashSet<Uid>,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
@@ -112,9 +114,9 @@ pub(super) struct PlannedKind {
     pub(super) stream: usize,
     /// `deployments.apps`, `configmaps`: how a person names it.
     pub(super) name: String,
-    pub(super) group: String,
-    pub(super) plural: String,
     pub(super) tier: Tier,
+    /// Where its objects are created; `None` if they cannot be.
+    pub(super) kind: Option<Kind>,
     pub(super) parts: Vec<PlannedPart>,
 }
 

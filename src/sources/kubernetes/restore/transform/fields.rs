@@ -33,12 +33,7 @@ pub(super) fn take(value: &mut Value, path: &[&str], key: &str) -> Option<Value>
 
 /// Takes those elements out of the list `key` of the object at `path` that `unwanted` names; a list
 /// that is left empty goes too.
-pub(super) fn take_items(
-    value: &mut Value,
-    path: &[&str],
-    key: &str,
-    unwanted: impl Fn(&Value) -> bool,
-) -> Vec<Value> {
+pub(super) fn take_items(value: &mut Value, path: &[&str], key: &str, unwanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let Some(map) = object_mut(value, path) else { return Vec::new() };
     let Some(Value::Array(items)) = map.get_mut(key) else { return Vec::new() };
     let (taken, kept): (Vec<Value>, Vec<Value>) = std::mem::take(items).into_iter().partition(unwanted);

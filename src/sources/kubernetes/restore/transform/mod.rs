@@ -10,11 +10,15 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use self::fields::{at, object_mut, take, take_items, text_at};
-use super::plan::Uid;
-use crate::sources::kubernetes::compare::{Kind, shortened};
+use super::{judge::is_merged, plan::Uid};
+use crate::sources::kubernetes::{
+    compare::{GroupKind, shortened},
+    kinds::{self, Meta},
+};
 
 /// One field that a rule changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl Prepared {
     /// Takes a key out and records it.
     fn drop_key(&mut self, path: &[&str], key: &str, rule_path: &'static str, reason: &'static str) {
         if let Some(value) = take(&mut self.object, path, key) {
-            let hidden = Kind::of(&self.object).is("", "Secret");
+            let hidden = GroupKind::of(&self.object).is("", "Secret");
             let what = if hidden { "removed".to_owned() } else { format!("removed {}", shortened(&value)) };
             self.record(rule_path, reason, what);
         }
@@ -119,9 +123,9 @@ const BUILT_IN_FINALIZERS: &[&str] = &[
     "storage.kubernetes.io/vac-protection",
 ];
 
-/// Applies the rules to an object of the backup.
-pub(super) fn transform(object: Value) -> Outcome {
-    if let Some(reason) = rules::left_out(&object) {
+/// Applies the rules to an object of the kind `kind_id` (`deployments.apps`) of the backup.
+pub(super) fn transform(kind_id: &str, object: Value) -> Outcome {
+    if let Some(reason) = left_out(kind_id, &object) {
         return Outcome::Leave(reason);
     }
     let uid = Uid::parse(text_at(&object, &["metadata", "uid"]));
@@ -130,6 +134,17 @@ pub(super) fn transform(object: Value) -> Outcome {
     clean_metadata(&mut prepared);
     rules::apply(&mut prepared);
     Outcome::Restore(Box::new(prepared))
+}
+
+fn left_out(kind_id: &str, object: &Value) -> Option<&'static str> {
+    let meta = object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok()).unwrap_or_default();
+    if let Some(reason) = kinds::made_again_by(kind_id, &meta) {
+        return Some(reason);
+    }
+    let is_merged = is_merged(GroupKind::of(object), &meta.name);
+    let status = object.get("status").unwrap_or(&Value::Null);
+    let not_created = kinds::not_created_by(kind_id, &meta, status).filter(|_| !is_merged);
+    not_created.or_else(|| pods::left_to_others(object))
 }
 
 fn clean_metadata(prepared: &mut Prepared) {
@@ -152,7 +167,11 @@ fn clean_metadata(prepared: &mut Prepared) {
         finalizer.as_str().is_some_and(|name| BUILT_IN_FINALIZERS.contains(&name))
     });
     for finalizer in dropped {
-        prepared.record("metadata.finalizers", "set again by Kubernetes' own controllers", format!("removed {finalizer}"));
+        prepared.record(
+            "metadata.finalizers",
+            "set again by Kubernetes' own controllers",
+            format!("removed {finalizer}"),
+        );
     }
 }
 

@@ -3,25 +3,16 @@
 use serde_json::Value;
 
 use super::{Prepared, at, object_mut, pods, text_at};
-use crate::sources::kubernetes::compare::Kind;
+use crate::sources::kubernetes::compare::GroupKind;
 
 const BINDING: &str = "says to which volume the claim was bound; a new volume is made";
 const TOKEN: &str = "the token controller fills it in for the new ServiceAccount";
 const COUNTED: &str = "counted anew by the controller";
 
-/// Why an object is not restored, if a rule says so.
-pub(super) fn left_out(object: &Value) -> Option<&'static str> {
-    let kind = Kind::of(object);
-    if kind.is("", "PersistentVolume") {
-        return Some("a volume is tied to its old disk; claims get new volumes");
-    }
-    pods::left_out(kind, object)
-}
-
 /// Changes what the kind's rules change.
 pub(super) fn apply(prepared: &mut Prepared) {
     let (group, kind) = {
-        let kind = Kind::of(&prepared.object);
+        let kind = GroupKind::of(&prepared.object);
         (kind.group.to_owned(), kind.kind.to_owned())
     };
     match (group.as_str(), kind.as_str()) {
@@ -45,7 +36,7 @@ pub(super) fn apply(prepared: &mut Prepared) {
 
 /// The addresses that a LoadBalancer Service had.
 pub(super) fn load_balancer_addresses(object: &Value) -> Vec<String> {
-    if !Kind::of(object).is("", "Service") || text_at(object, &["spec", "type"]) != "LoadBalancer" {
+    if !GroupKind::of(object).is("", "Service") || text_at(object, &["spec", "type"]) != "LoadBalancer" {
         return Vec::new();
     }
     addresses_of(object)

@@ -1,0 +1,351 @@
+//! Makes a plan: the backup is streamed once against the live objects.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::{
+    PlanOptions, RestoreContext, RestoreError,
+    excuses::Excuses,
+    judge::judge,
+    lines::Lines,
+    live::Cursor,
+    plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Reasons, Uid},
+    target::{Service, TargetCluster, live_uid},
+    tiers::tier_of,
+    transform::{Outcome, transform},
+};
+use crate::{
+    sources::kubernetes::{Kind, compare::GroupKind},
+    types::{MediaType, PartInfo, StreamInfo},
+};
+
+/// Of more namespaces than this the objects of a kind are listed at once.
+const LIST_EACH: usize = 20;
+/// So few cluster-scoped objects are asked for one by one.
+const ASK_EACH: u64 = 16;
+
+/// Makes a plan. Nothing is written.
+pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
+    let target = TargetCluster::read(context.cluster).await?;
+    let streams = streams_of(context.contents.streams(), options)?;
+    let mut planner = Planner {
+        context,
+        chosen: Chosen::of(context.contents.streams(), &streams, options),
+        excuses: Excuses::default(),
+        plan: Plan {
+            backup: options.backup.clone(),
+            source: options.source.to_string(),
+            target: target.identity.clone(),
+            on_conflict: options.on_conflict,
+            counts: Default::default(),
+            kinds: Vec::new(),
+            reasons: Reasons::default(),
+            referenced: HashSet::new(),
+        },
+        target,
+        coming: HashSet::new(),
+        unlinked: Vec::new(),
+    };
+    let parts = streams.iter().map(|(_, stream)| stream.parts.iter().map(|part| part.count).sum::<u64>()).sum();
+    context.monitor.phase("planning", "objects", Some(parts));
+    for (number, stream) in streams {
+        planner.stream(number, stream).await?;
+    }
+    planner.settle_unlinked().await?;
+    planner.plan.recount();
+    Ok(planner.plan)
+}
+
+/// The Kubernetes streams of the source, in the order of their tiers.
+fn streams_of<'a>(
+    streams: &'a [StreamInfo],
+    options: &PlanOptions,
+) -> Result<Vec<(usize, &'a StreamInfo)>, RestoreError> {
+    let of_source = streams
+        .iter()
+        .enumerate()
+        .filter(|(_, stream)| stream.source == options.source && stream.media_type == MediaType::KubernetesObjects);
+    let mut found: Vec<(usize, &StreamInfo)> = of_source.collect();
+    if found.is_empty() {
+        return Err(RestoreError::NoSuchSource { source_name: options.source.to_string() });
+    }
+    found.sort_by_key(|(number, stream)| {
+        let (plural, group) = split_name(&stream.name);
+        (tier_of(group, plural), *number)
+    });
+    Ok(found)
+}
+
+/// `deployments.apps` → `deployments`, `apps`.
+pub(super) fn split_name(stream: &str) -> (&str, &str) {
+    stream.split_once('.').unwrap_or((stream, ""))
+}
+
+/// Which namespaces, and which cluster-scoped objects with them.
+struct Chosen {
+    namespaces: Option<HashSet<String>>,
+    /// `plural.group` of the custom kinds that have objects in the chosen namespaces.
+    kinds: HashSet<String>,
+}
+
+impl Chosen {
+    fn of(all: &[StreamInfo], streams: &[(usize, &StreamInfo)], options: &PlanOptions) -> Self {
+        let namespaces: Option<HashSet<String>> =
+            options.namespaces.as_ref().map(|names| names.iter().cloned().collect());
+        let has_some = |stream: &StreamInfo| {
+            let chosen = |part: &PartInfo| namespaces.as_ref().is_none_or(|names| names.contains(&part.name));
+            stream.parts.iter().any(chosen)
+        };
+        let of_streams = streams.iter().filter_map(|(number, _)| all.get(*number));
+        let kinds = of_streams.filter(|stream| has_some(stream)).map(|stream| stream.name.clone()).collect();
+        Self { namespaces, kinds }
+    }
+
+    fn part(&self, stream: &str, part: &str) -> bool {
+        let Some(namespaces) = &self.namespaces else { return true };
+        namespaces.contains(part)
+            || (part.is_empty() && matches!(stream, "namespaces" | "customresourcedefinitions.apiextensions.k8s.io"))
+    }
+
+    fn object(&self, stream: &str, part: &str, name: &str) -> bool {
+        let Some(namespaces) = &self.namespaces else { return true };
+        match (part, stream) {
+            ("", "namespaces") => namespaces.contains(name),
+            ("", _) => self.kinds.contains(name),
+            _ => true,
+        }
+    }
+}
+
+struct Planner<'a> {
+    context: RestoreContext<'a>,
+    chosen: Chosen,
+    target: TargetCluster,
+    excuses: Excuses,
+    plan: Plan,
+    /// Namespaces that this plan creates.
+    coming: HashSet<String>,
+    /// Objects that an earlier run created and could not link to their owners.
+    unlinked: Vec<Unlinked>,
+}
+
+struct Unlinked {
+    kind: usize,
+    part: usize,
+    entry: usize,
+    namespace: String,
+    owners: Vec<Value>,
+}
+
+/// The kind and namespace that the planner is at.
+struct Place<'k> {
+    id: &'k str,
+    service: &'k Service,
+    /// `apiVersion` and `kind` of the stream's first object.
+    is: (String, String),
+    namespace: &'k str,
+}
+
+/// Where a stream's reading begins: its first part with an object.
+struct Beginning {
+    part: usize,
+    lines: Lines,
+    first: Value,
+}
+
+impl Planner<'_> {
+    async fn stream(&mut self, number: usize, stream: &StreamInfo) -> Result<(), RestoreError> {
+        let (plural, group) = split_name(&stream.name);
+        let all = stream.parts.iter().enumerate();
+        let parts: Vec<_> = all.filter(|(_, part)| self.chosen.part(&stream.name, &part.name)).collect();
+        let Some(beginning) = self.beginning(stream, &parts).await? else { return Ok(()) };
+        let text = |field: &str| beginning.first.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is = (text("apiVersion"), text("kind"));
+        let service = self.target.service_of(&is.0, &is.1, group, plural);
+        let served = match &service {
+            Service::Served(kind) => Some(kind),
+            _ => None,
+        };
+        let kind = match &service {
+            Service::Served(kind) | Service::Promised(kind) => Some(kind.clone()),
+            Service::Not(_) => None,
+        };
+        let cluster = self.context.cluster;
+        let live_parts = parts.iter().filter(|(_, part)| self.target.namespaces.contains(&part.name)).count();
+        let mut wide = served.filter(|_| live_parts > LIST_EACH).map(|kind| Cursor::over(cluster, kind, None));
+        let tier = tier_of(group, plural);
+        self.plan.kinds.push(PlannedKind { stream: number, name: stream.name.clone(), tier, kind, parts: Vec::new() });
+        let mut opened = Some((beginning.part, beginning.lines, beginning.first));
+        for (index, part) in parts {
+            let (lines, first) = match opened.take_if(|(at, ..)| *at == index) {
+                Some((_, lines, first)) => (lines, Some(first)),
+                None => (Lines::open(self.context.contents, stream, index).await?, None),
+            };
+            let mut own = self.cursor(served, part);
+            let cursor = if own.is_some() && wide.is_some() { wide.as_mut() } else { own.as_mut() };
+            let place = Place { id: &stream.name, service: &service, is: is.clone(), namespace: &part.name };
+            let entries = self.part(&place, lines, first, cursor).await?;
+            if let Some(kind) = self.plan.kinds.last_mut() {
+                kind.parts.push(PlannedPart { part: index, namespace: part.name.clone(), entries });
+            }
+        }
+        Ok(())
+    }
+
+    /// The first object tells which version of its kind a stream holds.
+    async fn beginning(
+        &self,
+        stream: &StreamInfo,
+        parts: &[(usize, &PartInfo)],
+    ) -> Result<Option<Beginning>, RestoreError> {
+        for (part, _) in parts {
+            let mut lines = Lines::open(self.context.contents, stream, *part).await?;
+            if let Some(line) = lines.next().await? {
+                let first = lines.parse(&line)?;
+                return Ok(Some(Beginning { part: *part, lines, first }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How the live objects of a part are found; `None` if there can be none.
+    fn cursor<'k>(&self, served: Option<&'k Kind>, part: &PartInfo) -> Option<Cursor<'k>>
+    where
+        Self: 'k,
+    {
+        let kind = served?;
+        let cluster = self.context.cluster;
+        if part.name.is_empty() {
+            let few = part.count <= ASK_EACH;
+            return Some(if few { Cursor::single(cluster, kind) } else { Cursor::over(cluster, kind, None) });
+        }
+        self.target.namespaces.contains(&part.name).then(|| Cursor::over(cluster, kind, Some(&part.name)))
+    }
+
+    async fn part(
+        &mut self,
+        place: &Place<'_>,
+        mut lines: Lines,
+        mut first: Option<Value>,
+        mut cursor: Option<&mut Cursor<'_>>,
+    ) -> Result<Vec<Entry>, RestoreError> {
+        let mut entries = Vec::new();
+        loop {
+            if self.context.cancel.is_cancelled() {
+                return Err(RestoreError::Interrupted);
+            }
+            let object = match first.take() {
+                Some(object) => object,
+                None => match lines.next().await? {
+                    Some(line) => lines.parse(&line)?,
+                    None => return Ok(entries),
+                },
+            };
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
+            self.context.monitor.advance(1);
+            if self.chosen.object(place.id, place.namespace, &name) {
+                let (action, reason) = self.decide(place, object, &name, cursor.as_deref_mut(), entries.len()).await?;
+                let reason = self.plan.reasons.intern(&reason);
+                entries.push(Entry { name, uid, action, reason });
+            }
+        }
+    }
+
+    async fn decide(
+        &mut self,
+        place: &Place<'_>,
+        object: Value,
+        name: &str,
+        cursor: Option<&mut Cursor<'_>>,
+        entry: usize,
+    ) -> Result<(Action, String), RestoreError> {
+        let prepared = match transform(place.id, object) {
+            Outcome::Restore(prepared) => prepared,
+            Outcome::Leave(reason) => return Ok((Action::Skip, reason.to_owned())),
+        };
+        if let Some(why) = self.cannot(place, &prepared.object) {
+            return Ok((Action::Cannot, why));
+        }
+        let kind = GroupKind::of(&prepared.object);
+        if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+            self.target.promise(&prepared.object);
+        }
+        let owners = prepared.second.owners.iter().filter_map(|owner| owner.get("uid")?.as_str());
+        self.plan.referenced.extend(owners.map(Uid::parse));
+        let live = match cursor {
+            Some(cursor) => cursor.find(place.namespace, name).await?,
+            None => None,
+        };
+        let Some(live) = live else {
+            if kind.is("", "Namespace") {
+                self.coming.insert(name.to_owned());
+            }
+            return Ok((Action::Create, String::new()));
+        };
+        if kind.is("", "Namespace") && !self.target.namespaces.contains(name) {
+            self.coming.insert(name.to_owned());
+            return Ok((Action::Create, "after the one that is being deleted is gone".to_owned()));
+        }
+        let mut judgement = judge(&prepared, &live, &[]);
+        if judgement.action == Action::Conflict && kind.is("", "Service") {
+            let waivers = self.excuses.node_ports(self.context.cluster, &self.target, &prepared.object).await?;
+            if !waivers.is_empty() {
+                judgement = judge(&prepared, &live, &waivers);
+            }
+        }
+        if judgement.action == Action::Merge && !prepared.second.owners.is_empty() {
+            self.unlinked.push(Unlinked {
+                kind: self.plan.kinds.len().saturating_sub(1),
+                part: self.plan.kinds.last().map_or(0, |kind| kind.parts.len()),
+                entry,
+                namespace: place.namespace.to_owned(),
+                owners: prepared.second.owners,
+            });
+        }
+        Ok((judgement.action, judgement.reason))
+    }
+
+    /// Why the cluster cannot take an object, as far as can be known before.
+    fn cannot(&self, place: &Place<'_>, object: &Value) -> Option<String> {
+        if let Service::Not(why) = place.service {
+            return Some(why.clone());
+        }
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        if (text("apiVersion"), text("kind")) != (place.is.0.as_str(), place.is.1.as_str()) {
+            return Some(format!(
+                "it is a {} {} among {} {}",
+                text("apiVersion"),
+                text("kind"),
+                place.is.0,
+                place.is.1
+            ));
+        }
+        let namespace = place.namespace;
+        let known =
+            namespace.is_empty() || self.target.namespaces.contains(namespace) || self.coming.contains(namespace);
+        (!known).then(|| format!("namespace {namespace} is neither in the cluster nor in the backup; create it first"))
+    }
+
+    /// An object whose owners are neither in the backup nor live has nothing to be linked to.
+    async fn settle_unlinked(&mut self) -> Result<(), RestoreError> {
+        let entries = self.plan.kinds.iter().flat_map(|kind| kind.parts.iter().flat_map(|part| &part.entries));
+        let known: HashSet<Uid> =
+            entries.map(|entry| entry.uid).filter(|uid| self.plan.referenced.contains(uid)).collect();
+        for unlinked in std::mem::take(&mut self.unlinked) {
+            let mut linkable = false;
+            for owner in &unlinked.owners {
+                let uid = Uid::parse(owner.get("uid").and_then(Value::as_str).unwrap_or_default());
+                linkable |= known.contains(&uid)
+                    || live_uid(self.context.cluster, &self.target, owner, &unlinked.namespace).await?.is_some();
+            }
+            let part = self.plan.kinds.get_mut(unlinked.kind).and_then(|kind| kind.parts.get_mut(unlinked.part));
+            if !linkable && let Some(entry) = part.and_then(|part| part.entries.get_mut(unlinked.entry)) {
+                entry.action = Action::Same;
+                entry.reason = self.plan.reasons.intern("its owner is neither in the cluster nor in the backup");
+            }
+        }
+        Ok(())
+    }
+}
