@@ -10,5 +10,6 @@ mod capture;
 mod not_run;
 mod policy_errors;
 mod schemas;
+mod restore_flow;
 mod support;
 mod testbed;

@@ -2,3 +2,4 @@
 
 pub(crate) mod bed;
 pub(crate) mod program;
+pub(crate) mod snapshot;

@@ -94,7 +94,6 @@ struct Key {
 #[derive(Debug)]
 pub(super) struct LiveList<'a> {
     cluster: &'a Cluster,
-    kind: &'a Kind,
     act: String,
     path: String,
     items: VecDeque<Item>,
@@ -105,11 +104,10 @@ pub(super) struct LiveList<'a> {
 
 impl<'a> LiveList<'a> {
     /// The objects of one namespace, or all of a kind.
-    pub(super) fn new(cluster: &'a Cluster, kind: &'a Kind, namespace: Option<&str>) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, kind: &Kind, namespace: Option<&str>) -> Self {
         let place = namespace.filter(|name| !name.is_empty()).map(|name| format!(" in namespace {name}"));
         Self {
             cluster,
-            kind,
             act: format!("list {}{}", kind.id(), place.unwrap_or_default()),
             path: kind.list_path(namespace.filter(|name| !name.is_empty())),
             items: VecDeque::new(),

@@ -7,13 +7,19 @@
 
 mod comparison;
 mod excuses;
+mod execute;
 mod judge;
 mod lines;
 mod live;
 mod plan;
 mod planner;
+mod proof;
+mod readiness;
+mod ready;
 mod report;
 mod target;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tiers;
 mod transform;
 
@@ -154,8 +160,7 @@ pub async fn execute(
     plan: &Plan,
     options: &ExecuteOptions,
 ) -> Result<RestoreReport, RestoreError> {
-    let _ = (context, plan, options);
-    Err(RestoreError::Interrupted)
+    execute::run(context, plan, options).await
 }
 
 /// Waits until the workloads, claims and definitions of `plan` are ready, and for the addresses of
@@ -169,8 +174,7 @@ pub async fn wait_ready(
     restored: &RestoreReport,
     options: &ReadyOptions,
 ) -> Result<ReadyReport, RestoreError> {
-    let _ = (context, plan, restored, options);
-    Err(RestoreError::Interrupted)
+    ready::wait(context, plan, restored, options).await
 }
 
 /// Compares every object of the plan with the live one, field by field.
@@ -182,6 +186,5 @@ pub async fn compare(
     plan: &Plan,
     restored: &RestoreReport,
 ) -> Result<ComparisonReport, RestoreError> {
-    let _ = (context, plan, restored);
-    Err(RestoreError::Interrupted)
+    proof::run(context, plan, restored).await
 }

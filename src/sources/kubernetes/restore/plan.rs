@@ -155,6 +155,23 @@ impl Uid {
         }
         if digits.next().is_some() { Self::default() } else { Self(bytes) }
     }
+
+    /// The text was no uid.
+    pub(super) fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl std::fmt::Display for Uid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (place, byte) in self.0.iter().enumerate() {
+            if matches!(place, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A text that many entries may share.

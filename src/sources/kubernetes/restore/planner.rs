@@ -273,7 +273,7 @@ impl Planner<'_> {
             self.target.promise(&prepared.object);
         }
         let owners = prepared.second.owners.iter().filter_map(|owner| owner.get("uid")?.as_str());
-        self.plan.referenced.extend(owners.map(Uid::parse));
+        self.plan.referenced.extend(owners.map(Uid::parse).filter(|uid| !uid.is_none()));
         let live = match cursor {
             Some(cursor) => cursor.find(place.namespace, name).await?,
             None => None,

@@ -65,7 +65,7 @@ impl std::fmt::Display for Tier {
 
 /// The tier of the kind `plural` of `group` (empty: the core group).
 #[must_use]
-pub fn tier_of(group: &str, plural: &str) -> Tier {
+pub(super) fn tier_of(group: &str, plural: &str) -> Tier {
     match (group, plural) {
         ("apiextensions.k8s.io", "customresourcedefinitions") => Tier::Definitions,
         ("", "namespaces") => Tier::Namespaces,

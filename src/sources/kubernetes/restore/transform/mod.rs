@@ -10,6 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::rules::addresses_of;
 use serde::Deserialize as _;
 use serde_json::Value;
 

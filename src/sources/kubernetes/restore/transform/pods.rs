@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Prepared, at, object_mut, take, take_items, text_at};
+use super::{Prepared, at, object_mut, take, take_items};
 use crate::sources::kubernetes::compare::GroupKind;
 
 const PLACED: &str = "set anew by the scheduler and by admission";

@@ -1,0 +1,259 @@
+//! Does what a plan says: tier after tier, many objects of a tier at once.
+
+mod established;
+mod jobs;
+mod object;
+mod owners;
+mod verdict;
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+
+use self::{
+    jobs::{Job, Jobs, Place, Unreadable},
+    object::{Done, End, Worker},
+};
+use super::{
+    ExecuteOptions, OnConflict, RestoreContext, RestoreError,
+    plan::{Action, Plan, Uid},
+    report::{LoadBalancer, ObjectName, RestoreReport},
+    target::TargetCluster,
+    tiers::Tier,
+};
+
+/// An object that waits for its owners.
+struct Deferred {
+    place: Place,
+    /// Its new uid.
+    uid: Uid,
+    /// Its owners' uids in the backup.
+    owners: Vec<Uid>,
+}
+
+struct Run<'a> {
+    context: RestoreContext<'a>,
+    plan: &'a Plan,
+    options: &'a ExecuteOptions,
+    worker: Worker<'a>,
+    report: RestoreReport,
+    deferred: Vec<Deferred>,
+    /// Objects whose turn has come.
+    attempted: u64,
+}
+
+/// Does what the plan says.
+pub(super) async fn run(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    options: &ExecuteOptions,
+) -> Result<RestoreReport, RestoreError> {
+    if plan.on_conflict == OnConflict::Fail && plan.conflicts() > 0 {
+        return Err(RestoreError::Conflicts(plan.conflicts()));
+    }
+    let target = TargetCluster::read(context.cluster).await?;
+    if target.identity.uid != plan.target.uid {
+        return Err(RestoreError::OtherCluster { planned: plan.target.uid.clone(), actual: target.identity.uid });
+    }
+    let report = RestoreReport {
+        same: plan.total(Action::Same),
+        skipped: plan.total(Action::Skip) + plan.conflicts(),
+        ..RestoreReport::default()
+    };
+    let worker = Worker::new(context, plan, options, target);
+    let mut run = Run { context, plan, options, worker, report, deferred: Vec::new(), attempted: 0 };
+    run.name_the_impossible();
+    let mut tiers: BTreeMap<Tier, Vec<usize>> = BTreeMap::new();
+    for (place, kind) in plan.kinds.iter().enumerate() {
+        tiers.entry(kind.tier).or_default().push(place);
+    }
+    for (tier, kinds) in tiers {
+        run.tier(tier, &kinds).await;
+    }
+    Ok(run.finish())
+}
+
+impl<'a> Run<'a> {
+    fn is_stopped(&self) -> bool {
+        self.context.cancel.is_cancelled()
+    }
+
+    fn name_the_impossible(&mut self) {
+        for object in self.plan.objects().filter(|object| object.action == Action::Cannot) {
+            let name = ObjectName {
+                kind: object.kind.to_owned(),
+                namespace: object.namespace.to_owned(),
+                name: object.name.to_owned(),
+            };
+            self.report.failed.add(name, object.reason);
+        }
+    }
+
+    async fn tier(&mut self, tier: Tier, kinds: &[usize]) {
+        let is_write = |action: Action| matches!(action, Action::Create | Action::Merge);
+        let parts = kinds.iter().filter_map(|kind| self.plan.kinds.get(*kind)).flat_map(|kind| &kind.parts);
+        let total = parts.flat_map(|part| &part.entries).filter(|entry| is_write(entry.action)).count();
+        if total > 0 && !self.is_stopped() {
+            self.context.monitor.phase(&format!("restoring {tier}"), "objects", u64::try_from(total).ok());
+            let jobs =
+                Jobs::new(self.context, self.plan, kinds.iter().copied(), move |_, entry| is_write(entry.action));
+            self.drain(jobs, &HashMap::new()).await;
+        }
+        if tier == Tier::Definitions && !self.is_stopped() {
+            established::wait(&self.worker, kinds).await;
+        }
+        self.link_settled().await;
+    }
+
+    /// Sends the second requests of the objects whose owners are all there, or known to be gone.
+    async fn link_settled(&mut self) {
+        if self.is_stopped() {
+            return;
+        }
+        let (ready, waiting): (Vec<Deferred>, Vec<Deferred>) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|it| self.worker.owners.are_settled(&it.owners));
+        self.deferred = waiting;
+        if ready.is_empty() {
+            return;
+        }
+        let uids: HashMap<Place, Uid> = ready.iter().map(|deferred| (deferred.place, deferred.uid)).collect();
+        let kinds: std::collections::BTreeSet<usize> = ready.iter().map(|deferred| deferred.place.kind).collect();
+        let total = u64::try_from(ready.len()).ok();
+        self.context.monitor.phase("putting owners back", "objects", total);
+        let wanted = uids.clone();
+        let jobs = Jobs::new(self.context, self.plan, kinds.into_iter(), move |place, _| wanted.contains_key(&place));
+        self.drain(jobs, &uids).await;
+    }
+
+    /// Works through `jobs`, many at once. Those with a uid in `links` are only linked.
+    async fn drain(&mut self, mut jobs: Jobs<'_>, links: &HashMap<Place, Uid>) {
+        let Self { worker, report, deferred, attempted, .. } = self;
+        let worker: &Worker<'_> = worker;
+        let mut books = Books { plan: self.plan, report, deferred, attempted, linking: !links.is_empty() };
+        let mut running = FuturesUnordered::new();
+        let mut bytes = 0_usize;
+        let mut ended = false;
+        loop {
+            let room =
+                running.is_empty() || (running.len() < self.options.in_flight && bytes < self.options.bytes_in_flight);
+            let more = !ended && room && !self.context.cancel.is_cancelled();
+            tokio::select! {
+                biased;
+                Some(done) = running.next() => {
+                    let done: Done = done;
+                    bytes = bytes.saturating_sub(weight(done.size));
+                    self.context.monitor.advance(1);
+                    books.enter(done);
+                }
+                job = jobs.next(), if more => match job {
+                    Some(Ok(job)) => {
+                        bytes += weight(job.size);
+                        running.push(work(worker, job, links));
+                    }
+                    Some(Err(unreadable)) => books.enter_unreadable(&unreadable),
+                    None => ended = true,
+                },
+                else => break,
+            }
+        }
+    }
+
+    fn finish(mut self) -> RestoreReport {
+        for deferred in std::mem::take(&mut self.deferred) {
+            let why = "created, but its owners were not put back; run the restore again";
+            self.report.failed.add(name_of(self.plan, deferred.place), why);
+        }
+        self.report.interrupted = self.is_stopped();
+        self.report.not_attempted = self.plan.writes().saturating_sub(self.attempted);
+        self.report.first_request = self.worker.first_request.get().copied();
+        self.report.transformations = std::mem::take(&mut self.report.changes).into_list();
+        self.report
+    }
+}
+
+async fn work(worker: &Worker<'_>, job: Job, links: &HashMap<Place, Uid>) -> Done {
+    match links.get(&job.place) {
+        Some(uid) => worker.link(job, *uid).await,
+        None => worker.restore(job).await,
+    }
+}
+
+/// What an object holds while it is on its way: its text, and its fields.
+fn weight(size: usize) -> usize {
+    size.saturating_mul(2)
+}
+
+/// Where the results are written down.
+struct Books<'r> {
+    plan: &'r Plan,
+    report: &'r mut RestoreReport,
+    deferred: &'r mut Vec<Deferred>,
+    attempted: &'r mut u64,
+    linking: bool,
+}
+
+impl Books<'_> {
+    fn enter(&mut self, done: Done) {
+        let name = name_of(self.plan, done.place);
+        self.report.requests += done.requests;
+        self.report.last_request = self.report.last_request.max(done.last_request);
+        if !self.linking {
+            if done.end == End::NotAttempted {
+                return;
+            }
+            *self.attempted += 1;
+            if matches!(done.end, End::Created | End::Merged) {
+                done.prepared.changes.iter().for_each(|change| self.report.changes.add(&name, change));
+            }
+        }
+        match done.end {
+            End::Created => self.report.created += 1,
+            End::Merged => self.report.merged += 1,
+            End::Same if !self.linking => self.report.same += 1,
+            End::Same | End::NotAttempted => {}
+            End::Failed(why) => self.report.failed.add(name.clone(), why),
+        }
+        if !done.prepared.addresses.is_empty() && !self.linking {
+            self.report.load_balancers.push(LoadBalancer {
+                namespace: name.namespace.clone(),
+                name: name.name.clone(),
+                old: done.prepared.addresses,
+                new: Vec::new(),
+            });
+        }
+        for note in done.notes {
+            self.report.adjusted.add(name.clone(), note);
+        }
+        if let Some(uid) = done.deferred {
+            let owners = done.prepared.second.owners.iter().map(owners::uid_of).collect();
+            self.deferred.push(Deferred { place: done.place, uid, owners });
+        }
+        if !done.waivers.is_empty() {
+            self.report.waived.entry(name).or_default().extend(done.waivers);
+        }
+    }
+
+    fn enter_unreadable(&mut self, unreadable: &Unreadable) {
+        let from = unreadable.from;
+        let part = self.plan.kinds.get(from.kind).and_then(|kind| kind.parts.get(from.part));
+        for (entry, planned) in
+            part.map(|part| part.entries.as_slice()).unwrap_or_default().iter().enumerate().skip(from.entry)
+        {
+            if matches!(planned.action, Action::Create | Action::Merge) {
+                *self.attempted += 1;
+                self.report.failed.add(name_of(self.plan, Place { entry, ..from }), unreadable.error.to_string());
+            }
+        }
+    }
+}
+
+fn name_of(plan: &Plan, place: Place) -> ObjectName {
+    let kind = plan.kinds.get(place.kind);
+    let part = kind.and_then(|kind| kind.parts.get(place.part));
+    let entry = part.and_then(|part| part.entries.get(place.entry));
+    ObjectName {
+        kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
+        namespace: part.map(|part| part.namespace.clone()).unwrap_or_default(),
+        name: entry.map(|entry| entry.name.to_string()).unwrap_or_default(),
+    }
+}

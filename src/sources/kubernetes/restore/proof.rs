@@ -1,0 +1,233 @@
+//! Compares the restored objects with the backup's, field by field.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{
+    RestoreContext, RestoreError,
+    comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject},
+    excuses::Excuses,
+    judge::{is_merged, waive},
+    lines::Lines,
+    live::{Cursor, Item},
+    plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
+    report::{NAMED, ObjectName, RestoreReport, Waiver},
+    target::{TargetCluster, live_uid},
+    transform::{Outcome, Prepared, transform},
+};
+use crate::sources::kubernetes::{
+    Kind,
+    compare::{Comparison, GroupKind, compare},
+    kinds,
+};
+
+/// Differences of one object that are shown.
+const SHOWN: usize = 20;
+/// So many different additions are counted apart.
+const MAX_ADDITIONS: usize = 500;
+/// So few objects are asked for one by one.
+const ASK_EACH: usize = 16;
+
+struct Proof<'a> {
+    context: RestoreContext<'a>,
+    plan: &'a Plan,
+    restored: &'a RestoreReport,
+    target: TargetCluster,
+    excuses: Excuses,
+    report: ComparisonReport,
+    additions: BTreeMap<String, u64>,
+    left_out: BTreeMap<String, u64>,
+}
+
+/// Compares every object of the plan with the live one.
+pub(super) async fn run(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+) -> Result<ComparisonReport, RestoreError> {
+    let target = TargetCluster::read(context.cluster).await?;
+    if target.identity.uid != plan.target.uid {
+        return Err(RestoreError::OtherCluster { planned: plan.target.uid.clone(), actual: target.identity.uid });
+    }
+    let total: usize = plan.kinds.iter().flat_map(|kind| &kind.parts).map(|part| part.entries.len()).sum();
+    context.monitor.phase("comparing", "objects", u64::try_from(total).ok());
+    let mut proof = Proof {
+        context,
+        plan,
+        restored,
+        target,
+        excuses: Excuses::default(),
+        report: ComparisonReport::default(),
+        additions: BTreeMap::new(),
+        left_out: BTreeMap::new(),
+    };
+    for kind in &plan.kinds {
+        for part in &kind.parts {
+            proof.part(kind, part).await?;
+        }
+    }
+    let counted = |map: BTreeMap<String, u64>| map.into_iter().map(|(what, count)| Counted { what, count }).collect();
+    proof.report.additions = counted(proof.additions);
+    proof.report.left_out = counted(proof.left_out);
+    Ok(proof.report)
+}
+
+impl Proof<'_> {
+    async fn part(&mut self, kind: &PlannedKind, part: &PlannedPart) -> Result<(), RestoreError> {
+        let Some(stream) = self.context.contents.streams().get(kind.stream) else { return Ok(()) };
+        let mut group =
+            ComparedGroup { kind: kind.name.clone(), namespace: part.namespace.clone(), ..ComparedGroup::default() };
+        let cluster = self.context.cluster;
+        let live_there = part.namespace.is_empty() || self.target.namespaces.contains(&part.namespace);
+        let mut cursor = kind.kind.as_ref().filter(|_| live_there).map(|api| {
+            if part.namespace.is_empty() && part.entries.len() <= ASK_EACH {
+                Cursor::single(cluster, api)
+            } else {
+                Cursor::over(cluster, api, Some(&part.namespace)).keeping_passed()
+            }
+        });
+        let mut lines = Lines::open(self.context.contents, stream, part.part).await?;
+        let mut entries = part.entries.iter();
+        let mut next = entries.next();
+        while let Some(line) = lines.next().await? {
+            if self.context.cancel.is_cancelled() {
+                return Err(RestoreError::Interrupted);
+            }
+            let object = lines.parse(&line)?;
+            let name = object.pointer("/metadata/name").and_then(Value::as_str);
+            let Some(entry) = next.filter(|entry| name == Some(&entry.name)) else { continue };
+            next = entries.next();
+            self.object(&mut group, (kind, entry), object, cursor.as_mut()).await?;
+            self.context.monitor.advance(1);
+            if let (Some(cursor), Some(api)) = (&mut cursor, &kind.kind) {
+                group.extra += count_extra(api, &cursor.take_passed());
+            }
+        }
+        if let (Some(cursor), Some(api)) = (&mut cursor, &kind.kind) {
+            cursor.pass_rest().await?;
+            group.extra += count_extra(api, &cursor.take_passed());
+        }
+        self.report.groups.push(group);
+        Ok(())
+    }
+
+    async fn object(
+        &mut self,
+        group: &mut ComparedGroup,
+        (kind, entry): (&PlannedKind, &Entry),
+        object: Value,
+        cursor: Option<&mut Cursor<'_>>,
+    ) -> Result<(), RestoreError> {
+        let live = match cursor {
+            Some(cursor) => cursor.find(&group.namespace, &entry.name).await?,
+            None => None,
+        };
+        let name =
+            ObjectName { kind: kind.name.clone(), namespace: group.namespace.clone(), name: entry.name.to_string() };
+        let skipped = match (entry.action, transform(&kind.name, object)) {
+            (Action::Skip, Outcome::Leave(rule)) | (_, Outcome::Leave(rule)) => Err(rule),
+            (Action::Conflict, _) => Err("another object of its name was left as it is"),
+            (_, Outcome::Restore(prepared)) => Ok(prepared),
+        };
+        let prepared = match skipped {
+            Ok(prepared) => prepared,
+            Err(rule) => {
+                group.left_out += 1;
+                *self.left_out.entry(format!("{}: {rule}", kind.name)).or_default() += 1;
+                return Ok(());
+            }
+        };
+        group.expected += 1;
+        let Some(live) = live else {
+            group.missing += 1;
+            let reason = self.plan.reasons.text(entry.reason);
+            self.report.missing.add(name, if entry.action == Action::Cannot { reason } else { "it is not there" });
+            return Ok(());
+        };
+        let comparison = self.compare(&name, &prepared, &live).await?;
+        self.count_additions(&kind.name, &comparison);
+        if comparison.is_equal() {
+            group.equal += 1;
+            return Ok(());
+        }
+        group.different += 1;
+        if self.report.different.len() < NAMED {
+            let count = u64::try_from(comparison.differences.len()).unwrap_or(u64::MAX);
+            let differences = comparison.differences.into_iter().take(SHOWN).collect();
+            self.report.different.push(DifferentObject { object: name, count, differences });
+        }
+        Ok(())
+    }
+
+    /// Compares one object, apart from what the restore could not give it.
+    async fn compare(
+        &mut self,
+        name: &ObjectName,
+        prepared: &Prepared,
+        live: &Value,
+    ) -> Result<Comparison, RestoreError> {
+        let mut expected = prepared.expected();
+        waive(&mut expected, self.restored.waived.get(name).map(Vec::as_slice).unwrap_or_default());
+        let mut comparison = compare(&expected, live);
+        if is_merged(GroupKind::of(&expected), &name.name) {
+            // What it had of its own stays.
+            comparison.differences.retain(|difference| difference.live.is_none());
+        }
+        if comparison.is_equal() {
+            return Ok(comparison);
+        }
+        // An earlier run may have waived what this one does not know of.
+        let mut waivers = self.lost_owners(prepared, &comparison, &name.namespace).await?;
+        if GroupKind::of(&expected).is("", "Service") {
+            waivers.extend(self.excuses.node_ports(self.context.cluster, &self.target, &expected).await?);
+        }
+        if waivers.is_empty() {
+            return Ok(comparison);
+        }
+        waive(&mut expected, &waivers);
+        Ok(compare(&expected, live))
+    }
+
+    /// The owners that are neither referenced nor live.
+    async fn lost_owners(
+        &self,
+        prepared: &Prepared,
+        comparison: &Comparison,
+        namespace: &str,
+    ) -> Result<Vec<Waiver>, RestoreError> {
+        let mut lost = Vec::new();
+        if comparison.differences.iter().any(|difference| difference.path.starts_with("metadata.ownerReferences")) {
+            for owner in &prepared.second.owners {
+                if live_uid(self.context.cluster, &self.target, owner, namespace).await?.is_none() {
+                    let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+                    lost.push(Waiver::Owner(text("kind"), text("name")));
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    fn count_additions(&mut self, kind: &str, comparison: &Comparison) {
+        for path in &comparison.additions {
+            let what = format!("{kind} {path}");
+            if self.additions.len() < MAX_ADDITIONS || self.additions.contains_key(&what) {
+                *self.additions.entry(what).or_default() += 1;
+            } else {
+                *self.additions.entry("others".to_owned()).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Live objects that the backup does not know and no controller made.
+fn count_extra(kind: &Kind, items: &[Item]) -> u64 {
+    let id = kind.id();
+    let is_extra = |item: &&Item| {
+        let object = item.parse(kind).unwrap_or(Value::Null);
+        let meta = object.get("metadata").and_then(|meta| kinds::Meta::deserialize(meta).ok()).unwrap_or_default();
+        kinds::made_again_by(&id, &meta).is_none()
+    };
+    u64::try_from(items.iter().filter(is_extra).count()).unwrap_or(u64::MAX)
+}
