@@ -11,11 +11,18 @@ pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) reason: String,
     pub(super) source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Whether the same call may succeed in a moment.
+    pub(super) passing: bool,
 }
 
 impl Failure {
     pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None }
+        Self { kind, reason: reason.into(), source: None, passing: false }
+    }
+
+    pub(super) fn passing(mut self) -> Self {
+        self.passing = true;
+        self
     }
 
     pub(super) fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

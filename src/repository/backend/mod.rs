@@ -9,6 +9,8 @@ mod fs;
 mod location;
 mod memory;
 mod open;
+mod retry;
+mod s3;
 
 use std::{fmt, fmt::Debug, ops::Range};
 
@@ -22,6 +24,7 @@ pub use self::{
     location::{InvalidLocation, Location},
     memory::Memory,
     open::{StoreOptions, open, open_or_make},
+    s3::{S3, S3Options},
 };
 
 /// The key of an object: `/`-separated segments, relative to the repository's prefix.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Directory, Error, ErrorKind, Location, failure::Failure};
+use super::{Backend, Directory, Error, ErrorKind, Location, S3, S3Options, failure::Failure};
 
 /// How to reach a store, beside its place.
 #[derive(Debug, Clone, Default)]
-pub struct StoreOptions {}
+pub struct StoreOptions {
+    /// Of an `s3://` store.
+    pub s3: S3Options,
+}
 
 /// The backend of `location`. A folder must exist, and a bucket too: nothing is created.
 ///
@@ -15,10 +18,9 @@ pub struct StoreOptions {}
 /// found, [`ErrorKind::Unsupported`] for a kind of store that this version cannot use. The
 /// network is not used before the first call.
 pub async fn open(location: &Location, options: &StoreOptions) -> Result<Arc<dyn Backend>, Error> {
-    let _ = options;
     match location {
         Location::Directory(path) => Ok(Arc::new(Directory::open(path).await?)),
-        Location::S3 { .. } => Err(unsupported(location, "S3 is not built into this version")),
+        Location::S3 { bucket, prefix } => Ok(Arc::new(S3::open(bucket, prefix, &options.s3).await?)),
         Location::Azure { .. } => {
             Err(unsupported(location, "Azure Blob storage is not built into this version: use s3:// or file://"))
         }

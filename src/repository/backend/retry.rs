@@ -1,0 +1,170 @@
+//! Trying again, in one place for all stores that are reached over a network.
+//!
+//! The client libraries' own retries are off: they do not cover the reading of a body or a
+//! create-only put that lost a race, and they share one budget among unrelated calls.
+//!
+//! Every call of a [`super::Backend`] is safe to repeat. A put is create-only, so a repeated one
+//! cannot overwrite; if the first was carried out and only its answer was lost, the second says
+//! `Exists`, as the contract has it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{ErrorKind, failure::Failure};
+
+/// How patient the calls on a store are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How long a server may take for an answer without a body. Bytes come on top, see [`Patience::for_bytes`].
+    pub(super) answer: Duration,
+    /// How many attempts there are at most.
+    pub(super) attempts: u32,
+    /// After this no further attempt begins.
+    pub(super) give_up: Duration,
+    /// The pause after the first attempt; each later one is up to twice as long as the one before.
+    pub(super) pause: Duration,
+}
+
+/// The slowest transfer that is not yet a stall, in bytes a second: a pack of 16 MiB beside seven
+/// others over 8 Mbit/s.
+const SLOWEST: u64 = 128 << 10;
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Patience {
+    /// Attempts that wait `answer` for an answer; a call whose server never answers ends after
+    /// some five times that.
+    pub(super) fn new(answer: Duration) -> Self {
+        Self { answer, attempts: 8, give_up: answer.saturating_mul(4), pause: Duration::from_millis(200) }
+    }
+
+    /// How long one attempt that moves `bytes` may take.
+    pub(super) fn for_bytes(&self, bytes: u64) -> Duration {
+        self.answer.saturating_add(Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST))
+    }
+
+    /// Does `attempt`, and does it again while it fails for a reason that may pass. The last
+    /// failure says how often it was tried.
+    pub(super) async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let begin = Instant::now();
+        let mut attempts = 1;
+        loop {
+            let failure = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let pause = self.pause_after(attempts);
+            let over = attempts >= self.attempts || begin.elapsed().saturating_add(pause) >= self.give_up;
+            if !failure.passing || over {
+                return Err(told(failure, attempts, begin.elapsed()));
+            }
+            tracing::debug!(attempt = attempts, reason = %crate::types::for_terminal(&failure.reason), "trying again");
+            sleep(pause).await;
+            attempts += 1;
+        }
+    }
+
+    /// Doubling, of which a random part is taken: callers that failed together do not come back together.
+    fn pause_after(&self, attempts: u32) -> Duration {
+        let doubled = self.pause.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        doubled.min(LONGEST_PAUSE).mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+/// The answer of `call`, or that there was none in time. `what` is what was waited for.
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, call).await.unwrap_or_else(|_| {
+        let (seconds, decimals) = (limit.as_secs_f32(), usize::from(limit < Duration::from_secs(2)));
+        Err(Failure::new(ErrorKind::TimedOut, format!("no {what} in {seconds:.decimals$} s")).passing())
+    })
+}
+
+fn told(failure: Failure, attempts: u32, elapsed: Duration) -> Failure {
+    if attempts == 1 {
+        return failure;
+    }
+    let reason = format!("{} (tried {attempts} times in {:.0} s)", failure.reason, elapsed.as_secs_f32());
+    Failure { reason, ..failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn patience() -> Patience {
+        let milliseconds = Duration::from_millis;
+        Patience { answer: milliseconds(100), attempts: 5, give_up: milliseconds(400), pause: milliseconds(8) }
+    }
+
+    /// What becomes of a call whose first `failing` attempts fail, and how often it was tried.
+    async fn tries(patience: Patience, failing: u32, passing: bool) -> (Result<u32, Failure>, u32) {
+        let count = Cell::new(0);
+        let result = patience
+            .persist(|| {
+                count.set(count.get() + 1);
+                let now = count.get();
+                let failure = Failure { passing, ..Failure::new(ErrorKind::Unreachable, "refused") };
+                async move { if now <= failing { Err(failure) } else { Ok(now) } }
+            })
+            .await;
+        (result, count.get())
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_again_after_pauses_until_it_succeeds() {
+        let begin = Instant::now();
+        let (result, count) = tries(patience(), 3, true).await;
+        assert_eq!((result.unwrap(), count), (4, 4));
+        assert!(begin.elapsed() >= Duration::from_millis(4 + 8 + 16), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn what_will_not_pass_is_not_tried_again() {
+        let (result, count) = tries(patience(), 3, false).await;
+        assert_eq!((result.unwrap_err().reason.as_str(), count), ("refused", 1));
+    }
+
+    #[tokio::test]
+    async fn attempts_end_by_number_and_the_failure_says_so() {
+        let (result, count) = tries(patience(), u32::MAX, true).await;
+        assert_eq!(count, 5);
+        assert!(result.unwrap_err().reason.starts_with("refused (tried 5 times in "));
+    }
+
+    #[tokio::test]
+    async fn attempts_end_by_time() {
+        let (result, count) = tries(Patience { give_up: Duration::ZERO, ..patience() }, u32::MAX, true).await;
+        assert_eq!((result.unwrap_err().reason.as_str(), count), ("refused", 1));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_given_up_in_bounded_time() {
+        let (patience, begin) = (patience(), Instant::now());
+        let stalled = patience.persist(|| within(patience.answer, "answer", std::future::pending::<Result<(), _>>()));
+        let failure = stalled.await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::TimedOut);
+        assert!(failure.reason.starts_with("no answer in 0.1 s (tried "), "{}", failure.reason);
+        assert!(begin.elapsed() >= patience.answer * 2, "it was tried once only: {:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_more_bytes_have_more_time() {
+        let patience = Patience::new(Duration::from_secs(30));
+        for (attempts, longest) in [(1, 200), (2, 400), (5, 3200), (7, 10_000), (u32::MAX, 10_000)] {
+            let (pause, longest) = (patience.pause_after(attempts), Duration::from_millis(longest));
+            assert!(pause <= longest && pause >= longest / 2, "{pause:?} after {attempts}");
+        }
+        assert_eq!(patience.for_bytes(0), Duration::from_secs(30));
+        assert_eq!(patience.for_bytes(16 << 20), Duration::from_secs(30 + 128));
+        assert!(patience.for_bytes(u64::MAX) > Duration::from_secs(30));
+    }
+}
