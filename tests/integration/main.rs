@@ -6,10 +6,11 @@
 // The allowances of `clippy.toml` end at the body of a `#[test]`; helpers of tests are tests, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod backends;
 mod capture;
 mod not_run;
 mod policy_errors;
-mod schemas;
 mod restore_flow;
+mod schemas;
 mod support;
 mod testbed;

@@ -4,11 +4,17 @@
 //! overwrite, reads, ranges, listings by prefix, and deletion (for prune alone). One conformance
 //! suite (`conformance`) is run against every implementation.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod failure;
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
 mod fs;
 mod location;
 mod memory;
 mod open;
+#[cfg(any(test, feature = "testing"))]
+mod recording;
 mod retry;
 mod s3;
 
@@ -19,6 +25,11 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
+#[cfg(any(test, feature = "testing"))]
+pub use self::{
+    faulty::{Fault, Faulty, Rule},
+    recording::{Call, Op, Recording},
+};
 pub use self::{
     fs::Directory,
     location::{InvalidLocation, Location},
