@@ -15,6 +15,8 @@ use super::super::{ErrorKind, failure::Failure};
 #[error("{0}")]
 struct Said(String);
 
+const NOT_S3: &str = "the answer is not that of an S3 store: correct the endpoint";
+
 /// The longest text of a server that is passed on, in characters.
 const LONGEST: usize = 300;
 
@@ -31,10 +33,7 @@ where
         SdkError::TimeoutError(_) => Failure::new(ErrorKind::TimedOut, "no answer in time").passing(),
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => not_sent(error),
         SdkError::ResponseError(answer) if answer.raw().status().is_server_error() => busy(answer.raw(), None, None),
-        _ => {
-            let reason = "the answer is not that of an S3 store, or broke off: is the endpoint right";
-            Failure::new(ErrorKind::Other, reason).because(Said(chain(error))).passing()
-        }
+        _ => Failure::new(ErrorKind::Other, NOT_S3).because(Said(chain(error))).passing(),
     }
 }
 
@@ -58,7 +57,7 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
         ("NoSuchBucket", _) => {
             (NoSuchStore, "the bucket does not exist: make it, or correct its name, region or endpoint")
         }
-        ("NoSuchKey" | "NotFound", _) | ("", 404) => return Failure::not_found(),
+        ("NoSuchKey" | "NotFound", _) => return Failure::not_found(),
         ("SignatureDoesNotMatch", _) => {
             (Unauthenticated, "the secret access key is wrong for this access key id: correct the credentials")
         }
@@ -107,6 +106,7 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
         ("SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests", _) | (_, 429 | 500..) => {
             return busy(answer, code, message);
         }
+        ("", _) => return Failure::new(Other, NOT_S3).because(said(answer, code, message)),
         _ => {
             let words = message.or(code).map(shortened).unwrap_or_default();
             return Failure::new(Other, format!("the store answered {status}: {words}"))

@@ -115,7 +115,13 @@ impl Inner {
 
     async fn look(&self, key: &Key) -> Result<ObjectMeta, Failure> {
         let head = self.client.head_object().bucket(&self.bucket).key(self.full(key));
-        let answer = async { head.send().await.map_err(|error| error::failure(&error)) };
+        let answer = async {
+            head.send().await.map_err(|error| match error.raw_response().map(|answer| answer.status().as_u16()) {
+                // This answer has no body that could say more.
+                Some(404) => Failure::not_found(),
+                _ => error::failure(&error),
+            })
+        };
         let answer = within(self.patience.answer, "answer", answer).await?;
         meta(key.clone(), answer.content_length(), answer.last_modified())
     }
@@ -239,8 +245,8 @@ impl Backend for S3 {
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, Error> {
-        if range.start >= range.end {
-            // S3 has no words for an empty range.
+        if range.start >= range.end || i64::try_from(range.end).is_err() {
+            // S3 has no words for an empty range, and servers take one that no object can have for none at all.
             let size = self.head(key).await?.size;
             let empty = range.start == range.end && range.end <= size;
             return if empty {
