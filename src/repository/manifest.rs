@@ -1,10 +1,15 @@
 //! The manifest: written last and create-only, it is what makes a backup exist.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{control::Control, header::RepositoryId};
+use super::{
+    Error,
+    control::{self, Control},
+    header::RepositoryId,
+};
 use crate::types::{BackupId, Missing, Name, Sha256Digest, State};
 
 /// What a backup is and where its parts are. At most 1 MiB, plain in every repository.
@@ -215,5 +220,173 @@ impl ManifestDraft {
             notes: Vec::new(),
             policy_document: None,
         }
+    }
+}
+
+/// The longest text of a missing thing, a note or a reason, in characters.
+const MAX_TEXT: usize = 500;
+/// The largest policy document that is kept, in bytes of JSON.
+const MAX_POLICY: usize = 256 << 10;
+/// The most groups that are listed, over all sources.
+const MAX_GROUPS: usize = 5_000;
+
+impl Manifest {
+    /// Takes the draft into a manifest that is otherwise ready, within the bounds of the format, and
+    /// gives it with its bytes. What is left out is counted.
+    pub(crate) fn with(mut self, draft: ManifestDraft) -> Result<(Self, Bytes), Error> {
+        let ManifestDraft { sources, missing, suspect, notes, policy_document, .. } = draft;
+        let notes_left = notes.len().saturating_sub(MAX_LISTED);
+        let missing_left = missing.len().saturating_sub(MAX_LISTED);
+        self.notes = notes.iter().take(MAX_LISTED).map(|note| shorten(note)).collect();
+        self.suspect = suspect.iter().take(MAX_LISTED).map(|reason| shorten(reason)).collect();
+        let short = |m: Missing| Missing { source: shorten(&m.source), what: shorten(&m.what), why: shorten(&m.why) };
+        self.missing = missing.into_iter().take(MAX_LISTED).map(short).collect();
+        self.notes_omitted = u64::try_from(notes_left).unwrap_or(u64::MAX);
+        self.missing_omitted = u64::try_from(missing_left).unwrap_or(u64::MAX);
+        let small = |document: &Value| serde_json::to_vec(document).is_ok_and(|json| json.len() <= MAX_POLICY);
+        self.policy_document = policy_document.filter(small);
+        self.sources = sources.into_iter().map(SourceEntry::summed).collect();
+
+        let mut listed = MAX_GROUPS;
+        loop {
+            self.cut_groups(listed);
+            match control::encode(&self) {
+                Ok(bytes) => return Ok((self, bytes)),
+                Err(error) if listed == 0 => return Err(error),
+                Err(_) => listed /= 2,
+            }
+        }
+    }
+
+    /// Lists at most `most` groups, the same number of each source that has more than its share.
+    fn cut_groups(&mut self, most: usize) {
+        let share = most / self.sources.len().max(1);
+        let many = self.sources.iter().map(|source| source.groups.len()).sum::<usize>() > most;
+        for source in self.sources.iter_mut().filter(|_| many) {
+            source.keep_largest(share);
+        }
+    }
+}
+
+impl SourceEntry {
+    /// With its groups in order and their sum.
+    fn summed(mut self) -> Self {
+        self.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        self.total = GroupTotal::default();
+        self.groups.iter().for_each(|group| self.total.add(&group.total));
+        self
+    }
+
+    /// Lists only the groups that hold most; the others stay in the total.
+    fn keep_largest(&mut self, most: usize) {
+        if self.groups.len() <= most {
+            return;
+        }
+        let omitted = self.groups.len() - most;
+        self.groups.sort_by(|a, b| (b.total.count, &a.name).cmp(&(a.total.count, &b.name)));
+        self.groups.truncate(most);
+        self.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        self.groups_omitted = self.groups_omitted.saturating_add(u64::try_from(omitted).unwrap_or(u64::MAX));
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or(text)),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> Manifest {
+        let time: Timestamp = "2026-11-20T02:00:00Z".parse().unwrap();
+        let object = ObjectRef { name: "refs.tsv.zst".to_owned(), size: 0, sha256: Sha256Digest::of(b"") };
+        let name = |text| Name::new(text).unwrap();
+        Manifest {
+            format: 1,
+            repository: RepositoryId::random(),
+            policy: name("orders"),
+            schedule: name("daily"),
+            backup: BackupId::new(time),
+            state: State::Complete,
+            started: time,
+            finished: time,
+            previous: None,
+            parents: Vec::new(),
+            full_since: time,
+            cluster: None,
+            sources: Vec::new(),
+            missing: Vec::new(),
+            missing_omitted: 0,
+            suspect: Vec::new(),
+            notes: Vec::new(),
+            notes_omitted: 0,
+            tool: String::new(),
+            policy_document: None,
+            totals: Totals::default(),
+            streams: object.clone(),
+            refs: object,
+            unknown: Map::new(),
+        }
+    }
+
+    fn source(name: &str, groups: usize, group_name: impl Fn(usize) -> String) -> SourceEntry {
+        let group = |n: usize| {
+            let total = GroupTotal { count: n as u64, restorable: 1, bytes: 1 << 40 };
+            GroupEntry { name: group_name(n), total }
+        };
+        SourceEntry {
+            name: Name::new(name).unwrap(),
+            kind: "kubernetes".to_owned(),
+            consistency: "per-kind".to_owned(),
+            server: String::new(),
+            total: GroupTotal::default(),
+            groups: (0..groups).rev().map(group).collect(),
+            groups_omitted: 0,
+        }
+    }
+
+    #[test]
+    fn five_hundred_namespaces_of_several_sources_are_all_listed() {
+        let mut draft = ManifestDraft::new(State::Complete);
+        let name = |n| format!("{}-{n:04}", "n".repeat(58));
+        draft.sources = ["a", "b", "c", "d", "e"].map(|s| source(s, 500, name)).to_vec();
+        let (manifest, bytes) = empty().with(draft).unwrap();
+        assert!(bytes.len() <= control::MAX_CONTROL);
+        assert!(manifest.sources.iter().all(|s| s.groups.len() == 500 && s.groups_omitted == 0));
+        assert_eq!(manifest.sources[0].total, GroupTotal { count: 124_750, restorable: 500, bytes: 500 << 40 });
+        assert_eq!(control::decode::<Manifest>(&bytes).unwrap(), manifest);
+    }
+
+    #[test]
+    fn too_many_groups_are_cut_to_the_largest_and_counted() {
+        let mut draft = ManifestDraft::new(State::Complete);
+        draft.sources =
+            vec![source("a", 4_000, |n| format!("{n}-{}", "x".repeat(900))), source("b", 10, |n| n.to_string())];
+        let (manifest, bytes) = empty().with(draft).unwrap();
+        assert!(bytes.len() <= control::MAX_CONTROL);
+        let [a, b] = &manifest.sources[..] else { panic!() };
+        assert_eq!((a.groups.len() as u64 + a.groups_omitted, a.total.restorable), (4_000, 4_000));
+        assert!(a.groups.iter().all(|group| group.total.count >= a.groups_omitted), "small groups were kept");
+        assert!(a.groups.is_sorted_by_key(|group| &group.name));
+        assert_eq!((b.groups.len(), b.groups_omitted), (10, 0));
+    }
+
+    #[test]
+    fn lists_and_texts_are_cut_and_what_is_left_out_is_counted() {
+        let mut draft = ManifestDraft::new(State::Partial);
+        let long = "ä".repeat(5_000);
+        let missing = Missing { source: "a".to_owned(), what: long.clone(), why: long.clone() };
+        draft.missing = vec![missing; 1_234];
+        draft.notes = vec![long; 101];
+        draft.policy_document = Some(Value::String("x".repeat(MAX_POLICY)));
+        let (manifest, _) = empty().with(draft).unwrap();
+        assert_eq!((manifest.missing.len(), manifest.missing_omitted), (100, 1_134));
+        assert_eq!((manifest.notes.len(), manifest.notes_omitted), (100, 1));
+        assert_eq!(manifest.missing[0].what.chars().count(), MAX_TEXT + 3);
+        assert_eq!(manifest.policy_document, None);
     }
 }

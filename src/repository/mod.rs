@@ -4,15 +4,35 @@
 //! [`Repository::backups`] lists them and [`verify()`] holds them against themselves.
 
 pub mod backend;
+mod budget;
 mod catalog;
+mod checkpoint;
+mod chunker;
+mod chunks;
+mod codec;
+mod commit;
 mod control;
 mod error;
+mod fetch;
+mod finished;
 mod header;
+mod index;
+mod known;
 mod layout;
 mod manifest;
 mod marks;
+mod objects;
+mod pack;
+mod parents;
+mod pipeline;
 mod reader;
+mod refs;
+mod reuse;
 mod session;
+mod sink;
+mod streams;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 
@@ -25,6 +45,7 @@ use self::{
 };
 pub use self::{
     catalog::{BackupEntry, Listed, Scope, SourceSummary, StoredManifest, Summary},
+    commit::CommitOutcome,
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
     manifest::{
@@ -34,7 +55,7 @@ pub use self::{
     reader::BackupReader,
     session::{Abort, Accept, Session},
     verify::{Affected, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
-    writer::{BackupWriter, BeginOptions, CommitOutcome, WriteStats},
+    writer::{BackupWriter, BeginOptions, WriteStats},
 };
 use crate::types::Clock;
 

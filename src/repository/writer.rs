@@ -1,11 +1,30 @@
-//! Writing a backup: the protocol's steps B2 to B7.
+//! Writing a backup: the protocol from the choice of parents to the first byte (B2, B3).
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
-use super::{Error, ManifestDraft, Repository, Totals, catalog::StoredManifest};
+use super::{
+    Error, Repository, Session, Totals,
+    backend::PutOutcome,
+    catalog::StoredManifest,
+    checkpoint::Checkpoints,
+    chunker::CutRules,
+    control,
+    finished::Finished,
+    layout,
+    objects::put_own,
+    parents::{Parent, Wanted},
+    pipeline::{Pipeline, PipelineOptions},
+    sink::StreamWriter,
+    tool,
+};
 use crate::types::{BackupId, CaptureSink, Clock, Name, SinkError, StreamSink, StreamSpec};
+
+/// How far the clocks of this machine and of the store may be apart.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(2);
 
 /// How a backup is written.
 #[derive(Debug, Clone)]
@@ -32,13 +51,15 @@ pub struct BeginOptions {
     pub workers: usize,
     /// Bytes that may be held between a source and the store's acknowledgement.
     pub memory: u64,
+    /// Chunks of parents that may be known at once, in 28 bytes each.
+    pub known_chunks: usize,
     /// After this time a backup takes no parent and stores everything anew.
     pub full_every: Duration,
 }
 
 impl BeginOptions {
     /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, 4 puts at once, one thread
-    /// a core, 48 MiB, everything anew every 30 days.
+    /// a core, 48 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
     pub fn new(policy: Name, schedule: Name, sources: Vec<Name>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -53,38 +74,41 @@ impl BeginOptions {
             parallel_puts: 4,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             memory: 48 << 20,
+            known_chunks: 1_000_000,
             full_every: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
 
-/// What became of a commit.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CommitOutcome {
-    /// The backup exists.
-    Committed(Box<StoredManifest>),
-    /// Another run had taken this one for dead and put an abort marker in its place: there is no backup.
-    Fenced,
-}
-
 /// What a run has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteStats {
-    /// Sums, as the manifest will have them.
+    /// Sums so far, of chunks and packs; those of streams are set by the commit.
     pub totals: Totals,
-    /// Index objects written.
-    pub checkpoints: u32,
-    /// Whose packs are reused.
+    /// Whose packs may be reused.
     pub parents: Vec<BackupId>,
-    /// Something about parents that a person should know: one that was dropped, a table that is full.
+    /// What a person should know of the parents: one that was dropped, a table that is full.
     pub notes: Vec<String>,
+    /// The most bytes that were in flight at once.
+    pub most_in_flight: u64,
 }
 
 /// A backup being written. Streams are opened through [`CaptureSink`], several at once.
 #[derive(Debug)]
 pub struct BackupWriter {
-    backup: BackupId,
-    previous: Option<StoredManifest>,
+    pub(super) repository: Repository,
+    pub(super) options: BeginOptions,
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) finished: Arc<Finished>,
+    pub(super) previous: Option<Box<StoredManifest>>,
+    pub(super) parents: Vec<BackupId>,
+    pub(super) full_since: Timestamp,
+    /// The session's time by the store's clock.
+    pub(super) session_written: Timestamp,
+    rules: CutRules,
+    notes: Vec<String>,
+    end: CancellationToken,
 }
 
 impl Repository {
@@ -92,8 +116,84 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store says.
-    pub async fn begin(&self, _options: BeginOptions) -> Result<BackupWriter, Error> {
-        Err(Error::Internal("not built yet".to_owned()))
+    pub async fn begin(&self, options: BeginOptions) -> Result<BackupWriter, Error> {
+        let rules = CutRules::new(&self.header.chunker, self.location())?;
+        let wanted = Wanted {
+            policy: &options.policy,
+            schedule: &options.schedule,
+            backup: &options.backup,
+            sources: &options.sources,
+            full_every: options.full_every,
+        };
+        let mut choice = self.choose_parents(&wanted).await?;
+        let full_since = choice.full_since(&options.backup);
+        let named: Vec<_> = choice.parents.iter().map(Parent::id).cloned().collect();
+        let session_written = self.put_session(&options, named, full_since).await?;
+        self.confirm_parents(&options.policy, &mut choice).await?;
+        let reusable = self.gather(&mut choice, options.known_chunks).await?;
+
+        let pipeline = Pipeline::start(
+            Arc::clone(&self.backend),
+            PipelineOptions {
+                backup: options.backup.clone(),
+                level: options.level,
+                workers: options.workers,
+                parallel_puts: options.parallel_puts,
+                memory: options.memory,
+                checkpoint_packs: options.checkpoint_packs.max(1),
+            },
+            reusable,
+        )?;
+        let checkpoints = Checkpoints::new(Arc::clone(&self.backend), options.backup.clone(), Arc::clone(&pipeline));
+        let end = CancellationToken::new();
+        tokio::spawn(Arc::clone(&checkpoints).run(options.checkpoint_every, end.clone()));
+        Ok(BackupWriter {
+            repository: self.clone(),
+            pipeline,
+            checkpoints,
+            finished: Arc::default(),
+            previous: choice.previous,
+            parents: choice.parents.iter().map(Parent::id).cloned().collect(),
+            full_since,
+            session_written,
+            rules,
+            notes: choice.notes,
+            end,
+            options,
+        })
+    }
+
+    /// Puts the session twice: the second put must find the first, or the store overwrites. Gives
+    /// the session's time by the store's clock.
+    async fn put_session(
+        &self,
+        options: &BeginOptions,
+        parents: Vec<BackupId>,
+        full_since: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        let key = layout::session(&options.policy, &options.backup);
+        let session = Session {
+            repository: self.header.id.clone(),
+            policy: options.policy.clone(),
+            schedule: options.schedule.clone(),
+            backup: options.backup.clone(),
+            parents,
+            full_since,
+            started: options.clock.now(),
+            tool: tool(),
+            unknown: serde_json::Map::new(),
+        };
+        let bytes = control::encode(&session)?;
+        put_own(&*self.backend, &key, bytes.clone()).await?;
+        if self.backend.put_new(&key, bytes).await? == PutOutcome::Created {
+            return Err(Error::CreateOnlyIgnored { location: self.location().to_owned() });
+        }
+        let store = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+        let local = options.clock.now();
+        if local.duration_since(store).abs() > MAX_SKEW {
+            return Err(Error::ClockSkew { location: self.location().to_owned(), local, store });
+        }
+        Ok(store)
     }
 }
 
@@ -101,43 +201,54 @@ impl BackupWriter {
     /// The backup's id.
     #[must_use]
     pub fn backup(&self) -> &BackupId {
-        &self.backup
+        &self.options.backup
     }
 
     /// The newest committed backup of this schedule when the run began, whatever its state.
     #[must_use]
     pub fn previous(&self) -> Option<&StoredManifest> {
-        self.previous.as_ref()
+        self.previous.as_deref()
     }
 
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> WriteStats {
-        WriteStats::default()
+        WriteStats {
+            totals: self.pipeline.totals(),
+            parents: self.parents.clone(),
+            notes: self.notes.clone(),
+            most_in_flight: self.pipeline.most_in_flight(),
+        }
     }
 
     /// Stores what was captured so far and a checkpoint of it, so that the next run reuses it. For
-    /// a run that is told to stop; the streams must not be written to any more.
+    /// a run that is told to stop: what is written to streams afterwards may be lost.
     ///
     /// # Errors
     /// What the store says.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        Ok(())
+        self.pipeline.drain().await?;
+        self.checkpoints.write(false).await
     }
+}
 
-    /// Commits the backup (B5 to B7). Streams that were not finished do not belong to it.
-    ///
-    /// # Errors
-    /// Any failure before: nothing was committed, and the next run reuses what is stored.
-    pub async fn commit(&self, _draft: ManifestDraft) -> Result<CommitOutcome, Error> {
-        Err(Error::Internal("not built yet".to_owned()))
+impl Drop for BackupWriter {
+    fn drop(&mut self) {
+        self.end.cancel();
+        self.pipeline.fail(Error::Internal("the backup's writer is gone".to_owned()));
     }
 }
 
 #[async_trait]
 impl CaptureSink for BackupWriter {
     async fn open(&self, spec: StreamSpec) -> Result<Box<dyn StreamSink>, SinkError> {
-        let source = Box::new(Error::Internal("not built yet".to_owned()));
-        Err(SinkError { stream: spec.name, source })
+        let name = spec.name.clone();
+        let rule = self.rules.of(spec.media_type).clone();
+        let (pipeline, finished) = (Arc::clone(&self.pipeline), Arc::clone(&self.finished));
+        let number = finished.next_number();
+        match StreamWriter::new(pipeline, finished, number, spec, rule) {
+            Ok(writer) => Ok(Box::new(writer)),
+            Err(error) => Err(SinkError { stream: name, source: Box::new(error) }),
+        }
     }
 }

@@ -156,6 +156,23 @@ impl Sha256Hasher {
     }
 }
 
+/// BLAKE3 of bytes that come in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Blake3Hasher(blake3::Hasher);
+
+impl Blake3Hasher {
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all pieces.
+    #[must_use]
+    pub fn finish(&self) -> Blake3Digest {
+        Blake3Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

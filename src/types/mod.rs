@@ -18,7 +18,7 @@ pub use contents::{
     BackupContents, CaptureSink, ContentsError, MediaType, PartInfo, PartStream, PartSummary, SinkError, StreamInfo,
     StreamSink, StreamSpec,
 };
-pub use digest::{Blake3Digest, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher};
+pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};
 pub use problem::{Missing, State};

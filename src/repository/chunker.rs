@@ -1,0 +1,227 @@
+//! Where a stream is cut: FastCDC v2020, by content, with the parameters frozen in the header.
+//!
+//! The chunks of a run of bytes are those that the algorithm finds in the whole run, however it
+//! comes in pieces. A run ends where its stream ends and, in tables, collections and blobs, where a
+//! part ends. Readers never depend on where the cuts are.
+
+use std::{borrow::Cow, sync::Arc};
+
+use fastcdc::v2020::{self, Normalization};
+
+use super::{ChunkerParameters, CutSizes, Error};
+use crate::types::{MediaType, for_terminal};
+
+/// The largest chunk that the format allows, in plain bytes.
+pub(crate) const MAX_CHUNK: usize = 4 << 20;
+
+/// How streams of one kind are cut.
+#[derive(Debug, Clone)]
+pub(crate) struct CutRule {
+    sizes: CutSizes,
+    masks: (u64, u64),
+    gear: Arc<(Cow<'static, [u64]>, Cow<'static, [u64]>)>,
+}
+
+/// The two rules of a repository.
+#[derive(Debug, Clone)]
+pub(crate) struct CutRules {
+    small: CutRule,
+    large: CutRule,
+}
+
+impl CutRules {
+    /// Takes the parameters of a header, which may say anything.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFeature`] for another algorithm, [`Error::Damaged`] for sizes out of bounds.
+    pub(crate) fn new(parameters: &ChunkerParameters, location: &str) -> Result<Self, Error> {
+        if parameters.algorithm != "fastcdc-v2020" {
+            let features = format!("the chunker `{}`", for_terminal(&parameters.algorithm));
+            return Err(Error::UnknownFeature { location: location.to_owned(), features });
+        }
+        let wrong = |what: &str| Error::damaged("repository.json", format!("its chunker has an impossible {what}"));
+        let level = match parameters.normalization {
+            0 => Normalization::Level0,
+            1 => Normalization::Level1,
+            2 => Normalization::Level2,
+            3 => Normalization::Level3,
+            _ => return Err(wrong("normalization")),
+        };
+        let seed = parameters.seed.as_str();
+        let hex = seed.len() == 16 && seed.bytes().all(|b| b.is_ascii_hexdigit());
+        let seed = u64::from_str_radix(seed, 16).ok().filter(|_| hex).ok_or_else(|| wrong("seed"))?;
+        let gear = Arc::new(v2020::get_gear_with_seed(seed));
+        let rule = |sizes: CutSizes| {
+            let CutSizes { min, avg, max } = sizes;
+            let even = [min, avg, max].iter().all(|size| size.is_multiple_of(2));
+            let ordered = (64..=1 << 20).contains(&min) && min <= avg && (4096..=1 << 22).contains(&avg) && avg <= max;
+            if !even || !ordered || max as usize > MAX_CHUNK {
+                return Err(wrong("size"));
+            }
+            Ok(CutRule { sizes, masks: v2020::select_masks(avg as usize, level), gear: Arc::clone(&gear) })
+        };
+        Ok(Self { small: rule(parameters.small)?, large: rule(parameters.large)? })
+    }
+
+    /// The rule for streams of `media_type`.
+    pub(crate) fn of(&self, media_type: MediaType) -> &CutRule {
+        match media_type {
+            MediaType::KubernetesObjects | MediaType::Text => &self.small,
+            MediaType::Table | MediaType::Collection | MediaType::Blob => &self.large,
+        }
+    }
+}
+
+/// Whether a part of such a stream begins a new chunk.
+pub(crate) fn parts_begin_chunks(media_type: MediaType) -> bool {
+    matches!(media_type, MediaType::Table | MediaType::Collection | MediaType::Blob)
+}
+
+impl CutRule {
+    /// The length of the first chunk of `bytes`, which are the rest of a run or at least `max` of it.
+    fn first(&self, bytes: &[u8]) -> usize {
+        let CutSizes { min, avg, max } = self.sizes;
+        let ((strict, loose), (gear, gear_ls)) = (self.masks, &*self.gear);
+        let (min, avg, max) = (min as usize, avg as usize, max as usize);
+        let (_, length) = v2020::cut_gear(bytes, min, avg, max, strict, loose, strict << 1, loose << 1, gear, gear_ls);
+        length.clamp(bytes.len().min(1), bytes.len())
+    }
+}
+
+/// Cuts one stream as its bytes come.
+#[derive(Debug)]
+pub(crate) struct Chunker {
+    rule: CutRule,
+    /// Bytes of the present run that are in no chunk yet: fewer than the largest chunk, between calls.
+    rest: Vec<u8>,
+}
+
+impl Chunker {
+    pub(crate) fn new(rule: CutRule) -> Self {
+        Self { rule, rest: Vec::new() }
+    }
+
+    /// Bytes that are in no chunk yet.
+    pub(crate) fn held(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Takes the next bytes of the run and gives the chunks that are certain now.
+    pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Vec<u8>)) {
+        self.rest.extend_from_slice(bytes);
+        // A cut in fewer bytes than the largest chunk would depend on where the pieces end.
+        self.cut_while(|rest, rule| rest >= rule.sizes.max as usize, &mut emit);
+    }
+
+    /// Ends the run: all that is left becomes chunks.
+    pub(crate) fn end_run(&mut self, mut emit: impl FnMut(Vec<u8>)) {
+        self.cut_while(|rest, _| rest > 0, &mut emit);
+        self.rest = Vec::new();
+    }
+
+    fn cut_while(&mut self, more: impl Fn(usize, &CutRule) -> bool, emit: &mut impl FnMut(Vec<u8>)) {
+        let mut at = 0;
+        while let Some(rest) = self.rest.get(at..).filter(|rest| more(rest.len(), &self.rule)) {
+            let length = self.rule.first(rest);
+            emit(rest.get(..length).unwrap_or(rest).to_vec());
+            at += length;
+        }
+        self.rest.drain(..at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::Sha256Digest;
+
+    /// Bytes that anybody can make again: SHA-256 of `0`, `1`, `2`, ... in decimal, one after the other.
+    pub(crate) fn test_bytes(length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + 32);
+        for n in 0_u64.. {
+            if bytes.len() >= length {
+                break;
+            }
+            bytes.extend_from_slice(Sha256Digest::of(n.to_string().as_bytes()).as_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    fn rules(seed: &str) -> CutRules {
+        let parameters = ChunkerParameters { seed: seed.to_owned(), ..ChunkerParameters::default() };
+        CutRules::new(&parameters, "memory:").unwrap()
+    }
+
+    fn cut(rule: &CutRule, bytes: &[u8], piece: usize) -> Vec<usize> {
+        let mut chunker = Chunker::new(rule.clone());
+        let (mut lengths, mut joined) = (Vec::new(), Vec::new());
+        let mut emit = |chunk: Vec<u8>| {
+            lengths.push(chunk.len());
+            joined.extend(chunk);
+        };
+        for piece in bytes.chunks(piece) {
+            chunker.push(piece, &mut emit);
+        }
+        chunker.end_run(&mut emit);
+        assert!(joined == bytes, "the chunks are not the bytes");
+        lengths
+    }
+
+    /// docs/format.md prints these as test vectors.
+    #[test]
+    fn the_test_vectors_of_the_format_hold() {
+        let bytes = test_bytes(1 << 20);
+        let small = cut(&rules("0000000000000000").small, &bytes, 1 << 20);
+        let seeded = cut(&rules("00000000deadbeef").small, &bytes, 1 << 20);
+        let large = cut(&rules("0000000000000000").large, &test_bytes(8 << 20), 1 << 20);
+        let zeros = cut(&rules("0000000000000000").small, &vec![0; 1 << 20], 1 << 20);
+        insta::assert_snapshot!(format!("small {small:?}\nseeded {seeded:?}\nlarge {large:?}\nzeros {zeros:?}"));
+    }
+
+    #[test]
+    fn the_library_cuts_the_whole_run_in_the_same_places() {
+        let bytes = test_bytes(3 << 20);
+        for (rule, CutSizes { min, avg, max }) in [
+            (rules("0000000000000000").small, ChunkerParameters::default().small),
+            (rules("0000000000000000").large, ChunkerParameters::default().large),
+        ] {
+            let reference = v2020::FastCDC::new(&bytes, min as usize, avg as usize, max as usize);
+            let reference: Vec<_> = reference.map(|chunk| chunk.length).collect();
+            assert_eq!(cut(&rule, &bytes, 100_000), reference);
+        }
+    }
+
+    #[test]
+    fn impossible_parameters_are_refused() {
+        let wrong = |change: fn(&mut ChunkerParameters)| {
+            let mut parameters = ChunkerParameters::default();
+            change(&mut parameters);
+            CutRules::new(&parameters, "memory:").is_err()
+        };
+        assert!(!wrong(|_| {}));
+        assert!(wrong(|p| p.algorithm = "rabin".to_owned()));
+        assert!(wrong(|p| p.normalization = 4));
+        assert!(wrong(|p| p.seed = "+000000000000000".to_owned()));
+        assert!(wrong(|p| p.seed = String::new()));
+        assert!(wrong(|p| p.small.min = 0));
+        assert!(wrong(|p| p.small.min = 16_385));
+        assert!(wrong(|p| p.large.max = (4 << 20) + 2));
+        assert!(wrong(|p| p.large.avg = p.large.max + 2));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn cuts_do_not_depend_on_how_the_bytes_come(length in 0_usize..1_500_000, piece in 1_usize..400_000) {
+            let bytes = test_bytes(length);
+            let rule = rules("0000000000000000").small;
+            let lengths = cut(&rule, &bytes, piece);
+            prop_assert_eq!(&lengths, &cut(&rule, &bytes, length.max(1)));
+            prop_assert!(lengths.iter().all(|length| *length > 0 && *length <= 256 << 10));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! zstd: one frame a chunk, proven before it is kept; and the line files of `meta/`.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+
+use bytes::{Buf as _, Bytes, buf};
+use zstd::{
+    bulk::{Compressor, Decompressor},
+    zstd_safe::{self, CParameter},
+};
+
+use super::{Error, chunker::MAX_CHUNK};
+
+/// zstd's level for the files of `meta/`: most of them is digests, which nothing makes smaller.
+const META_LEVEL: i32 = 3;
+/// The largest window that a file of `meta/` may ask a reader to hold, as a power of two: 8 MiB.
+const META_WINDOW_LOG: u32 = 23;
+
+/// Compresses chunks. One a thread; it keeps its buffers.
+pub(crate) struct Encoder {
+    compressor: Compressor<'static>,
+    decoder: Decoder,
+    decoded: Vec<u8>,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Encoder")
+    }
+}
+
+impl Encoder {
+    pub(crate) fn new(level: i32) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::Internal(format!("zstd could not be started: {error}"));
+        let mut compressor = Compressor::new(level).map_err(failed)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
+        compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
+        Ok(Self { compressor, decoder: Decoder::new()?, decoded: Vec::new() })
+    }
+
+    /// The frame of `plain`, decoded again and found to be equal: a fault of the library or of the
+    /// memory must show now, when the source is still there.
+    pub(crate) fn encode(&mut self, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        let frame = self
+            .compressor
+            .compress(plain)
+            .map_err(|error| Error::Internal(format!("a chunk could not be compressed: {error}")))?;
+        self.decoder.decode_into(&frame, plain.len(), &mut self.decoded).map_err(|reason| {
+            Error::Internal(format!("a chunk that was just compressed cannot be decoded: {reason}"))
+        })?;
+        if self.decoded != plain {
+            return Err(Error::Internal("a chunk that was just compressed decodes to other bytes".to_owned()));
+        }
+        Ok(frame)
+    }
+}
+
+/// Decodes chunks. One a thread.
+pub(crate) struct Decoder(Decompressor<'static>);
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Result<Self, Error> {
+        Decompressor::new().map(Self).map_err(|error| Error::Internal(format!("zstd could not be started: {error}")))
+    }
+
+    /// The plain bytes of exactly one frame, of exactly `length` bytes.
+    ///
+    /// # Errors
+    /// What is wrong with the frame, for people.
+    pub(crate) fn decode(&mut self, frame: &[u8], length: usize) -> Result<Vec<u8>, String> {
+        let mut plain = Vec::new();
+        self.decode_into(frame, length, &mut plain)?;
+        Ok(plain)
+    }
+
+    fn decode_into(&mut self, frame: &[u8], length: usize, plain: &mut Vec<u8>) -> Result<(), String> {
+        if length > MAX_CHUNK {
+            return Err(format!("a chunk of {length} bytes is over 4 MiB"));
+        }
+        match zstd_safe::get_frame_content_size(frame) {
+            Ok(Some(size)) if size == length as u64 => {}
+            Ok(_) => return Err("a frame does not have the chunk's length".to_owned()),
+            Err(_) => return Err("a chunk does not begin with a zstd frame".to_owned()),
+        }
+        match zstd_safe::find_frame_compressed_size(frame) {
+            Ok(size) if size == frame.len() => {}
+            _ => return Err("a chunk is not exactly one zstd frame".to_owned()),
+        }
+        plain.clear();
+        plain.reserve_exact(length);
+        let written = self.0.decompress_to_buffer(frame, plain).map_err(|error| format!("zstd: {error}"))?;
+        if written == length { Ok(()) } else { Err("a frame decodes to another length".to_owned()) }
+    }
+}
+
+/// Writes a file of `meta/`: lines in one zstd frame with a checksum.
+pub(crate) struct LineWriter {
+    encoder: zstd::stream::write::Encoder<'static, Vec<u8>>,
+    lines: u64,
+}
+
+impl std::fmt::Debug for LineWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LineWriter({} lines)", self.lines)
+    }
+}
+
+fn write_failed(error: io::Error) -> Error {
+    Error::Internal(format!("a meta file could not be compressed: {error}"))
+}
+
+impl LineWriter {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), META_LEVEL).map_err(write_failed)?;
+        encoder.include_checksum(true).map_err(write_failed)?;
+        Ok(Self { encoder, lines: 0 })
+    }
+
+    /// Appends `line`, which has no line end.
+    pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.lines += 1;
+        self.encoder.write_all(line).and_then(|()| self.encoder.write_all(b"\n")).map_err(write_failed)
+    }
+
+    /// The bytes to store.
+    pub(crate) fn finish(self) -> Result<Bytes, Error> {
+        self.encoder.finish().map(Bytes::from).map_err(write_failed)
+    }
+}
+
+/// Reads a file of `meta/` line by line, within bounds.
+pub(crate) struct LineReader {
+    decoder: BufReader<zstd::stream::read::Decoder<'static, BufReader<buf::Reader<Bytes>>>>,
+    max_line: usize,
+    left: u64,
+    line: Vec<u8>,
+}
+
+impl std::fmt::Debug for LineReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LineReader")
+    }
+}
+
+impl LineReader {
+    /// Reads `stored`: no line longer than `max_line`, and no more than `max_total` plain bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people; so with the other methods.
+    pub(crate) fn new(stored: Bytes, max_line: usize, max_total: u64) -> Result<Self, String> {
+        let zstd = |error: io::Error| format!("zstd: {error}");
+        if stored.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(stored.reader())).map_err(zstd)?;
+        decoder.window_log_max(META_WINDOW_LOG).map_err(zstd)?;
+        let decoder = BufReader::with_capacity(64 << 10, decoder.single_frame());
+        Ok(Self { decoder, max_line, left: max_total, line: Vec::new() })
+    }
+
+    /// The next line without its end; `None` after the last, when the file has ended as it must.
+    pub(crate) fn next_line(&mut self) -> Result<Option<&[u8]>, String> {
+        self.line.clear();
+        // One byte more than a line and its end may have, so that a longer one shows.
+        let bound = self.max_line as u64 + 2;
+        let mut bounded = (&mut self.decoder).take(bound.min(self.left.saturating_add(1)));
+        let read = bounded.read_until(b'\n', &mut self.line).map_err(|error| format!("zstd: {error}"))?;
+        if read as u64 > self.left {
+            return Err("it is longer than any such object may be".to_owned());
+        }
+        self.left -= read as u64;
+        if read == 0 {
+            return self.nothing_follows().map(|()| None);
+        }
+        match self.line.pop() {
+            Some(b'\n') if self.line.len() <= self.max_line => Ok(Some(&self.line)),
+            _ if read > self.max_line => Err("a line is longer than it may be".to_owned()),
+            _ => Err("its last line is cut off".to_owned()),
+        }
+    }
+
+    fn nothing_follows(&mut self) -> Result<(), String> {
+        let inner = self.decoder.get_mut().get_mut();
+        match inner.fill_buf() {
+            Ok([]) => Ok(()),
+            Ok(_) => Err("something follows its zstd frame".to_owned()),
+            Err(error) => Err(format!("zstd: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(stored: Bytes, max_line: usize, max_total: u64) -> Result<Vec<Vec<u8>>, String> {
+        let mut reader = LineReader::new(stored, max_line, max_total)?;
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line()? {
+            lines.push(line.to_vec());
+        }
+        Ok(lines)
+    }
+
+    fn stored(lines: &[&[u8]]) -> Bytes {
+        let mut writer = LineWriter::new().unwrap();
+        lines.iter().for_each(|line| writer.line(line).unwrap());
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn lines_read_back_within_their_bounds() {
+        let file = stored(&[b"one", b"", b"three"]);
+        assert_eq!(lines(file.clone(), 5, 11).unwrap(), [&b"one"[..], b"", b"three"]);
+        assert_eq!(lines(file.clone(), 4, 11).unwrap_err(), "a line is longer than it may be");
+        assert_eq!(lines(file, 5, 10).unwrap_err(), "it is longer than any such object may be");
+        assert_eq!(lines(stored(&[]), 5, 10).unwrap(), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn a_line_file_that_is_cut_flipped_or_longer_is_refused() {
+        let file = stored(&[b"one", b"two"]);
+        for at in 0..file.len() {
+            assert!(lines(file.slice(..at), 100, 100).is_err(), "cut at {at}");
+        }
+        let longer = [&file[..], b"x"].concat();
+        assert_eq!(lines(longer.into(), 100, 100).unwrap_err(), "something follows its zstd frame");
+        let twice = [&file[..], &file[..]].concat();
+        assert_eq!(lines(twice.into(), 100, 100).unwrap_err(), "something follows its zstd frame");
+    }
+
+    #[test]
+    fn a_frame_of_another_length_is_refused_before_it_is_decoded() {
+        let frame = Encoder::new(3).unwrap().encode(&[7; 1000]).unwrap();
+        let mut decoder = Decoder::new().unwrap();
+        assert_eq!(decoder.decode(&frame, 1000).unwrap(), [7; 1000]);
+        assert_eq!(decoder.decode(&frame, 999).unwrap_err(), "a frame does not have the chunk's length");
+        assert_eq!(decoder.decode(&frame, MAX_CHUNK + 1).unwrap_err(), "a chunk of 4194305 bytes is over 4 MiB");
+        let two = [&frame[..], &frame[..]].concat();
+        assert_eq!(decoder.decode(&two, 1000).unwrap_err(), "a chunk is not exactly one zstd frame");
+        assert!(decoder.decode(b"", 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_decodes_to_its_chunk_and_no_flipped_one_does(
+            plain in proptest::collection::vec(any::<u8>(), 0..5000), at in any::<prop::sample::Index>(), bit in 0_u8..8,
+        ) {
+            let mut frame = Encoder::new(3).unwrap().encode(&plain).unwrap();
+            let mut decoder = Decoder::new().unwrap();
+            prop_assert_eq!(&decoder.decode(&frame, plain.len()).unwrap(), &plain);
+            let at = at.index(frame.len());
+            frame[at] ^= 1 << bit;
+            // A flip that the frame's checksum does not see must still not change the bytes.
+            if let Ok(decoded) = decoder.decode(&frame, plain.len()) {
+                prop_assert_eq!(decoded, plain);
+            }
+        }
+    }
+}

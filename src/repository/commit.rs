@@ -1,0 +1,167 @@
+//! Committing a backup: the protocol's steps B5 to B7.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+
+use super::{
+    BackupWriter, Error, FORMAT, Manifest, ManifestDraft, ObjectRef, Previous, Totals,
+    backend::PutOutcome,
+    catalog::{Marker, StoredManifest},
+    control, layout,
+    objects::put_own,
+    refs::{self, MAX_REFS, Ref},
+    streams::{MAX_STREAMS_OBJECT, StreamRecord, Streams},
+    tool,
+};
+use crate::types::{Sha256Digest, State};
+
+/// No backup commits when its session is older: prune may sweep its packs as garbage.
+const MAX_SESSION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CommitOutcome {
+    /// The backup exists.
+    Committed(Box<StoredManifest>),
+    /// Another run had taken this one for dead and put an abort marker in its place: there is no backup.
+    Fenced,
+}
+
+impl BackupWriter {
+    /// Commits the backup (B5 to B7). Streams that were not finished do not belong to it.
+    ///
+    /// # Errors
+    /// [`Error::PacksGone`], [`Error::SessionTooOld`], or what the store says. Then nothing was
+    /// committed as far as can be known, and the next run reuses what is stored. After an error of
+    /// the store on the manifest itself the backup may exist: `list` tells.
+    pub async fn commit(&self, draft: ManifestDraft) -> Result<CommitOutcome, Error> {
+        if !matches!(draft.state, State::Complete | State::Partial | State::Suspect) {
+            return Err(Error::Internal("an aborted backup cannot be committed".to_owned()));
+        }
+        self.checkpoint().await?;
+        let packs = self.pipeline.refs();
+        self.check_presence(&packs).await?;
+        let age = self.options.clock.now().duration_since(self.session_written);
+        if age > MAX_SESSION {
+            return Err(Error::SessionTooOld { backup: self.backup().clone(), age });
+        }
+        let (streams, totals) = self.put_streams().await?;
+        let refs = self.put_refs(packs).await?;
+        let manifest = Manifest {
+            format: FORMAT,
+            repository: self.repository.header.id.clone(),
+            policy: self.options.policy.clone(),
+            schedule: self.options.schedule.clone(),
+            backup: self.backup().clone(),
+            state: draft.state,
+            started: self.backup().time(),
+            finished: self.options.clock.now(),
+            previous: self
+                .previous
+                .as_ref()
+                .map(|previous| Previous { id: previous.manifest.backup.clone(), sha256: previous.sha256 }),
+            parents: self.parents.clone(),
+            full_since: self.full_since,
+            cluster: draft.cluster.clone(),
+            sources: Vec::new(),
+            missing: Vec::new(),
+            missing_omitted: 0,
+            suspect: Vec::new(),
+            notes: Vec::new(),
+            notes_omitted: 0,
+            tool: tool(),
+            policy_document: None,
+            totals,
+            streams,
+            refs,
+            unknown: serde_json::Map::new(),
+        };
+        let (manifest, bytes) = manifest.with(draft)?;
+        self.put_manifest(manifest, bytes).await
+    }
+
+    /// Lists once more the packs that the backup needs, its own too: one that is gone, or that a
+    /// store acknowledged and does not have, must be found now (B5).
+    async fn check_presence(&self, packs: &[Ref]) -> Result<(), Error> {
+        let wanted: HashMap<_, _> = packs.iter().map(|pack| ((pack.backup.clone(), pack.pack), pack.size)).collect();
+        let backups = packs.iter().map(|pack| &pack.backup);
+        let present = self.repository.present(backups, |name| wanted.contains_key(name)).await?;
+        let mut gone = packs.iter().filter(|pack| present.get(&(pack.backup.clone(), pack.pack)) != Some(&pack.size));
+        let Some(first) = gone.next() else { return Ok(()) };
+        Err(Error::PacksGone {
+            backup: self.backup().clone(),
+            count: 1 + gone.count(),
+            first: layout::pack(&first.backup, &first.pack).to_string(),
+        })
+    }
+
+    async fn put_streams(&self) -> Result<(ObjectRef, Totals), Error> {
+        let mut written = self.checkpoints.written().await;
+        let mut records = self.finished.all();
+        let mut totals = self.pipeline.totals();
+        (totals.chunks, totals.reused_bytes) = (0, 0);
+        for StreamRecord { info, length, chunks, indexes } in &mut records {
+            *indexes = written.runs.remove(&info.number).unwrap_or_default();
+            totals.streams += 1;
+            totals.parts += info.parts.len() as u64;
+            totals.objects = info.parts.iter().fold(totals.objects, |sum, part| sum.saturating_add(part.count));
+            totals.plain_bytes += *length;
+            totals.chunks += u64::from(*chunks);
+            totals.reused_bytes += self.pipeline.reused_by(info.number);
+        }
+        let streams = Streams { indexes: written.indexes, streams: records };
+        let bytes = tokio::task::spawn_blocking(move || streams.encode()).await??;
+        let stored =
+            self.put_meta("streams.jsonl.zst", layout::streams(self.backup()), bytes, MAX_STREAMS_OBJECT).await?;
+        Ok((stored, totals))
+    }
+
+    async fn put_refs(&self, packs: Vec<Ref>) -> Result<ObjectRef, Error> {
+        let bytes = tokio::task::spawn_blocking(move || refs::encode(&packs)).await??;
+        self.put_meta("refs.tsv.zst", layout::refs(self.backup()), bytes, MAX_REFS).await
+    }
+
+    async fn put_meta(
+        &self,
+        name: &str,
+        key: super::backend::Key,
+        bytes: Bytes,
+        limit: u64,
+    ) -> Result<ObjectRef, Error> {
+        let size = bytes.len() as u64;
+        if size > limit {
+            return Err(Error::OverLimit { what: format!("`{key}` of {size} bytes"), limit: format!("{limit} bytes") });
+        }
+        let sha256 = Sha256Digest::of(&bytes);
+        put_own(&*self.repository.backend, &key, bytes).await?;
+        Ok(ObjectRef { name: name.to_owned(), size, sha256 })
+    }
+
+    /// The commit itself (B6): what counts is which object is under the key, ours or an abort marker.
+    async fn put_manifest(&self, manifest: Manifest, bytes: Bytes) -> Result<CommitOutcome, Error> {
+        let place = (&manifest.policy, &manifest.schedule, &manifest.backup);
+        let key = layout::manifest(place.0, place.1, place.2);
+        let put = self.repository.backend.put_new(&key, bytes.clone()).await;
+        let sha256 = Sha256Digest::of(&bytes);
+        let committed = |manifest| Ok(CommitOutcome::Committed(Box::new(StoredManifest { manifest, sha256 })));
+        if let Ok(PutOutcome::Created) = put {
+            return committed(manifest);
+        }
+        // After an error the object may still have been created: look, before saying anything.
+        let found = self.repository.backend.get(&key, control::MAX_CONTROL as u64).await;
+        let found = match (put, found) {
+            (_, Ok(found)) => found,
+            (Err(error), Err(_)) => return Err(error.into()),
+            (Ok(_), Err(error)) => return Err(Error::reading(&key, error)),
+        };
+        if found == bytes {
+            return committed(manifest);
+        }
+        match self.repository.parse_marker(&key, place, &found)? {
+            Marker::Aborted => Ok(CommitOutcome::Fenced),
+            Marker::Manifest(_) => Err(Error::damaged(&key, "another manifest is in this backup's place")),
+        }
+    }
+}

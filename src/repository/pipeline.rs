@@ -1,0 +1,526 @@
+//! From chunks to packs in the store, inside one budget of bytes.
+//!
+//! Streams cut chunks ([`super::sink`]); threads hash, compress and prove them; full packs go to
+//! the store, a few at once; index lines follow a pack's acknowledgement. Every byte between a
+//! source and that acknowledgement is [`Held`]. Who gets no bytes while nothing is on its way that
+//! would give some back closes the open pack early, or cuts the stream that holds most: so there
+//! is always progress, whatever the sources do.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
+
+use super::{
+    Error, Totals,
+    backend::Backend,
+    budget::{Budget, Held},
+    codec::Encoder,
+    index::{self, MAX_LINES},
+    known::{Known, KnownChunks, Place},
+    layout,
+    objects::put_own,
+    pack::PackBuilder,
+    refs::{MAX_PACKS, Ref},
+    sink::Buffer,
+};
+use crate::types::{BackupId, Blake3Digest, Sha256Digest};
+
+/// Index lines that may wait for their checkpoint before writers wait too.
+const MAX_BACKLOG: usize = 4 * MAX_LINES;
+
+/// A chunk on its way.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) stream: u32,
+    pub(crate) number: u32,
+    pub(crate) plain: Vec<u8>,
+    pub(crate) held: Held,
+}
+
+/// An index line whose pack is a place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OwnLine {
+    stream: u32,
+    chunk: u32,
+    id: Blake3Digest,
+    place_pack: u32,
+    offset: u32,
+    length: u32,
+    plain: u32,
+}
+
+impl OwnLine {
+    pub(crate) fn stream(&self) -> u32 {
+        self.stream
+    }
+}
+
+/// A pack that this backup uses, or may use.
+#[derive(Debug, Clone)]
+pub(crate) struct PackEntry {
+    pub(crate) backup: BackupId,
+    /// Zeros as long as this backup's own pack is not closed.
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) size: u64,
+    /// Bytes of it that this backup uses.
+    pub(crate) used: u64,
+}
+
+/// What is known when a backup begins.
+#[derive(Debug)]
+pub(crate) struct Reusable {
+    pub(crate) known: KnownChunks,
+    pub(crate) packs: Vec<PackEntry>,
+}
+
+/// How a pipeline works.
+#[derive(Debug, Clone)]
+pub(crate) struct PipelineOptions {
+    pub(crate) backup: BackupId,
+    pub(crate) level: i32,
+    pub(crate) workers: usize,
+    pub(crate) parallel_puts: usize,
+    pub(crate) memory: u64,
+    pub(crate) checkpoint_packs: u32,
+}
+
+/// The part of a backup's writing that all its streams share.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    backend: Arc<dyn Backend>,
+    options: PipelineOptions,
+    runtime: Handle,
+    budget: Arc<Budget>,
+    puts: Semaphore,
+    chunks: mpsc::Sender<Chunk>,
+    state: Mutex<State>,
+    buffers: Mutex<Vec<Weak<Mutex<Buffer>>>>,
+    /// Told when a checkpoint is due before its time.
+    pub(crate) checkpoint_due: Notify,
+    /// For the tasks that it starts.
+    itself: Weak<Self>,
+}
+
+#[derive(Debug)]
+struct State {
+    known: KnownChunks,
+    packs: Vec<PackEntry>,
+    open: PackBuilder,
+    /// The place of the open pack in `packs`, once it has a frame.
+    open_pack: Option<u32>,
+    /// Lines of packs that are not acknowledged yet, by the pack's place.
+    waiting: HashMap<u32, Vec<OwnLine>>,
+    /// Lines that belong into the next index.
+    lines: Vec<OwnLine>,
+    packs_since_checkpoint: u32,
+    queued: usize,
+    uploading: usize,
+    failure: Option<Arc<Error>>,
+    totals: Totals,
+    /// Plain bytes that were not stored again, by stream.
+    reused: HashMap<u32, u64>,
+}
+
+impl Pipeline {
+    /// Starts the threads. They end when the pipeline is dropped.
+    pub(crate) fn start(
+        backend: Arc<dyn Backend>,
+        options: PipelineOptions,
+        reusable: Reusable,
+    ) -> Result<Arc<Self>, Error> {
+        let (sender, receiver) = mpsc::channel();
+        let workers = options.workers.clamp(1, 64);
+        let encoders = (0..workers).map(|_| Encoder::new(options.level)).collect::<Result<Vec<_>, _>>()?;
+        let pipeline = Arc::new_cyclic(|itself| Self {
+            itself: itself.clone(),
+            backend,
+            runtime: Handle::current(),
+            budget: Budget::new(options.memory.max(1)),
+            puts: Semaphore::new(options.parallel_puts.max(1)),
+            chunks: sender,
+            state: Mutex::new(State {
+                known: reusable.known,
+                packs: reusable.packs,
+                open: PackBuilder::default(),
+                open_pack: None,
+                waiting: HashMap::new(),
+                lines: Vec::new(),
+                packs_since_checkpoint: 0,
+                queued: 0,
+                uploading: 0,
+                failure: None,
+                totals: Totals::default(),
+                reused: HashMap::new(),
+            }),
+            buffers: Mutex::default(),
+            checkpoint_due: Notify::new(),
+            options,
+        });
+        let receiver = Arc::new(Mutex::new(receiver));
+        for encoder in encoders {
+            let (pipeline, receiver) = (Arc::downgrade(&pipeline), Arc::clone(&receiver));
+            std::thread::Builder::new()
+                .name("drctl-compress".to_owned())
+                .spawn(move || work(&pipeline, &receiver, encoder))
+                .map_err(|error| Error::Internal(format!("a thread could not be started: {error}")))?;
+        }
+        Ok(pipeline)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first failure, if there was one.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.state().failure.clone().map_or(Ok(()), |first| Err(Error::Stopped(first)))
+    }
+
+    /// Ends all writing: everybody hears of the first failure.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state().failure.get_or_insert_with(|| Arc::new(error));
+        self.budget.changed.notify_waiters();
+    }
+
+    /// Sums so far: of chunks and packs; streams are counted when the backup is committed.
+    pub(crate) fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// Plain bytes of `stream` that were not stored again.
+    pub(crate) fn reused_by(&self, stream: u32) -> u64 {
+        self.state().reused.get(&stream).copied().unwrap_or_default()
+    }
+
+    /// The most bytes that were in flight at once.
+    pub(crate) fn most_in_flight(&self) -> u64 {
+        self.budget.most()
+    }
+
+    /// How many bytes a stream should ask for at once.
+    pub(crate) fn piece(&self) -> usize {
+        usize::try_from(self.options.memory / 16).unwrap_or(usize::MAX).clamp(4 << 10, 256 << 10)
+    }
+
+    /// Makes a stream's buffer known, so that it can be cut when the budget is used up.
+    pub(crate) fn register(&self, buffer: &Arc<Mutex<Buffer>>) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.retain(|known| known.strong_count() > 0);
+        buffers.push(Arc::downgrade(buffer));
+    }
+
+    /// Waits until `bytes` may be taken in.
+    pub(crate) async fn admit(&self, bytes: usize) -> Result<Held, Error> {
+        loop {
+            let changed = self.budget.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let (idle, backlog) = {
+                let state = self.state();
+                if let Some(first) = &state.failure {
+                    return Err(Error::Stopped(Arc::clone(first)));
+                }
+                (state.queued == 0 && state.uploading == 0, state.lines.len())
+            };
+            if backlog < MAX_BACKLOG {
+                if let Some(held) = self.budget.try_take(bytes as u64) {
+                    return Ok(held);
+                }
+                if idle && !self.relieve() {
+                    // Nothing is on its way and nothing could be sent: only a budget smaller than a
+                    // piece does that.
+                    return Ok(self.budget.take_anyway(bytes as u64));
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Sends something on its way: the open pack, or what the fullest stream holds.
+    fn relieve(&self) -> bool {
+        if self.close_pack() {
+            return true;
+        }
+        let buffers: Vec<_> = {
+            let buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            buffers.iter().filter_map(Weak::upgrade).collect()
+        };
+        let held = |buffer: &Arc<Mutex<Buffer>>| buffer.lock().unwrap_or_else(PoisonError::into_inner).held();
+        let Some(fullest) = buffers.iter().max_by_key(|buffer| held(buffer)) else { return false };
+        let chunks = fullest.lock().unwrap_or_else(PoisonError::into_inner).end_run();
+        let some = !chunks.is_empty();
+        self.submit(chunks);
+        some
+    }
+
+    /// Gives chunks to the threads.
+    pub(crate) fn submit(&self, chunks: Vec<Chunk>) {
+        if chunks.is_empty() {
+            return;
+        }
+        self.state().queued += chunks.len();
+        for chunk in chunks {
+            if self.chunks.send(chunk).is_err() {
+                self.fail(Error::Internal("the compressing threads have ended".to_owned()));
+            }
+        }
+    }
+
+    /// One chunk, on one of the threads.
+    fn process(self: &Arc<Self>, encoder: &mut Encoder, chunk: Chunk) -> Result<(), Error> {
+        let Chunk { stream, number, plain, mut held } = chunk;
+        let id = Blake3Digest::of(&plain);
+        let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        let line = |place: Place| OwnLine {
+            stream,
+            chunk: number,
+            id,
+            place_pack: place.pack,
+            offset: place.offset,
+            length: place.length,
+            plain: length,
+        };
+        {
+            let mut state = self.state();
+            if state.failure.is_some() {
+                return Ok(());
+            }
+            state.totals.chunks += 1;
+            if let Some(known) = state.known.find(&id) {
+                state.refer(known, line(known.place));
+                self.tell_of_lines(&state);
+                return Ok(());
+            }
+        }
+        let frame = encoder.encode(&plain)?;
+        drop(plain);
+        let full = {
+            let mut state = self.state();
+            if let Some(known) = state.known.find(&id) {
+                // Another thread was faster with an equal chunk.
+                state.refer(known, line(known.place));
+                false
+            } else {
+                held.resize(frame.len() as u64);
+                let place = state.append(&self.options.backup, &frame, held)?;
+                state.known.insert(&id, place);
+                state.waiting.entry(place.pack).or_default().push(line(place));
+                state.totals.new_chunks += 1;
+                state.open.is_full()
+            }
+        };
+        if full {
+            self.close_pack();
+        }
+        Ok(())
+    }
+
+    fn tell_of_lines(&self, state: &State) {
+        if state.lines.len() >= MAX_LINES {
+            self.checkpoint_due.notify_one();
+        }
+    }
+
+    /// Closes the open pack and sends it. `false` if it has nothing.
+    fn close_pack(&self) -> bool {
+        let (number, bytes, held) = {
+            let mut state = self.state();
+            let Some(number) = state.open_pack.take() else { return false };
+            let (bytes, held) = std::mem::take(&mut state.open).close();
+            state.uploading += 1;
+            (number, bytes, held)
+        };
+        let Some(pipeline) = self.itself.upgrade() else { return false };
+        self.runtime.spawn(async move {
+            let ended = Ended { pipeline: &pipeline, count: |state| &mut state.uploading };
+            let sent = pipeline.upload(number, bytes).await;
+            // The bytes are free before anybody hears that the upload has ended.
+            drop(held);
+            if let Err(error) = sent {
+                pipeline.fail(error);
+            }
+            drop(ended);
+        });
+        true
+    }
+
+    async fn upload(&self, number: u32, bytes: Bytes) -> Result<(), Error> {
+        let _slot = self.puts.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
+        self.check()?;
+        let size = bytes.len() as u64;
+        let sha256 = {
+            let bytes = bytes.clone();
+            tokio::task::spawn_blocking(move || Sha256Digest::of(&bytes)).await?
+        };
+        put_own(&*self.backend, &layout::pack(&self.options.backup, &sha256), bytes).await?;
+        let mut state = self.state();
+        if let Some(pack) = state.packs.get_mut(number as usize) {
+            (pack.sha256, pack.size) = (sha256, size);
+        }
+        let lines = state.waiting.remove(&number).unwrap_or_default();
+        state.lines.extend(lines);
+        state.totals.new_packs += 1;
+        state.totals.new_bytes += size;
+        state.packs_since_checkpoint += 1;
+        if state.packs_since_checkpoint >= self.options.checkpoint_packs || state.lines.len() >= MAX_LINES {
+            self.checkpoint_due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was submitted is stored.
+    pub(crate) async fn drain(&self) -> Result<(), Error> {
+        loop {
+            let changed = self.budget.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let (queued, uploading) = {
+                let state = self.state();
+                if let Some(first) = &state.failure {
+                    return Err(Error::Stopped(Arc::clone(first)));
+                }
+                (state.queued, state.uploading)
+            };
+            if queued == 0 && !self.close_pack() && uploading == 0 {
+                return Ok(());
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes the lines of the next index, sorted, and the rest stays: at most [`MAX_LINES`].
+    pub(crate) fn take_lines(&self) -> Vec<OwnLine> {
+        let mut state = self.state();
+        state.packs_since_checkpoint = 0;
+        let keep = state.lines.len().saturating_sub(MAX_LINES);
+        let mut lines = state.lines.split_off(keep);
+        drop(state);
+        self.budget.changed.notify_waiters();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// Whether lines wait for an index.
+    pub(crate) fn has_lines(&self) -> bool {
+        !self.state().lines.is_empty()
+    }
+
+    /// `lines` as an index keeps them.
+    pub(crate) fn resolve(&self, lines: &[OwnLine]) -> Vec<index::Line> {
+        let state = self.state();
+        let resolved = lines.iter().filter_map(|line| {
+            let pack = state.packs.get(line.place_pack as usize)?;
+            Some(index::Line {
+                stream: line.stream,
+                chunk: line.chunk,
+                id: line.id,
+                backup: pack.backup.clone(),
+                pack: pack.sha256,
+                offset: line.offset,
+                length: line.length,
+                plain: line.plain,
+            })
+        });
+        resolved.collect()
+    }
+
+    /// The packs that this backup uses, in order.
+    pub(crate) fn refs(&self) -> Vec<Ref> {
+        let state = self.state();
+        let used = state.packs.iter().filter(|pack| pack.used > 0);
+        let mut refs: Vec<_> = used
+            .map(|pack| Ref { backup: pack.backup.clone(), pack: pack.sha256, size: pack.size, used: pack.used })
+            .collect();
+        drop(state);
+        refs.sort_unstable();
+        // Two packs with equal bytes are one object: only past the limit of what a backup remembers.
+        refs.dedup_by(|later, kept| {
+            let same = (&later.backup, later.pack) == (&kept.backup, kept.pack);
+            if same {
+                kept.used = kept.used.max(later.used);
+            }
+            same
+        });
+        refs
+    }
+}
+
+impl State {
+    /// Notes that a line refers to a chunk that need not be stored.
+    fn refer(&mut self, known: Known, line: OwnLine) {
+        if known.first_use
+            && let Some(pack) = self.packs.get_mut(known.place.pack as usize)
+        {
+            pack.used += u64::from(known.place.length);
+        }
+        let plain = u64::from(line.plain);
+        self.totals.reused_bytes += plain;
+        *self.reused.entry(line.stream).or_default() += plain;
+        match self.waiting.get_mut(&known.place.pack) {
+            // In a pack of this backup that the store has not acknowledged.
+            Some(waiting) => waiting.push(line),
+            None => self.lines.push(line),
+        }
+    }
+
+    /// Puts a frame into the open pack.
+    fn append(&mut self, backup: &BackupId, frame: &[u8], held: Held) -> Result<Place, Error> {
+        let pack = match self.open_pack {
+            Some(pack) => pack,
+            None => {
+                if self.packs.len() >= MAX_PACKS {
+                    let what = "the number of packs of a backup".to_owned();
+                    return Err(Error::OverLimit { what, limit: MAX_PACKS.to_string() });
+                }
+                let pack = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+                let sha256 = Sha256Digest::from_bytes([0; 32]);
+                self.packs.push(PackEntry { backup: backup.clone(), sha256, size: 0, used: 0 });
+                self.waiting.insert(pack, Vec::new());
+                self.open_pack = Some(pack);
+                pack
+            }
+        };
+        let offset = self.open.append(frame, held);
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        if let Some(entry) = self.packs.get_mut(pack as usize) {
+            entry.used += u64::from(length);
+        }
+        Ok(Place { pack, offset, length })
+    }
+}
+
+/// A compressing thread: ends when the pipeline and with it the sender is gone.
+fn work(pipeline: &Weak<Pipeline>, chunks: &Mutex<mpsc::Receiver<Chunk>>, mut encoder: Encoder) {
+    loop {
+        let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let (Ok(chunk), Some(pipeline)) = (next, pipeline.upgrade()) else { return };
+        let ended = Ended { pipeline: &pipeline, count: |state| &mut state.queued };
+        if let Err(error) = pipeline.process(&mut encoder, chunk) {
+            pipeline.fail(error);
+        }
+        drop(ended);
+    }
+}
+
+/// Counts one piece of work as ended when it is dropped, also by a panic: nobody waits for it in vain.
+struct Ended<'a> {
+    pipeline: &'a Pipeline,
+    count: fn(&mut State) -> &mut usize,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.pipeline.fail(Error::Internal("a thread that stores chunks has ended early".to_owned()));
+        }
+        let mut state = self.pipeline.state();
+        let count = (self.count)(&mut state);
+        *count = count.saturating_sub(1);
+        drop(state);
+        self.pipeline.budget.changed.notify_waiters();
+    }
+}

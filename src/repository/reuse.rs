@@ -1,0 +1,229 @@
+//! What the parents hold that need not be stored again (step B3 of the protocol).
+
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt;
+
+use super::{
+    Error, Repository,
+    backend::Key,
+    catalog::StoredManifest,
+    index::{self, MAX_INDEX},
+    known::{KnownBuilder, Place},
+    layout,
+    objects::{check_ref, get_exact},
+    pack::MAX_PACK,
+    parents::{Choice, Parent},
+    pipeline::{PackEntry, Reusable},
+    refs::{self, MAX_PACKS},
+    streams::Streams,
+};
+use crate::types::{BackupId, Sha256Digest};
+
+/// A pack that parents hold chunks in.
+#[derive(Debug)]
+struct Candidate {
+    /// By a parent's refs; unknown for a run that has not committed.
+    size: Option<u64>,
+    /// Some parent used at least half of it.
+    worth: bool,
+    /// Where its last known frame ends.
+    end: u64,
+}
+
+/// Gathers what the parents hold.
+#[derive(Debug)]
+struct Gatherer<'a> {
+    repository: &'a Repository,
+    packs: Vec<PackEntry>,
+    candidates: Vec<Candidate>,
+    places: HashMap<(BackupId, Sha256Digest), u32>,
+    chunks: KnownBuilder,
+}
+
+impl Repository {
+    /// Loads the indexes of the parents, without what lies in packs that are not worth it, or that
+    /// are missing or have another size. `limit` bounds the number of chunks.
+    pub(crate) async fn gather(&self, choice: &mut Choice, limit: usize) -> Result<Reusable, Error> {
+        let chunks = KnownBuilder::new(limit);
+        let mut gatherer =
+            Gatherer { repository: self, packs: Vec::new(), candidates: Vec::new(), places: HashMap::new(), chunks };
+        // Backups first: what they vouch for may be found in the indexes of sessions too.
+        for parent in &choice.parents {
+            if let Parent::Backup(stored) = parent
+                && let Err(error) = gatherer.take_backup(stored).await
+            {
+                note(&mut choice.notes, parent.id(), error)?;
+            }
+        }
+        for parent in &choice.parents {
+            if let Parent::Session(session) = parent
+                && let Err(error) = gatherer.take_session(&session.backup, &choice.open).await
+            {
+                note(&mut choice.notes, parent.id(), error)?;
+            }
+        }
+        gatherer.finish(&mut choice.notes).await
+    }
+}
+
+/// Damage of a parent is no failure of the new backup: it stores that data anew.
+fn note(notes: &mut Vec<String>, parent: &BackupId, error: Error) -> Result<(), Error> {
+    if !error.is_damage() {
+        return Err(error);
+    }
+    notes.push(format!("not everything of {parent} is reused: {error}"));
+    Ok(())
+}
+
+impl Gatherer<'_> {
+    async fn take_backup(&mut self, stored: &StoredManifest) -> Result<(), Error> {
+        let manifest = &stored.manifest;
+        let backend = &**self.repository.backend();
+        let key = layout::refs(&manifest.backup);
+        check_ref(&manifest.backup, &key, &manifest.refs)?;
+        let bytes = get_exact(backend, &key, manifest.refs.size, manifest.refs.sha256).await?;
+        let refs = blocking(&key, move || refs::decode(bytes)).await?;
+        for line in refs {
+            self.take_pack(line.backup, line.pack, Some(line.size), line.used.saturating_mul(2) >= line.size);
+        }
+        let key = layout::streams(&manifest.backup);
+        check_ref(&manifest.backup, &key, &manifest.streams)?;
+        let bytes = get_exact(backend, &key, manifest.streams.size, manifest.streams.sha256).await?;
+        let indexes = blocking(&key, move || Streams::decode_indexes(bytes)).await?;
+        for record in indexes {
+            let key = layout::index(&manifest.backup, record.index);
+            let bytes = get_exact(backend, &key, record.size, record.sha256).await?;
+            self.take_index(&key, bytes, |_| false).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_session(&mut self, session: &BackupId, open: &HashSet<BackupId>) -> Result<(), Error> {
+        for meta in self.repository.indexes_of(session).await? {
+            let bytes = self.repository.backend().get(&meta.key, MAX_INDEX).await;
+            let bytes = bytes.map_err(|error| Error::reading(&meta.key, error))?;
+            // Packs of committed backups are taken only if a parent's refs keep prune from them.
+            self.take_index(&meta.key, bytes, |backup| backup == session || open.contains(backup)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an index's lines whose packs are known, or may become known by `may_add`.
+    async fn take_index(
+        &mut self,
+        key: &Key,
+        bytes: bytes::Bytes,
+        may_add: impl Fn(&BackupId) -> bool,
+    ) -> Result<(), Error> {
+        let lines = blocking(key, move || {
+            let mut lines = Vec::new();
+            index::decode(bytes, |line| lines.push(line)).map(|()| lines)
+        })
+        .await?;
+        for line in lines {
+            let name = (line.backup, line.pack);
+            let pack = match self.places.get(&name) {
+                Some(pack) => *pack,
+                None if may_add(&name.0) => match self.take_pack(name.0, name.1, None, false) {
+                    Some(pack) => pack,
+                    None => continue,
+                },
+                None => continue,
+            };
+            if let Some(candidate) = self.candidates.get_mut(pack as usize) {
+                candidate.end = candidate.end.max(u64::from(line.offset) + u64::from(line.length));
+            }
+            self.chunks.add(&line.id, Place { pack, offset: line.offset, length: line.length });
+        }
+        Ok(())
+    }
+
+    fn take_pack(&mut self, backup: BackupId, sha256: Sha256Digest, size: Option<u64>, worth: bool) -> Option<u32> {
+        let name = (backup, sha256);
+        if let Some(pack) = self.places.get(&name) {
+            if let Some(candidate) = self.candidates.get_mut(*pack as usize) {
+                candidate.worth |= worth;
+            }
+            return Some(*pack);
+        }
+        // Half of what a backup may have: the other half is for its own packs.
+        if self.packs.len() >= MAX_PACKS / 2 {
+            return None;
+        }
+        let pack = u32::try_from(self.packs.len()).ok()?;
+        self.packs.push(PackEntry { backup: name.0.clone(), sha256, size: 0, used: 0 });
+        self.candidates.push(Candidate { size, worth, end: 0 });
+        self.places.insert(name, pack);
+        Some(pack)
+    }
+
+    async fn finish(mut self, notes: &mut Vec<String>) -> Result<Reusable, Error> {
+        if self.chunks.left_out() > 0 {
+            notes.push(format!(
+                "the table of known chunks is full: {} chunks of the parents count as new",
+                self.chunks.left_out()
+            ));
+        }
+        let mut used = vec![0_u64; self.packs.len()];
+        self.chunks.frames(|pack, length| {
+            if let Some(used) = used.get_mut(pack as usize) {
+                *used += u64::from(length);
+            }
+        });
+        let backups = self.packs.iter().map(|pack| &pack.backup);
+        let present = self.repository.present(backups, |name| self.places.contains_key(name)).await?;
+        let mut gone = 0_u64;
+        let mut keep = vec![false; self.packs.len()];
+        for (at, (pack, candidate)) in self.packs.iter_mut().zip(&self.candidates).enumerate() {
+            let size = present.get(&(pack.backup.clone(), pack.sha256)).copied();
+            let expected = candidate.size.is_none_or(|expected| size == Some(expected));
+            let Some(size) = size.filter(|size| expected && *size >= candidate.end && *size <= MAX_PACK) else {
+                gone += 1;
+                continue;
+            };
+            pack.size = size;
+            let used = used.get(at).copied().unwrap_or_default();
+            if let Some(keep) = keep.get_mut(at) {
+                // A run that has not committed has no refs: there the sum of its frames tells.
+                *keep = candidate.worth || (candidate.size.is_none() && used.saturating_mul(2) >= size);
+            }
+        }
+        if gone > 0 {
+            notes.push(format!(
+                "{gone} packs of the parents are missing or have another size; what was in them is stored anew"
+            ));
+        }
+        let known = self.chunks.build(|place| keep.get(place.pack as usize).copied().unwrap_or_default());
+        Ok(Reusable { known, packs: self.packs })
+    }
+}
+
+impl Repository {
+    /// Which of the packs that `wanted` names, written by `backups`, are there, and their sizes.
+    pub(crate) async fn present<'a>(
+        &self,
+        backups: impl Iterator<Item = &'a BackupId>,
+        wanted: impl Fn(&(BackupId, Sha256Digest)) -> bool,
+    ) -> Result<HashMap<(BackupId, Sha256Digest), u64>, Error> {
+        let distinct: HashSet<_> = backups.collect();
+        let mut present = HashMap::new();
+        for backup in distinct {
+            let mut objects = self.backend().list(&layout::packs_of(backup));
+            while let Some(meta) = objects.try_next().await? {
+                if let Some(name) = layout::parse_pack(&meta.key).filter(&wanted) {
+                    present.insert(name, meta.size);
+                }
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// Decodes an object on a thread where that may take its time.
+pub(crate) async fn blocking<T: Send + 'static>(
+    key: &Key,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await?.map_err(|reason| Error::damaged(key, reason))
+}

@@ -1,0 +1,158 @@
+//! Whole backups over a store in memory.
+
+mod round_trip;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::{
+    BackupWriter, BeginOptions, CommitOutcome, ManifestDraft, Repository, StoredManifest,
+    backend::{Backend, Memory},
+};
+use crate::types::{
+    BackupContents, CaptureSink, Clock, MediaType, Name, PartSummary, SetClock, SinkError, State, StreamSpec,
+};
+
+/// A stream of a test: its name, what it is, and its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TestStream {
+    pub(super) name: String,
+    pub(super) media_type: MediaType,
+    pub(super) parts: Vec<(String, Vec<u8>)>,
+}
+
+impl TestStream {
+    pub(super) fn new(name: &str, media_type: MediaType, parts: &[(&str, &[u8])]) -> Self {
+        let parts = parts.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
+        Self { name: name.to_owned(), media_type, parts }
+    }
+}
+
+/// A repository of a test, with a clock that it shares with its store.
+#[derive(Debug)]
+pub(super) struct Bench {
+    pub(super) clock: Arc<SetClock>,
+    pub(super) store: Memory,
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+impl Bench {
+    /// An empty repository.
+    pub(super) async fn new() -> Self {
+        let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
+        let store = Memory::new(clock.clone());
+        Repository::init(Arc::new(store.clone()), &*clock).await.unwrap();
+        Self { clock, store }
+    }
+
+    pub(super) async fn open(&self) -> Repository {
+        self.open_on(Arc::new(self.store.clone())).await
+    }
+
+    pub(super) async fn open_on(&self, backend: Arc<dyn Backend>) -> Repository {
+        Repository::open(backend).await.unwrap()
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&self, hours: i64) {
+        self.clock.set(self.clock.now() + jiff::SignedDuration::from_hours(hours));
+    }
+
+    pub(super) fn options(&self) -> BeginOptions {
+        BeginOptions {
+            parallel_puts: 2,
+            workers: 2,
+            ..BeginOptions::new(name("orders"), name("daily"), vec![name("services")], self.clock.clone())
+        }
+    }
+
+    /// A whole backup of `streams`, an hour after the last thing that happened.
+    pub(super) async fn backup(&self, streams: &[TestStream]) -> StoredManifest {
+        self.pass(1);
+        let writer = self.open().await.begin(self.options()).await.unwrap();
+        write(&writer, streams).await.unwrap();
+        committed(writer.commit(draft(streams)).await.unwrap())
+    }
+
+    /// The keys that begin with `prefix`.
+    pub(super) fn keys(&self, prefix: &str) -> Vec<String> {
+        let keys = self.store.keys();
+        keys.iter().map(|key| key.as_str().to_owned()).filter(|key| key.starts_with(prefix)).collect()
+    }
+}
+
+pub(super) fn committed(outcome: CommitOutcome) -> StoredManifest {
+    match outcome {
+        CommitOutcome::Committed(stored) => *stored,
+        CommitOutcome::Fenced => panic!("fenced"),
+    }
+}
+
+/// A complete backup's draft, with one source that holds all of `streams`.
+pub(super) fn draft(streams: &[TestStream]) -> ManifestDraft {
+    let parts = streams.iter().flat_map(|stream| &stream.parts);
+    let bytes = parts.map(|(_, bytes)| bytes.len() as u64).sum();
+    let total = super::GroupTotal { count: 1, restorable: 1, bytes };
+    let source = super::SourceEntry {
+        name: name("services"),
+        kind: "kubernetes".to_owned(),
+        consistency: "per-kind".to_owned(),
+        server: "Kubernetes v1.36.0".to_owned(),
+        total,
+        groups: vec![super::GroupEntry { name: "payments".to_owned(), total }],
+        groups_omitted: 0,
+    };
+    ManifestDraft { sources: vec![source], ..ManifestDraft::new(State::Complete) }
+}
+
+/// Writes `streams`, all at once.
+pub(super) async fn write(writer: &BackupWriter, streams: &[TestStream]) -> Result<(), SinkError> {
+    futures::future::try_join_all(streams.iter().map(|stream| write_stream(writer, stream))).await.map(drop)
+}
+
+async fn write_stream(writer: &BackupWriter, stream: &TestStream) -> Result<(), SinkError> {
+    let (source, name) = (name("services"), stream.name.clone());
+    let mut sink = writer.open(StreamSpec { source, name, media_type: stream.media_type }).await?;
+    for (name, bytes) in &stream.parts {
+        sink.begin_part(name).await?;
+        for piece in bytes.chunks(100_000) {
+            sink.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        sink.end_part(PartSummary { count: bytes.iter().filter(|b| **b == b'\n').count() as u64, digest: None })
+            .await?;
+    }
+    sink.finish().await
+}
+
+/// All that a backup holds, by name of the stream.
+pub(super) async fn contents(repository: &Repository, stored: &StoredManifest) -> BTreeMap<String, TestStream> {
+    let reader = repository.read(&stored.manifest).await.unwrap();
+    let mut all = BTreeMap::new();
+    for stream in reader.streams() {
+        let mut parts = Vec::new();
+        for (at, part) in stream.parts.iter().enumerate() {
+            let pieces: Vec<Bytes> = reader.read_part(stream, at).await.unwrap().try_collect().await.unwrap();
+            parts.push((part.name.clone(), pieces.concat()));
+        }
+        let read = TestStream { name: stream.name.clone(), media_type: stream.media_type, parts };
+        all.insert(stream.name.clone(), read);
+    }
+    all
+}
+
+pub(super) fn by_name(streams: &[TestStream]) -> BTreeMap<String, TestStream> {
+    streams.iter().map(|stream| (stream.name.clone(), stream.clone())).collect()
+}
+
+/// Bytes that do not compress and repeat only for an equal `seed`.
+pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    use rand::{RngCore, SeedableRng, rngs::StdRng};
+    let mut bytes = vec![0; length];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
