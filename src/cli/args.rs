@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{policy::RepositoryUrl, telemetry};
+use crate::telemetry;
 
 /// Backs up Kubernetes namespaces, and proves that they restore.
 #[derive(Debug, Parser)]
@@ -42,7 +42,8 @@ pub struct Global {
     pub file: Option<PathBuf>,
     /// The repository, without a policy file: s3://bucket/prefix or file:///path; --file is not read then
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
-    pub repository: Option<RepositoryUrl>,
+    // Not parsed by clap, which would repeat credentials that somebody has put into it.
+    pub repository: Option<String>,
     /// The kubeconfig that names the cluster (else KUBECONFIG, else the cluster that drctl runs in)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub kubeconfig: Option<PathBuf>,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     operations::{self, BackupRef, Run},
-    policy::{self, Policy},
+    policy::{self, Policy, RepositoryUrl},
     repository::{Repository, StoredManifest, backend::Location},
     sources::kubernetes::ConnectOptions,
     telemetry::Telemetry,
@@ -60,7 +60,9 @@ impl<'a> Context<'a> {
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
         match &self.global.repository {
             Some(url) => {
-                let location: Location = url.to_string().parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+                let usage = |error| Failure::new(Exit::Usage, error);
+                let url = RepositoryUrl::parse(url).map_err(|error| Failure::new(Exit::Usage, error))?;
+                let location: Location = url.to_string().parse().map_err(usage)?;
                 Ok(Opened { repository: operations::open_at(&location).await?, policy: None })
             }
             None => {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     confirm::{self, Answer},
     context::Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, show_next},
     output::OutputArgs,
     restore_text, show,
 };
@@ -119,7 +119,11 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         ended: outcome.ended.as_ref().map(ToString::to_string),
     };
     args.output.print(&document, restore_text::report)?;
-    Exit::of_restore(outcome)
+    let exit = Exit::of_restore(outcome)?;
+    if exit != Exit::Done {
+        show_next("put right what is named, and run it again: what is restored already is left alone");
+    }
+    Ok(exit)
 }
 
 fn target(restore: &Restore) -> TargetCluster {

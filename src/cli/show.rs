@@ -48,7 +48,7 @@ pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, 
 
 /// A stored backup as it is shown.
 pub(super) fn document(stored: &StoredManifest) -> Backup {
-    Backup { manifest_sha256: stored.sha256.to_string(), ..of_manifest(&stored.manifest) }
+    Backup { manifest_sha256: Some(stored.sha256.to_string()), ..of_manifest(&stored.manifest) }
 }
 
 /// A backup as it is shown, but for the digest of its manifest.
@@ -78,7 +78,7 @@ pub(super) fn of_manifest(manifest: &Manifest) -> Backup {
         suspect: manifest.suspect.clone(),
         notes: manifest.notes.clone(),
         tool: manifest.tool.clone(),
-        manifest_sha256: String::new(),
+        manifest_sha256: None,
         streams: None,
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     context::Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, show_next},
     output::OutputArgs,
 };
 use crate::{
@@ -72,6 +72,11 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     let report = document(found, args.level, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
+    match exit {
+        Exit::Difference => show_next("take a new backup now: it stores what is damaged anew; then restore from one that is sound"),
+        Exit::CouldNotRun => show_next("make the store readable again, and run it again"),
+        _ => {}
+    }
     Ok(exit)
 }
 

@@ -45,8 +45,9 @@ pub struct Backup {
     pub notes: Vec<String>,
     /// The program that wrote it.
     pub tool: String,
-    /// SHA-256 of its manifest as stored.
-    pub manifest_sha256: String,
+    /// SHA-256 of its manifest as stored, in `show`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// Its streams, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams: Option<Vec<Stream>>,
@@ -201,11 +202,11 @@ impl BackupReport {
         );
         let totals = &backup.totals;
         text.push_str(&format!(
-            "  {}, {}; {} new in {} packs; {}\n",
+            "  {}, {}; {} new in {}; {}\n",
             words::count(totals.objects, "object"),
             words::size(totals.bytes),
             words::size(totals.new_bytes),
-            totals.new_packs,
+            words::count(totals.new_packs, "pack"),
             words::between(backup.started, backup.finished),
         ));
         backup.problems(&mut text);
@@ -222,7 +223,7 @@ impl Backup {
         line("Backup:", &self.id);
         line("Policy:", &format!("{}, schedule {}", self.policy, self.schedule));
         line("State:", &self.state);
-        line("Taken:", &format!("{} in {}", self.started, words::between(self.started, self.finished)));
+        line("Taken:", &format!("{:.0} in {}", self.started, words::between(self.started, self.finished)));
         if let Some(cluster) = &self.cluster {
             line("Cluster:", &format!("{} ({}, uid {})", cluster.name, cluster.version, cluster.uid));
         }

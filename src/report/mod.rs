@@ -11,6 +11,9 @@ mod table;
 mod verify;
 pub mod words;
 
+#[cfg(test)]
+mod tests;
+
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 

@@ -45,7 +45,7 @@ impl RepositoryInfo {
         line("Repository:", &self.repository);
         line("Id:", &self.id);
         line("Format:", &self.format.to_string());
-        line("Created:", &format!("{} by {}", self.created, self.tool));
+        line("Created:", &format!("{:.0} by {}", self.created, self.tool));
         line("Encryption:", &self.encryption);
         if !self.requires.is_empty() {
             line("Requires:", &self.requires.join(", "));

@@ -120,7 +120,10 @@ fn of_repository(error: &repository::Error) -> Ending {
 fn of_store(error: &backend::Error) -> Ending {
     use backend::ErrorKind;
     match error.kind {
-        ErrorKind::NoSuchStore => (Exit::CouldNotRun, Some("create it, or correct the repository's URL")),
+        ErrorKind::NoSuchStore => (
+            Exit::CouldNotRun,
+            Some("correct the repository's URL, or create the bucket; `drctl repository init` makes a local folder"),
+        ),
         ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
         ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
         ErrorKind::Unreachable | ErrorKind::TimedOut => {

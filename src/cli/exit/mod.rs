@@ -5,9 +5,10 @@ mod codes;
 use std::{error::Error, io::Write, process::ExitCode};
 
 use crate::{
-    operations::{Restore, RestoreOutcome},
+    operations::{BackupOutcome, Restore, RestoreOutcome},
     repository,
     sources::kubernetes::restore::{Action, OnConflict},
+    types::State,
 };
 
 /// How the program ends. The numbers are documented in `docs/cli.md` and never change their meaning.
@@ -32,6 +33,17 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// How a backup ends.
+    pub(super) fn of_backup(outcome: &BackupOutcome) -> Self {
+        match outcome.manifest.state {
+            State::Complete => Self::Done,
+            State::Partial if outcome.on_purpose => Self::Done,
+            State::Partial => Self::Partial,
+            State::Suspect => Self::Difference,
+            State::Aborted => Self::Fenced,
+        }
+    }
+
     /// How a verify ends: damage outweighs what could not be read.
     pub(super) fn of_verify(report: &repository::VerifyReport) -> Self {
         let unread = |finding: &repository::Finding| finding.kind == repository::FindingKind::NotChecked;
@@ -78,6 +90,12 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// Says on standard error what a person does next.
+pub(super) fn show_next(next: &str) {
+    // Standard error may be gone; the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "next: {next}");
 }
 
 /// Why a command did not do what was asked, with which code that ends, and what to do next.

@@ -1,0 +1,69 @@
+//! `drctl backup`.
+
+use clap::Args;
+
+use super::{
+    context::Context,
+    exit::{Exit, Failure, show_next},
+    output::OutputArgs,
+    show,
+};
+use crate::{
+    operations::{self, BackupOptions},
+    report::BackupReport,
+    types::Name,
+};
+
+/// Run a schedule's backup now.
+#[derive(Debug, Args)]
+#[command(after_help = "The repository must exist: `drctl repository init` makes it, once.
+The exit code is 3 if the backup is partial (what is missing is named), and 4 if it is suspect: a source has lost
+half of what it held, or a namespace is gone or empty. Neither becomes `latest`.
+
+Examples:
+  drctl backup daily -f policies/orders.yaml
+  drctl backup weekly -f policies/orders.yaml --context prod
+  drctl backup daily --source services -o json")]
+pub struct BackupArgs {
+    /// The schedule (default: the policy's only one)
+    schedule: Option<Name>,
+    /// Only these sources of the schedule; the backup is partial then, on purpose
+    #[arg(long = "source", value_name = "NAME")]
+    sources: Vec<Name>,
+    /// Take this cluster although the policy's newest backup is of another one
+    #[arg(long)]
+    adopt_cluster: bool,
+    /// Packs between two checkpoints (for tests)
+    #[arg(long, hide = true, value_name = "PACKS", value_parser = clap::value_parser!(u32).range(1..))]
+    checkpoint_packs: Option<u32>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let policy = context.policy()?;
+    let options = BackupOptions {
+        schedule: args.schedule.clone(),
+        only: args.sources.clone(),
+        adopt_cluster: args.adopt_cluster,
+        connect: context.connect(),
+        checkpoint_packs: args.checkpoint_packs,
+    };
+    let repository = operations::open(&policy.repository).await?;
+    let outcome = operations::backup(&repository, &policy, &options, &context.run).await?;
+    context.telemetry.finish();
+    let exit = Exit::of_backup(&outcome);
+    let report = BackupReport {
+        repository: repository.location().to_owned(),
+        backup: show::of_manifest(&outcome.manifest),
+        partial_on_purpose: outcome.on_purpose,
+    };
+    args.output.print(&report, BackupReport::text)?;
+    let id = &outcome.manifest.backup;
+    match exit {
+        Exit::Difference => show_next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one")),
+        Exit::Partial => show_next("put right what is named as missing, and run it again"),
+        _ => {}
+    }
+    Ok(exit)
+}

@@ -1,0 +1,220 @@
+//! Golden texts and documents. To renew them: `INSTA_UPDATE=always cargo test --lib report`, then read the diff.
+
+use jiff::Timestamp;
+
+use super::*;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn cluster() -> Cluster {
+    Cluster { uid: "11111111-2222".to_owned(), name: "prod".to_owned(), version: "v1.36.3".to_owned() }
+}
+
+fn backup() -> Backup {
+    let group =
+        |name: &str, objects| Group { name: name.to_owned(), objects, restorable: objects - 1, bytes: objects * 900 };
+    Backup {
+        id: "20261120T020000Z-k3x7pq".to_owned(),
+        policy: "orders".to_owned(),
+        schedule: "daily".to_owned(),
+        state: "suspect".to_owned(),
+        started: at("2026-11-20T02:00:00.123Z"),
+        finished: at("2026-11-20T02:00:42.5Z"),
+        previous: Some("20261119T020000Z-aaaaaa".to_owned()),
+        parents: vec!["20261119T020000Z-aaaaaa".to_owned()],
+        cluster: Some(cluster()),
+        sources: vec![Source {
+            name: "services".to_owned(),
+            kind: "kubernetes".to_owned(),
+            consistency: "per-kind".to_owned(),
+            server: "Kubernetes v1.36.3".to_owned(),
+            objects: 42,
+            restorable: 40,
+            bytes: 38_000,
+            groups: vec![group("", 4), group("order-service", 21), group("payment\u{1b}[2J", 17)],
+            groups_omitted: 3,
+        }],
+        totals: Counts {
+            streams: 12,
+            objects: 42,
+            bytes: 38_000,
+            reused_bytes: 30_000,
+            new_bytes: 2_100,
+            new_packs: 1,
+        },
+        missing: vec![MissingThing {
+            source: "services".to_owned(),
+            what: "kind secrets".to_owned(),
+            why: "forbidden: cannot list".to_owned(),
+        }],
+        missing_omitted: 2,
+        suspect: vec!["`user-service` of source `services` is gone (it held 21 objects)".to_owned()],
+        notes: vec!["group metrics.k8s.io is not served".to_owned()],
+        tool: "drctl 0.1.0".to_owned(),
+        manifest_sha256: Some("ab".repeat(32)),
+        streams: None,
+    }
+}
+
+fn item(id: &str, state: &str) -> BackupItem {
+    BackupItem {
+        id: id.to_owned(),
+        policy: "orders".to_owned(),
+        schedule: "daily".to_owned(),
+        state: state.to_owned(),
+        good: state == "complete",
+        tombstoned: false,
+        started: at("2026-11-20T02:00:00Z"),
+        finished: Some(at("2026-11-20T02:00:42Z")),
+        objects: 1234,
+        bytes: 5 << 20,
+        new_bytes: 70_000,
+        sources: vec![SourceItem {
+            name: "services".to_owned(),
+            kind: "kubernetes".to_owned(),
+            consistency: "per-kind".to_owned(),
+            objects: 1234,
+            bytes: 5 << 20,
+        }],
+        missing: 0,
+        note: None,
+    }
+}
+
+fn list() -> BackupList {
+    let complete = item("20261120T020000Z-aaaaaa", "complete");
+    let partial = BackupItem {
+        missing: 3,
+        note: Some("missing: kind secrets and 2 more".to_owned()),
+        ..item("20261120T020000Z-bbbbbb", "partial")
+    };
+    let accepted = BackupItem { good: true, ..item("20261120T020000Z-cccccc", "suspect") };
+    let damaged = BackupItem {
+        finished: None,
+        sources: Vec::new(),
+        note: Some("its checksum line does not fit".to_owned()),
+        tombstoned: true,
+        ..item("20261120T020000Z-dddddd", "damaged")
+    };
+    BackupList { repository: "s3://orders-dr/prod".to_owned(), backups: vec![complete, partial, accepted, damaged] }
+}
+
+fn verify() -> VerifyReport {
+    VerifyReport {
+        repository: "s3://orders-dr/prod".to_owned(),
+        level: "content".to_owned(),
+        sound: false,
+        backups: vec!["20261120T020000Z-k3x7pq".to_owned()],
+        objects: 9,
+        streams: 12,
+        parts: 40,
+        plain_bytes: 38_000,
+        stored_bytes: 9_000,
+        findings: vec![Problem {
+            object: "data/20261120T020000Z-k3x7pq/00ff".to_owned(),
+            kind: ProblemKind::Damaged,
+            detail: "its bytes have another SHA-256".to_owned(),
+            affects: vec![
+                Affected {
+                    policy: "orders".to_owned(),
+                    schedule: "daily".to_owned(),
+                    backup: "20261120T020000Z-k3x7pq".to_owned(),
+                    streams: vec!["services/secrets".to_owned(), "services/configmaps".to_owned()],
+                },
+                Affected {
+                    policy: "orders".to_owned(),
+                    schedule: "weekly".to_owned(),
+                    backup: "20261120T030000Z-k3x7pq".to_owned(),
+                    streams: Vec::new(),
+                },
+            ],
+        }],
+        findings_omitted: 1,
+        seconds: 3.21,
+    }
+}
+
+fn sessions() -> SessionList {
+    let session = SessionItem {
+        policy: "orders".to_owned(),
+        backup: "20261120T020000Z-k3x7pq".to_owned(),
+        schedule: Some("daily".to_owned()),
+        began: at("2026-11-20T02:00:01Z"),
+        state: SessionState::Open,
+        last_checkpoint: Some(at("2026-11-20T02:10:01Z")),
+        note: None,
+    };
+    let ended = SessionItem { schedule: None, state: SessionState::Ended, last_checkpoint: None, ..session.clone() };
+    SessionList { repository: "s3://orders-dr/prod".to_owned(), sessions: vec![session, ended] }
+}
+
+fn info() -> RepositoryInfo {
+    RepositoryInfo {
+        repository: "s3://orders-dr/prod".to_owned(),
+        id: "4279e27786ce99dcad1cf0a484de0486".to_owned(),
+        format: 1,
+        created: at("2026-11-20T01:00:00.5Z"),
+        encryption: "none".to_owned(),
+        requires: Vec::new(),
+        tool: "drctl 0.1.0".to_owned(),
+        created_now: true,
+    }
+}
+
+#[test]
+fn every_text_is_as_it_was_agreed() {
+    let now = at("2026-11-20T12:00:00Z");
+    let made =
+        BackupReport { repository: "s3://orders-dr/prod".to_owned(), backup: backup(), partial_on_purpose: false };
+    let accepted = AcceptReport {
+        repository: String::new(),
+        backup: "20261120T020000Z-k3x7pq".to_owned(),
+        already_accepted: false,
+    };
+    insta::assert_snapshot!("backup", made.text());
+    insta::assert_snapshot!("show", backup().text());
+    insta::assert_snapshot!("list", list().text(now));
+    insta::assert_snapshot!("verify", verify().text());
+    insta::assert_snapshot!("sessions", sessions().text(now));
+    insta::assert_snapshot!("info", info().text());
+    insta::assert_snapshot!("accept", accepted.text());
+}
+
+#[test]
+fn empty_lists_say_so() {
+    let list = BackupList { repository: String::new(), backups: Vec::new() };
+    assert_eq!(list.text(at("2026-11-20T12:00:00Z")), "no backups\n");
+    let sessions = SessionList { repository: String::new(), sessions: Vec::new() };
+    assert_eq!(sessions.text(at("2026-11-20T12:00:00Z")), "no sessions\n");
+}
+
+#[test]
+fn no_text_carries_a_control_character_of_its_data() {
+    for text in [backup().text(), list().text(at("2026-11-20T12:00:00Z")), verify().text()] {
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    }
+}
+
+#[test]
+fn every_document_says_its_version_and_kind_and_fits_its_schema() {
+    fn check<T: Document + JsonSchema>(document: &T) {
+        let printed = serde_json::to_value(Printed::new(document)).unwrap();
+        assert_eq!(printed["apiVersion"], API_VERSION);
+        assert_eq!(printed["kind"], T::KIND);
+        let schema = schema_of::<T>().to_value();
+        let known = schema["properties"].as_object().unwrap();
+        for key in printed.as_object().unwrap().keys() {
+            assert!(known.contains_key(key), "{} has no `{key}` in its schema", T::KIND);
+        }
+        for key in schema["required"].as_array().unwrap() {
+            assert!(printed.get(key.as_str().unwrap()).is_some(), "{} lacks {key}", T::KIND);
+        }
+    }
+    check(&backup());
+    check(&list());
+    check(&verify());
+    check(&sessions());
+    check(&info());
+}
