@@ -87,6 +87,8 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a schedule's backup now
+    Backup(super::backup::BackupArgs),
     /// List the backups
     List(super::list::ListArgs),
     /// Show one backup

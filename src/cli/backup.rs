@@ -61,7 +61,9 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
     args.output.print(&report, BackupReport::text)?;
     let id = &outcome.manifest.backup;
     match exit {
-        Exit::Difference => show_next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one")),
+        Exit::Difference => {
+            show_next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one"))
+        }
         Exit::Partial => show_next("put right what is named as missing, and run it again"),
         _ => {}
     }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod args;
+mod backup;
 mod completions;
 mod confirm;
 mod context;
@@ -54,6 +55,7 @@ pub fn run() -> Exit {
 fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
     let context = Context::new(&cli.global, telemetry);
     match &cli.command {
+        Command::Backup(args) => context.block_on(backup::run(args, &context)),
         Command::List(args) => context.block_on(list::run(args, &context)),
         Command::Show(args) => context.block_on(show::run(args, &context)),
         Command::Verify(args) => context.block_on(verify::run(args, &context)),

@@ -73,7 +73,9 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
     match exit {
-        Exit::Difference => show_next("take a new backup now: it stores what is damaged anew; then restore from one that is sound"),
+        Exit::Difference => {
+            show_next("take a new backup now: it stores what is damaged anew; then restore from one that is sound")
+        }
         Exit::CouldNotRun => show_next("make the store readable again, and run it again"),
         _ => {}
     }
