@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     context::Context,
-    exit::{Exit, Failure, show_next},
+    exit::{Exit, Failure, show_next, show_problems},
     output::OutputArgs,
     show,
 };
@@ -60,6 +60,9 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
     };
     args.output.print(&report, BackupReport::text)?;
     let id = &outcome.manifest.backup;
+    if exit != Exit::Done {
+        show_problems(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
+    }
     match exit {
         Exit::Difference => {
             show_next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one"))

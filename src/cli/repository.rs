@@ -59,6 +59,9 @@ pub(super) async fn run(command: &RepositoryCommand, context: &Context<'_>) -> R
             };
             let now = context.run.clock.now();
             output.print(&list, |list| list.text(now))?;
+            if list.sessions.iter().any(|session| session.state == SessionState::Damaged) {
+                return Ok(Exit::Difference);
+            }
         }
     }
     Ok(Exit::Done)

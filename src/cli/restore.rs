@@ -112,14 +112,14 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let document = report::RestoreReport {
         backup: restore.backup.to_string(),
         target: target(&restore),
-        complete: outcome.is_complete(),
+        complete: outcome.is_complete() && restore.conflicts() == 0,
         equal: outcome.is_equal(),
         sources: &outcome.sources,
         phases,
         ended: outcome.ended.as_ref().map(ToString::to_string),
     };
-    args.output.print(&document, restore_text::report)?;
-    let exit = Exit::of_restore(outcome)?;
+    args.output.print(&document, |document| restore_text::report(document, &restore.plans))?;
+    let exit = Exit::of_restore(&restore, outcome)?;
     if exit != Exit::Done {
         show_next("put right what is named, and run it again: what is restored already is left alone");
     }

@@ -88,7 +88,7 @@ fn more(count: u64, shown: usize) -> String {
 }
 
 /// The report: what was written, what is ready, what is equal.
-pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>) -> String {
+pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>, plans: &[Plan]) -> String {
     let target = &document.target;
     let mut text = format!(
         "restored backup {} into cluster `{}` (uid {}): {}\n",
@@ -97,8 +97,9 @@ pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>) -> St
         for_terminal(&target.uid),
         verdict(document),
     );
-    for source in document.sources {
+    for (source, plan) in document.sources.iter().zip(plans) {
         text.push_str(&of_source(source));
+        text.push_str(&named(plan, Action::Conflict));
     }
     let phases = document.phases.iter().map(|took| format!("{} {}", took.phase, words::seconds(took.seconds)));
     let total = document.phases.iter().map(|took| took.seconds).sum();

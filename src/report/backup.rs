@@ -189,7 +189,7 @@ pub struct Phase {
 }
 
 impl BackupReport {
-    /// The report for people.
+    /// The report for people, but for [`Backup::problems`].
     #[must_use]
     pub fn text(&self) -> String {
         let backup = &self.backup;
@@ -209,7 +209,7 @@ impl BackupReport {
             words::count(totals.new_packs, "pack"),
             words::between(backup.started, backup.finished),
         ));
-        backup.problems(&mut text);
+        text.push_str(&backup.notes());
         text
     }
 }
@@ -241,7 +241,8 @@ impl Backup {
             line("Previous:", previous);
         }
         line("Written by:", &self.tool);
-        self.problems(&mut text);
+        text.push_str(&self.problems());
+        text.push_str(&self.notes());
         for source in &self.sources {
             text.push_str(&source.text());
         }
@@ -251,8 +252,10 @@ impl Backup {
         text
     }
 
-    /// What is missing, suspect or worth a line.
-    fn problems(&self, text: &mut String) {
+    /// What is missing or suspect, a line each.
+    #[must_use]
+    pub fn problems(&self) -> String {
+        let mut text = String::new();
         for missing in &self.missing {
             let (source, what, why) = (&missing.source, &missing.what, &missing.why);
             text.push_str(&format!(
@@ -268,9 +271,11 @@ impl Backup {
         for reason in &self.suspect {
             text.push_str(&format!("  suspect: {}\n", for_terminal(reason)));
         }
-        for note in &self.notes {
-            text.push_str(&format!("  note: {}\n", for_terminal(note)));
-        }
+        text
+    }
+
+    fn notes(&self) -> String {
+        self.notes.iter().map(|note| format!("  note: {}\n", for_terminal(note))).collect()
     }
 }
 

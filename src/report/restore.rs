@@ -50,7 +50,7 @@ pub struct RestoreReport<'a, S> {
     pub backup: String,
     /// The cluster that it was restored into.
     pub target: TargetCluster,
-    /// Every object of the plan is there, and what was waited for is ready.
+    /// Every object of the plan is there, none was left as it differs, and what was waited for is ready.
     pub complete: bool,
     /// Every object that should be there was compared, and is equal.
     pub equal: bool,

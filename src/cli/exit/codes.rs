@@ -88,7 +88,7 @@ fn of_operation(error: &operations::Error) -> Ending {
         ),
         E::NoSuchBackup { .. } => (Exit::CouldNotRun, None),
         E::Conflicts { .. } => (
-            Exit::Difference,
+            Exit::CouldNotRun,
             Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
         ),
         E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
@@ -171,9 +171,9 @@ fn of_restore(error: &RestoreError) -> Ending {
     match error {
         RestoreError::Kubernetes(error) => of_cluster(error),
         RestoreError::Contents(error) => of_contents(error),
-        RestoreError::Malformed { .. } | RestoreError::Conflicts(_) => (Exit::Difference, None),
+        RestoreError::Malformed { .. } => (Exit::Difference, None),
         RestoreError::NoSuchSource { .. } => (Exit::Usage, None),
-        RestoreError::OtherCluster { .. } => (Exit::CouldNotRun, None),
+        RestoreError::Conflicts(_) | RestoreError::OtherCluster { .. } => (Exit::CouldNotRun, None),
         RestoreError::Interrupted => (Exit::Interrupted, None),
     }
 }

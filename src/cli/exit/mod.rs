@@ -58,17 +58,16 @@ impl Exit {
 impl Exit {
     /// How a dry run ends: as the restore would, as far as the plan can tell.
     pub(super) fn of_plan(restore: &Restore, on_conflict: OnConflict) -> Self {
-        let cannot: u64 = restore.plans.iter().map(|plan| plan.total(Action::Cannot)).sum();
         match (restore.conflicts(), on_conflict) {
-            (1.., OnConflict::Fail) => Self::Difference,
-            _ if cannot > 0 => Self::Partial,
-            _ => Self::Done,
+            (1.., OnConflict::Fail) => Self::CouldNotRun,
+            (0, _) if total(restore, Action::Cannot) == 0 => Self::Done,
+            _ => Self::Partial,
         }
     }
 
     /// How a restore ends: what was not restored outweighs what differs.
-    pub(super) fn of_restore(outcome: RestoreOutcome) -> Result<Self, Failure> {
-        let (complete, equal) = (outcome.is_complete(), outcome.is_equal());
+    pub(super) fn of_restore(restore: &Restore, outcome: RestoreOutcome) -> Result<Self, Failure> {
+        let (complete, equal) = (outcome.is_complete() && restore.conflicts() == 0, outcome.is_equal());
         let wrote = outcome.sources.iter().any(|source| source.execution.requests > 0);
         match outcome.ended {
             Some(error) => {
@@ -86,10 +85,20 @@ impl Exit {
     }
 }
 
+fn total(restore: &Restore, action: Action) -> u64 {
+    restore.plans.iter().map(|plan| plan.total(action)).sum()
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// Says on standard error what is wrong with a run that ended all the same, a line each.
+pub(super) fn show_problems(lines: &str) {
+    // Standard error may be gone; the exit code still tells.
+    let _ = std::io::stderr().write_all(lines.as_bytes());
 }
 
 /// Says on standard error what a person does next.
