@@ -158,10 +158,9 @@ impl<'a> Pager<'a> {
             None | Some("") => Next::Nothing,
             Some(token) => Next::After(token.to_owned()),
         };
-        let (objects, bytes) = (page.items().len(), body.bytes.len());
-        if objects > 0 {
+        if let Some(mean) = body.bytes.len().checked_div(page.items().len()) {
             let most = self.size.objects.saturating_mul(GROWTH).min(MOST);
-            self.resize((WANTED / (bytes / objects).max(1)).clamp(1, most));
+            self.resize((WANTED / mean.max(1)).clamp(1, most));
         }
     }
 
@@ -267,7 +266,7 @@ mod tests {
         let deep = format!(r#"{{"items":[{}{}]}}"#, "[".repeat(depth), "]".repeat(depth));
         assert_eq!(body(&deep).page().unwrap().items().len(), 1);
         assert_eq!(complete_items(deep.as_bytes()), 1);
-        assert_eq!(complete_items(deep[..depth].as_bytes()), 0);
+        assert_eq!(complete_items(&deep.as_bytes()[..depth]), 0);
     }
 
     #[test]

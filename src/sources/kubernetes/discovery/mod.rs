@@ -145,7 +145,7 @@ impl Discovery {
     fn take(&mut self, document: Document, aggregated: &HashSet<(String, String)>) -> Vec<(String, String)> {
         let mut unanswered = Vec::new();
         match document {
-            Document::APIGroupDiscoveryList { items } => {
+            Document::Aggregated { items } => {
                 for group in items {
                     let name = group.metadata.name;
                     for version in group.versions {
@@ -160,12 +160,12 @@ impl Discovery {
                     }
                 }
             }
-            Document::APIGroupList { groups } => {
+            Document::Groups { groups } => {
                 for group in groups {
                     unanswered.extend(group.versions.into_iter().map(|version| (group.name.clone(), version.version)));
                 }
             }
-            Document::APIVersions { versions } => {
+            Document::CoreVersions { versions } => {
                 unanswered.extend(versions.into_iter().map(|version| (String::new(), version)));
             }
         }

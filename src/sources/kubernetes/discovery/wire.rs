@@ -12,9 +12,12 @@ pub(super) const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind")]
 pub(super) enum Document {
-    APIGroupDiscoveryList { items: Vec<Group> },
-    APIGroupList { groups: Vec<PlainGroup> },
-    APIVersions { versions: Vec<String> },
+    #[serde(rename = "APIGroupDiscoveryList")]
+    Aggregated { items: Vec<Group> },
+    #[serde(rename = "APIGroupList")]
+    Groups { groups: Vec<PlainGroup> },
+    #[serde(rename = "APIVersions")]
+    CoreVersions { versions: Vec<String> },
 }
 
 #[derive(Debug, Deserialize)]
