@@ -11,6 +11,7 @@ mod capture;
 mod not_run;
 mod policy_errors;
 mod restore_flow;
+mod restore_rules;
 mod schemas;
 mod support;
 mod testbed;

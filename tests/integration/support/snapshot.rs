@@ -83,7 +83,6 @@ impl Snapshot {
         }
     }
 
-    #[allow(dead_code, reason = "used by the tests of the rules")]
     /// Changes every object of a kind.
     pub(crate) fn change(&mut self, kind: &str, change: impl Fn(&mut Value)) {
         for (_, objects) in self.0.iter_mut().filter(|(name, _)| name == kind) {
