@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 
 /// What a backup holds of one source, reduced to what the judgement needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Holdings {
+pub(super) struct Holdings {
     /// Namespaces (or databases) by name; an empty name holds what belongs to none.
-    pub groups: BTreeMap<String, Held>,
+    pub(super) groups: BTreeMap<String, Held>,
 }
 
 /// What a backup holds of one namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Held {
+pub(super) struct Held {
     /// Objects, rows or documents.
-    pub count: u64,
+    pub(super) count: u64,
     /// Of these, what a restore would create.
-    pub restorable: u64,
+    pub(super) restorable: u64,
 }
 
 impl Holdings {
@@ -32,7 +32,7 @@ impl Holdings {
 /// source is suspect if it holds less than half of what it held, or if a namespace that held
 /// something is gone or holds nothing that a restore would create.
 #[must_use]
-pub fn judge(source: &str, before: &Holdings, now: &Holdings, selected: impl Fn(&str) -> bool) -> Vec<String> {
+pub(super) fn judge(source: &str, before: &Holdings, now: &Holdings, selected: impl Fn(&str) -> bool) -> Vec<String> {
     let kept: Holdings = Holdings {
         groups: before
             .groups
