@@ -2,10 +2,10 @@
 
 use super::Error;
 use crate::{
-    policy::{self, Encryption, KubernetesSpec, Policy, S3},
+    policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
     repository::{
         Repository,
-        backend::{Location, StoreOptions, open as open_store, open_or_make},
+        backend::{Location, S3Options, StoreOptions, open as open_store, open_or_make},
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection},
     types::Clock,
@@ -46,9 +46,20 @@ fn location_of(policy: &policy::Repository) -> Result<Location, Error> {
     text.parse().map_err(|error| Error::Location { text, error })
 }
 
+/// How the policy says that its store is reached, with the secrets that it refers to.
 fn store_options(s3: Option<&S3>) -> Result<StoreOptions, Error> {
-    let _ = s3;
-    Ok(StoreOptions::default())
+    let Some(s3) = s3 else { return Ok(StoreOptions::default()) };
+    let id = s3.access_key_id.as_ref().map(SecretRef::resolve).transpose()?;
+    let secret = s3.secret_access_key.as_ref().map(SecretRef::resolve).transpose()?;
+    let s3 = S3Options {
+        region: s3.region.clone(),
+        endpoint: s3.endpoint.clone(),
+        path_style: s3.path_style,
+        ca_file: s3.ca_file.clone(),
+        access_key: id.map(|id| id.expose().to_owned()).zip(secret),
+        ..S3Options::default()
+    };
+    Ok(StoreOptions { s3 })
 }
 
 /// What a policy's source means to the cluster.
