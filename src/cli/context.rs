@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     operations::{self, BackupRef, Run},
-    policy::{self, Policy, RepositoryUrl},
-    repository::{Repository, StoredManifest, backend::Location},
+    policy::{self, Policy},
+    repository::{Repository, StoredManifest},
     sources::kubernetes::ConnectOptions,
     telemetry::Telemetry,
-    types::SystemClock,
+    types::{Location, SystemClock},
 };
 
 /// What every command is given.
@@ -60,9 +60,8 @@ impl<'a> Context<'a> {
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
         match &self.global.repository {
             Some(url) => {
-                let usage = |error| Failure::new(Exit::Usage, error);
-                let url = RepositoryUrl::parse(url).map_err(|error| Failure::new(Exit::Usage, error))?;
-                let location: Location = url.to_string().parse().map_err(usage)?;
+                // Parsed here and not by clap, whose message would repeat a password in it.
+                let location: Location = url.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
                 Ok(Opened { repository: operations::open_at(&location).await?, policy: None })
             }
             None => {

@@ -107,15 +107,6 @@ pub enum Error {
     /// A secret that the policy refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The policy's place of the repository is none.
-    #[error("`{}` is no place of a repository", crate::types::for_terminal(.text))]
-    Location {
-        /// The place.
-        text: String,
-        /// Why not.
-        #[source]
-        error: repository::backend::InvalidLocation,
-    },
     /// A restore could not go on.
     #[error(transparent)]
     Restore(RestoreError),

@@ -5,10 +5,10 @@ use crate::{
     policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
     repository::{
         Repository,
-        backend::{Location, S3Options, StoreOptions, open as open_store, open_or_make},
+        backend::{S3Options, StoreOptions, open as open_store, open_or_make},
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection},
-    types::Clock,
+    types::{Clock, Location},
 };
 
 /// Opens the repository of a policy.
@@ -16,8 +16,7 @@ use crate::{
 /// # Errors
 /// [`Error`] if a secret cannot be read, the store not be reached, or there is no repository in it.
 pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
-    let location = location_of(policy)?;
-    Ok(Repository::open(open_store(&location, &store_options(policy.s3.as_ref())?).await?).await?)
+    Ok(Repository::open(open_store(&policy.url, &store_options(policy.s3.as_ref())?).await?).await?)
 }
 
 /// Opens the repository at a place, with the credentials of the store's own chain.
@@ -34,16 +33,10 @@ pub async fn open_at(location: &Location) -> Result<Repository, Error> {
 /// # Errors
 /// [`Error`]; an existing repository is left as it was.
 pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository, Error> {
-    let location = location_of(&policy.repository)?;
-    let store = open_or_make(&location, &store_options(policy.repository.s3.as_ref())?).await?;
+    let store = open_or_make(&policy.repository.url, &store_options(policy.repository.s3.as_ref())?).await?;
     match policy.repository.encryption {
         Encryption::None => Ok(Repository::init(store, clock).await?),
     }
-}
-
-fn location_of(policy: &policy::Repository) -> Result<Location, Error> {
-    let text = policy.url.to_string();
-    text.parse().map_err(|error| Error::Location { text, error })
 }
 
 /// How the policy says that its store is reached, with the secrets that it refers to.

@@ -7,7 +7,6 @@ mod period;
 mod schedule;
 mod schema;
 mod secret;
-mod url;
 mod yaml;
 
 pub use embed::InvalidEmbedded;
@@ -19,5 +18,4 @@ pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};
 pub use schema::json_schema_of_policy;
 pub use secret::SecretError;
-pub use url::{InvalidUrl, RepositoryUrl};
 pub use yaml::{YamlError, to_yaml};

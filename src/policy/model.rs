@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cron, Period, RepositoryUrl, TimeZone, schema::NamesSchema};
-use crate::types::Name;
+use super::{Cron, Period, TimeZone, schema::{LocationSchema, NamesSchema}};
+use crate::types::{Location, Name};
 
 /// One policy: what to back up, when, where to, and how long to keep it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,8 @@ pub struct Policy {
 #[schemars(deny_unknown_fields)]
 pub struct Repository {
     /// The store and the prefix in it: `s3://bucket/prefix` or `file:///path`.
-    pub url: RepositoryUrl,
+    #[schemars(with = "LocationSchema")]
+    pub url: Location,
     /// How an S3 store is reached; only with an `s3://` URL. Absent: the AWS SDK's own chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,

@@ -30,6 +30,23 @@ impl JsonSchema for NameSchema {
     }
 }
 
+/// The place of a repository, as text.
+pub(super) struct LocationSchema;
+
+impl JsonSchema for LocationSchema {
+    fn schema_name() -> Cow<'static, str> {
+        "Location".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(s3://[a-z0-9.-]{3,63}(/.*)?|file:///.*)$" })
+    }
+}
+
 /// Stands for a list of names that is not empty.
 #[derive(Debug)]
 pub(super) struct NamesSchema;

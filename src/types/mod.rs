@@ -5,6 +5,7 @@
 mod backup_id;
 mod contents;
 mod digest;
+mod location;
 mod monitor;
 mod name;
 mod problem;
@@ -19,6 +20,7 @@ pub use contents::{
     StreamSink, StreamSpec,
 };
 pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher};
+pub use location::{InvalidLocation, Location};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};
 pub use problem::{Missing, State};

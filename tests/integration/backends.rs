@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use drctl::repository::backend::{
-    Backend, Error, ErrorKind, Key, Location, PutOutcome, S3, S3Options, StoreOptions, conformance, open,
+    Backend, Error, ErrorKind, Key, PutOutcome, S3, S3Options, StoreOptions, conformance, open,
 };
-use drctl::types::Secret;
+use drctl::types::{Location, Secret};
 use futures::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

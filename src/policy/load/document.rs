@@ -9,12 +9,11 @@ use super::{
 };
 use crate::{
     policy::{
-        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, RepositoryUrl, S3, Schedule,
+        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, S3, Schedule,
         SecretRef, SourceSpec, TimeZone,
         embed::{API_VERSION, KIND},
-        url::InvalidUrl,
     },
-    types::Name,
+    types::{InvalidLocation, Location, Name},
 };
 
 const TOP: [&str; 6] = ["apiVersion", "kind", "metadata", "repository", "sources", "schedules"];
@@ -80,7 +79,7 @@ fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
         }
     };
     let s3 = table.entry("s3").filter(|(_, node)| !matches!(node.value, Value::Null));
-    if let (Some((key, _)), Some(other)) = (s3, url.as_ref().filter(|url| !url.is_s3())) {
+    if let (Some((key, _)), Some(other)) = (s3, url.as_ref().filter(|url| !matches!(url, Location::S3 { .. }))) {
         decoder.wrong(key.place, format!("`repository.s3` does not go with `{other}`"));
     }
     let s3 = match s3 {
@@ -90,12 +89,16 @@ fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
     Some(Repository { url: url?, s3, encryption: encryption? })
 }
 
-fn url(decoder: &mut Decoder, node: &Node) -> Option<RepositoryUrl> {
+fn url(decoder: &mut Decoder, node: &Node) -> Option<Location> {
     let text = decoder.text(node, "repository.url")?;
-    match RepositoryUrl::parse(text) {
-        Ok(url) => Some(url),
+    match text.parse() {
+        Ok(Location::Azure { .. }) => {
+            decoder.wrong(node.place, "`az://` repositories are not in this version: use s3:// or file://");
+            None
+        }
+        Ok(location) => Some(location),
         Err(error) => {
-            let hide = matches!(error, InvalidUrl::Credentials);
+            let hide = matches!(error, InvalidLocation::Credentials);
             let problem = Problem::new(node.place, error.to_string());
             decoder.report(if hide { problem.hidden() } else { problem });
             None

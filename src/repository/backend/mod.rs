@@ -10,7 +10,6 @@ mod failure;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod fs;
-mod location;
 mod memory;
 mod open;
 #[cfg(any(test, feature = "testing"))]
@@ -32,7 +31,6 @@ pub use self::{
 };
 pub use self::{
     fs::Directory,
-    location::{InvalidLocation, Location},
     memory::Memory,
     open::{StoreOptions, open, open_or_make},
     s3::{S3, S3Options},

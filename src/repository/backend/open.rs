@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Backend, Directory, Error, ErrorKind, Location, S3, S3Options, failure::Failure};
+use super::{Backend, Directory, Error, ErrorKind, S3, S3Options, failure::Failure};
+use crate::types::Location;
 
 /// How to reach a store, beside its place.
 #[derive(Debug, Clone, Default)]

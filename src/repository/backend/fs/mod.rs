@@ -23,7 +23,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use self::{folder::Folder, walk::Walk};
-use super::{Backend, Error, ErrorKind, Key, Listing, Location, ObjectMeta, PutOutcome, failure::Failure};
+use super::{Backend, Error, ErrorKind, Key, Listing, ObjectMeta, PutOutcome, failure::Failure};
+use crate::types::Location;
 
 /// A store in a folder of a file system that has hard links.
 #[derive(Debug, Clone)]

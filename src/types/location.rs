@@ -6,12 +6,12 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Key;
-
 /// The place of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Location {
     /// `s3://bucket/prefix`
     S3 {
@@ -63,7 +63,7 @@ pub enum InvalidLocation {
     Path,
 }
 
-/// Keys have up to 900 bytes, and S3 takes 1024 of both.
+/// Object keys have up to 900 bytes below the prefix, and S3 takes 1024 for both.
 const MAX_PREFIX: usize = 100;
 
 impl FromStr for Location {
@@ -140,7 +140,8 @@ fn checked_prefix(prefix: &str) -> Result<String, InvalidLocation> {
     if prefix.contains(['?', '#']) {
         return Err(InvalidLocation::Credentials);
     }
-    if prefix.is_empty() || (prefix.len() <= MAX_PREFIX && Key::new(prefix).is_ok()) {
+    let safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\');
+    if prefix.is_empty() || (prefix.len() <= MAX_PREFIX && prefix.split('/').all(safe)) {
         return Ok(prefix.to_owned());
     }
     Err(InvalidLocation::Prefix)
@@ -154,6 +155,19 @@ impl Location {
     pub fn directory(path: impl AsRef<Path>) -> Result<Self, InvalidLocation> {
         let path = path.as_ref();
         if path.is_absolute() { Ok(Self::Directory(path.components().collect())) } else { Err(InvalidLocation::Path) }
+    }
+}
+
+impl TryFrom<String> for Location {
+    type Error = InvalidLocation;
+    fn try_from(text: String) -> Result<Self, InvalidLocation> {
+        text.parse()
+    }
+}
+
+impl From<Location> for String {
+    fn from(location: Location) -> Self {
+        location.to_string()
     }
 }
 
