@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cron, Period, TimeZone, schema::{LocationSchema, NamesSchema}};
+use super::{
+    Cron, Period, TimeZone,
+    schema::{LocationSchema, NamesSchema},
+};
 use crate::types::{Location, Name};
 
 /// One policy: what to back up, when, where to, and how long to keep it.

@@ -75,9 +75,7 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::Contents(error) => of_contents(error),
         E::Restore(error) => of_restore(error),
         E::WhichSchedule { .. } => (Exit::Usage, Some("name the schedule: SCHEDULE, or latest:SCHEDULE for a backup")),
-        E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } | E::Location { .. } => {
-            (Exit::Usage, None)
-        }
+        E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } => (Exit::Usage, None),
         E::Unusable { .. } => (Exit::Usage, Some("`drctl list` shows the state of every backup")),
         E::PolicyContradictsRepository { .. } => {
             (Exit::CouldNotRun, Some("correct the policy, or use another repository"))

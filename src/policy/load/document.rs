@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     policy::{
-        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, S3, Schedule,
-        SecretRef, SourceSpec, TimeZone,
+        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, S3, Schedule, SecretRef,
+        SourceSpec, TimeZone,
         embed::{API_VERSION, KIND},
     },
     types::{InvalidLocation, Location, Name},

@@ -19,11 +19,11 @@ use jiff::Timestamp;
 
 pub use self::connect::S3Options;
 use super::{
-    Backend, Error, ErrorKind, Key, Listing, Location, ObjectMeta, PutOutcome,
+    Backend, Error, ErrorKind, Key, Listing, ObjectMeta, PutOutcome,
     failure::Failure,
     retry::{Patience, within},
 };
-use crate::types::Sha256Digest;
+use crate::types::{Location, Sha256Digest};
 
 /// A bucket, or what lies in it under a prefix.
 #[derive(Debug, Clone)]
