@@ -24,7 +24,8 @@ fn a_cluster_that_does_not_answer_is_said_and_nothing_is_written() {
     let before = workshop.contents();
 
     let closed = fs::read_to_string(source.kubeconfig()).unwrap();
-    let server = closed.split("https://127.0.0.1:").nth(1).unwrap().split(['"', '\n', ',']).next().unwrap().trim().to_owned();
+    let server =
+        closed.split("https://127.0.0.1:").nth(1).unwrap().split(['"', '\n', ',']).next().unwrap().trim().to_owned();
     let file = workshop.folder().join("closed.kubeconfig");
     // Port 9 (discard) is closed here, and stays so.
     fs::write(&file, closed.replace(&format!("127.0.0.1:{server}"), "127.0.0.1:9")).unwrap();

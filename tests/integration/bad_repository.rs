@@ -70,7 +70,9 @@ fn rewrite_header(workshop: &Workshop, from: &str, to: &str) {
     let old = text.lines().nth(1).unwrap();
     // Whether the line end belongs to what is summed, the present file tells.
     let of_line = sha256(text.lines().next().unwrap());
-    let new = if old.contains(&of_line) { old.replace(&of_line, &sum) } else {
+    let new = if old.contains(&of_line) {
+        old.replace(&of_line, &sum)
+    } else {
         old.replace(&sha256(&format!("{}\n", text.lines().next().unwrap())), &sum_with_end)
     };
     make_writable(&file);
@@ -180,7 +182,11 @@ fn a_missing_bucket_and_wrong_keys_are_told_apart() {
     let text = fs::read_to_string(workshop.policy()).unwrap();
     fs::write(workshop.policy(), text.replace(&bucket.name, "no-such-bucket-here")).unwrap();
     let ended = workshop.ends(5, &["backup"]);
-    assert!(ended.stderr.contains("no-such-bucket-here") && ended.stderr.contains("does not exist"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no-such-bucket-here") && ended.stderr.contains("does not exist"),
+        "{}",
+        ended.stderr
+    );
     fs::write(workshop.policy(), text).unwrap();
 
     workshop.set("TEST_SECRET_KEY", "0123456789wrong");

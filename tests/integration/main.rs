@@ -7,11 +7,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod backends;
+mod bad_cluster;
+mod bad_repository;
 mod capture;
+mod disaster;
+mod interrupted;
+mod memory;
 mod not_run;
 mod policy_errors;
 mod restore_flow;
 mod restore_rules;
 mod schemas;
 mod support;
+mod suspect;
 mod testbed;

@@ -124,7 +124,11 @@ fn another_cluster_is_refused_before_anything_is_written_unless_it_is_adopted() 
 
     workshop.use_kubeconfig(target.kubeconfig());
     let refused = workshop.ends(5, &["backup"]);
-    assert!(refused.stderr.contains("not the cluster") && refused.stderr.contains("--adopt-cluster"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("not the cluster") && refused.stderr.contains("--adopt-cluster"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(workshop.contents(), before, "a refused backup wrote into the repository");
 
     workshop.done(&["backup", "--adopt-cluster"]);

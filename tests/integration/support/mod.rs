@@ -3,3 +3,4 @@
 pub(crate) mod bed;
 pub(crate) mod program;
 pub(crate) mod snapshot;
+pub(crate) mod workshop;

@@ -133,8 +133,12 @@ impl Workshop {
     /// The ids of all backups, oldest first.
     pub(crate) fn backups(&self) -> Vec<String> {
         let list = self.json(0, &["list"]);
-        let mut ids: Vec<String> =
-            list["backups"].as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect();
+        let mut ids: Vec<String> = list["backups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|backup| backup["id"].as_str().unwrap().to_owned())
+            .collect();
         ids.sort();
         ids
     }
