@@ -45,8 +45,8 @@ fn filter(verbosity: i8, terminal: bool) -> Result<EnvFilter, InvalidFilter> {
     // Libraries tell of their retries at `warn`, which is drctl's to judge: they are shown from -vv on.
     Ok(EnvFilter::new(match (verbosity, terminal) {
         (..0, _) => "error",
-        (0, true) => "error,drctl=warn",
-        (0, false) => "error,drctl=info",
+        (0, true) => "error,kube_client=off,drctl=warn",
+        (0, false) => "error,kube_client=off,drctl=info",
         (1, _) => "warn,drctl=debug",
         (2, _) => "info,drctl=trace",
         _ => "debug,drctl=trace",

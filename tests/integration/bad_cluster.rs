@@ -31,7 +31,7 @@ fn a_cluster_that_does_not_answer_is_said_and_nothing_is_written() {
     fs::write(&file, closed.replace(&format!("127.0.0.1:{server}"), "127.0.0.1:9")).unwrap();
     workshop.use_kubeconfig(&file);
     let refused = workshop.ends(5, &["backup"]);
-    assert!(refused.stderr.contains("refused"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Connection refused"), "{}", refused.stderr);
     assert_eq!(workshop.contents(), before);
 
     workshop.use_kubeconfig(source.kubeconfig());

@@ -272,11 +272,22 @@ fn no_answer(act: &str, address: &str, error: kube::Error) -> Error {
             Error::new(ErrorKind::Unauthenticated, act, "the kubeconfig's credentials cannot be used").because(error)
         }
         error @ (kube::Error::HyperError(_) | kube::Error::Service(_)) => {
-            let reason = format!("no answer from {address}; check the address, the network and the server's health");
+            let cause = root_cause(&error);
+            let reason =
+                format!("no answer from {address} ({cause}); check the address, the network and the server's health");
             Error::new(ErrorKind::Unreachable, act, reason).because(error)
         }
         error => Error::new(ErrorKind::Configuration, act, "the kubeconfig cannot be used").because(error),
     }
+}
+
+/// The innermost error, which says what happened: `Connection refused (os error 111)`.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 pub(super) fn malformed(act: &str, error: &serde_json::Error) -> Error {
