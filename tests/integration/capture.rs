@@ -165,7 +165,7 @@ fn check_sums(sink: &MemorySink, report: &CaptureReport) {
 async fn what_a_controller_makes_again_and_what_is_left_out_is_not_captured() {
     let source = require!(bed::source);
     let shop = source.create_namespace("shop");
-    source.apply(&MANY.replace("NAMESPACE", &shop).split("---\n# custom").next().unwrap().to_owned());
+    source.apply(MANY.replace("NAMESPACE", &shop).split("---\n# custom").next().unwrap());
     source.kubectl(&["-n", &shop, "wait", "--for=create", "pods", "-l", "app=web", "--timeout=60s"]);
     source.kubectl(&[
         "-n",
@@ -219,7 +219,7 @@ async fn a_source_takes_the_cluster_scoped_objects_that_its_objects_refer_to_and
     let (sink, report) = capture(source.kubeconfig(), namespaces(&[&shop])).await;
 
     assert_eq!(report.missing, []);
-    assert_eq!(names(&sink, "namespaces", ""), [shop.clone()]);
+    assert_eq!(names(&sink, "namespaces", ""), std::slice::from_ref(&shop));
     assert_eq!(names(&sink, "customresourcedefinitions.apiextensions.k8s.io", ""), [format!("widgets.{group}")]);
     assert_eq!(names(&sink, "clusterrolebindings.rbac.authorization.k8s.io", ""), [named("mine")]);
     assert_eq!(

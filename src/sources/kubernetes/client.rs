@@ -78,11 +78,13 @@ pub struct Patience {
     pub tries: u32,
     /// The pause after the first try; it doubles, and up to half of it is taken off at random.
     pub pause: Duration,
+    /// No try begins later than this.
+    pub total: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { tries: 6, pause: Duration::from_millis(250) }
+        Self { tries: 5, pause: Duration::from_millis(250), total: Duration::from_secs(90) }
     }
 }
 
@@ -179,6 +181,7 @@ impl Cluster {
     pub async fn read(&self, call: &Call<'_>, patience: Patience) -> Result<Reply, CallError> {
         let mut pause = patience.pause;
         let mut tries_left = patience.tries.max(1);
+        let begin = tokio::time::Instant::now();
         loop {
             tries_left -= 1;
             let outcome = self.call(call).await;
@@ -187,7 +190,7 @@ impl Cluster {
                 Err(CallError::Transport(error)) if error.kind == ErrorKind::Unreachable => None,
                 _ => return outcome,
             };
-            if tries_left == 0 {
+            if tries_left == 0 || begin.elapsed() > patience.total {
                 return outcome;
             }
             tokio::time::sleep(wait.unwrap_or_else(|| with_jitter(pause)).min(LONGEST_PAUSE)).await;

@@ -1,6 +1,6 @@
 //! From a kubeconfig, or the Pod's own service account, to a client.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, net::IpAddr, path::PathBuf, time::Duration};
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
@@ -48,7 +48,14 @@ pub(super) async fn resolve(options: &ConnectOptions) -> Result<Connection, Erro
     config.reset_reader_on_write = true;
     // The library would try a 503 fifteen times, and one broken aggregated API would cost minutes.
     config.default_retry = false;
+    // Over a fast network compressing costs the API server more time than it saves.
+    config.disable_compression |= is_loopback(&config.cluster_url);
     Ok(connection)
+}
+
+fn is_loopback(server: &http::Uri) -> bool {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 async fn from_kubeconfig(
@@ -64,10 +71,11 @@ async fn from_kubeconfig(
 }
 
 fn in_cluster() -> Result<Connection, Error> {
-    let config = Config::incluster().map_err(|error| {
+    let mut config = Config::incluster().map_err(|error| {
         let reason = "the Pod's service account cannot be used: mount its token, or name a kubeconfig";
         Error::new(ErrorKind::Configuration, ACT, reason).because(error)
     })?;
+    config.disable_compression = true;
     Ok(Connection { config, name: "in-cluster".to_owned() })
 }
 
@@ -91,5 +99,32 @@ fn explain(error: &KubeconfigError) -> String {
         // The parser quotes the lines around a mistake, and a token may stand in them.
         KubeconfigError::Parse(_) => "the kubeconfig is not valid: try `kubectl config view`".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_this_machine_is_known_by_its_address() {
+        for (server, near) in [
+            ("https://127.0.0.1:6443", true),
+            ("https://127.9.9.9", true),
+            ("https://[::1]:6443", true),
+            ("https://localhost:6443", true),
+            ("https://10.0.0.1", false),
+            ("https://localhost.example.com", false),
+            ("https://[2001:db8::1]:6443", false),
+        ] {
+            assert_eq!(is_loopback(&server.parse().unwrap()), near, "{server}");
+        }
+    }
+
+    #[test]
+    fn what_a_kubeconfig_holds_is_not_quoted() {
+        let error = Kubeconfig::from_yaml("users:\n- name: a\n  user: {token: s3cret, token: [s3cret}\n").unwrap_err();
+        assert!(error.to_string().contains("s3cret"), "the library quotes it: {error}");
+        assert!(!explain(&error).contains("s3cret"));
     }
 }

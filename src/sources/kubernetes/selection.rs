@@ -2,7 +2,7 @@
 
 use super::{
     discovery::Unread,
-    kind::Kind,
+    kind::{Kind, kind_id},
     kinds::{self},
 };
 
@@ -95,16 +95,10 @@ impl KubernetesSelection {
 
     /// What it means for the source that the kinds of a group are not known.
     pub(super) fn judge_unread(&self, unread: &Unread) -> Unanswered {
-        let covers = |patterns: &[String], whole: bool| {
-            patterns.iter().any(|pattern| match pattern.split_once('.') {
-                _ if pattern == "*" => true,
-                Some((plural, group)) => (!whole || plural == "*") && matches(group, &unread.group),
-                None => unread.group.is_empty() && !whole,
-            })
-        };
-        if covers(&self.include, false) {
+        let group = &unread.group;
+        if self.include.iter().any(|pattern| can_match_in(pattern, group)) {
             Unanswered::Missing
-        } else if covers(&self.exclude, true) {
+        } else if self.exclude.iter().any(|pattern| matches_all_of(pattern, group)) {
             Unanswered::Nothing
         } else if unread.aggregated {
             Unanswered::Note
@@ -123,6 +117,21 @@ pub(super) enum Unanswered {
     Note,
     /// It was left out by the policy.
     Nothing,
+}
+
+/// `pattern` matches whatever kind `group` has.
+fn matches_all_of(pattern: &str, group: &str) -> bool {
+    // No plural has such characters, so that only `*` stands for this one.
+    matches(pattern, &kind_id("\u{1}\u{1}\u{1}", group))
+}
+
+/// `pattern` matches a kind that `group` could have.
+fn can_match_in(pattern: &str, group: &str) -> bool {
+    if group.is_empty() {
+        return !pattern.contains('.');
+    }
+    let rest = format!(".{group}");
+    pattern.char_indices().any(|(at, c)| (at > 0 || c == '*') && matches(pattern.get(at..).unwrap_or_default(), &rest))
 }
 
 fn is_pattern(text: &str) -> bool {

@@ -35,7 +35,7 @@ async fn a_kind_that_may_not_be_listed_is_missing_and_named() {
 
     let (sink, report) = capture(source.user_kubeconfig(), selection.clone()).await;
     assert_eq!(names(&sink, "configmaps", &shop), ["settings"]);
-    assert_eq!(names(&sink, "namespaces", ""), [shop.clone()]);
+    assert_eq!(names(&sink, "namespaces", ""), std::slice::from_ref(&shop));
     assert_eq!(report.missing.len(), 1, "{:?}", report.missing);
     assert_eq!(report.missing[0].what, format!("kind secrets in namespace {shop}"));
     assert!(report.missing[0].why.contains("secrets is forbidden: User"), "{:?}", report.missing);

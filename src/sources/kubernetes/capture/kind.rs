@@ -92,8 +92,7 @@ impl Run<'_> {
                 known = attempt.references;
                 continue;
             }
-            let what = |(at, error): (usize, Error)| lists.get(at).map(|list| (list.what.clone(), error));
-            failed.extend(attempt.failed.into_iter().filter_map(what));
+            failed.extend(name_failures(&task.id, &lists, attempt.failed));
             let groups = attempt.writer.finish().await?;
             return Ok(Outcome { groups, references: attempt.references, failed });
         }
@@ -187,6 +186,13 @@ impl Run<'_> {
             Keep::Referenced => references.takes(self.selection, &task.id, meta, json),
         }
     }
+}
+
+/// What failed, by name. Where each list of a kind failed, it is the kind.
+fn name_failures(id: &str, lists: &[List], failed: Vec<(usize, Error)>) -> Vec<(String, Error)> {
+    let all = lists.len() > 1 && failed.len() == lists.len();
+    let named = failed.into_iter().filter_map(|(at, error)| lists.get(at).map(|list| (list.what.clone(), error)));
+    if all { named.take(1).map(|(_, error)| (format!("kind {id}"), error)).collect() } else { named.collect() }
 }
 
 fn read_items<'p>(page: &Page<'p>) -> Result<Vec<(&'p str, Item<'p>)>, serde_json::Error> {

@@ -5,7 +5,7 @@
 //! the size of those seen, and every answer is read up to a bound: if it is larger than thought,
 //! it is thrown away and fewer are asked for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ const MOST: usize = 2000;
 /// A page is at most so many times as long as the one before: the first objects may be small ones.
 const GROWTH: usize = 8;
 /// A run that has come this far outlasts a restart of the API server.
-const PATIENCE: Patience = Patience { tries: 9, pause: std::time::Duration::from_millis(250) };
+const PATIENCE: Patience = Patience { tries: 9, pause: Duration::from_millis(250), total: Duration::from_secs(180) };
 
 #[derive(Debug, Clone, Copy)]
 struct Size {
@@ -174,8 +174,13 @@ impl<'a> Pager<'a> {
     }
 
     fn too_large(&self, start: &[u8]) -> Error {
-        let name = first_item_name(start).unwrap_or_else(|| "one object".to_owned());
-        let reason = format!("{name} is larger than {} MiB", LARGEST_OBJECT >> 20);
+        let most = LARGEST_OBJECT >> 20;
+        let reason = if complete_items(start) > 1 {
+            format!("the server ignores `limit`, and all objects at once are larger than {most} MiB")
+        } else {
+            let name = first_item_name(start).unwrap_or_else(|| "one object".to_owned());
+            format!("{name} is larger than {most} MiB")
+        };
         Error::new(ErrorKind::TooLarge, &self.act, reason)
     }
 }

@@ -90,6 +90,7 @@ impl<'a> Plan<'a> {
         let reach = selection.reach(existing.names());
         let kinds: Vec<&Kind> = discovery.kinds().into_iter().filter(|kind| can_be_restored(kind)).collect();
         plan.judge_included(selection, &kinds);
+        plan.note_aggregated(selection, &kinds);
         for kind in &kinds {
             let id = kind.id();
             if id == NAMESPACES {
@@ -154,6 +155,14 @@ impl<'a> Plan<'a> {
                 let why = "the cluster serves no such kind that can be listed, got and created".to_owned();
                 self.missing.push((format!("kind {name}"), why));
             }
+        }
+    }
+
+    fn note_aggregated(&mut self, selection: &KubernetesSelection, kinds: &[&Kind]) {
+        let left = kinds.iter().filter(|kind| kind.aggregated && !selection.takes_kind(kind));
+        let names: Vec<_> = left.map(|kind| kind.id()).collect();
+        if !names.is_empty() {
+            self.notes.push(format!("kinds of other servers are left out unless included: {}", names.join(", ")));
         }
     }
 
@@ -239,5 +248,130 @@ fn by_name(id: &str, name: &str, keep: Keep) -> List {
         query: format!("fieldSelector=metadata.name%3D{}", segment(name)),
         keep,
         what: format!("{name} of kind {id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::discovery::Unread, *};
+
+    fn kind(id: &str, namespaced: bool, verbs: &str) -> Kind {
+        let (plural, group) = id.split_once('.').unwrap_or((id, ""));
+        Kind {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            plural: plural.to_owned(),
+            name: plural.to_owned(),
+            namespaced,
+            aggregated: group == "other.example.com",
+            verbs: verbs.split(' ').map(str::to_owned).collect(),
+            subresources: Vec::new(),
+        }
+    }
+
+    fn discovery() -> Discovery {
+        let all = "create get list";
+        let kinds = vec![
+            kind("configmaps", true, all),
+            kind("namespaces", false, all),
+            kind("nodes", false, all),
+            kind("secrets", true, all),
+            kind("bindings", true, "create"),
+            kind("componentstatuses", false, "get list"),
+            kind("storageclasses.storage.k8s.io", false, all),
+            kind("clusterrolebindings.rbac.authorization.k8s.io", false, all),
+            kind("customresourcedefinitions.apiextensions.k8s.io", false, all),
+            kind("things.other.example.com", true, all),
+        ];
+        let unread = |group: &str, aggregated| Unread {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            aggregated,
+            why: "it sleeps".to_owned(),
+        };
+        Discovery::of(kinds, vec![unread("lost.example.com", false), unread("metrics.k8s.io", true)])
+    }
+
+    fn select(namespaces: &[&str]) -> KubernetesSelection {
+        let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+        KubernetesSelection { namespaces, ..KubernetesSelection::default() }
+    }
+
+    fn known(names: &[&str]) -> Existing {
+        Existing::Known(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn shown(tasks: &[Task]) -> Vec<String> {
+        tasks.iter().flat_map(|task| task.lists.iter().map(|list| format!("{} {:?}", list.what, list.keep))).collect()
+    }
+
+    #[test]
+    fn some_namespaces_are_listed_one_by_one_with_what_they_refer_to() {
+        let discovery = discovery();
+        let plan = Plan::new(&select(&["a", "b", "gone"]), &discovery, &known(&["a", "b", "c"]));
+        assert_eq!(
+            shown(&plan.tasks),
+            [
+                "kind configmaps in namespace a InNamespaces",
+                "kind configmaps in namespace b InNamespaces",
+                "a of kind namespaces Namespaces",
+                "b of kind namespaces Namespaces",
+                "kind secrets in namespace a InNamespaces",
+                "kind secrets in namespace b InNamespaces",
+            ]
+        );
+        let waves = plan.referenced.map(|wave| wave.into_iter().map(Kind::id).collect::<Vec<_>>());
+        assert_eq!(
+            waves,
+            [
+                vec!["clusterrolebindings.rbac.authorization.k8s.io".to_owned()],
+                vec!["storageclasses.storage.k8s.io".to_owned()],
+                vec!["customresourcedefinitions.apiextensions.k8s.io".to_owned()],
+            ]
+        );
+        let missing: Vec<_> = plan.missing.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        assert_eq!(
+            missing,
+            ["namespace gone: the cluster has no such namespace", "group lost.example.com/v1: it sleeps"]
+        );
+        assert_eq!(
+            plan.notes,
+            [
+                "group metrics.k8s.io/v1 belongs to another server and did not answer: it sleeps",
+                "kinds of other servers are left out unless included: things.other.example.com",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_whole_cluster_is_listed_at_once_with_all_that_is_in_no_namespace() {
+        let discovery = discovery();
+        let mut selection = select(&["*"]);
+        selection.include = vec!["nodes".to_owned(), "*.other.example.com".to_owned(), "bindings".to_owned()];
+        selection.exclude = vec!["*.example.com".to_owned(), "secrets".to_owned()];
+        let plan = Plan::new(&selection, &discovery, &known(&["a"]));
+        assert_eq!(
+            shown(&plan.tasks),
+            [
+                "kind configmaps InNamespaces",
+                "kind namespaces Namespaces",
+                "kind nodes All",
+                "kind storageclasses.storage.k8s.io All",
+                "kind clusterrolebindings.rbac.authorization.k8s.io All",
+                "kind customresourcedefinitions.apiextensions.k8s.io All",
+                "kind things.other.example.com InNamespaces",
+            ]
+        );
+        assert!(plan.referenced.iter().all(Vec::is_empty));
+        let missing: Vec<_> = plan.missing.iter().map(|(what, _)| what.as_str()).collect();
+        assert_eq!(missing, ["kind bindings"], "it was named, and cannot be listed; the lost group is excluded");
+    }
+
+    #[test]
+    fn named_namespaces_are_tried_where_namespaces_may_not_be_listed() {
+        let discovery = discovery();
+        let plan = Plan::new(&select(&["a", "b-*"]), &discovery, &Existing::Assumed(vec!["a".to_owned()]));
+        assert_eq!(plan.namespaces, ["a"]);
+        assert!(plan.missing.iter().any(|(what, _)| what == "namespaces like b-*"), "{:?}", plan.missing);
     }
 }

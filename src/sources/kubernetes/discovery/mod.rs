@@ -90,6 +90,12 @@ impl Discovery {
         Ok(discovery)
     }
 
+    /// A cluster that serves these kinds.
+    #[cfg(test)]
+    pub(super) fn of(served: Vec<Kind>, unread: Vec<Unread>) -> Self {
+        Self { served, unread, ..Self::default() }
+    }
+
     /// Every kind once, at the version to capture: the preferred one, and a custom resource's
     /// version in storage. A kind that lives in two groups is there under the newer one only.
     #[must_use]

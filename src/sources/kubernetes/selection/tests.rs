@@ -87,6 +87,41 @@ fn a_group_that_does_not_answer_is_missing_unless_it_would_have_been_left_out() 
     assert_eq!(selection.judge_unread(&unread("metrics.k8s.io", true)), Unanswered::Missing, "it is named");
 }
 
+proptest! {
+    #[test]
+    fn a_group_is_judged_as_its_kinds_would_be(
+        pattern in "[ab.*]{1,6}",
+        group in "[ab]{1,2}\\.[ab]{1,2}",
+        plurals in proptest::collection::vec("[ab]{1,3}", 1..20),
+    ) {
+        for plural in &plurals {
+            let taken = matches(&pattern, &format!("{plural}.{group}"));
+            prop_assert!(!taken || can_match_in(&pattern, &group), "{} takes {}.{}", pattern, plural, group);
+            prop_assert!(taken || !matches_all_of(&pattern, &group), "{} does not take {}.{}", pattern, plural, group);
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_names_another_group_names_no_kind_of_this_one() {
+    for (pattern, some, all) in [
+        ("*", true, true),
+        ("*.example.com", true, true),
+        ("*.lost.example.com", true, true),
+        ("w*.lost.example.com", true, false),
+        ("widgets.lost.*", true, false),
+        ("widgets.example.com", false, false),
+        ("*.other.example.com", false, false),
+        ("lost.example.com", false, false),
+        (".lost.example.com", false, false),
+        ("secrets", false, false),
+    ] {
+        assert_eq!(can_match_in(pattern, "lost.example.com"), some, "{pattern}");
+        assert_eq!(matches_all_of(pattern, "lost.example.com"), all, "{pattern}");
+    }
+    assert!(can_match_in("secrets", "") && !matches_all_of("secrets", "") && matches_all_of("*", ""));
+}
+
 /// The definition of a match, without regard for time.
 fn slow_match(pattern: &[char], text: &[char]) -> bool {
     match pattern.split_first() {
