@@ -43,3 +43,33 @@ pub async fn open_or_make(location: &Location, options: &StoreOptions) -> Result
 fn unsupported(location: &Location, reason: &str) -> Error {
     Failure::new(ErrorKind::Unsupported, reason).at("open", "", &location.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kind_of_store_that_is_not_built_in_is_said_so() {
+        let location: Location = "az://account/container/prod".parse().unwrap();
+        for opened in
+            [open(&location, &StoreOptions::default()).await, open_or_make(&location, &StoreOptions::default()).await]
+        {
+            let error = opened.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unsupported);
+            assert_eq!(
+                error.to_string(),
+                "cannot open az://account/container/prod: Azure Blob storage is not built into this version: use s3:// or file://"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_made_only_for_a_new_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::directory(folder.path().join("new")).unwrap();
+        assert_eq!(open(&location, &StoreOptions::default()).await.unwrap_err().kind, ErrorKind::NoSuchStore);
+        let made = open_or_make(&location, &StoreOptions::default()).await.unwrap();
+        assert_eq!(made.location(), location.to_string());
+        open(&location, &StoreOptions::default()).await.unwrap();
+    }
+}

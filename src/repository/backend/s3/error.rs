@@ -15,6 +15,8 @@ use super::super::{ErrorKind, failure::Failure};
 #[error("{0}")]
 struct Said(String);
 
+/// Why a put that raced another is tried again.
+pub(super) const BUSY_OBJECT: &str = "another writer was busy with the same object";
 const NOT_S3: &str = "the answer is not that of an S3 store: correct the endpoint";
 
 /// The longest text of a server that is passed on, in characters.
@@ -50,71 +52,160 @@ pub(super) fn broken_body(error: &(dyn StdError + 'static)) -> Failure {
 
 /// The store answered, and did not do it.
 fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Failure {
-    use ErrorKind::{Full, NoSuchStore, Other, PermissionDenied, TimedOut, Unauthenticated, Unsupported};
-
     let status = answer.status().as_u16();
-    let (kind, reason) = match (code.unwrap_or_default(), status) {
-        ("NoSuchBucket", _) => {
-            (NoSuchStore, "the bucket does not exist: make it, or correct its name, region or endpoint")
-        }
-        ("NoSuchKey" | "NotFound", _) => return Failure::not_found(),
-        ("SignatureDoesNotMatch", _) => {
-            (Unauthenticated, "the secret access key is wrong for this access key id: correct the credentials")
-        }
-        ("InvalidAccessKeyId", _) => {
-            (Unauthenticated, "the store does not know the access key id: correct the credentials")
-        }
-        ("ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired", _) => {
-            (Unauthenticated, "the credentials have expired: renew them")
-        }
-        ("InvalidToken" | "InvalidSecurity" | "CredentialsNotSupported" | "InvalidClientTokenId", _) | (_, 401) => {
-            (Unauthenticated, "the store does not accept the credentials: correct them")
-        }
-        ("RequestTimeTooSkewed", _) => {
-            (Unauthenticated, "this machine's clock differs too much from the store's: set it right")
-        }
-        ("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _) | (_, 301) => {
-            return elsewhere(answer).because(said(answer, code, message));
-        }
-        ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity", _) | (_, 507) => {
-            (Full, "the store has no space left, or a quota is used up")
-        }
-        ("InvalidRange", _) | (_, 416) => (Other, "the bytes asked for are not within the object"),
-        ("NotImplemented" | "MethodNotAllowed", _) | (_, 405 | 501) => {
-            (Unsupported, "the store does not know this operation, which drctl needs")
-        }
-        ("EntityTooLarge", _) | (_, 413) => (Unsupported, "the store does not take objects of this size"),
-        ("InvalidObjectState", _) => {
-            (Unsupported, "the object was moved to an archive: restore it to the store's normal class first")
-        }
-        ("BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody", _) => {
-            let reason = "the store received other bytes than were sent";
-            return Failure::new(Other, reason).because(said(answer, code, message)).passing();
-        }
-        ("ConditionalRequestConflict" | "OperationAborted", _) => {
-            let reason = "another writer was busy with the same object";
-            return Failure::new(Other, reason).because(said(answer, code, message)).passing();
-        }
-        ("RequestTimeout" | "RequestTimeoutException", _) | (_, 408) => {
-            let reason = "the store did not get the request in time";
-            return Failure::new(TimedOut, reason).because(said(answer, code, message)).passing();
-        }
-        (_, 403) => (
-            PermissionDenied,
-            "the credentials do not allow it (without leave to list the bucket, a missing object looks like this too)",
-        ),
-        ("SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests", _) | (_, 429 | 500..) => {
-            return busy(answer, code, message);
-        }
-        ("", _) => return Failure::new(Other, NOT_S3).because(said(answer, code, message)),
-        _ => {
+    let known = REFUSALS.iter().find(|known| code.is_some_and(|code| known.codes.contains(&code)));
+    let known = known.or_else(|| REFUSALS.iter().find(|known| known.statuses.contains(&status)));
+    let failure = match known {
+        Some(known) if known.codes.contains(&"PermanentRedirect") => elsewhere(answer),
+        Some(known) => Failure { passing: known.passing, ..Failure::new(known.kind, known.reason) },
+        None if status == 429 || status >= 500 => return busy(answer, code, message),
+        None if code.is_none_or(str::is_empty) => Failure::new(ErrorKind::Other, NOT_S3),
+        None => {
             let words = message.or(code).map(shortened).unwrap_or_default();
-            return Failure::new(Other, format!("the store answered {status}: {words}"))
-                .because(said(answer, code, message));
+            Failure::new(ErrorKind::Other, format!("the store answered {status}: {words}"))
         }
     };
-    Failure::new(kind, reason).because(said(answer, code, message))
+    if failure.kind == ErrorKind::NotFound { failure } else { failure.because(said(answer, code, message)) }
 }
+
+/// A refusal, known by its code, or else by its status.
+struct Refusal {
+    codes: &'static [&'static str],
+    statuses: &'static [u16],
+    kind: ErrorKind,
+    passing: bool,
+    reason: &'static str,
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        codes: &["NoSuchKey", "NotFound"],
+        statuses: &[],
+        kind: ErrorKind::NotFound,
+        passing: false,
+        reason: "there is no such object",
+    },
+    Refusal {
+        codes: &["NoSuchBucket"],
+        statuses: &[],
+        kind: ErrorKind::NoSuchStore,
+        passing: false,
+        reason: "the bucket does not exist: make it, or correct its name, region or endpoint",
+    },
+    Refusal {
+        codes: &["SignatureDoesNotMatch"],
+        statuses: &[],
+        kind: ErrorKind::Unauthenticated,
+        passing: false,
+        reason: "the secret access key is wrong for this access key id: correct the credentials",
+    },
+    Refusal {
+        codes: &["InvalidAccessKeyId"],
+        statuses: &[],
+        kind: ErrorKind::Unauthenticated,
+        passing: false,
+        reason: "the store does not know the access key id: correct the credentials",
+    },
+    Refusal {
+        codes: &["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"],
+        statuses: &[],
+        kind: ErrorKind::Unauthenticated,
+        passing: false,
+        reason: "the credentials have expired: renew them",
+    },
+    Refusal {
+        codes: &["InvalidToken", "InvalidSecurity", "CredentialsNotSupported", "InvalidClientTokenId"],
+        statuses: &[401],
+        kind: ErrorKind::Unauthenticated,
+        passing: false,
+        reason: "the store does not accept the credentials: correct them",
+    },
+    Refusal {
+        codes: &["RequestTimeTooSkewed"],
+        statuses: &[],
+        kind: ErrorKind::Unauthenticated,
+        passing: false,
+        reason: "this machine's clock differs too much from the store's: set it right",
+    },
+    Refusal {
+        codes: &["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"],
+        statuses: &[301],
+        kind: ErrorKind::NoSuchStore,
+        passing: false,
+        // `elsewhere` says the region, where the store does.
+        reason: "",
+    },
+    Refusal {
+        codes: &["QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity"],
+        statuses: &[507],
+        kind: ErrorKind::Full,
+        passing: false,
+        reason: "the store has no space left, or a quota is used up",
+    },
+    Refusal {
+        codes: &["InvalidRange"],
+        statuses: &[416],
+        kind: ErrorKind::Other,
+        passing: false,
+        reason: "the bytes asked for are not within the object",
+    },
+    Refusal {
+        codes: &["NotImplemented", "MethodNotAllowed"],
+        statuses: &[405, 501],
+        kind: ErrorKind::Unsupported,
+        passing: false,
+        reason: "the store does not know this operation, which drctl needs",
+    },
+    Refusal {
+        codes: &["EntityTooLarge"],
+        statuses: &[413],
+        kind: ErrorKind::Unsupported,
+        passing: false,
+        reason: "the store does not take objects of this size",
+    },
+    Refusal {
+        codes: &["InvalidObjectState"],
+        statuses: &[],
+        kind: ErrorKind::Unsupported,
+        passing: false,
+        reason: "the object was moved to an archive: restore it to the store's normal class first",
+    },
+    Refusal {
+        codes: &["BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody"],
+        statuses: &[],
+        kind: ErrorKind::Other,
+        passing: true,
+        reason: "the store received other bytes than were sent",
+    },
+    Refusal {
+        codes: &["ConditionalRequestConflict", "OperationAborted"],
+        statuses: &[],
+        kind: ErrorKind::Other,
+        passing: true,
+        reason: BUSY_OBJECT,
+    },
+    Refusal {
+        codes: &["RequestTimeout", "RequestTimeoutException"],
+        statuses: &[408],
+        kind: ErrorKind::TimedOut,
+        passing: true,
+        reason: "the store did not get the request in time",
+    },
+    Refusal {
+        codes: &["SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"],
+        statuses: &[],
+        kind: ErrorKind::Other,
+        passing: true,
+        reason: "the store is overloaded or asks to slow down",
+    },
+    Refusal {
+        codes: &["AccessDenied"],
+        statuses: &[403],
+        kind: ErrorKind::PermissionDenied,
+        passing: false,
+        reason: "the credentials do not allow it (without leave to list the bucket, a missing object looks like this too)",
+    },
+];
 
 fn busy(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Failure {
     let status = answer.status().as_u16();

@@ -97,15 +97,7 @@ impl Inner {
             return Err(Failure::new(ErrorKind::Unsupported, "the store does not say how long the object is"));
         };
         if let Some(range) = range {
-            if answer.content_range().is_none() {
-                return Err(Failure::new(
-                    ErrorKind::Unsupported,
-                    "the store sends whole objects when asked for a part",
-                ));
-            }
-            if size != range.end.saturating_sub(range.start) {
-                return Err(Failure::not_within(range, None));
-            }
+            part_of(answer.content_range(), size, range)?;
         }
         if size > limit {
             return Err(Failure::too_large(size, limit));
@@ -160,11 +152,25 @@ where
             return Ok(PutOutcome::Exists);
         }
         if status == 409 && code != Some("OperationAborted") {
-            let reason = "another writer was busy with the same object";
-            return Err(Failure::new(ErrorKind::Other, reason).passing());
+            return Err(Failure::new(ErrorKind::Other, error::BUSY_OBJECT).passing());
         }
     }
     Err(error::failure(error))
+}
+
+/// Whether an answer of `size` bytes is the part `range`, by its `Content-Range: bytes 2-4/10`.
+fn part_of(said: Option<&str>, size: u64, range: &Range<u64>) -> Result<(), Failure> {
+    let Some(said) = said else {
+        return Err(Failure::new(ErrorKind::Unsupported, "the store sends whole objects when asked for a part"));
+    };
+    if size != range.end.saturating_sub(range.start) {
+        return Err(Failure::not_within(range, None));
+    }
+    let start = said.strip_prefix("bytes ").and_then(|said| said.split_once('-')).map(|(start, _)| start.parse());
+    if start == Some(Ok(range.start)) {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorKind::Unsupported, "the store sent another part than was asked for"))
 }
 
 /// The bytes of `body`, which must be `size`: neither more nor fewer are taken.

@@ -1,158 +1,15 @@
-//! The stores: the conformance suite on a real S3 server, and how S3 fails.
+//! No connection, no answer, half an answer.
 
-use std::sync::Arc;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use drctl::repository::backend::{
-    Backend, Error, ErrorKind, Key, PutOutcome, S3, S3Options, StoreOptions, conformance, open,
-};
-use drctl::types::{Location, Secret};
+use drctl::repository::backend::{Backend, ErrorKind, S3, S3Options};
 use futures::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::bed::{self, Bucket, require};
-
-const PATIENCE: Duration = Duration::from_millis(500);
-const SECRET: &str = "a-secret-that-is-never-shown";
-
-fn options(bucket: &Bucket) -> S3Options {
-    S3Options {
-        region: Some(bucket.region.clone()),
-        endpoint: Some(bucket.endpoint.clone()),
-        path_style: true,
-        access_key: Some((bucket.access_key.clone(), Secret::new(&bucket.secret_key))),
-        ..S3Options::default()
-    }
-}
-
-/// A store at an address where nothing of the bed is.
-fn elsewhere(endpoint: &str) -> S3Options {
-    S3Options {
-        region: Some("us-east-1".into()),
-        endpoint: Some(endpoint.into()),
-        path_style: true,
-        access_key: Some(("AKIDEXAMPLE".into(), Secret::new(SECRET))),
-        patience: PATIENCE,
-        ..S3Options::default()
-    }
-}
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
-
-/// What each kind of call says on a store on which none can succeed.
-async fn errors(store: &S3) -> Vec<Error> {
-    vec![
-        store.put_new(&key("data/a"), Bytes::from_static(b"bytes")).await.unwrap_err(),
-        store.get(&key("data/a"), 10).await.unwrap_err(),
-        store.get_range(&key("data/a"), 0..1).await.unwrap_err(),
-        store.list("data/").try_next().await.unwrap_err(),
-        store.delete(&key("data/a")).await.unwrap_err(),
-    ]
-}
-
-/// The error and all its causes, as the log has them.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    format!("{text} {error:?}")
-}
-
-fn assert_says(error: &Error, kind: ErrorKind, words: &str) {
-    assert_eq!(error.kind, kind, "{error}");
-    assert!(error.to_string().contains(words), "{error}");
-    assert!(!error.to_string().contains('\n'), "{error}");
-    for secret in [SECRET, "Signature=", "AWS4-HMAC", "X-Amz-Signature"] {
-        assert!(!told(error).contains(secret), "`{secret}` is in: {}", told(error));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_conforms() {
-    let bucket = require!(bed::bucket);
-    for (prefix, page_size) in [("", None), ("a prefix/of+two", Some(7))] {
-        // The second store lies beside what the first has left in the bucket.
-        let store = S3::open(&bucket.name, prefix, &S3Options { page_size, ..options(&bucket) }).await.unwrap();
-        let begin = Instant::now();
-        let findings = conformance::check(Arc::new(store)).await;
-        println!("s3 under `{prefix}`: {} checks in {:.1?}", findings.checks, begin.elapsed());
-        assert_eq!(findings.failures, [""; 0]);
-    }
-}
-
-#[tokio::test]
-async fn a_place_opens_the_store_that_it_names() {
-    let bucket = require!(bed::bucket);
-    let location: Location = format!("s3://{}/prod", bucket.name).parse().unwrap();
-    let store = open(&location, &StoreOptions { s3: options(&bucket) }).await.unwrap();
-    assert_eq!(store.location(), location.to_string());
-    assert_eq!(store.put_new(&key("a/b"), Bytes::from_static(b"x")).await.unwrap(), PutOutcome::Created);
-    let object = bucket.client().get_object().bucket(&bucket.name).key("prod/a/b").send().await.unwrap();
-    assert_eq!(object.body.collect().await.unwrap().into_bytes(), "x");
-    assert!(object.checksum_sha256.is_none_or(|sum| sum == "LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE="));
-}
-
-#[tokio::test]
-async fn what_others_left_in_the_bucket_is_passed_over() {
-    let bucket = require!(bed::bucket);
-    let client = bucket.client();
-    for name in ["prod/folder/", "production/a", "prod.json"] {
-        client.put_object().bucket(&bucket.name).key(name).send().await.unwrap();
-    }
-    let store = S3::open(&bucket.name, "prod", &options(&bucket)).await.unwrap();
-    store.put_new(&key("a"), Bytes::new()).await.unwrap();
-    let listed: Vec<String> = store.list("").map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap();
-    assert_eq!(listed, ["a"]);
-}
-
-#[tokio::test]
-async fn a_wrong_secret_is_said_to_be_wrong() {
-    let bucket = require!(bed::bucket);
-    let access_key = Some((bucket.access_key.clone(), Secret::new(SECRET)));
-    let store = S3::open(&bucket.name, "prod", &S3Options { access_key, ..options(&bucket) }).await.unwrap();
-    for error in errors(&store).await {
-        assert_says(
-            &error,
-            ErrorKind::Unauthenticated,
-            "the secret access key is wrong for this access key id: correct",
-        );
-    }
-    // A head has no text that could tell wrong credentials from missing rights.
-    assert_says(
-        &store.head(&key("a")).await.unwrap_err(),
-        ErrorKind::PermissionDenied,
-        "the credentials do not allow it",
-    );
-    // The twin: with the right secret all is well.
-    let store = S3::open(&bucket.name, "prod", &options(&bucket)).await.unwrap();
-    store.put_new(&key("data/a"), Bytes::new()).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_unknown_access_key_is_said_to_be_unknown() {
-    let bucket = require!(bed::bucket);
-    let access_key = Some(("AKIDUNKNOWN".to_owned(), Secret::new(SECRET)));
-    let store = S3::open(&bucket.name, "prod", &S3Options { access_key, ..options(&bucket) }).await.unwrap();
-    for error in errors(&store).await {
-        assert_says(&error, ErrorKind::Unauthenticated, "the store does not know the access key id: correct");
-    }
-}
-
-#[tokio::test]
-async fn a_missing_bucket_is_no_such_store() {
-    let bucket = require!(bed::bucket);
-    let store = S3::open("no-such-bucket-here", "prod", &options(&bucket)).await.unwrap();
-    for error in errors(&store).await.iter().filter(|error| error.act != "delete") {
-        assert_says(error, ErrorKind::NoSuchStore, "the bucket does not exist: make it, or correct its name");
-    }
-}
+use super::{PATIENCE, SECRET, assert_says, elsewhere, key};
 
 #[tokio::test]
 async fn an_address_where_nothing_listens_is_unreachable() {
@@ -294,4 +151,32 @@ async fn an_endpoint_with_credentials_is_refused_and_not_shown() {
         let error = S3::open("bucket", "", &elsewhere(&endpoint)).await.unwrap_err();
         assert_says(&error, ErrorKind::Other, "the endpoint is not an address like https://s3.example.org:9000");
     }
+}
+
+/// Set for the inner run of [`without_credentials_the_next_step_is_said`].
+const INNER: &str = "DRCTL_TEST_WITHOUT_CREDENTIALS";
+
+#[tokio::test]
+async fn without_credentials_the_next_step_is_said() {
+    if std::env::var_os(INNER).is_none() {
+        // Where a client looks for credentials is the environment of the process: another process has another.
+        let mut inner = Command::new(std::env::current_exe().unwrap());
+        inner.args(["--exact", "backends::network::without_credentials_the_next_step_is_said"]);
+        inner.env_clear().env(INNER, "1").env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
+        let output = inner.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let store =
+        S3::open("bucket", "", &S3Options { access_key: None, ..elsewhere("http://127.0.0.1:9") }).await.unwrap();
+    let error = store.get(&key("a"), 1).await.unwrap_err();
+    assert_says(
+        &error,
+        ErrorKind::Unauthenticated,
+        "no credentials found: say `s3.accessKeyId` and `s3.secretAccessKey`, set",
+    );
+    let nowhere = S3Options { region: None, endpoint: None, ..elsewhere("") };
+    let error = S3::open("bucket", "", &nowhere).await.unwrap_err();
+    assert_says(&error, ErrorKind::NoSuchStore, "the region of the bucket is not known: say it as `s3.region`");
 }
