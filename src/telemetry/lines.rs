@@ -31,6 +31,13 @@ impl Lines {
         Self { present: Mutex::new(None), pause: PAUSE }
     }
 
+    /// Ends the present phase.
+    pub(super) fn finish(&self) {
+        if let Some(phase) = self.present.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Self::end(&phase);
+        }
+    }
+
     fn end(phase: &Phase) {
         // A phase without steps has said all when it began.
         if phase.done > 0 {
@@ -82,9 +89,7 @@ impl Monitor for Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        if let Some(phase) = self.present.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            Self::end(&phase);
-        }
+        self.finish();
     }
 }
 

@@ -42,11 +42,12 @@ fn filter(verbosity: i8, terminal: bool) -> Result<EnvFilter, InvalidFilter> {
         let filter = filter.to_string_lossy().into_owned();
         return EnvFilter::try_new(&filter).map_err(|source| InvalidFilter { filter, source });
     }
-    // Libraries tell of their retries at `warn`, which is drctl's to judge: they are shown from -vv on.
+    // Libraries log each answer that they do not like, which is drctl's to judge and often no
+    // failure at all: they are heard only where more is asked for.
     Ok(EnvFilter::new(match (verbosity, terminal) {
-        (..0, _) => "error",
-        (0, true) => "error,kube_client=off,drctl=warn",
-        (0, false) => "error,kube_client=off,drctl=info",
+        (..0, _) => "off,drctl=error",
+        (0, true) => "off,drctl=warn",
+        (0, false) => "off,drctl=info",
         (1, _) => "warn,drctl=debug",
         (2, _) => "info,drctl=trace",
         _ => "debug,drctl=trace",

@@ -11,13 +11,17 @@ use std::{io::IsTerminal, sync::Arc};
 
 pub use log::{InvalidFilter, LogFormat, LogOptions};
 
-use crate::types::Monitor;
+use crate::types::{Monitor, Silent};
 
 /// Where progress and log lines go, for the life of the process.
 #[derive(Debug, Clone)]
-pub struct Telemetry {
-    monitor: Arc<dyn Monitor>,
-    bars: Option<bars::Bars>,
+pub struct Telemetry(Progress);
+
+#[derive(Debug, Clone)]
+enum Progress {
+    Silent,
+    Bars(bars::Bars),
+    Lines(Arc<lines::Lines>),
 }
 
 impl Telemetry {
@@ -27,35 +31,35 @@ impl Telemetry {
     /// [`InvalidFilter`] if `DRCTL_LOG` cannot be read.
     pub fn start(options: LogOptions) -> Result<Self, InvalidFilter> {
         let terminal = std::io::stderr().is_terminal();
-        let draw = terminal && options.format == LogFormat::Auto && options.verbosity >= 0;
-        let bars = draw.then(bars::Bars::new);
-        log::start(options, terminal, bars.clone())?;
-        let monitor: Arc<dyn Monitor> = match (&bars, options.verbosity) {
-            (_, ..0) => Arc::new(crate::types::Silent),
-            (Some(bars), _) => Arc::new(bars.clone()),
-            (None, _) => Arc::new(lines::Lines::new()),
+        let progress = match (options.verbosity, terminal && options.format == LogFormat::Auto) {
+            (..0, _) => Progress::Silent,
+            (_, true) => Progress::Bars(bars::Bars::new()),
+            (_, false) => Progress::Lines(Arc::new(lines::Lines::new())),
         };
-        Ok(Self { monitor, bars })
+        let bars = match &progress {
+            Progress::Bars(bars) => Some(bars.clone()),
+            _ => None,
+        };
+        log::start(options, terminal, bars)?;
+        Ok(Self(progress))
     }
 
     /// Who hears of progress.
     #[must_use]
     pub fn monitor(&self) -> Arc<dyn Monitor> {
-        Arc::clone(&self.monitor)
-    }
-
-    /// Runs `f` with the bars taken off the screen, so that it can print or ask.
-    pub fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
-        match &self.bars {
-            Some(bars) => bars.suspend(f),
-            None => f(),
+        match &self.0 {
+            Progress::Silent => Arc::new(Silent),
+            Progress::Bars(bars) => Arc::new(bars.clone()),
+            Progress::Lines(lines) => Arc::<lines::Lines>::clone(lines),
         }
     }
 
-    /// Ends the bars: what is printed next stands below them.
+    /// Ends the present phase: what is printed or asked next stands below it.
     pub fn finish(&self) {
-        if let Some(bars) = &self.bars {
-            bars.finish();
+        match &self.0 {
+            Progress::Silent => {}
+            Progress::Bars(bars) => bars.finish(),
+            Progress::Lines(lines) => lines.finish(),
         }
     }
 }
