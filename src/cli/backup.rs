@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     context::Context,
-    exit::{Exit, Failure, show_next, show_problems},
+    exit::{Exit, Failure, show_lines, show_next},
     output::OutputArgs,
     show,
 };
@@ -61,7 +61,7 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
     args.output.print(&report, BackupReport::text)?;
     let id = &outcome.manifest.backup;
     if exit != Exit::Done {
-        show_problems(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
+        show_lines(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
     }
     match exit {
         Exit::Difference => {

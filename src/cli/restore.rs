@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     confirm::{self, Answer},
     context::Context,
-    exit::{Exit, Failure, show_next},
+    exit::{Exit, Failure, show_lines, show_next},
     output::OutputArgs,
     restore_text, show,
 };
@@ -162,6 +162,9 @@ async fn agree(args: &RestoreArgs, restore: &Restore, context: &Context<'_>) -> 
     }
     let question = question(restore, writes);
     let asks = confirm::can_ask();
+    if asks {
+        show_lines(&format!("{}\n", restore_text::plan(&plan_document(restore), &restore.plans)));
+    }
     match (named, asks) {
         (true, true) => confirm::ask(context, &question, Answer::Yes).await,
         (false, true) => confirm::ask(context, &question, Answer::Name(restore.target.name.clone())).await,

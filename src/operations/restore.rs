@@ -48,7 +48,7 @@ pub struct Restore {
 }
 
 /// What came of one source.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredSource {
     /// The source.

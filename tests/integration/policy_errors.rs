@@ -108,6 +108,6 @@ fn without_a_policy_the_next_step_is_named() {
     assert_eq!(ended.code, 2);
     assert_eq!(ended.stderr, "error: no policy file is named\nnext: name it with --file or DRCTL_FILE\n");
     let folder = folder_with("kind", "kind");
-    let named = drctl(&["policy", "check"]).env("DRCTL_FILE", folder.path().join("p.yaml")).status().unwrap();
-    assert_eq!(named.code(), Some(0));
+    let named = drctl(&["policy", "check"]).env("DRCTL_FILE", folder.path().join("p.yaml")).output().unwrap();
+    assert_eq!(named.status.code(), Some(0));
 }

@@ -2,6 +2,12 @@
 
 use std::{fs, path::Path};
 
+use drctl::{
+    operations::RestoredSource,
+    report::{self, schema_of},
+    sources::kubernetes::restore::Plan,
+};
+
 use crate::support::program::run;
 
 fn root() -> &'static Path {
@@ -26,6 +32,19 @@ fn the_policy_schema_is_current_and_is_what_the_program_prints() {
     check("policy", &schema);
     let printed = run(&["policy", "schema"]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&printed.stdout).unwrap(), schema);
+}
+
+#[test]
+fn the_schemas_of_the_documents_are_current() {
+    check("backup", &schema_of::<report::Backup>().to_value());
+    check("backup-list", &schema_of::<report::BackupList>().to_value());
+    check("backup-report", &schema_of::<report::BackupReport>().to_value());
+    check("verify-report", &schema_of::<report::VerifyReport>().to_value());
+    check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan>>().to_value());
+    check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource>>().to_value());
+    check("accept-report", &schema_of::<report::AcceptReport>().to_value());
+    check("repository-info", &schema_of::<report::RepositoryInfo>().to_value());
+    check("session-list", &schema_of::<report::SessionList>().to_value());
 }
 
 #[test]

@@ -95,8 +95,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Says on standard error what is wrong with a run that ended all the same, a line each.
-pub(super) fn show_problems(lines: &str) {
+/// Shows lines on standard error: what is wrong with a run that ended all the same, what is asked about.
+pub(super) fn show_lines(lines: &str) {
     // Standard error may be gone; the exit code still tells.
     let _ = std::io::stderr().write_all(lines.as_bytes());
 }

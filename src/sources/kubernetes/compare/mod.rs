@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 128;
 const SHOWN: usize = 120;
 
 /// One field that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
     /// Where: `spec.template.spec.containers[name=api].image`.
     pub path: String,

@@ -6,7 +6,7 @@ use super::report::{Notes, ObjectName};
 use crate::sources::kubernetes::compare::Difference;
 
 /// What was found of one kind in one namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ComparedGroup {
     /// `deployments.apps`.
     pub kind: String,
@@ -27,7 +27,7 @@ pub struct ComparedGroup {
 }
 
 /// One object that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct DifferentObject {
     /// Which object.
     #[serde(flatten)]
@@ -39,7 +39,7 @@ pub struct DifferentObject {
 }
 
 /// One thing that many live objects have and the backup does not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Counted {
     /// What it is: `pods spec.tolerations[]`, or a rule.
     pub what: String,
@@ -48,7 +48,7 @@ pub struct Counted {
 }
 
 /// The restored objects against the backup's, field by field.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComparisonReport {
     /// By kind and namespace.

@@ -17,6 +17,7 @@ mod proof;
 mod readiness;
 mod ready;
 mod report;
+mod schema;
 mod target;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -109,7 +110,7 @@ pub struct ReadyOptions {
 }
 
 /// What became ready.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadyReport {
     /// Objects that were waited for.

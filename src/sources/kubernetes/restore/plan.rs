@@ -8,7 +8,7 @@ use super::tiers::Tier;
 use crate::{sources::kubernetes::Kind, types::Name};
 
 /// What is done when a live object is not what the backup holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
     /// Nothing at all is written.
@@ -33,7 +33,7 @@ pub struct PlanOptions {
 }
 
 /// What is done with one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is not there: it is created.
@@ -75,7 +75,7 @@ impl std::fmt::Display for Action {
 }
 
 /// The cluster that a plan was made for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Target {
     /// The uid of its namespace `kube-system`.
     pub uid: String,
@@ -215,7 +215,7 @@ impl Reasons {
 }
 
 /// One object of a plan, to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PlannedObject<'a> {
     /// `deployments.apps`.
     pub kind: &'a str,

@@ -13,7 +13,7 @@ pub(super) const NAMED: usize = 1_000;
 const EXAMPLES: usize = 3;
 
 /// An object as people name it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 pub struct ObjectName {
     /// `deployments.apps`.
     pub kind: String,
@@ -35,7 +35,7 @@ impl std::fmt::Display for ObjectName {
 }
 
 /// Something about one object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ObjectNote {
     /// Which object.
     #[serde(flatten)]
@@ -45,7 +45,7 @@ pub struct ObjectNote {
 }
 
 /// Objects that are named up to a limit, and all counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Notes {
     /// How many there are.
     pub count: u64,
@@ -63,7 +63,7 @@ impl Notes {
 }
 
 /// One rule's change, over all objects of a kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Transformation {
     /// `services`, `jobs.batch`.
     pub kind: String,
@@ -78,7 +78,7 @@ pub struct Transformation {
 }
 
 /// A load balancer's address: DNS has to follow it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct LoadBalancer {
     /// The Service's namespace.
     pub namespace: String,
@@ -91,7 +91,7 @@ pub struct LoadBalancer {
 }
 
 /// What a restore did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreReport {
     /// Objects created by it.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A step of the order. Objects of one tier are created at once, and a tier begins when the one
 /// before it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// CustomResourceDefinitions; the next tier waits until they are established.
