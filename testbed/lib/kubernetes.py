@@ -216,6 +216,9 @@ class _Start:
             f"--root-ca-file={self.certificates / 'apiserver.crt'}",
             "--use-service-account-credentials",
             "--leader-elect=false",
+            # A fake Node whose heartbeat is late on a busy machine is not broken: its Pods would be
+            # marked not ready, and nothing of kwok would ever mark them ready again.
+            "--node-monitor-grace-period=1h",
             "--bind-address=127.0.0.1",
             "--secure-port=0",
             *faster,
