@@ -47,6 +47,14 @@ fn create(source: &bed::Cluster, object: &Value) {
     source.kubectl(&["create", "-f", file.path().to_str().unwrap()]);
 }
 
+/// 22 namespaces `team-00` to `team-21`: more than are listed one by one.
+fn create_teams(source: &bed::Cluster) -> Vec<String> {
+    let names: Vec<_> = (0..22).map(|n| source.name(&format!("team-{n:02}"))).collect();
+    let document = |name: &String| format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+    source.apply(&names.iter().map(document).collect::<String>());
+    names
+}
+
 /// A capture during which no controller wrote to the namespace, so that it can be compared with the cluster.
 async fn capture_at_rest(source: &bed::Cluster, namespace: &str) -> (MemorySink, CaptureReport) {
     let kinds = "configmaps,secrets,services,persistentvolumeclaims,deployments,ingresses,rolebindings,cronjobs";
@@ -246,9 +254,7 @@ async fn a_source_takes_the_cluster_scoped_objects_that_its_objects_refer_to_and
 #[tokio::test]
 async fn namespaces_by_pattern_are_captured_in_one_list_of_the_cluster() {
     let source = require!(bed::source);
-    for n in 0..22 {
-        source.create_namespace(&format!("team-{n:02}"));
-    }
+    create_teams(&source);
     let outside = source.create_namespace("outside");
     for namespace in [source.name("team-03"), source.name("team-21"), source.name("team-05"), outside.clone()] {
         source.kubectl(&["-n", &namespace, "create", "configmap", "settings", "--from-literal=a=1"]);
