@@ -84,7 +84,7 @@ impl Rule {
 #[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn Backend>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     released: watch::Sender<u64>,
 }
 
@@ -103,7 +103,7 @@ impl Faulty {
     /// Faults before `inner`; none yet.
     #[must_use]
     pub fn new(inner: Arc<dyn Backend>) -> Arc<Self> {
-        Arc::new(Self { inner, state: Mutex::default(), released: watch::Sender::new(0) })
+        Arc::new(Self { inner, state: Arc::default(), released: watch::Sender::new(0) })
     }
 
     /// Adds a rule. The first rule that applies decides; all of them count the call.
@@ -157,7 +157,7 @@ impl Faulty {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Counts the call, and says what is to happen to it.
@@ -175,12 +175,15 @@ impl Faulty {
         applying.first().copied()
     }
 
-    async fn stall(&self) {
+    /// What ends when the calls that stand still now are released.
+    fn stall(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut released = self.released.subscribe();
-        let standing = Standing::new(self);
-        // The sender lives as long as `self`.
-        let _ = released.changed().await;
-        drop(standing);
+        let standing = Standing::new(&self.state);
+        async move {
+            // It fails only when the store itself is gone.
+            let _ = released.changed().await;
+            drop(standing);
+        }
     }
 
     fn error(&self, kind: ErrorKind, op: Op, subject: &str) -> Error {
@@ -216,19 +219,23 @@ impl Faulty {
     }
 }
 
-/// Counts a call that stands still, also when it is dropped.
-struct Standing<'s>(&'s Faulty);
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-impl<'s> Standing<'s> {
-    fn new(store: &'s Faulty) -> Self {
-        store.state().stalled += 1;
-        Self(store)
+/// Counts a call that stands still, also when it is dropped.
+struct Standing(Arc<Mutex<State>>);
+
+impl Standing {
+    fn new(state: &Arc<Mutex<State>>) -> Self {
+        lock(state).stalled += 1;
+        Self(Arc::clone(state))
     }
 }
 
-impl Drop for Standing<'_> {
+impl Drop for Standing {
     fn drop(&mut self) {
-        self.0.state().stalled -= 1;
+        lock(&self.0).stalled -= 1;
     }
 }
 
@@ -264,9 +271,9 @@ impl Backend for Faulty {
                 inner.list(prefix).chain(stream::iter([Err(lost)])).boxed()
             }
             Some(Fault::Stall) => {
-                let mut released = self.released.subscribe();
+                let stall = self.stall();
                 let wait = async move {
-                    let _ = released.changed().await;
+                    stall.await;
                     Ok::<_, Error>(inner.list(&subject))
                 };
                 stream::once(wait).try_flatten().boxed()
@@ -360,5 +367,15 @@ mod tests {
         store.release();
         assert_eq!(task.await.unwrap(), Ok(PutOutcome::Created));
         assert_eq!((store.stalled(), memory.keys().len()), (0, 1));
+
+        store.on(Rule::new(Op::List, Fault::Stall));
+        let mut listing = store.list("");
+        assert_eq!(store.stalled(), 1);
+        store.release();
+        assert_eq!(listing.try_next().await.unwrap().unwrap().key, key("a"));
+        assert_eq!(store.stalled(), 0);
+        store.on(Rule::new(Op::List, Fault::Stall));
+        drop(store.list(""));
+        assert_eq!(store.stalled(), 0, "a call that is dropped stands still no more");
     }
 }

@@ -39,7 +39,8 @@ pub use self::{
 /// The key of an object: `/`-separated segments, relative to the repository's prefix.
 ///
 /// 1 to 900 bytes of UTF-8; no empty, `.` or `..` segment, no leading or trailing `/`, no control
-/// character, no backslash. So a key is a safe relative path wherever it goes.
+/// character, no backslash, and not U+FFFE or U+FFFF, which the XML of a listing cannot hold. So a
+/// key is a safe relative path wherever it goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
@@ -58,7 +59,7 @@ impl Key {
         let segment = |s: &str| !s.is_empty() && s != "." && s != "..";
         let safe = (1..=900).contains(&text.len())
             && text.split('/').all(segment)
-            && !text.chars().any(|c| c.is_control() || c == '\\');
+            && !text.chars().any(|c| c.is_control() || matches!(c, '\\' | '\u{fffe}' | '\u{ffff}'));
         if safe { Ok(Self(text)) } else { Err(InvalidKey(text.chars().take(100).collect())) }
     }
 
@@ -213,7 +214,9 @@ mod tests {
         for good in ["a", "data/20261120T020000Z-abcdef/00ff", "odd name+%25/ä"] {
             assert!(Key::new(good).is_ok(), "{good} was refused");
         }
-        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "a\nb", "a\0b", &"a".repeat(901)] {
+        for bad in
+            ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a\\b", "a\nb", "a\0b", "a\u{ffff}", &"a".repeat(901)]
+        {
             assert!(Key::new(bad).is_err(), "{bad:?} was taken");
         }
     }

@@ -7,14 +7,17 @@
 //! cannot overwrite; if the first was carried out and only its answer was lost, the second says
 //! `Exists`, as the contract has it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{ErrorKind, failure::Failure};
 
 /// How patient the calls on a store are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Patience {
     /// How long a server may take for an answer without a body. Bytes come on top, see [`Patience::for_bytes`].
     pub(super) answer: Duration,
@@ -24,7 +27,13 @@ pub(super) struct Patience {
     pub(super) give_up: Duration,
     /// The pause after the first attempt; each later one is up to twice as long as the one before.
     pub(super) pause: Duration,
+    /// Whether a call has succeeded, or been refused for good: then the store is there, and is
+    /// worth waiting for. Before that, a mistake in its address is more likely than an outage.
+    pub(super) reached: AtomicBool,
 }
+
+/// How many attempts there are on a store that has not been reached.
+const FIRST_CONTACT: u32 = 4;
 
 /// The slowest transfer that is not yet a stall, in bytes a second: a pack of 16 MiB beside seven
 /// others over 8 Mbit/s.
@@ -35,7 +44,13 @@ impl Patience {
     /// Attempts that wait `answer` for an answer; a call whose server never answers ends after
     /// some five times that.
     pub(super) fn new(answer: Duration) -> Self {
-        Self { answer, attempts: 8, give_up: answer.saturating_mul(4), pause: Duration::from_millis(200) }
+        Self {
+            answer,
+            attempts: 16,
+            give_up: answer.saturating_mul(4),
+            pause: Duration::from_millis(200),
+            reached: AtomicBool::new(false),
+        }
     }
 
     /// How long one attempt that moves `bytes` may take.
@@ -53,11 +68,16 @@ impl Patience {
         let mut attempts = 1;
         loop {
             let failure = match attempt().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    return Ok(value);
+                }
                 Err(failure) => failure,
             };
+            self.reached.fetch_or(!failure.passing, Ordering::Relaxed);
+            let most = if self.reached.load(Ordering::Relaxed) { self.attempts } else { FIRST_CONTACT };
             let pause = self.pause_after(attempts);
-            let over = attempts >= self.attempts || begin.elapsed().saturating_add(pause) >= self.give_up;
+            let over = attempts >= most || begin.elapsed().saturating_add(pause) >= self.give_up;
             if !failure.passing || over {
                 return Err(told(failure, attempts, begin.elapsed()));
             }
@@ -102,11 +122,17 @@ mod tests {
 
     fn patience() -> Patience {
         let milliseconds = Duration::from_millis;
-        Patience { answer: milliseconds(100), attempts: 5, give_up: milliseconds(400), pause: milliseconds(8) }
+        Patience {
+            answer: milliseconds(100),
+            attempts: 6,
+            give_up: milliseconds(2000),
+            pause: milliseconds(8),
+            reached: AtomicBool::new(true),
+        }
     }
 
     /// What becomes of a call whose first `failing` attempts fail, and how often it was tried.
-    async fn tries(patience: Patience, failing: u32, passing: bool) -> (Result<u32, Failure>, u32) {
+    async fn tries(patience: &Patience, failing: u32, passing: bool) -> (Result<u32, Failure>, u32) {
         let count = Cell::new(0);
         let result = patience
             .persist(|| {
@@ -122,33 +148,45 @@ mod tests {
     #[tokio::test]
     async fn what_may_pass_is_tried_again_after_pauses_until_it_succeeds() {
         let begin = Instant::now();
-        let (result, count) = tries(patience(), 3, true).await;
+        let (result, count) = tries(&patience(), 3, true).await;
         assert_eq!((result.unwrap(), count), (4, 4));
         assert!(begin.elapsed() >= Duration::from_millis(4 + 8 + 16), "{:?}", begin.elapsed());
     }
 
     #[tokio::test]
     async fn what_will_not_pass_is_not_tried_again() {
-        let (result, count) = tries(patience(), 3, false).await;
+        let (result, count) = tries(&patience(), 3, false).await;
         assert_eq!((result.unwrap_err().reason.as_str(), count), ("refused", 1));
     }
 
     #[tokio::test]
     async fn attempts_end_by_number_and_the_failure_says_so() {
-        let (result, count) = tries(patience(), u32::MAX, true).await;
-        assert_eq!(count, 5);
-        assert!(result.unwrap_err().reason.starts_with("refused (tried 5 times in "));
+        let (result, count) = tries(&patience(), u32::MAX, true).await;
+        assert_eq!(count, 6);
+        assert!(result.unwrap_err().reason.starts_with("refused (tried 6 times in "));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_was_never_reached_is_given_up_earlier() {
+        let never = Patience { reached: AtomicBool::new(false), ..patience() };
+        assert_eq!(tries(&never, u32::MAX, true).await.1, FIRST_CONTACT);
+        assert_eq!(tries(&never, 2, true).await.1, 3);
+        assert_eq!(tries(&never, u32::MAX, true).await.1, 6, "it has answered once");
+        let refused = Patience { reached: AtomicBool::new(false), ..patience() };
+        assert_eq!(tries(&refused, 1, false).await.1, 1);
+        assert_eq!(tries(&refused, u32::MAX, true).await.1, 6, "it has refused once");
     }
 
     #[tokio::test]
     async fn attempts_end_by_time() {
-        let (result, count) = tries(Patience { give_up: Duration::ZERO, ..patience() }, u32::MAX, true).await;
+        let (result, count) = tries(&Patience { give_up: Duration::ZERO, ..patience() }, u32::MAX, true).await;
         assert_eq!((result.unwrap_err().reason.as_str(), count), ("refused", 1));
     }
 
     #[tokio::test]
     async fn a_server_that_never_answers_is_given_up_in_bounded_time() {
-        let (patience, begin) = (patience(), Instant::now());
+        let patience = Patience { give_up: Duration::from_millis(400), ..patience() };
+        let begin = Instant::now();
         let stalled = patience.persist(|| within(patience.answer, "answer", std::future::pending::<Result<(), _>>()));
         let failure = stalled.await.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::TimedOut);
