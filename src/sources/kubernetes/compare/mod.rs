@@ -16,7 +16,7 @@ mod path;
 mod quantity;
 mod server_set;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -111,7 +111,9 @@ impl Walk<'_> {
 
     fn scalar_equal(&mut self, expected: &Value, live: &Value) -> bool {
         match (expected, live) {
-            (Value::Number(expected), Value::Number(live)) => expected == live || expected.as_f64() == live.as_f64(),
+            (Value::Number(expected), Value::Number(live)) if expected.is_f64() || live.is_f64() => {
+                expected.as_f64() == live.as_f64()
+            }
             (Value::String(expected), Value::String(live)) if expected != live => {
                 self.path.pattern(&mut self.pattern);
                 quantity::is_at(self.kind, &self.pattern) && quantity::equal(expected, live)
@@ -208,6 +210,10 @@ impl Walk<'_> {
     }
 
     fn is_left_out(&mut self) -> bool {
+        let may_be = self.path.first().is_some_and(|field| server_set::ROOTS.contains(&field));
+        if !may_be || self.path.depth() > server_set::DEEPEST {
+            return false;
+        }
         self.path.pattern(&mut self.pattern);
         server_set::is_server_set(self.kind, &self.pattern, self.aggregated)
     }

@@ -28,6 +28,14 @@ impl Path {
         self.0.pop();
     }
 
+    /// The field of the object that the path begins with.
+    pub(crate) fn first(&self) -> Option<&str> {
+        match self.0.first() {
+            Some(Step::Key(key)) => Some(key),
+            _ => None,
+        }
+    }
+
     pub(crate) fn depth(&self) -> usize {
         self.0.len()
     }

@@ -38,6 +38,11 @@ pub const SERVER_SET: &[ServerSet] = &[
     },
 ];
 
+/// The fields of an object in which they lie.
+pub(crate) const ROOTS: &[&str] = &["metadata", "rules", "status"];
+/// Steps of the longest path among them.
+pub(crate) const DEEPEST: usize = 4;
+
 /// Whether the field at `pattern` of an object of `kind` is left out. `aggregated` says that it is
 /// a ClusterRole with an aggregation rule.
 pub(crate) fn is_server_set(kind: GroupKind<'_>, pattern: &str, aggregated: bool) -> bool {
@@ -45,4 +50,19 @@ pub(crate) fn is_server_set(kind: GroupKind<'_>, pattern: &str, aggregated: bool
         ("*", "*") => pattern == entry.path,
         (group, name) => aggregated && kind.is(group, name) && pattern == entry.path,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_cuts_leave_no_field_out() {
+        for entry in SERVER_SET {
+            let first = entry.path.split('.').next().unwrap();
+            assert!(ROOTS.contains(&first), "{}", entry.path);
+            let steps = entry.path.split('.').count() + entry.path.matches("[]").count();
+            assert!(steps <= DEEPEST, "{}", entry.path);
+        }
+    }
 }

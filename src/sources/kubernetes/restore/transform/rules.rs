@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Prepared, at, object_mut, pods, text_at};
+use super::{Prepared, at, pods, text_at};
 use crate::sources::kubernetes::compare::GroupKind;
 
 const BINDING: &str = "says to which volume the claim was bound; a new volume is made";
@@ -97,14 +97,8 @@ fn secret(prepared: &mut Prepared) {
     }
 }
 
-/// The server sets its own finalizer; those of others in `spec` can only be set by a subresource.
+/// Finalizers in a namespace's `spec` can only be set by a subresource.
 fn namespace(prepared: &mut Prepared) {
-    if let Some(spec) = object_mut(&mut prepared.object, &["spec"]) {
-        spec.remove("finalizers");
-        if spec.is_empty()
-            && let Some(root) = prepared.object.as_object_mut()
-        {
-            root.remove("spec");
-        }
-    }
+    let why = "the server sets its own; those of others can only be set while a namespace is being deleted";
+    prepared.drop_key(&["spec"], "finalizers", "spec.finalizers", why);
 }
