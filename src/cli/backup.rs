@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     context::Context,
-    exit::{Exit, Failure, show_lines, show_next},
+    exit::{Exit, Failure},
     output::OutputArgs,
     show,
 };
@@ -61,13 +61,13 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
     args.output.print(&report, BackupReport::text)?;
     let id = &outcome.manifest.backup;
     if exit != Exit::Done {
-        show_lines(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
+        context.say.lines(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
     }
     match exit {
-        Exit::Difference => {
-            show_next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one"))
-        }
-        Exit::Partial => show_next("put right what is named as missing, and run it again"),
+        Exit::Difference => context
+            .say
+            .next(&format!("if that is as it should be, `drctl accept {id}`; else restore from an earlier one")),
+        Exit::Partial => context.say.next("put right what is named as missing, and run it again"),
         _ => {}
     }
     Ok(exit)

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     args::Global,
     exit::{Exit, Failure},
+    say::Say,
     signals,
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 pub(super) struct Context<'a> {
     pub(super) global: &'a Global,
     pub(super) telemetry: &'a Telemetry,
+    pub(super) say: Say,
     pub(super) run: Run,
 }
 
@@ -40,7 +42,8 @@ pub(super) struct Opened {
 impl<'a> Context<'a> {
     pub(super) fn new(global: &'a Global, telemetry: &'a Telemetry) -> Self {
         let cancel = CancellationToken::new();
-        Self { global, telemetry, run: Run { monitor: telemetry.monitor(), clock: Arc::new(SystemClock), cancel } }
+        let run = Run { monitor: telemetry.monitor(), clock: Arc::new(SystemClock), cancel };
+        Self { global, telemetry, say: Say::new(global.log_format), run }
     }
 
     /// Runs `work` to its end, or to an orderly stop on Ctrl-C and SIGTERM.
@@ -48,7 +51,7 @@ impl<'a> Context<'a> {
         let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot start the runtime: {error}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
         let ended = runtime.block_on(async {
-            signals::watch(self.run.cancel.clone()).map_err(failed)?;
+            signals::watch(self.run.cancel.clone(), self.say).map_err(failed)?;
             work.await
         });
         // A question that nobody has answered must not hold the process.

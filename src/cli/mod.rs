@@ -16,6 +16,7 @@ mod policy;
 mod repository;
 mod restore;
 mod restore_text;
+mod say;
 mod show;
 mod signals;
 mod verify;
@@ -27,6 +28,7 @@ pub use exit::{Exit, Failure};
 
 use args::Command;
 use context::Context;
+use say::Say;
 
 use crate::telemetry::Telemetry;
 
@@ -47,7 +49,7 @@ pub fn run() -> Exit {
         ended
     });
     ended.unwrap_or_else(|failure| {
-        failure.show();
+        Say::new(cli.global.log_format).failure(&failure);
         failure.exit
     })
 }

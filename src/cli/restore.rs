@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     confirm::{self, Answer},
     context::Context,
-    exit::{Exit, Failure, show_lines, show_next},
+    exit::{Exit, Failure},
     output::OutputArgs,
     restore_text, show,
 };
@@ -121,7 +121,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     args.output.print(&document, |document| restore_text::report(document, &restore.plans))?;
     let exit = Exit::of_restore(&restore, outcome)?;
     if exit != Exit::Done {
-        show_next("put right what is named, and run it again: what is restored already is left alone");
+        context.say.next("put right what is named, and run it again: what is restored already is left alone");
     }
     Ok(exit)
 }
@@ -163,7 +163,7 @@ async fn agree(args: &RestoreArgs, restore: &Restore, context: &Context<'_>) -> 
     let question = question(restore, writes);
     let asks = confirm::can_ask();
     if asks {
-        show_lines(&format!("{}\n", restore_text::plan(&plan_document(restore), &restore.plans)));
+        context.say.lines(&format!("{}\n", restore_text::plan(&plan_document(restore), &restore.plans)));
     }
     match (named, asks) {
         (true, true) => confirm::ask(context, &question, Answer::Yes).await,

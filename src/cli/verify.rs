@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     context::Context,
-    exit::{Exit, Failure, show_next},
+    exit::{Exit, Failure},
     output::OutputArgs,
 };
 use crate::{
@@ -73,10 +73,10 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
     match exit {
-        Exit::Difference => {
-            show_next("take a new backup now: it stores what is damaged anew; then restore from one that is sound")
-        }
-        Exit::CouldNotRun => show_next("make the store readable again, and run it again"),
+        Exit::Difference => context
+            .say
+            .next("take a new backup now: it stores what is damaged anew; then restore from one that is sound"),
+        Exit::CouldNotRun => context.say.next("make the store readable again, and run it again"),
         _ => {}
     }
     Ok(exit)

@@ -19,12 +19,16 @@ pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
     Ok(Repository::open(open_store(&policy.url, &store_options(policy.s3.as_ref())?).await?).await?)
 }
 
-/// Opens the repository at a place, with the credentials of the store's own chain.
+/// Opens the repository at a place, with the credentials of the store's own chain. There is no
+/// policy to say `pathStyle`: where the environment names an endpoint, the store is not AWS, and
+/// the bucket goes into the path, which all of them take.
 ///
 /// # Errors
 /// As [`open`].
 pub async fn open_at(location: &Location) -> Result<Repository, Error> {
-    Ok(Repository::open(open_store(location, &StoreOptions::default()).await?).await?)
+    let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
+    let options = StoreOptions { s3: S3Options { path_style, ..S3Options::default() } };
+    Ok(Repository::open(open_store(location, &options).await?).await?)
 }
 
 /// Makes the repository that a policy names: its store must be there (a local folder is made), and

@@ -2,7 +2,7 @@
 
 mod codes;
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 use crate::{
     operations::{BackupOutcome, Restore, RestoreOutcome},
@@ -95,18 +95,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Shows lines on standard error: what is wrong with a run that ended all the same, what is asked about.
-pub(super) fn show_lines(lines: &str) {
-    // Standard error may be gone; the exit code still tells.
-    let _ = std::io::stderr().write_all(lines.as_bytes());
-}
-
-/// Says on standard error what a person does next.
-pub(super) fn show_next(next: &str) {
-    // Standard error may be gone; the exit code still tells.
-    let _ = writeln!(std::io::stderr(), "next: {next}");
-}
-
 /// Why a command did not do what was asked, with which code that ends, and what to do next.
 #[derive(Debug)]
 pub struct Failure {
@@ -148,13 +136,8 @@ impl Failure {
         self
     }
 
-    /// Shows the error, each of its causes and the next step on standard error, once.
-    pub fn show(&self) {
-        // Standard error may be gone; the exit code still tells.
-        let _ = std::io::stderr().write_all(self.text().as_bytes());
-    }
-
-    fn text(&self) -> String {
+    /// The error, each of its causes once, and the next step, a line each.
+    pub(super) fn text(&self) -> String {
         let top: &(dyn Error + 'static) = self.error.as_ref();
         let mut error = codes::concrete(top);
         let mut said = error.to_string();
