@@ -10,7 +10,7 @@ use super::{
     backend::Backend,
     index, layout,
     objects::put_own,
-    pipeline::Pipeline,
+    pipeline::{OwnLine, Pipeline},
     streams::{IndexRecord, add_index},
 };
 use crate::types::{BackupId, Sha256Digest};
@@ -28,8 +28,16 @@ pub(crate) struct Checkpoints {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Written {
     pub(crate) indexes: Vec<IndexRecord>,
-    /// Which indexes hold lines of a stream, as runs.
-    pub(crate) runs: HashMap<u32, Vec<(u32, u32)>>,
+    /// What they hold of each stream.
+    pub(crate) streams: HashMap<u32, Lines>,
+}
+
+/// The index lines of a stream.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Lines {
+    pub(crate) count: u64,
+    /// Which indexes hold them, as runs.
+    pub(crate) runs: Vec<(u32, u32)>,
 }
 
 impl Checkpoints {
@@ -45,20 +53,24 @@ impl Checkpoints {
                 () = self.pipeline.checkpoint_due.notified() => {}
                 () = time::sleep(every) => {}
             }
-            if let Err(error) = self.write(true).await {
-                self.pipeline.fail(error);
+            if self.write(true).await.is_err() {
                 return;
             }
         }
     }
 
-    /// Stores all lines that may be stored; with `even_empty`, at least one index.
+    /// Stores all lines that may be stored; with `even_empty`, at least one index. A failure ends
+    /// the whole backup, and before anybody else may look: the lines that were taken are lost.
     pub(crate) async fn write(&self, even_empty: bool) -> Result<(), Error> {
         let mut written = self.written.lock().await;
+        self.pipeline.check()?;
         let mut must = even_empty;
         while must || self.pipeline.has_lines() {
             must = false;
-            self.write_one(&mut written).await?;
+            if let Err(error) = self.write_one(&mut written).await {
+                self.pipeline.fail(error);
+                return self.pipeline.check();
+            }
         }
         Ok(())
     }
@@ -68,8 +80,9 @@ impl Checkpoints {
         let own = self.pipeline.take_lines();
         let pipeline = Arc::clone(&self.pipeline);
         let (bytes, sha256, streams, count) = tokio::task::spawn_blocking(move || {
-            let mut streams: Vec<_> = own.iter().map(super::pipeline::OwnLine::stream).collect();
-            streams.dedup();
+            let same = |a: &OwnLine, b: &OwnLine| a.stream() == b.stream();
+            let streams: Vec<_> =
+                own.chunk_by(same).filter_map(|lines| Some((lines.first()?.stream(), lines.len()))).collect();
             let bytes = index::encode(pipeline.resolve(&own).into_iter())?;
             let sha256 = Sha256Digest::of(&bytes);
             Ok::<_, Error>((bytes, sha256, streams, own.len()))
@@ -77,8 +90,10 @@ impl Checkpoints {
         .await??;
         let size = bytes.len() as u64;
         put_own(&*self.backend, &layout::index(&self.backup, n), bytes).await?;
-        for stream in streams {
-            add_index(written.runs.entry(stream).or_default(), n);
+        for (stream, count) in streams {
+            let lines = written.streams.entry(stream).or_default();
+            lines.count += count as u64;
+            add_index(&mut lines.runs, n);
         }
         let lines = u32::try_from(count).unwrap_or(u32::MAX);
         written.indexes.push(IndexRecord { index: n, size, sha256, lines });

@@ -14,12 +14,15 @@ use crate::types::{MediaType, for_terminal};
 /// The largest chunk that the format allows, in plain bytes.
 pub(crate) const MAX_CHUNK: usize = 4 << 20;
 
+/// A gear table, made once for a repository.
+type Gear = Cow<'static, [u64]>;
+
 /// How streams of one kind are cut.
 #[derive(Debug, Clone)]
 pub(crate) struct CutRule {
     sizes: CutSizes,
     masks: (u64, u64),
-    gear: Arc<(Cow<'static, [u64]>, Cow<'static, [u64]>)>,
+    gear: Arc<(Gear, Gear)>,
 }
 
 /// The two rules of a repository.

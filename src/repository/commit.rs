@@ -9,6 +9,7 @@ use super::{
     BackupWriter, Error, FORMAT, Manifest, ManifestDraft, ObjectRef, Previous, Totals,
     backend::PutOutcome,
     catalog::{Marker, StoredManifest},
+    checkpoint::Lines,
     control, layout,
     objects::put_own,
     refs::{self, MAX_REFS, Ref},
@@ -79,6 +80,7 @@ impl BackupWriter {
             unknown: serde_json::Map::new(),
         };
         let (manifest, bytes) = manifest.with(draft)?;
+        self.pipeline.check()?;
         self.put_manifest(manifest, bytes).await
     }
 
@@ -103,7 +105,12 @@ impl BackupWriter {
         let mut totals = self.pipeline.totals();
         (totals.chunks, totals.reused_bytes) = (0, 0);
         for StreamRecord { info, length, chunks, indexes } in &mut records {
-            *indexes = written.runs.remove(&info.number).unwrap_or_default();
+            let Lines { count, runs } = written.streams.remove(&info.number).unwrap_or_default();
+            if count != u64::from(*chunks) {
+                let what = format!("stream {} has {chunks} chunks and {count} index lines", info.number);
+                return Err(Error::Internal(what));
+            }
+            *indexes = runs;
             totals.streams += 1;
             totals.parts += info.parts.len() as u64;
             totals.objects = info.parts.iter().fold(totals.objects, |sum, part| sum.saturating_add(part.count));

@@ -35,7 +35,19 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// The most bytes that it holds at once.
     pub(crate) fn cost(&self) -> u64 {
-        (self.stored.end - self.stored.start) + self.plain
+        self.stored_bytes() + self.plain
+    }
+
+    /// The bytes of the pack that it asks for.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored.end - self.stored.start
+    }
+
+    /// Which bytes of a chunk are wanted, as offsets in its plain bytes.
+    fn wanted_of(&self, chunk: &StreamChunk) -> Range<u64> {
+        let end = chunk.start + u64::from(chunk.plain);
+        let within = |offset: u64| offset.clamp(chunk.start, end) - chunk.start;
+        within(self.wanted.start)..within(self.wanted.end)
     }
 
     fn takes(&self, chunk: &StreamChunk) -> bool {
@@ -76,26 +88,38 @@ pub(crate) fn plan(stream: &StreamChunks, offset: u64, length: u64) -> Vec<Fetch
     fetches
 }
 
-/// Brings the wanted bytes of each chunk of `fetch`, each proven by its id, or what is wrong with it.
-///
-/// # Errors
-/// If the request itself failed: then nothing is known of any of the chunks.
-pub(crate) async fn run(
-    backend: &Arc<dyn Backend>,
-    stream: &Arc<StreamChunks>,
-    fetch: &Fetch,
-) -> Result<Vec<Result<Bytes, Error>>, Error> {
+/// What came of one chunk, or of a whole request that failed.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// How many bytes of the range it stands for.
+    pub(crate) length: u64,
+    /// These bytes, from a chunk that has its id, or why they cannot be had.
+    pub(crate) bytes: Result<Bytes, Error>,
+}
+
+/// Brings the wanted bytes of each chunk of `fetch`, each proven by its id.
+pub(crate) async fn run(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &Fetch) -> Vec<Piece> {
+    let all = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
+    let length = all.iter().map(|chunk| fetch.wanted_of(chunk)).map(|wanted| wanted.end - wanted.start).sum();
+    match bring(backend, stream, fetch).await {
+        Ok(pieces) => pieces,
+        Err(error) => vec![Piece { length, bytes: Err(error) }],
+    }
+}
+
+async fn bring(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &Fetch) -> Result<Vec<Piece>, Error> {
     let Some((backup, sha256)) = stream.packs.get(fetch.pack as usize) else {
         return Err(Error::Internal("a chunk lies in no pack".to_owned()));
     };
     let key = layout::pack(backup, sha256);
+    let too_short = || Error::damaged(&key, "it is shorter than its index says");
     let stored = match backend.get_range(&key, fetch.stored.clone()).await {
         Ok(stored) if stored.len() as u64 == fetch.stored.end - fetch.stored.start => stored,
-        Ok(_) => return Err(Error::damaged(&key, "it is shorter than its index says")),
+        Ok(_) => return Err(too_short()),
         Err(error) if error.kind == ErrorKind::Other => {
             // A range past the end looks like any other failure: the size tells them apart.
             return Err(match backend.head(&key).await {
-                Ok(meta) if meta.size < fetch.stored.end => Error::damaged(&key, "it is shorter than its index says"),
+                Ok(meta) if meta.size < fetch.stored.end => too_short(),
                 _ => error.into(),
             });
         }
@@ -105,13 +129,24 @@ pub(crate) async fn run(
     tokio::task::spawn_blocking(move || {
         let mut decoder = Decoder::new()?;
         let chunks = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
-        let prove = |chunk| prove(&mut decoder, chunk, &stored, &fetch).map_err(|reason| Error::damaged(&key, reason));
-        Ok(chunks.iter().map(prove).collect())
+        let piece = |chunk: &StreamChunk| {
+            let wanted = fetch.wanted_of(chunk);
+            let length = wanted.end - wanted.start;
+            let proven = prove(&mut decoder, chunk, &stored, &fetch);
+            let bytes = proven.map(|plain| slice(&plain, wanted)).map_err(|reason| Error::damaged(&key, reason));
+            Piece { length, bytes }
+        };
+        Ok(chunks.iter().map(piece).collect())
     })
     .await?
 }
 
-/// The wanted bytes of one chunk, if it is what its id says.
+fn slice(plain: &Bytes, wanted: Range<u64>) -> Bytes {
+    let within = |offset: u64| usize::try_from(offset).unwrap_or(plain.len()).min(plain.len());
+    plain.slice(within(wanted.start)..within(wanted.end))
+}
+
+/// The plain bytes of one chunk, if it is what its id says.
 fn prove(decoder: &mut Decoder, chunk: &StreamChunk, stored: &Bytes, fetch: &Fetch) -> Result<Bytes, String> {
     let begin = usize::try_from(u64::from(chunk.offset).saturating_sub(fetch.stored.start)).unwrap_or(usize::MAX);
     let frame = stored.get(begin..begin.saturating_add(chunk.length as usize)).unwrap_or_default();
@@ -121,8 +156,5 @@ fn prove(decoder: &mut Decoder, chunk: &StreamChunk, stored: &Bytes, fetch: &Fet
     if Blake3Digest::of(&plain) != chunk.id {
         return Err(format!("{at} does not have its id {}", chunk.id));
     }
-    let end = chunk.start + u64::from(chunk.plain);
-    let within = |offset: u64| usize::try_from(offset.clamp(chunk.start, end) - chunk.start).unwrap_or(plain.len());
-    let wanted = within(fetch.wanted.start)..within(fetch.wanted.end);
-    Ok(Bytes::from(plain).slice(wanted))
+    Ok(Bytes::from(plain))
 }

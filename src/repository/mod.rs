@@ -3,6 +3,7 @@
 //! [`Repository`] opens one; [`Repository::begin`] writes a backup, [`Repository::read`] reads one,
 //! [`Repository::backups`] lists them and [`verify()`] holds them against themselves.
 
+mod ahead;
 pub mod backend;
 mod budget;
 mod catalog;
@@ -54,7 +55,7 @@ pub use self::{
     marks::{AcceptOutcome, SessionEntry, SessionState},
     reader::BackupReader,
     session::{Abort, Accept, Session},
-    verify::{Affected, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
+    verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
     writer::{BackupWriter, BeginOptions, WriteStats},
 };
 use crate::types::Clock;

@@ -33,12 +33,9 @@ impl PackBuilder {
         offset
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= CLOSE_AT
+    /// Its stored bytes so far.
+    pub(crate) fn length(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The pack's bytes and what they take of the budget.

@@ -83,6 +83,7 @@ pub(crate) struct PipelineOptions {
     pub(crate) backup: BackupId,
     pub(crate) level: i32,
     pub(crate) workers: usize,
+    pub(crate) pack_bytes: usize,
     pub(crate) parallel_puts: usize,
     pub(crate) memory: u64,
     pub(crate) checkpoint_packs: u32,
@@ -310,7 +311,7 @@ impl Pipeline {
                 state.known.insert(&id, place);
                 state.waiting.entry(place.pack).or_default().push(line(place));
                 state.totals.new_chunks += 1;
-                state.open.is_full()
+                state.open.length() >= self.options.pack_bytes
             }
         };
         if full {

@@ -1,23 +1,17 @@
 //! Reading a backup: every chunk is checked before its bytes are used, every part before it counts.
-//!
-//! A part is read ahead in order: frames that lie beside each other come in one request, and as many
-//! requests are under way as the budget of all readers of this backup allows. The request whose
-//! bytes are needed next never waits for the budget, so parts may be read in any order and at any
-//! pace without one holding up the other.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::task::JoinHandle;
 
 use super::{
     Error, Manifest, Repository,
+    ahead::ReadAhead,
     backend::Backend,
-    budget::{Budget, Held},
+    budget::Budget,
     chunks::{ChunkCache, StreamChunks},
-    fetch::{self, Fetch},
     layout,
     objects::{check_ref, get_exact},
     reuse::blocking,
@@ -29,8 +23,6 @@ use crate::types::{
 
 /// Bytes that all readers of a backup may hold, plain and stored together.
 const MEMORY: u64 = 32 << 20;
-/// Requests under way for one part.
-const AHEAD: usize = 16;
 
 /// A backup's contents. A clone reads the same backup within the same memory.
 #[derive(Debug, Clone)]
@@ -79,8 +71,10 @@ impl BackupReader {
         self.inner.chunks.of(stream).await
     }
 
-    pub(super) fn backend(&self) -> &Arc<dyn Backend> {
-        &self.inner.backend
+    /// The bytes of a range of a stream, from proven chunks.
+    pub(super) fn range(&self, chunks: Arc<StreamChunks>, offset: u64, length: u64) -> ReadAhead {
+        let Inner { backend, budget, .. } = &*self.inner;
+        ReadAhead::new(Arc::clone(backend), Arc::clone(budget), chunks, offset, length)
     }
 }
 
@@ -95,24 +89,17 @@ impl BackupContents for BackupReader {
             let error = Error::Internal(format!("there is no part {part}"));
             return Err(contents_error(&stream.name, "", error));
         };
-        let chunks =
-            self.chunks(stream.number).await.map_err(|error| contents_error(&stream.name, &info.name, error))?;
-        let inner = Arc::clone(&self.inner);
-        let fetches = fetch::plan(&chunks, info.offset, info.length).into();
+        let failed = |error| contents_error(&stream.name, &info.name, error);
+        let chunks = self.chunks(stream.number).await.map_err(failed)?;
         let reading = PartReading {
-            inner,
-            chunks,
-            fetches,
-            under_way: VecDeque::new(),
-            present: None,
-            ready: VecDeque::new(),
+            ahead: self.range(chunks, info.offset, info.length),
+            backup: self.inner.backup.clone(),
             hasher: Blake3Hasher::default(),
             length: 0,
             info: info.clone(),
             ended: false,
         };
-        let name = stream.name.clone();
-        let part_name = info.name.clone();
+        let (name, part_name) = (stream.name.clone(), info.name.clone());
         let pieces = stream::unfold(reading, |mut reading| async move {
             let piece = reading.next().await?;
             Some((piece, reading))
@@ -132,91 +119,50 @@ fn contents_error(stream: &str, part: &str, error: Error) -> ContentsError {
 
 /// A part being read.
 struct PartReading {
-    inner: Arc<Inner>,
-    chunks: Arc<StreamChunks>,
-    fetches: VecDeque<Fetch>,
-    under_way: VecDeque<UnderWay>,
-    /// The request whose bytes are being handed on,
-    present: Option<UnderWay>,
-    /// and those of its bytes that are left.
-    ready: VecDeque<Bytes>,
+    ahead: ReadAhead,
+    backup: BackupId,
     hasher: Blake3Hasher,
     length: u64,
     info: PartInfo,
     ended: bool,
 }
 
-/// A request whose answer is to come; dropped, it is given up.
-struct UnderWay {
-    task: JoinHandle<Result<Vec<Bytes>, Error>>,
-    /// What it takes of the budget until its bytes are handed on.
-    _held: Held,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl PartReading {
+    /// The next bytes; an error is the last item, and `None` comes only when all of the part was
+    /// what was recorded.
     async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         if self.ended {
             return None;
         }
-        let piece = self.piece().await;
-        self.ended = !matches!(piece, Ok(Some(_)));
-        piece.transpose()
-    }
-
-    /// The next bytes; `None` when the part has come whole and is what was recorded.
-    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            if let Some(bytes) = self.ready.pop_front() {
+        match self.ahead.next().await.map(|piece| piece.bytes) {
+            Some(Ok(bytes)) => {
                 self.hasher.update(&bytes);
                 self.length += bytes.len() as u64;
-                return Ok(Some(bytes));
+                Some(Ok(bytes))
             }
-            self.present = None;
-            self.read_ahead();
-            let Some(next) = self.under_way.pop_front() else {
-                return self.check().map(|()| None);
-            };
-            let next = self.present.insert(next);
-            self.ready.extend((&mut next.task).await??);
+            Some(Err(error)) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+            None => {
+                self.ended = true;
+                check_part(&self.backup, &self.info, self.length, &self.hasher).err().map(Err)
+            }
         }
     }
+}
 
-    /// Starts requests: one always, more as long as the budget has room.
-    fn read_ahead(&mut self) {
-        while self.under_way.len() < AHEAD
-            && let Some(fetch) = self.fetches.front()
-        {
-            let held = match self.inner.budget.try_take(fetch.cost()) {
-                Some(held) => held,
-                None if self.under_way.is_empty() => self.inner.budget.take_anyway(fetch.cost()),
-                None => return,
-            };
-            let Some(fetch) = self.fetches.pop_front() else { return };
-            let (backend, chunks) = (Arc::clone(&self.inner.backend), Arc::clone(&self.chunks));
-            let task = tokio::spawn(async move {
-                let pieces = fetch::run(&backend, &chunks, &fetch).await?;
-                // In a part all of it must be right.
-                pieces.into_iter().collect()
-            });
-            self.under_way.push_back(UnderWay { task, _held: held });
-        }
+/// Compares what was read of a part with what is recorded of it.
+pub(super) fn check_part(backup: &BackupId, info: &PartInfo, length: u64, hasher: &Blake3Hasher) -> Result<(), Error> {
+    let damaged = |reason: String| {
+        let part = for_terminal(&info.name);
+        Err(Error::damaged(layout::streams(backup), format!("part `{part}` {reason}")))
+    };
+    if length != info.length {
+        return damaged(format!("has {length} bytes, and {} are recorded", info.length));
     }
-
-    fn check(&self) -> Result<(), Error> {
-        let PartInfo { length, blake3, .. } = &self.info;
-        let key = layout::streams(&self.inner.backup);
-        if self.length != *length {
-            return Err(Error::damaged(key, format!("a part has {} bytes, and {length} are recorded", self.length)));
-        }
-        if self.hasher.finish() != *blake3 {
-            return Err(Error::damaged(key, "a part's bytes do not have the BLAKE3 that is recorded"));
-        }
-        Ok(())
+    if hasher.finish() != info.blake3 {
+        return damaged("does not have the BLAKE3 that is recorded".to_owned());
     }
+    Ok(())
 }

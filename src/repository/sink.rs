@@ -136,7 +136,7 @@ impl StreamWriter {
         Ok(())
     }
 
-    fn close(mut self) -> Result<(), Error> {
+    fn close(self) -> Result<(), Error> {
         if self.part.is_some() {
             return Err(self.misuse("the stream ends before its last part has"));
         }

@@ -16,6 +16,7 @@ use super::{
     finished::Finished,
     layout,
     objects::put_own,
+    pack::CLOSE_AT,
     parents::{Parent, Wanted},
     pipeline::{Pipeline, PipelineOptions},
     sink::StreamWriter,
@@ -45,6 +46,8 @@ pub struct BeginOptions {
     pub checkpoint_every: Duration,
     /// zstd's level. It is no part of the format.
     pub level: i32,
+    /// A pack is closed when it has so many stored bytes; at most 8 MiB.
+    pub pack_bytes: usize,
     /// Packs that are sent at once.
     pub parallel_puts: usize,
     /// Threads that hash and compress.
@@ -58,7 +61,8 @@ pub struct BeginOptions {
 }
 
 impl BeginOptions {
-    /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, 4 puts at once, one thread
+    /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, packs of
+    /// 8 MiB, 4 puts at once, one thread
     /// a core, 48 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
     pub fn new(policy: Name, schedule: Name, sources: Vec<Name>, clock: Arc<dyn Clock>) -> Self {
@@ -71,6 +75,7 @@ impl BeginOptions {
             checkpoint_packs: 64,
             checkpoint_every: Duration::from_secs(600),
             level: 3,
+            pack_bytes: CLOSE_AT,
             parallel_puts: 4,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             memory: 48 << 20,
@@ -138,6 +143,7 @@ impl Repository {
                 backup: options.backup.clone(),
                 level: options.level,
                 workers: options.workers,
+                pack_bytes: options.pack_bytes.min(CLOSE_AT),
                 parallel_puts: options.parallel_puts,
                 memory: options.memory,
                 checkpoint_packs: options.checkpoint_packs.max(1),

@@ -1,5 +1,8 @@
 //! Whole backups over a store in memory.
 
+mod crash;
+mod damage;
+mod protocol;
 mod round_trip;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -151,8 +154,15 @@ pub(super) fn by_name(streams: &[TestStream]) -> BTreeMap<String, TestStream> {
 
 /// Bytes that do not compress and repeat only for an equal `seed`.
 pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    use rand::{RngCore, SeedableRng, rngs::StdRng};
-    let mut bytes = vec![0; length];
-    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while bytes.len() < length {
+        // xorshift64*: many megabytes of it are needed, by a program that is not optimised.
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(length);
     bytes
 }

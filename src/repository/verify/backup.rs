@@ -1,0 +1,350 @@
+//! One backup after the other, with what they share remembered.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport, count::Counter, findings::Findings};
+use crate::{
+    repository::{
+        BackupReader, Error, Manifest, Repository,
+        ahead::ReadAhead,
+        backend::ErrorKind,
+        catalog::Marker,
+        chunks::{PackName, StreamChunks},
+        fetch::Piece,
+        layout,
+        objects::{check_ref, get_exact},
+        reader::check_part,
+        refs::{self, Ref},
+        reuse::blocking,
+    },
+    types::{BackupContents, BackupId, Blake3Hasher, Monitor, PartInfo, StreamInfo, for_terminal},
+};
+
+/// Parts that are remembered as proven, so that another backup's equal part is not read again.
+const MAX_PROVEN: usize = 1 << 20;
+/// Packs whose listing is remembered.
+const MAX_LISTED: usize = 1 << 20;
+
+/// Verifies backups, one after the other.
+#[derive(Debug)]
+pub(super) struct Verifier<'a> {
+    repository: &'a Repository,
+    options: &'a VerifyOptions,
+    monitor: &'a dyn Monitor,
+    cancel: &'a CancellationToken,
+    findings: Findings,
+    report: VerifyReport,
+    /// Sizes of the packs under the prefixes that were listed.
+    listed: HashMap<PackName, u64>,
+    prefixes: HashSet<BackupId>,
+    proven: HashSet<[u8; 32]>,
+    packs: HashSet<PackName>,
+}
+
+impl<'a> Verifier<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        options: &'a VerifyOptions,
+        monitor: &'a dyn Monitor,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        Self {
+            repository,
+            options,
+            monitor,
+            cancel,
+            findings: Findings::default(),
+            report: VerifyReport::default(),
+            listed: HashMap::new(),
+            prefixes: HashSet::new(),
+            proven: HashSet::new(),
+            packs: HashSet::new(),
+        }
+    }
+
+    pub(super) fn into_report(mut self, interrupted: bool) -> VerifyReport {
+        self.report.objects = u64::try_from(self.packs.len()).unwrap_or(u64::MAX);
+        self.report.interrupted = interrupted;
+        (self.report.findings, self.report.findings_omitted) = self.findings.finish();
+        self.report
+    }
+
+    /// Takes a failure that touches all of a backup. A fault of drctl itself is no finding.
+    fn whole(&mut self, backup: &BackupName, object: &str, error: Error) -> Result<(), Error> {
+        if is_fatal(&error) {
+            return Err(error);
+        }
+        self.findings.take(backup, None, object, &error);
+        Ok(())
+    }
+
+    pub(super) async fn backup(&mut self, backup: &BackupName) -> Result<(), Error> {
+        let (policy, schedule, id) = backup;
+        self.report.backups.push(id.clone());
+        let manifest = match self.repository.marker(policy, schedule, id).await {
+            Ok(Marker::Manifest(stored)) => stored.manifest,
+            Ok(Marker::Aborted) => return Ok(()),
+            Err(error) => return self.whole(backup, layout::manifest(policy, schedule, id).as_str(), error),
+        };
+        if let Err(error) = self.repository.session(policy, id).await {
+            self.whole(backup, layout::session(policy, id).as_str(), error)?;
+        }
+        let packs = match self.refs(&manifest).await {
+            Ok(packs) => packs,
+            Err(error) => return self.whole(backup, layout::refs(id).as_str(), error),
+        };
+        let absent = self.presence(backup, &packs).await?;
+        let reader = match self.repository.read_within(&manifest, self.options.memory).await {
+            Ok(reader) => reader,
+            Err(error) => return self.whole(backup, layout::streams(id).as_str(), error),
+        };
+        self.streams(backup, &reader, &packs, &absent).await
+    }
+
+    async fn refs(&self, manifest: &Manifest) -> Result<Vec<Ref>, Error> {
+        let key = layout::refs(&manifest.backup);
+        check_ref(&manifest.backup, &key, &manifest.refs)?;
+        let bytes = get_exact(&**self.repository.backend(), &key, manifest.refs.size, manifest.refs.sha256).await?;
+        blocking(&key, move || refs::decode(bytes)).await
+    }
+
+    /// Holds the packs of a backup against the store's listing; gives those that are not as recorded.
+    async fn presence(&mut self, backup: &BackupName, packs: &[Ref]) -> Result<HashSet<PackName>, Error> {
+        let mut unlisted = HashSet::new();
+        for pack in packs {
+            if self.prefixes.contains(&pack.backup) || unlisted.contains(&pack.backup) {
+                continue;
+            }
+            if let Err(error) = self.list(&pack.backup).await {
+                self.whole(backup, &layout::packs_of(&pack.backup), error)?;
+                unlisted.insert(pack.backup.clone());
+            }
+        }
+        let mut absent = HashSet::new();
+        for pack in packs {
+            let name = (pack.backup.clone(), pack.pack);
+            let size = self.listed.get(&name).copied();
+            if size != Some(pack.size) && !unlisted.contains(&pack.backup) {
+                absent.insert(name.clone());
+            }
+            self.packs.insert(name);
+        }
+        Ok(absent)
+    }
+
+    async fn list(&mut self, backup: &BackupId) -> Result<(), Error> {
+        if self.listed.len() > MAX_LISTED {
+            self.listed.clear();
+            self.prefixes.clear();
+        }
+        let mut objects = self.repository.backend().list(&layout::packs_of(backup));
+        while let Some(meta) = objects.try_next().await? {
+            if let Some(name) = layout::parse_pack(&meta.key) {
+                self.listed.insert(name, meta.size);
+            }
+        }
+        self.prefixes.insert(backup.clone());
+        Ok(())
+    }
+
+    async fn streams(
+        &mut self,
+        backup: &BackupName,
+        reader: &BackupReader,
+        packs: &[Ref],
+        absent: &HashSet<PackName>,
+    ) -> Result<(), Error> {
+        let sizes: HashMap<PackName, u64> =
+            packs.iter().map(|pack| ((pack.backup.clone(), pack.pack), pack.size)).collect();
+        let mut named = HashSet::new();
+        for stream in reader.streams() {
+            if self.cancel.is_cancelled() {
+                return Ok(());
+            }
+            let name = format!("{}/{}", stream.source, stream.name);
+            let chunks = match reader.chunks(stream.number).await {
+                Ok(chunks) => chunks,
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    self.findings.take(backup, Some(&name), &format!("meta/{}/index-*.tsv.zst", backup.2), &error);
+                    continue;
+                }
+            };
+            self.report.streams += 1;
+            self.accounted(backup, &name, &chunks, &sizes);
+            for pack in chunks.packs.iter().filter(|pack| absent.contains(pack)) {
+                self.absent(backup, Some(&name), pack);
+                named.insert(pack.clone());
+            }
+            if self.options.level == Level::Content {
+                self.content(backup, reader, stream, &chunks).await?;
+            }
+        }
+        for pack in absent.difference(&named) {
+            self.absent(backup, None, pack);
+        }
+        Ok(())
+    }
+
+    fn absent(&mut self, backup: &BackupName, stream: Option<&str>, pack: &PackName) {
+        let object = layout::pack(&pack.0, &pack.1).to_string();
+        let (kind, detail) = match self.listed.get(pack) {
+            None => (FindingKind::Missing, "it is not in the store".to_owned()),
+            Some(size) => (FindingKind::Damaged, format!("it has {size} bytes, and another size is recorded")),
+        };
+        self.findings.add(backup, stream, object, kind, detail);
+    }
+
+    /// Every pack of a stream is in the refs, or prune would not know that it is needed.
+    fn accounted(&mut self, backup: &BackupName, stream: &str, chunks: &StreamChunks, sizes: &HashMap<PackName, u64>) {
+        let mut ends = vec![0; chunks.packs.len()];
+        for chunk in &chunks.chunks {
+            if let Some(end) = ends.get_mut(chunk.pack as usize) {
+                *end = u64::from(chunk.offset + chunk.length).max(*end);
+            }
+        }
+        for (pack, end) in chunks.packs.iter().zip(ends) {
+            if sizes.get(pack).is_none_or(|size| *size < end) {
+                let detail =
+                    format!("it does not list the pack {}, or with too small a size", layout::pack(&pack.0, &pack.1));
+                let object = layout::refs(&backup.2).to_string();
+                self.findings.add(backup, Some(stream), object, FindingKind::Damaged, detail);
+            }
+        }
+    }
+
+    /// Reads what is not proven yet of a stream: runs of parts in one go, so that chunks which several
+    /// small parts share are read once.
+    async fn content(
+        &mut self,
+        backup: &BackupName,
+        reader: &BackupReader,
+        stream: &StreamInfo,
+        chunks: &Arc<StreamChunks>,
+    ) -> Result<(), Error> {
+        let fingerprints: Vec<_> = stream.parts.iter().map(|part| fingerprint(stream, part, chunks)).collect();
+        let mut at = 0;
+        while let Some(fingerprint) = fingerprints.get(at) {
+            let Some(part) = stream.parts.get(at) else { break };
+            if self.proven.contains(fingerprint) {
+                self.report.parts += 1;
+                self.report.plain_bytes += part.length;
+                self.report.shared_bytes += part.length;
+                at += 1;
+                continue;
+            }
+            let run = fingerprints.iter().skip(at).take_while(|known| !self.proven.contains(*known)).count();
+            let parts = stream.parts.get(at..at + run).unwrap_or_default();
+            let length = parts.iter().map(|part| part.length).sum();
+            let mut ahead = reader.range(Arc::clone(chunks), part.offset, length);
+            let mut pending = None;
+            for (part, fingerprint) in parts.iter().zip(fingerprints.iter().skip(at)) {
+                if self.cancel.is_cancelled() {
+                    return Ok(());
+                }
+                if self.part(backup, stream, part, &mut ahead, &mut pending).await? && self.proven.len() < MAX_PROVEN {
+                    self.proven.insert(*fingerprint);
+                }
+            }
+            self.report.stored_bytes += ahead.requested();
+            at += run;
+        }
+        Ok(())
+    }
+
+    /// Reads one part from a run of them; `pending` is what a chunk holds of the next part.
+    async fn part(
+        &mut self,
+        backup: &BackupName,
+        stream: &StreamInfo,
+        part: &PartInfo,
+        ahead: &mut ReadAhead,
+        pending: &mut Option<Piece>,
+    ) -> Result<bool, Error> {
+        let name = format!("{}/{}", stream.source, stream.name);
+        let (mut hasher, mut counter) = (Blake3Hasher::default(), Counter::new(stream.media_type));
+        let (mut length, mut sound) = (0, true);
+        while length < part.length {
+            let mut piece = match pending.take() {
+                Some(piece) => piece,
+                None => match ahead.next().await {
+                    Some(piece) => piece,
+                    None => break,
+                },
+            };
+            let here = piece.length.min(part.length - length);
+            length += here;
+            piece.length -= here;
+            match &mut piece.bytes {
+                Ok(bytes) => {
+                    let bytes = bytes.split_to(usize::try_from(here).unwrap_or(usize::MAX).min(bytes.len()));
+                    hasher.update(&bytes);
+                    counter.update(&bytes);
+                }
+                Err(error) => {
+                    if is_fatal(error) {
+                        return piece.bytes.map(|_| false);
+                    }
+                    self.findings.take(backup, Some(&name), "data/", error);
+                    sound = false;
+                }
+            }
+            *pending = Some(piece).filter(|piece| piece.length > 0);
+        }
+        if sound {
+            let key = layout::streams(&backup.2);
+            let counted = |()| {
+                let reason = |what| Error::damaged(&key, format!("part `{}` {what}", for_terminal(&part.name)));
+                counter.check(part).map_err(reason)
+            };
+            if let Err(error) = check_part(&backup.2, part, length, &hasher).and_then(counted) {
+                self.findings.take(backup, Some(&name), key.as_str(), &error);
+                sound = false;
+            } else {
+                self.report.parts += 1;
+                self.report.plain_bytes += length;
+            }
+        }
+        Ok(sound)
+    }
+}
+
+/// Whether going on makes no sense: a fault of drctl, or a store that answers nothing.
+fn is_fatal(error: &Error) -> bool {
+    match error {
+        Error::Internal(_) => true,
+        Error::Store(error) => {
+            matches!(error.kind, ErrorKind::NoSuchStore | ErrorKind::Unauthenticated | ErrorKind::Unreachable)
+        }
+        _ => false,
+    }
+}
+
+/// What a part is and where its chunks lie: two parts with one fingerprint are read from the same bytes.
+fn fingerprint(stream: &StreamInfo, part: &PartInfo, chunks: &StreamChunks) -> [u8; 32] {
+    let mut hasher = Blake3Hasher::default();
+    let PartInfo { offset, length, blake3, count, digest, .. } = part;
+    let recorded = format!("{:?} {length} {blake3} {count} {digest:?}\n", stream.media_type);
+    hasher.update(recorded.as_bytes());
+    let end = offset + length;
+    let first = chunks.chunks.partition_point(|chunk| chunk.start + u64::from(chunk.plain) <= *offset);
+    for chunk in chunks.chunks.iter().skip(first).take_while(|chunk| chunk.start < end) {
+        // Where the part begins or ends in a chunk belongs to it as well.
+        let from = offset.saturating_sub(chunk.start);
+        for number in [from, u64::from(chunk.offset), u64::from(chunk.length), u64::from(chunk.plain)] {
+            hasher.update(&number.to_be_bytes());
+        }
+        hasher.update(chunk.id.as_bytes());
+        if let Some((backup, sha256)) = chunks.packs.get(chunk.pack as usize) {
+            hasher.update(backup.as_str().as_bytes());
+            hasher.update(sha256.as_bytes());
+        }
+    }
+    *hasher.finish().as_bytes()
+}
