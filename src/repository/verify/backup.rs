@@ -104,6 +104,9 @@ impl<'a> Verifier<'a> {
             Ok(reader) => reader,
             Err(error) => return self.whole(backup, layout::streams(id).as_str(), error),
         };
+        if self.options.level == Level::Content {
+            self.monitor.phase(&format!("reading {id}"), "bytes", Some(manifest.totals.plain_bytes));
+        }
         self.streams(backup, &reader, &packs, &absent).await
     }
 
@@ -236,6 +239,7 @@ impl<'a> Verifier<'a> {
                 self.report.parts += 1;
                 self.report.plain_bytes += part.length;
                 self.report.shared_bytes += part.length;
+                self.monitor.advance(part.length);
                 at += 1;
                 continue;
             }
@@ -281,6 +285,7 @@ impl<'a> Verifier<'a> {
             let here = piece.length.min(part.length - length);
             length += here;
             piece.length -= here;
+            self.monitor.advance(here);
             match &mut piece.bytes {
                 Ok(bytes) => {
                     let bytes = bytes.split_to(usize::try_from(here).unwrap_or(usize::MAX).min(bytes.len()));

@@ -131,13 +131,17 @@ pub async fn verify(
 ) -> Result<VerifyReport, Error> {
     let mut verifier = Verifier::new(repository, options, monitor, cancel);
     let total = u64::try_from(backups.len()).unwrap_or(u64::MAX);
-    monitor.phase("verifying", "backups", Some(total));
+    if options.level == Level::Presence {
+        monitor.phase("verifying", "backups", Some(total));
+    }
     for backup in backups {
         if cancel.is_cancelled() {
             break;
         }
         verifier.backup(backup).await?;
-        monitor.advance(1);
+        if options.level == Level::Presence {
+            monitor.advance(1);
+        }
     }
     Ok(verifier.into_report(cancel.is_cancelled()))
 }
