@@ -160,12 +160,18 @@ const INNER: &str = "DRCTL_TEST_WITHOUT_CREDENTIALS";
 async fn without_credentials_the_next_step_is_said() {
     if std::env::var_os(INNER).is_none() {
         // Where a client looks for credentials is the environment of the process: another process has another.
-        let mut inner = Command::new(std::env::current_exe().unwrap());
-        inner.args(["--exact", "backends::network::without_credentials_the_next_step_is_said"]);
-        inner.env_clear().env(INNER, "1").env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true");
-        let output = inner.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        for (variable, value) in [
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            // A machine outside AWS: nothing answers where a role could be asked for.
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9"),
+        ] {
+            let mut inner = Command::new(std::env::current_exe().unwrap());
+            inner.args(["--exact", "backends::network::without_credentials_the_next_step_is_said"]);
+            inner.env_clear().env(INNER, "1").env("HOME", "/nonexistent").env(variable, value);
+            let output = inner.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && said.contains("1 passed"), "{variable}: {said}");
+        }
         return;
     }
     let store =

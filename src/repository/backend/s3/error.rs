@@ -256,7 +256,8 @@ struct Sign {
 
 const SIGNS: &[Sign] = &[
     Sign {
-        words: &["no providers in chain provided credentials", "the credential provider was not enabled"],
+        // The machine's role (IMDS) is the last that is asked: if that fails, nothing else was said.
+        words: &["no providers in chain provided credentials", "the credential provider was not enabled", "IMDS"],
         kind: ErrorKind::Unauthenticated,
         passing: false,
         reason: "no credentials found: say `s3.accessKeyId` and `s3.secretAccessKey`, set AWS_ACCESS_KEY_ID and \
