@@ -10,6 +10,7 @@ mod backends;
 mod bad_cluster;
 mod bad_repository;
 mod capture;
+mod cli_output;
 mod disaster;
 mod interrupted;
 mod memory;

@@ -2,5 +2,6 @@
 
 pub(crate) mod bed;
 pub(crate) mod program;
+pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod workshop;
