@@ -53,7 +53,7 @@ fn parse(text: &str) -> Option<Quantity> {
     if digits == 0 {
         return Some(Quantity { negative: false, digits: 0, exponent: 0 });
     }
-    while digits % 10 == 0 {
+    while digits.is_multiple_of(10) {
         digits /= 10;
         exponent += 1;
     }

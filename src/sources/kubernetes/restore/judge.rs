@@ -85,7 +85,7 @@ fn conflict_reason(differences: &[Difference]) -> String {
 }
 
 /// Whether an earlier run of a restore created the object.
-fn was_made_by_us(live: &Value) -> bool {
+pub(super) fn was_made_by_us(live: &Value) -> bool {
     managers(live).any(|(manager, _)| manager == MANAGER)
 }
 

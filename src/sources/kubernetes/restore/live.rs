@@ -1,13 +1,20 @@
 //! The live objects of a kind, in the order of their keys, a few MiB at a time.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::sources::kubernetes::{Call, CallError, Cluster, Error, ErrorKind, Kind, Patience, segment};
+use crate::sources::kubernetes::{
+    Call, CallError, Cluster, Error, ErrorKind, Kind, Patience,
+    kinds::{Meta, made_again_by},
+    segment,
+};
 
 /// The first page; then as many objects as make [`PAGE_BYTES`].
 const FIRST_PAGE: usize = 50;
@@ -50,6 +57,12 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Its namespace, if no controller made it.
+    fn is_extra(&self, kind_id: &str) -> Option<String> {
+        let object: WithMeta = serde_json::from_slice(self.body.get(self.range.clone())?).ok()?;
+        made_again_by(kind_id, &object.metadata).is_none().then_some(object.metadata.namespace)
+    }
+
     /// The object, with the `apiVersion` and `kind` that lists leave out.
     pub(super) fn parse(&self, kind: &Kind) -> Result<Value, Error> {
         let bytes = self.body.get(self.range.clone()).unwrap_or_default();
@@ -61,6 +74,12 @@ impl Item {
         }
         Ok(object)
     }
+}
+
+#[derive(Deserialize)]
+struct WithMeta {
+    #[serde(default)]
+    metadata: Meta,
 }
 
 #[derive(Deserialize)]
@@ -199,8 +218,7 @@ pub(super) struct Cursor<'a> {
     last_asked: String,
     last_live: String,
     ended: bool,
-    passed: Vec<Item>,
-    keep_passed: bool,
+    extra: Option<BTreeMap<String, u64>>,
 }
 
 impl<'a> Cursor<'a> {
@@ -219,20 +237,18 @@ impl<'a> Cursor<'a> {
             last_asked: String::new(),
             last_live: String::new(),
             ended: false,
-            passed: Vec::new(),
-            keep_passed: false,
+            extra: None,
         }
     }
 
-    /// Keeps the live objects that nobody asked for, for [`Self::take_passed`].
-    pub(super) fn keeping_passed(mut self) -> Self {
-        self.keep_passed = true;
-        self
+    /// Counts the live objects that nobody asks for and that no controller made.
+    pub(super) fn counting_extra(self) -> Self {
+        Self { extra: Some(BTreeMap::new()), ..self }
     }
 
-    /// The live objects that were passed over since the last call.
-    pub(super) fn take_passed(&mut self) -> Vec<Item> {
-        std::mem::take(&mut self.passed)
+    /// How many there were, by namespace.
+    pub(super) fn extra(&self) -> impl Iterator<Item = (&String, &u64)> {
+        self.extra.iter().flatten()
     }
 
     /// Passes over all objects that are left.
@@ -271,9 +287,10 @@ impl<'a> Cursor<'a> {
     /// To the next live object. A list in no order is given up.
     async fn advance(&mut self) -> Result<(), Error> {
         if let Some(item) = self.current.take()
-            && self.keep_passed
+            && let Some(extra) = &mut self.extra
+            && let Some(namespace) = item.is_extra(&self.kind.id())
         {
-            self.passed.push(item);
+            *extra.entry(namespace).or_default() += 1;
         }
         let Some(list) = &mut self.list else { return Ok(()) };
         match list.next().await? {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Of more namespaces than this the objects of a kind are listed at once.
-const LIST_EACH: usize = 20;
+pub(super) const LIST_EACH: usize = 20;
 /// So few cluster-scoped objects are asked for one by one.
 const ASK_EACH: u64 = 16;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{
@@ -11,17 +10,14 @@ use super::{
     excuses::Excuses,
     judge::{is_merged, waive},
     lines::Lines,
-    live::{Cursor, Item},
+    live::Cursor,
     plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
+    planner::LIST_EACH,
     report::{NAMED, ObjectName, RestoreReport, Waiver},
     target::{TargetCluster, live_uid},
     transform::{Outcome, Prepared, transform},
 };
-use crate::sources::kubernetes::{
-    Kind,
-    compare::{Comparison, GroupKind, compare},
-    kinds,
-};
+use crate::sources::kubernetes::compare::{Comparison, GroupKind, compare};
 
 /// Differences of one object that are shown.
 const SHOWN: usize = 20;
@@ -64,9 +60,7 @@ pub(super) async fn run(
         left_out: BTreeMap::new(),
     };
     for kind in &plan.kinds {
-        for part in &kind.parts {
-            proof.part(kind, part).await?;
-        }
+        proof.kind(kind).await?;
     }
     let counted = |map: BTreeMap<String, u64>| map.into_iter().map(|(what, count)| Counted { what, count }).collect();
     proof.report.additions = counted(proof.additions);
@@ -75,19 +69,49 @@ pub(super) async fn run(
 }
 
 impl Proof<'_> {
-    async fn part(&mut self, kind: &PlannedKind, part: &PlannedPart) -> Result<(), RestoreError> {
-        let Some(stream) = self.context.contents.streams().get(kind.stream) else { return Ok(()) };
+    async fn kind(&mut self, kind: &PlannedKind) -> Result<(), RestoreError> {
+        let cluster = self.context.cluster;
+        let live_parts = kind.parts.iter().filter(|part| self.target.namespaces.contains(&part.namespace)).count();
+        let api = kind.kind.as_ref();
+        let mut wide =
+            api.filter(|_| live_parts > LIST_EACH).map(|api| Cursor::over(cluster, api, None).counting_extra());
+        let begin = self.report.groups.len();
+        let mut extra: BTreeMap<String, u64> = BTreeMap::new();
+        for part in &kind.parts {
+            let live_there = part.namespace.is_empty() || self.target.namespaces.contains(&part.namespace);
+            let mut own = api.filter(|_| live_there).map(|api| {
+                let few = part.namespace.is_empty() && part.entries.len() <= ASK_EACH;
+                let over = || Cursor::over(cluster, api, Some(&part.namespace)).counting_extra();
+                if few { Cursor::single(cluster, api) } else { over() }
+            });
+            let is_wide = own.is_some() && wide.is_some() && !part.namespace.is_empty();
+            let mut cursor = if is_wide { wide.as_mut() } else { own.as_mut() };
+            let group = self.part(kind, part, cursor.as_deref_mut()).await?;
+            self.report.groups.push(group);
+            if let Some(cursor) = cursor.filter(|_| !is_wide) {
+                cursor.pass_rest().await?;
+                extra.extend(cursor.extra().map(|(namespace, count)| (namespace.clone(), *count)));
+            }
+        }
+        if let Some(wide) = &mut wide {
+            wide.pass_rest().await?;
+            extra.extend(wide.extra().map(|(namespace, count)| (namespace.clone(), *count)));
+        }
+        for group in self.report.groups.iter_mut().skip(begin) {
+            group.extra = extra.get(&group.namespace).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    async fn part(
+        &mut self,
+        kind: &PlannedKind,
+        part: &PlannedPart,
+        mut cursor: Option<&mut Cursor<'_>>,
+    ) -> Result<ComparedGroup, RestoreError> {
         let mut group =
             ComparedGroup { kind: kind.name.clone(), namespace: part.namespace.clone(), ..ComparedGroup::default() };
-        let cluster = self.context.cluster;
-        let live_there = part.namespace.is_empty() || self.target.namespaces.contains(&part.namespace);
-        let mut cursor = kind.kind.as_ref().filter(|_| live_there).map(|api| {
-            if part.namespace.is_empty() && part.entries.len() <= ASK_EACH {
-                Cursor::single(cluster, api)
-            } else {
-                Cursor::over(cluster, api, Some(&part.namespace)).keeping_passed()
-            }
-        });
+        let Some(stream) = self.context.contents.streams().get(kind.stream) else { return Ok(group) };
         let mut lines = Lines::open(self.context.contents, stream, part.part).await?;
         let mut entries = part.entries.iter();
         let mut next = entries.next();
@@ -99,18 +123,10 @@ impl Proof<'_> {
             let name = object.pointer("/metadata/name").and_then(Value::as_str);
             let Some(entry) = next.filter(|entry| name == Some(&entry.name)) else { continue };
             next = entries.next();
-            self.object(&mut group, (kind, entry), object, cursor.as_mut()).await?;
+            self.object(&mut group, (kind, entry), object, cursor.as_deref_mut()).await?;
             self.context.monitor.advance(1);
-            if let (Some(cursor), Some(api)) = (&mut cursor, &kind.kind) {
-                group.extra += count_extra(api, &cursor.take_passed());
-            }
         }
-        if let (Some(cursor), Some(api)) = (&mut cursor, &kind.kind) {
-            cursor.pass_rest().await?;
-            group.extra += count_extra(api, &cursor.take_passed());
-        }
-        self.report.groups.push(group);
-        Ok(())
+        Ok(group)
     }
 
     async fn object(
@@ -219,15 +235,4 @@ impl Proof<'_> {
             }
         }
     }
-}
-
-/// Live objects that the backup does not know and no controller made.
-fn count_extra(kind: &Kind, items: &[Item]) -> u64 {
-    let id = kind.id();
-    let is_extra = |item: &&Item| {
-        let object = item.parse(kind).unwrap_or(Value::Null);
-        let meta = object.get("metadata").and_then(|meta| kinds::Meta::deserialize(meta).ok()).unwrap_or_default();
-        kinds::made_again_by(&id, &meta).is_none()
-    };
-    u64::try_from(items.iter().filter(is_extra).count()).unwrap_or(u64::MAX)
 }

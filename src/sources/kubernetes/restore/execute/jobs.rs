@@ -37,11 +37,14 @@ pub(in super::super) struct Unreadable {
     pub(in super::super) error: RestoreError,
 }
 
+/// Which objects are wanted.
+type Wanted<'a> = Box<dyn Fn(Place, &Entry) -> bool + Send + Sync + 'a>;
+
 /// Reads the wanted objects of some kinds. [`Jobs::next`] may be dropped while it waits.
 pub(in super::super) struct Jobs<'a> {
     context: RestoreContext<'a>,
     plan: &'a Plan,
-    wanted: Box<dyn Fn(Place, &Entry) -> bool + Send + Sync + 'a>,
+    wanted: Wanted<'a>,
     /// The parts that are still to be read, the next one last.
     parts: Vec<(usize, usize)>,
     opening: Option<BoxFuture<'a, Result<Lines, RestoreError>>>,
@@ -58,7 +61,7 @@ impl<'a> Jobs<'a> {
         kinds: impl Iterator<Item = usize>,
         wanted: impl Fn(Place, &Entry) -> bool + Send + Sync + 'a,
     ) -> Self {
-        let wanted: Box<dyn Fn(Place, &Entry) -> bool + Send + Sync + 'a> = Box::new(wanted);
+        let wanted: Wanted<'a> = Box::new(wanted);
         let mut parts = Vec::new();
         for kind in kinds {
             for (part, planned) in

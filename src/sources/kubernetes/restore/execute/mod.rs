@@ -1,7 +1,9 @@
 //! Does what a plan says: tier after tier, many objects of a tier at once.
 
+mod course;
 mod established;
 mod jobs;
+mod link;
 mod object;
 mod owners;
 mod verdict;

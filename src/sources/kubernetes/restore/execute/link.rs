@@ -1,0 +1,64 @@
+//! The second request: owners and managed fields.
+
+use serde_json::Value;
+
+use super::{
+    course::{Course, text},
+    object::End,
+    owners::Owner,
+};
+use crate::sources::kubernetes::restore::{
+    judge::{has_apply_entries, second_patch},
+    plan::Uid,
+    report::Waiver,
+};
+
+impl Course<'_, '_> {
+    /// The second request: owners and managed fields, or a note that it has to wait.
+    pub(super) async fn link(&mut self, uid: Uid) {
+        let mut found = Vec::new();
+        for reference in self.done.prepared.second.owners.clone() {
+            let owner =
+                self.worker.owners.find(self.worker.context.cluster, &self.worker.target, &reference, self.namespace);
+            match owner.await {
+                Ok(Owner::Is(new)) => found.push((reference, new.to_string())),
+                Ok(Owner::Later) => {
+                    self.done.deferred = Some(uid);
+                    return;
+                }
+                Ok(Owner::Gone) => self.drop_owner(&reference),
+                Err(error) => {
+                    self.done.end = End::Failed(format!("created, but its owner cannot be looked up: {error}"));
+                    return;
+                }
+            }
+        }
+        if found.is_empty() && self.done.prepared.second.managed_fields.is_empty() {
+            return;
+        }
+        let patch = second_patch(&self.done.prepared.second, &uid.to_string(), &found);
+        match self.patch(&patch).await {
+            Ok(reply) => {
+                let live: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+                if !has_apply_entries(&self.done.prepared.second, &live) {
+                    self.done.notes.push("the server did not take its managed fields back".to_owned());
+                }
+            }
+            Err(End::Failed(why)) => {
+                self.done.end =
+                    End::Failed(format!("created, but its owners or managed fields could not be put back: {why}"));
+            }
+            Err(_) => {
+                let why =
+                    "created, but stopped before its owners or managed fields were put back; run the restore again";
+                self.done.end = End::Failed(why.to_owned());
+            }
+        }
+    }
+
+    fn drop_owner(&mut self, reference: &Value) {
+        let (kind, name) = (text(reference, "/kind").to_owned(), text(reference, "/name").to_owned());
+        self.done.notes.push(format!("its owner {kind} {name} is not there; without it the object would be deleted as garbage, so it has no owner now"));
+        self.done.waivers.push(Waiver::Owner(kind, name));
+    }
+}
