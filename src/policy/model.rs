@@ -130,7 +130,8 @@ pub enum ClusterScoped {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct Schedule {
-    /// Five fields: minute, hour, day of the month, month, day of the week.
+    /// When it is due: minute, hour, day of the month, month, day of the week. This version has no
+    /// scheduler of its own: a CronJob or a timer runs `drctl backup` at these times.
     pub cron: Cron,
     /// The IANA zone that the cron expression is read in. Absent: UTC.
     #[serde(default)]
@@ -138,7 +139,7 @@ pub struct Schedule {
     /// The sources that a backup of this schedule holds; at least one.
     #[schemars(with = "NamesSchema")]
     pub sources: Vec<Name>,
-    /// Which backups are kept. Absent: all.
+    /// Which backups are kept. Absent: all. This version deletes nothing: it only checks the rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
 }

@@ -9,7 +9,7 @@ use std::{
 pub(crate) fn drctl(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drctl"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["DRCTL_FILE", "DRCTL_LOG", "KUBECONFIG", "NO_COLOR"] {
+    for variable in ["DRCTL_FILE", "DRCTL_LOG", "KUBECONFIG", "NO_COLOR", "COLUMNS"] {
         command.env_remove(variable);
     }
     command
