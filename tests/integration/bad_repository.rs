@@ -11,8 +11,8 @@ use crate::support::{
 };
 
 /// A workshop with one backup of a namespace with some objects, and that namespace.
-fn with_a_backup(source: &Cluster) -> (Workshop, String) {
-    let namespace = source.create_namespace("shop");
+fn with_a_backup(source: &Cluster, suffix: &str) -> (Workshop, String) {
+    let namespace = source.create_namespace(suffix);
     source.apply(&include_str!("../data/shop.yaml").replace("NAMESPACE", &namespace));
     let workshop = Workshop::new(source, &[&namespace]);
     workshop.done(&["backup"]);
@@ -51,7 +51,7 @@ fn a_folder_that_is_no_repository_is_refused_and_stays_as_it_is() {
 #[test]
 fn a_second_init_is_refused_and_changes_nothing() {
     let source = require!(bed::source);
-    let (workshop, _) = with_a_backup(&source);
+    let (workshop, _) = with_a_backup(&source, "shop");
     let before = workshop.contents();
     let refused = workshop.ends(5, &["repository", "init"]);
     assert!(refused.stderr.contains("already has a `repository.json`"), "{}", refused.stderr);
@@ -106,7 +106,7 @@ fn a_newer_format_and_an_unknown_feature_are_refused_before_anything_is_written(
 fn a_flipped_byte_in_any_object_is_found_named_and_never_restored() {
     let source = require!(bed::source);
     for folder in ["data", "meta", "backups"] {
-        let (workshop, namespace) = with_a_backup(&source);
+        let (workshop, namespace) = with_a_backup(&source, folder);
         workshop.done(&["verify", "--all", "--level", "content"]);
         let id = workshop.backups()[0].clone();
         for file in workshop.files(folder) {
@@ -134,7 +134,7 @@ fn a_flipped_byte_in_any_object_is_found_named_and_never_restored() {
 #[test]
 fn a_damaged_session_is_found_and_does_not_stop_the_next_backup() {
     let source = require!(bed::source);
-    let (workshop, _) = with_a_backup(&source);
+    let (workshop, _) = with_a_backup(&source, "shop");
     flip(only(&workshop.files("sessions")));
     let ended = workshop.run(&["repository", "sessions"]);
     assert!(ended.code == 0 || ended.code == 4, "{}", ended.stderr);
@@ -145,7 +145,7 @@ fn a_damaged_session_is_found_and_does_not_stop_the_next_backup() {
 #[test]
 fn a_missing_pack_is_named_with_its_streams_and_backups_and_the_next_backup_heals() {
     let source = require!(bed::source);
-    let (workshop, namespace) = with_a_backup(&source);
+    let (workshop, namespace) = with_a_backup(&source, "shop");
     workshop.done(&["backup"]);
     let ids = workshop.backups();
     let packs = workshop.files("data");
