@@ -16,6 +16,7 @@ mod interrupted;
 mod memory;
 mod not_run;
 mod policy_errors;
+mod recover;
 mod restore_flow;
 mod restore_rules;
 mod schemas;

@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# Recovers one backup of a plain drctl repository without drctl.
+#
+# It needs bash, the standard tools (head tail sort cut mkdir mktemp), and zstd sha256sum b3sum jq.
+# It reads the repository and writes only into the new folder OUT. docs/format.md explains each step.
+
+set -euo pipefail
+export LC_ALL=C
+set -o noclobber
+
+usage() {
+    cat <<'END'
+usage: recover.sh REPOSITORY BACKUP OUT
+
+  REPOSITORY  a folder with the repository (fetch one from a bucket with any tool, for example
+              `aws s3 sync s3://bucket/prefix folder`)
+  BACKUP      a backup id like 20261120T020000Z-k3x7pq; without it the backups are listed
+  OUT         a folder that does not exist yet, or an empty one
+
+Every checksum is compared: of the control objects, of what lies under meta/, of each pack, and of each
+part's plain bytes. Nothing is left in OUT under a final name that was not proven. Then OUT holds
+
+  SOURCE/STREAM/000000-PART.EXT        each part, byte for byte: .jsonl Kubernetes objects, .copy rows
+                                       of a table in COPY text form, .bson documents, .txt, .bin
+  SOURCE.kubectl/NAMESPACE/NN-KIND.json  for Kubernetes: the same as Lists without what a server sets;
+                                       `kubectl create -f FOLDER`, cluster-scoped ones (`_`) first
+
+Characters of names other than A-Z a-z 0-9 - _ . ~ are percent-encoded.
+END
+}
+
+fail() {
+    printf 'recover.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# A number as the format writes it. Everything that enters arithmetic goes through here.
+is_number() { [[ $1 =~ ^(0|[1-9][0-9]{0,17})$ ]]; }
+is_backup_id() { [[ $1 =~ ^[0-9]{8}T[0-9]{6}Z-[a-z2-7]{6}$ ]]; }
+is_hash() { [[ $1 =~ ^[0-9a-f]{64}$ ]]; }
+is_label() { [[ $1 =~ ^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$ ]]; }
+
+# A regular file inside the repository: no link is followed.
+file() {
+    [[ -f "$repository/$1" && ! -L "$repository/$1" ]] || fail "$1 is missing from the repository"
+    printf '%s' "$repository/$1"
+}
+
+sha256_of() { sha256sum <"$1" | head -c 64; }
+b3_of() { b3sum --no-names <"$1" | head -c 64; }
+size_of() {
+    local bytes
+    bytes=$(wc -c <"$1")
+    printf '%s' "$((bytes))"
+}
+
+# check_object KEY SIZE SHA256: an object is what another one says of it.
+check_object() {
+    local path
+    path=$(file "$1")
+    if [[ $2 != any ]]; then
+        [[ $(size_of "$path") == "$2" ]] || fail "$1 does not have the $2 bytes that are recorded"
+    fi
+    [[ $(sha256_of "$path") == "$3" ]] || fail "$1 does not have the SHA-256 that is recorded"
+}
+
+# control KEY KIND: the JSON of a control object whose second line is the SHA-256 of the first.
+control() {
+    local path
+    path=$(file "$1")
+    [[ $(head -n 1 "$path" | sha256sum | head -c 64) == "$(tail -n +2 "$path")" ]] || fail "$1 is damaged"
+    head -n 1 "$path" | jq -e --arg kind "$2" 'select(.drctl == $kind)' || fail "$1 is no $2"
+}
+
+if [[ ${1:-} == -h || ${1:-} == --help || $# -eq 0 || $# -gt 3 ]]; then
+    usage
+    [[ $# -gt 0 && $# -le 3 ]] && exit 0
+    exit 2
+fi
+for tool in head tail sort cut zstd sha256sum b3sum jq; do
+    command -v "$tool" >/dev/null || fail "the program $tool is needed"
+done
+
+repository=$1
+[[ -d $repository ]] || fail "$repository is no folder"
+header=$(control repository.json repository)
+[[ $(jq -r '.format' <<<"$header") == 1 ]] || fail "this script reads format 1"
+[[ $(jq -r '.requires | length' <<<"$header") == 0 ]] || fail "the repository needs $(jq -c '.requires' <<<"$header")"
+[[ $(jq -r '.encryption.mode' <<<"$header") == none ]] || fail "the repository is encrypted"
+
+if [[ $# -lt 3 ]]; then
+    for path in "$repository"/backups/*/*/*.json; do
+        [[ -f $path ]] || continue
+        key=${path#"$repository"/}
+        head -n 1 "$path" | jq -r '[.backup, .state, .schedule] | @tsv' 2>/dev/null || printf '%s\tdamaged\n' "$key"
+    done
+    [[ $# -eq 1 ]] && exit 0
+    usage >&2
+    exit 2
+fi
+
+backup=$2 out=$3
+is_backup_id "$backup" || fail "$backup is no backup id"
+found=("$repository"/backups/*/*/"$backup".json)
+[[ ${#found[@]} -eq 1 && -f ${found[0]} ]] || fail "there is no backup $backup"
+manifest=$(control "${found[0]#"$repository"/}" manifest)
+[[ $(jq -r '.backup' <<<"$manifest") == "$backup" ]] || fail "the manifest is of another backup"
+[[ $(jq -r '.repository' <<<"$manifest") == "$(jq -r '.id' <<<"$header")" ]] || fail "the manifest is of another repository"
+
+mkdir -p "$out"
+[[ -z $(ls -A "$out") ]] || fail "$out is not empty"
+work=$(mktemp -d "$out/.work-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# What the manifest names: the packs, and the streams with their indexes.
+for object in refs streams; do
+    read -r size sha256 < <(jq -r --arg o "$object" '.[$o] | "\(.size) \(.sha256)"' <<<"$manifest")
+    suffix=$([[ $object == refs ]] && printf tsv || printf jsonl)
+    check_object "meta/$backup/$object.$suffix.zst" "$size" "$sha256"
+done
+zstd -dcq <"$(file "meta/$backup/streams.jsonl.zst")" >"$work/streams.jsonl"
+jq -r 'select(.type == "index") | [.index, .size, .sha256] | @tsv' "$work/streams.jsonl" >"$work/indexes"
+: >"$work/index.tsv"
+while IFS=$'\t' read -r n size sha256; do
+    is_number "$n" || fail "an index has no number"
+    check_object "meta/$backup/index-$n.tsv.zst" "$size" "$sha256"
+    zstd -dcq <"$(file "meta/$backup/index-$n.tsv.zst")" >>"$work/index.tsv"
+done <"$work/indexes"
+
+# Names as they may be used for files: no slash, no leading dot, not too long.
+safe='def safe: @uri | if startswith(".") then "%2E" + .[1:] else . end
+    | if . == "" then "_" else . end | if length > 150 then .[0:150] + "~" else . end;
+    def ext: {"application/vnd.drctl.kubernetes+jsonl": "jsonl", "text/plain": "txt",
+    "application/vnd.drctl.table": "copy", "application/vnd.drctl.collection": "bson"}[.] // "bin";'
+jq -r "$safe"'select(.type == "stream")
+    | [.stream, .source, (.name | safe), (.mediaType | ext), .length, .chunks, .parts] | @tsv' \
+    "$work/streams.jsonl" >"$work/streams.tsv"
+jq -r "$safe"'select(.type == "part") | [.stream, .part, .offset, .length, .blake3, (.name | safe)] | @tsv' \
+    "$work/streams.jsonl" | sort -t $'\t' -k1,1n -k2,2n >"$work/parts.tsv"
+sort -t $'\t' -k1,1n -k2,2n "$work/index.tsv" >"$work/chunks.tsv"
+
+# Each pack is named by the SHA-256 of its bytes.
+declare -A pack_is_sound
+check_pack() {
+    [[ -z ${pack_is_sound["$1/$2"]:-} ]] || return 0
+    is_backup_id "$1" && is_hash "$2" || fail "an index names an impossible pack"
+    check_object "data/$1/$2" any "$2"
+    pack_is_sound["$1/$2"]=yes
+}
+
+# cut_out FILE OFFSET LENGTH: a range of a file. `head` may leave before `tail` has written all.
+cut_out() {
+    { tail -c "+$(($2 + 1))" "$1" || true; } | head -c "$3"
+}
+
+# Frames of a stream, one after the other, are its plain bytes compressed. Streams and chunks are both
+# in the order of their numbers, so each list is read once.
+exec 3<"$work/chunks.tsv" 4<"$work/parts.tsv"
+next_chunk() {
+    if ! IFS=$'\t' read -r c_stream c_number _ c_backup c_pack c_offset c_length _ <&3; then
+        c_stream=none
+    elif ! { is_number "$c_stream" && is_number "$c_offset" && is_number "$c_length"; }; then
+        fail "an index line is impossible"
+    fi
+}
+next_part() {
+    if ! IFS=$'\t' read -r p_stream p_number p_offset p_length p_blake3 p_name <&4; then
+        p_stream=none
+    elif ! { is_number "$p_stream" && is_number "$p_number" && is_number "$p_offset" && is_number "$p_length"; }; then
+        fail "a part is impossible"
+    fi
+}
+
+join_chunks() { # STREAM CHUNKS LENGTH
+    local count=0 path
+    : >"$work/frames"
+    while [[ $c_stream != none && $c_stream -lt $1 ]]; do next_chunk; done
+    while [[ $c_stream == "$1" ]]; do
+        [[ $c_number == "$count" ]] || fail "stream $1 has no chunk $count"
+        check_pack "$c_backup" "$c_pack"
+        path=$(file "data/$c_backup/$c_pack")
+        cut_out "$path" "$c_offset" "$c_length" >>"$work/frames"
+        count=$((count + 1))
+        next_chunk
+    done
+    [[ $count == "$2" ]] || fail "stream $1 has $count of $2 chunks"
+    # No more than is recorded is ever written; whether it is all and right shows afterwards.
+    { [[ $count -eq 0 ]] || zstd -dcq <"$work/frames" || true; } | head -c "$(($3 + 1))" >|"$work/plain"
+    rm "$work/frames"
+}
+
+# Where a kind belongs in the order in which kubectl should create it.
+order_of() {
+    case $1 in
+        namespaces*) printf 00 ;;
+        customresourcedefinitions*) printf 01 ;;
+        priorityclasses* | storageclasses* | ingressclasses* | runtimeclasses*) printf 05 ;;
+        serviceaccounts* | *roles.* | *rolebindings.*) printf 10 ;;
+        secrets* | configmaps* | limitranges* | networkpolicies*) printf 20 ;;
+        services* | persistentvolumeclaims*) printf 30 ;;
+        *webhookconfigurations* | apiservices* | resourcequotas*) printf 90 ;;
+        *) printf 50 ;;
+    esac
+}
+
+kubectl_list() { # FROM TO
+    jq -s '{apiVersion: "v1", kind: "List", items: [.[]
+        | del(.status, .metadata.uid, .metadata.resourceVersion, .metadata.generation, .metadata.selfLink,
+              .metadata.creationTimestamp, .metadata.deletionTimestamp, .metadata.managedFields,
+              .metadata.ownerReferences)
+        | if .kind == "Service" and .spec.clusterIP != "None" then del(.spec.clusterIP, .spec.clusterIPs) else . end
+        | if .kind == "PersistentVolumeClaim"
+          then del(.spec.volumeName, .metadata.annotations["pv.kubernetes.io/bind-completed"],
+                   .metadata.annotations["pv.kubernetes.io/bound-by-controller"]) else . end]}' <"$1" >"$2"
+}
+
+streams=0 parts=0 bytes=0
+next_chunk
+next_part
+while IFS=$'\t' read -r number source name ext length chunks count; do
+    is_number "$number" && is_label "$source" && is_number "$length" || fail "a stream is impossible"
+    join_chunks "$number" "$chunks" "$length"
+    [[ $(size_of "$work/plain") == "$length" ]] || fail "stream $source/$name does not have its $length bytes"
+    [[ $name != *"~" ]] || name="$name$number"
+    mkdir -p "$out/$source"
+    mkdir "$out/$source/$name"
+    seen=0 end=0
+    while [[ $p_stream != none && $p_stream -lt $number ]]; do next_part; done
+    while [[ $p_stream == "$number" ]]; do
+        [[ $p_number == "$seen" && $p_offset == "$end" ]] || fail "the parts of $source/$name do not follow each other"
+        cut_out "$work/plain" "$p_offset" "$p_length" >|"$work/part"
+        [[ $(b3_of "$work/part") == "$p_blake3" ]] || fail "part $p_name of $source/$name does not have its BLAKE3"
+        final="$out/$source/$name/$(printf '%06d' "$p_number")-$p_name.$ext"
+        if [[ $ext == jsonl ]]; then
+            mkdir -p "$out/$source.kubectl/$p_name"
+            kubectl_list "$work/part" "$out/$source.kubectl/$p_name/$(order_of "$name")-$name.json"
+        fi
+        mv -n "$work/part" "$final"
+        seen=$((seen + 1)) end=$((end + p_length)) parts=$((parts + 1)) bytes=$((bytes + p_length))
+        next_part
+    done
+    [[ $seen == "$count" && $end == "$length" ]] || fail "stream $source/$name has $seen of $count parts"
+    streams=$((streams + 1))
+done < <(sort -t $'\t' -k1,1n "$work/streams.tsv")
+printf 'recovered %s into %s: %d streams, %d parts, %d bytes; every checksum is right\n' \
+    "$backup" "$out" "$streams" "$parts" "$bytes"
