@@ -11,6 +11,7 @@ mod bad_cluster;
 mod bad_repository;
 mod capture;
 mod cli_output;
+mod confirm;
 mod disaster;
 mod interrupted;
 mod memory;
