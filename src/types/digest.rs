@@ -96,6 +96,7 @@ digest! {
     /// The sum modulo 2^256 of the BLAKE3 digests of rows (a row's bytes without its line end; for
     /// Kubernetes one row is one object's line). Sums of parts add up to the sum of the whole in any
     /// order, and unlike XOR two equal rows do not cancel. Shown big-endian.
+    #[derive(Default)]
     RowDigest
 }
 
@@ -112,12 +113,6 @@ impl Blake3Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
-    }
-}
-
-impl Default for RowDigest {
-    fn default() -> Self {
-        Self([0; 32])
     }
 }
 

@@ -6,25 +6,25 @@
 //! would give some back closes the open pack early, or cuts the stream that holds most: so there
 //! is always progress, whatever the sources do.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc},
-};
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
 
+use self::state::State;
+pub(crate) use self::state::{OwnLine, PackEntry};
 use super::{
     Error, Totals,
     backend::Backend,
     budget::{Budget, Held},
     codec::Encoder,
     index::{self, MAX_LINES},
-    known::{Known, KnownChunks, Place},
+    known::{KnownChunks, Place},
     layout,
     objects::put_own,
-    pack::PackBuilder,
-    refs::{MAX_PACKS, Ref},
+    refs::Ref,
     sink::Buffer,
 };
 use crate::types::{BackupId, Blake3Digest, Sha256Digest};
@@ -39,35 +39,6 @@ pub(crate) struct Chunk {
     pub(crate) number: u32,
     pub(crate) plain: Vec<u8>,
     pub(crate) held: Held,
-}
-
-/// An index line whose pack is a place in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct OwnLine {
-    stream: u32,
-    chunk: u32,
-    id: Blake3Digest,
-    place_pack: u32,
-    offset: u32,
-    length: u32,
-    plain: u32,
-}
-
-impl OwnLine {
-    pub(crate) fn stream(&self) -> u32 {
-        self.stream
-    }
-}
-
-/// A pack that this backup uses, or may use.
-#[derive(Debug, Clone)]
-pub(crate) struct PackEntry {
-    pub(crate) backup: BackupId,
-    /// Zeros as long as this backup's own pack is not closed.
-    pub(crate) sha256: Sha256Digest,
-    pub(crate) size: u64,
-    /// Bytes of it that this backup uses.
-    pub(crate) used: u64,
 }
 
 /// What is known when a backup begins.
@@ -106,26 +77,6 @@ pub(crate) struct Pipeline {
     itself: Weak<Self>,
 }
 
-#[derive(Debug)]
-struct State {
-    known: KnownChunks,
-    packs: Vec<PackEntry>,
-    open: PackBuilder,
-    /// The place of the open pack in `packs`, once it has a frame.
-    open_pack: Option<u32>,
-    /// Lines of packs that are not acknowledged yet, by the pack's place.
-    waiting: HashMap<u32, Vec<OwnLine>>,
-    /// Lines that belong into the next index.
-    lines: Vec<OwnLine>,
-    packs_since_checkpoint: u32,
-    queued: usize,
-    uploading: usize,
-    failure: Option<Arc<Error>>,
-    totals: Totals,
-    /// Plain bytes that were not stored again, by stream.
-    reused: HashMap<u32, u64>,
-}
-
 impl Pipeline {
     /// Starts the threads. They end when the pipeline is dropped.
     pub(crate) fn start(
@@ -143,20 +94,7 @@ impl Pipeline {
             budget: Budget::new(options.memory.max(1)),
             puts: Semaphore::new(options.parallel_puts.max(1)),
             chunks: sender,
-            state: Mutex::new(State {
-                known: reusable.known,
-                packs: reusable.packs,
-                open: PackBuilder::default(),
-                open_pack: None,
-                waiting: HashMap::new(),
-                lines: Vec::new(),
-                packs_since_checkpoint: 0,
-                queued: 0,
-                uploading: 0,
-                failure: None,
-                totals: Totals::default(),
-                reused: HashMap::new(),
-            }),
+            state: Mutex::new(State::new(reusable)),
             buffers: Mutex::default(),
             checkpoint_due: Notify::new(),
             options,
@@ -395,11 +333,7 @@ impl Pipeline {
 
     /// Takes the lines of the next index, sorted, and the rest stays: at most [`MAX_LINES`].
     pub(crate) fn take_lines(&self) -> Vec<OwnLine> {
-        let mut state = self.state();
-        state.packs_since_checkpoint = 0;
-        let keep = state.lines.len().saturating_sub(MAX_LINES);
-        let mut lines = state.lines.split_off(keep);
-        drop(state);
+        let mut lines = self.state().take_lines();
         self.budget.changed.notify_waiters();
         lines.sort_unstable();
         lines
@@ -412,31 +346,12 @@ impl Pipeline {
 
     /// `lines` as an index keeps them.
     pub(crate) fn resolve(&self, lines: &[OwnLine]) -> Vec<index::Line> {
-        let state = self.state();
-        let resolved = lines.iter().filter_map(|line| {
-            let pack = state.packs.get(line.place_pack as usize)?;
-            Some(index::Line {
-                stream: line.stream,
-                chunk: line.chunk,
-                id: line.id,
-                backup: pack.backup.clone(),
-                pack: pack.sha256,
-                offset: line.offset,
-                length: line.length,
-                plain: line.plain,
-            })
-        });
-        resolved.collect()
+        self.state().resolve(lines)
     }
 
     /// The packs that this backup uses, in order.
     pub(crate) fn refs(&self) -> Vec<Ref> {
-        let state = self.state();
-        let used = state.packs.iter().filter(|pack| pack.used > 0);
-        let mut refs: Vec<_> = used
-            .map(|pack| Ref { backup: pack.backup.clone(), pack: pack.sha256, size: pack.size, used: pack.used })
-            .collect();
-        drop(state);
+        let mut refs = self.state().refs();
         refs.sort_unstable();
         // Two packs with equal bytes are one object: only past the limit of what a backup remembers.
         refs.dedup_by(|later, kept| {
@@ -447,50 +362,6 @@ impl Pipeline {
             same
         });
         refs
-    }
-}
-
-impl State {
-    /// Notes that a line refers to a chunk that need not be stored.
-    fn refer(&mut self, known: Known, line: OwnLine) {
-        if known.first_use
-            && let Some(pack) = self.packs.get_mut(known.place.pack as usize)
-        {
-            pack.used += u64::from(known.place.length);
-        }
-        let plain = u64::from(line.plain);
-        self.totals.reused_bytes += plain;
-        *self.reused.entry(line.stream).or_default() += plain;
-        match self.waiting.get_mut(&known.place.pack) {
-            // In a pack of this backup that the store has not acknowledged.
-            Some(waiting) => waiting.push(line),
-            None => self.lines.push(line),
-        }
-    }
-
-    /// Puts a frame into the open pack.
-    fn append(&mut self, backup: &BackupId, frame: &[u8], held: Held) -> Result<Place, Error> {
-        let pack = match self.open_pack {
-            Some(pack) => pack,
-            None => {
-                if self.packs.len() >= MAX_PACKS {
-                    let what = "the number of packs of a backup".to_owned();
-                    return Err(Error::OverLimit { what, limit: MAX_PACKS.to_string() });
-                }
-                let pack = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
-                let sha256 = Sha256Digest::from_bytes([0; 32]);
-                self.packs.push(PackEntry { backup: backup.clone(), sha256, size: 0, used: 0 });
-                self.waiting.insert(pack, Vec::new());
-                self.open_pack = Some(pack);
-                pack
-            }
-        };
-        let offset = self.open.append(frame, held);
-        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        if let Some(entry) = self.packs.get_mut(pack as usize) {
-            entry.used += u64::from(length);
-        }
-        Ok(Place { pack, offset, length })
     }
 }
 

@@ -1,0 +1,158 @@
+//! What a pipeline knows: the table of packs, the open pack, and the index lines that wait.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    super::{
+        Error, Totals,
+        budget::Held,
+        index::{self, MAX_LINES},
+        known::{Known, KnownChunks, Place},
+        pack::PackBuilder,
+        refs::{MAX_PACKS, Ref},
+    },
+    Reusable,
+};
+use crate::types::{BackupId, Blake3Digest, Sha256Digest};
+
+/// An index line whose pack is a place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OwnLine {
+    pub(super) stream: u32,
+    pub(super) chunk: u32,
+    pub(super) id: Blake3Digest,
+    pub(super) place_pack: u32,
+    pub(super) offset: u32,
+    pub(super) length: u32,
+    pub(super) plain: u32,
+}
+
+impl OwnLine {
+    pub(crate) fn stream(&self) -> u32 {
+        self.stream
+    }
+}
+
+/// A pack that this backup uses, or may use.
+#[derive(Debug, Clone)]
+pub(crate) struct PackEntry {
+    pub(crate) backup: BackupId,
+    /// Zeros as long as this backup's own pack is not closed.
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) size: u64,
+    /// Bytes of it that this backup uses.
+    pub(crate) used: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) known: KnownChunks,
+    pub(super) packs: Vec<PackEntry>,
+    pub(super) open: PackBuilder,
+    /// The place of the open pack in `packs`, once it has a frame.
+    pub(super) open_pack: Option<u32>,
+    /// Lines of packs that are not acknowledged yet, by the pack's place.
+    pub(super) waiting: HashMap<u32, Vec<OwnLine>>,
+    /// Lines that belong into the next index.
+    pub(super) lines: Vec<OwnLine>,
+    pub(super) packs_since_checkpoint: u32,
+    pub(super) queued: usize,
+    pub(super) uploading: usize,
+    pub(super) failure: Option<Arc<Error>>,
+    pub(super) totals: Totals,
+    /// Plain bytes that were not stored again, by stream.
+    pub(super) reused: HashMap<u32, u64>,
+}
+
+impl State {
+    pub(super) fn new(reusable: Reusable) -> Self {
+        Self {
+            known: reusable.known,
+            packs: reusable.packs,
+            open: PackBuilder::default(),
+            open_pack: None,
+            waiting: HashMap::new(),
+            lines: Vec::new(),
+            packs_since_checkpoint: 0,
+            queued: 0,
+            uploading: 0,
+            failure: None,
+            totals: Totals::default(),
+            reused: HashMap::new(),
+        }
+    }
+
+    /// Takes the lines of the next index; the rest stays.
+    pub(super) fn take_lines(&mut self) -> Vec<OwnLine> {
+        self.packs_since_checkpoint = 0;
+        let keep = self.lines.len().saturating_sub(MAX_LINES);
+        self.lines.split_off(keep)
+    }
+
+    /// `lines` as an index keeps them.
+    pub(super) fn resolve(&self, lines: &[OwnLine]) -> Vec<index::Line> {
+        let resolved = lines.iter().filter_map(|line| {
+            let pack = self.packs.get(line.place_pack as usize)?;
+            Some(index::Line {
+                stream: line.stream,
+                chunk: line.chunk,
+                id: line.id,
+                backup: pack.backup.clone(),
+                pack: pack.sha256,
+                offset: line.offset,
+                length: line.length,
+                plain: line.plain,
+            })
+        });
+        resolved.collect()
+    }
+
+    /// The packs of which something is used.
+    pub(super) fn refs(&self) -> Vec<Ref> {
+        let used = self.packs.iter().filter(|pack| pack.used > 0);
+        used.map(|pack| Ref { backup: pack.backup.clone(), pack: pack.sha256, size: pack.size, used: pack.used })
+            .collect()
+    }
+
+    /// Notes that a line refers to a chunk that need not be stored.
+    pub(super) fn refer(&mut self, known: Known, line: OwnLine) {
+        if known.first_use
+            && let Some(pack) = self.packs.get_mut(known.place.pack as usize)
+        {
+            pack.used += u64::from(known.place.length);
+        }
+        let plain = u64::from(line.plain);
+        self.totals.reused_bytes += plain;
+        *self.reused.entry(line.stream).or_default() += plain;
+        match self.waiting.get_mut(&known.place.pack) {
+            // In a pack of this backup that the store has not acknowledged.
+            Some(waiting) => waiting.push(line),
+            None => self.lines.push(line),
+        }
+    }
+
+    /// Puts a frame into the open pack.
+    pub(super) fn append(&mut self, backup: &BackupId, frame: &[u8], held: Held) -> Result<Place, Error> {
+        let pack = match self.open_pack {
+            Some(pack) => pack,
+            None => {
+                if self.packs.len() >= MAX_PACKS {
+                    let what = "the number of packs of a backup".to_owned();
+                    return Err(Error::OverLimit { what, limit: MAX_PACKS.to_string() });
+                }
+                let pack = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+                let sha256 = Sha256Digest::from_bytes([0; 32]);
+                self.packs.push(PackEntry { backup: backup.clone(), sha256, size: 0, used: 0 });
+                self.waiting.insert(pack, Vec::new());
+                self.open_pack = Some(pack);
+                pack
+            }
+        };
+        let offset = self.open.append(frame, held);
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        if let Some(entry) = self.packs.get_mut(pack as usize) {
+            entry.used += u64::from(length);
+        }
+        Ok(Place { pack, offset, length })
+    }
+}
