@@ -1,6 +1,9 @@
 //! Holds the layers of `docs/architecture.md`: arrows point down, each SDK has one home, one TLS
 //! stack, files of a readable length. It reads the sources as text, so it needs no build of them.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::BTreeSet,
     fs,

@@ -37,7 +37,7 @@ async fn an_unchanged_second_backup_stores_no_data() {
     assert_eq!(bench.keys("data/"), packs);
     let totals = second.manifest.totals;
     assert_eq!((totals.new_bytes, totals.new_chunks, totals.reused_bytes), (0, 0, totals.plain_bytes));
-    assert_eq!(second.manifest.parents, [first.manifest.backup.clone()]);
+    assert_eq!(second.manifest.parents, std::slice::from_ref(&first.manifest.backup));
     assert_eq!(second.manifest.previous.as_ref().unwrap().sha256, first.sha256);
     assert_eq!(second.manifest.full_since, first.manifest.started);
     assert_eq!(contents(&bench.open().await, &second).await, by_name(&sample()));

@@ -218,7 +218,7 @@ impl Leaves<'_> {
             }
             Value::Array(items) if !items.is_empty() => self.list(items, path, &pointer, (whole, server_set), &pattern),
             _ => {
-                let in_map = !pointer.rsplit('/').next().is_some_and(|last| last.parse::<usize>().is_ok());
+                let in_map = pointer.rsplit('/').next().is_none_or(|last| last.parse::<usize>().is_err());
                 let path = whole.map_or_else(|| path.to_string(), str::to_owned);
                 self.found.push(Leaf { pointer, path, in_map, server_set });
             }
