@@ -141,7 +141,7 @@ mod tests {
     use crate::types::Sha256Digest;
 
     /// Bytes that anybody can make again: SHA-256 of `0`, `1`, `2`, ... in decimal, one after the other.
-    pub(crate) fn test_bytes(length: usize) -> Vec<u8> {
+    fn test_bytes(length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 32);
         for n in 0_u64.. {
             if bytes.len() >= length {
@@ -173,15 +173,27 @@ mod tests {
         lengths
     }
 
-    /// docs/format.md prints these as test vectors.
     #[test]
-    fn the_test_vectors_of_the_format_hold() {
-        let bytes = test_bytes(1 << 20);
-        let small = cut(&rules("0000000000000000").small, &bytes, 1 << 20);
-        let seeded = cut(&rules("00000000deadbeef").small, &bytes, 1 << 20);
-        let large = cut(&rules("0000000000000000").large, &test_bytes(8 << 20), 1 << 20);
-        let zeros = cut(&rules("0000000000000000").small, &vec![0; 1 << 20], 1 << 20);
-        insta::assert_snapshot!(format!("small {small:?}\nseeded {seeded:?}\nlarge {large:?}\nzeros {zeros:?}"));
+    fn the_test_vectors_of_the_format_document_hold() {
+        let document = include_str!("../../docs/format.md");
+        let vectors = document.split("```vectors\n").nth(1).unwrap().split("```").next().unwrap();
+        let mut held = 0;
+        for vector in vectors.lines() {
+            let (what, lengths) = vector.split_once(": ").unwrap();
+            let [size, seed, input] = what.split(", ").collect::<Vec<_>>()[..] else { panic!("{what}") };
+            let rules = rules(seed.strip_prefix("seed ").unwrap());
+            let rule = if size == "small" { &rules.small } else { &rules.large };
+            let bytes = match input {
+                "1 MiB" => test_bytes(1 << 20),
+                "8 MiB" => test_bytes(8 << 20),
+                "1 MiB of zeros" => vec![0; 1 << 20],
+                other => panic!("{other}"),
+            };
+            let lengths: Vec<usize> = lengths.split(' ').map(|length| length.parse().unwrap()).collect();
+            assert_eq!(cut(rule, &bytes, 100_000), lengths, "{what}");
+            held += 1;
+        }
+        assert_eq!(held, 4);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod capture;
 mod cli_output;
 mod confirm;
 mod disaster;
+mod format;
 mod interrupted;
 mod memory;
 mod not_run;
