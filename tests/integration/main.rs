@@ -19,6 +19,7 @@ mod memory;
 mod not_run;
 mod policy_errors;
 mod recover;
+mod restore_faults;
 mod restore_flow;
 mod restore_rules;
 mod schemas;

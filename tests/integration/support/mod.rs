@@ -1,6 +1,7 @@
 //! What tests share.
 
 pub(crate) mod bed;
+pub(crate) mod door;
 pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod snapshot;

@@ -69,6 +69,19 @@ const KINDS: &[(&str, &str, &str, ListRule)] = &[
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "webhooks[].matchConditions", Keys(&["name"])),
 ];
 
+/// Every rule, for the document: kinds, place, rule.
+#[cfg(test)]
+pub(crate) fn all() -> Vec<(&'static str, String, ListRule)> {
+    let plain = |kind: &'static str, prefix: &'static str, table: &'static [(&'static str, ListRule)]| {
+        table.iter().map(move |(place, rule)| (kind, format!("{prefix}{place}"), *rule))
+    };
+    let metadata = plain("every", "", METADATA);
+    let pods = plain("every with a Pod spec", "…spec.", POD_SPEC);
+    let containers = plain("every with a Pod spec", "…spec.*ontainers[].", CONTAINER);
+    let kinds = KINDS.iter().map(|(_, kind, place, rule)| (*kind, (*place).to_owned(), *rule));
+    metadata.chain(pods).chain(containers).chain(kinds).collect()
+}
+
 /// The rule of the list at `pattern` (see [`super::path::Path::pattern`]) of an object of `kind`.
 pub(crate) fn rule_of(kind: GroupKind<'_>, pattern: &str) -> ListRule {
     if let Some((_, rule)) = METADATA.iter().find(|(place, _)| pattern == *place) {

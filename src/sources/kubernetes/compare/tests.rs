@@ -146,6 +146,44 @@ fn a_nesting_without_end_is_compared_without_recursion_into_it() {
     std::thread::Builder::new().stack_size(64 << 20).spawn(run).unwrap().join().unwrap();
 }
 
+/// The tables as `docs/comparison.md` must show them.
+fn tables() -> String {
+    let mut text = String::from("### Not compared\n\n| kind | field | why |\n|---|---|---|\n");
+    for entry in SERVER_SET {
+        text += &format!(
+            "| {} | `{}` | {} |\n",
+            if entry.kind.0 == "*" { "every" } else { entry.kind.1 },
+            entry.path,
+            entry.why
+        );
+    }
+    text += "\n### Lists that are not compared by position\n\n| kind | list | how |\n|---|---|---|\n";
+    for (kind, place, rule) in lists::all() {
+        let how = match rule {
+            ListRule::Position => continue,
+            ListRule::Keys(keys) => format!("by `{}`", keys.join("`, `")),
+            ListRule::OrderedKeys(keys) => format!("by `{}`, in order", keys.join("`, `")),
+            ListRule::Set => "as a set".to_owned(),
+        };
+        text += &format!("| {kind} | `{place}` | {how} |\n");
+    }
+    text
+}
+
+#[test]
+fn the_document_shows_these_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/comparison.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = document.split_once("<!-- tables -->\n").unwrap();
+    let (shown, after) = rest.split_once("<!-- end of tables -->").unwrap();
+    let expected = format!("\n{}\n", tables());
+    if shown != expected && std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}<!-- tables -->\n{expected}<!-- end of tables -->{after}")).unwrap();
+        return;
+    }
+    assert_eq!(shown, expected, "docs/comparison.md is old: run this test with UPDATE_DOCS=1");
+}
+
 // --- every leaf of the corpus -------------------------------------------------------------------
 
 /// The objects of `tests/data/objects`.

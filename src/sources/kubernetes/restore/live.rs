@@ -15,13 +15,14 @@ use crate::sources::kubernetes::{
     kinds::{Meta, made_again_by},
     segment,
 };
+use crate::types::PartInfo;
 
-/// The first page; then as many objects as make [`PAGE_BYTES`].
+/// The first page, where nothing is known; then as many objects as make [`PAGE_BYTES`].
 const FIRST_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
 const PAGE_BYTES: usize = 2 << 20;
 /// A larger page is asked for again with half the objects.
-const PAGE_LIMIT: usize = 16 << 20;
+const PAGE_LIMIT: usize = 6 << 20;
 /// A larger object is none that an API server holds.
 const OBJECT_LIMIT: usize = 16 << 20;
 
@@ -109,6 +110,11 @@ struct Key {
     name: String,
 }
 
+/// How many objects of this size make a page.
+fn page_of(size: usize) -> usize {
+    (PAGE_BYTES / size.max(1)).clamp(1, MAX_PAGE)
+}
+
 /// A list that is read page by page.
 #[derive(Debug)]
 pub(super) struct LiveList<'a> {
@@ -136,6 +142,11 @@ impl<'a> LiveList<'a> {
         }
     }
 
+    /// Begins with pages for objects of about this size.
+    fn expecting(self, size: usize) -> Self {
+        Self { limit: page_of(size), ..self }
+    }
+
     /// The next object.
     ///
     /// # Errors
@@ -156,7 +167,7 @@ impl<'a> LiveList<'a> {
             path.push_str("&continue=");
             path.push_str(&segment(token));
         }
-        let call = Call::get(&self.act, &path, PAGE_LIMIT);
+        let call = Call::get(&self.act, &path, if self.limit > 1 { PAGE_LIMIT } else { OBJECT_LIMIT });
         let reply = match self.cluster.read(&call, Patience::default()).await {
             Ok(reply) => reply,
             Err(CallError::TooLarge(_)) if self.limit > 1 => {
@@ -201,14 +212,13 @@ impl<'a> LiveList<'a> {
         }
         self.begun = true;
         self.token = page.metadata.token.filter(|token| !token.is_empty());
-        let mean = (body.len() / self.items.len().max(1)).max(1);
-        self.limit = (PAGE_BYTES / mean).clamp(1, MAX_PAGE);
+        self.limit = page_of(body.len() / self.items.len().max(1));
         Ok(())
     }
 }
 
 /// Finds live objects by keys that are asked for in ascending order, in one pass over their list.
-/// Where either order is broken, it asks for single objects.
+/// Where either order is broken, or the list expires, it asks for single objects.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     cluster: &'a Cluster,
@@ -222,9 +232,12 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Over the objects of one namespace, or over all of a kind.
-    pub(super) fn over(cluster: &'a Cluster, kind: &'a Kind, namespace: Option<&str>) -> Self {
-        Self { list: Some(LiveList::new(cluster, kind, namespace)), ..Self::single(cluster, kind) }
+    /// Over the objects of one namespace, or over all of a kind. They are expected to be about as
+    /// large as those of `part` of the backup.
+    pub(super) fn over(cluster: &'a Cluster, kind: &'a Kind, namespace: Option<&str>, part: &PartInfo) -> Self {
+        let size = usize::try_from(part.length / part.count.max(1)).unwrap_or(usize::MAX);
+        let list = LiveList::new(cluster, kind, namespace).expecting(size);
+        Self { list: Some(list), ..Self::single(cluster, kind) }
     }
 
     /// Asks for each object by itself.
@@ -284,7 +297,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// To the next live object. A list in no order is given up.
+    /// To the next live object. A list in no order, or one that expired, is given up.
     async fn advance(&mut self) -> Result<(), Error> {
         if let Some(item) = self.current.take()
             && let Some(extra) = &mut self.extra
@@ -293,13 +306,15 @@ impl<'a> Cursor<'a> {
             *extra.entry(namespace).or_default() += 1;
         }
         let Some(list) = &mut self.list else { return Ok(()) };
-        match list.next().await? {
-            Some(item) if item.key > self.last_live => {
+        match list.next().await {
+            Ok(Some(item)) if item.key > self.last_live => {
                 self.last_live.clone_from(&item.key);
                 self.current = Some(item);
             }
-            Some(_) => self.list = None,
-            None => self.ended = true,
+            Ok(None) => self.ended = true,
+            Ok(Some(_)) => self.list = None,
+            Err(error) if error.kind == ErrorKind::Expired => self.list = None,
+            Err(error) => return Err(error),
         }
         Ok(())
     }

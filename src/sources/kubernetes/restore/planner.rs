@@ -173,7 +173,9 @@ impl Planner<'_> {
         };
         let cluster = self.context.cluster;
         let live_parts = parts.iter().filter(|(_, part)| self.target.namespaces.contains(&part.name)).count();
-        let mut wide = served.filter(|_| live_parts > LIST_EACH).map(|kind| Cursor::over(cluster, kind, None));
+        let first = stream.parts.first();
+        let wide = served.filter(|_| live_parts > LIST_EACH).zip(first);
+        let mut wide = wide.map(|(kind, part)| Cursor::over(cluster, kind, None, part));
         let tier = tier_of(group, plural);
         self.plan.kinds.push(PlannedKind { stream: number, name: stream.name.clone(), tier, kind, parts: Vec::new() });
         let mut opened = Some((beginning.part, beginning.lines, beginning.first));
@@ -218,9 +220,9 @@ impl Planner<'_> {
         let cluster = self.context.cluster;
         if part.name.is_empty() {
             let few = part.count <= ASK_EACH;
-            return Some(if few { Cursor::single(cluster, kind) } else { Cursor::over(cluster, kind, None) });
+            return Some(if few { Cursor::single(cluster, kind) } else { Cursor::over(cluster, kind, None, part) });
         }
-        self.target.namespaces.contains(&part.name).then(|| Cursor::over(cluster, kind, Some(&part.name)))
+        self.target.namespaces.contains(&part.name).then(|| Cursor::over(cluster, kind, Some(&part.name), part))
     }
 
     async fn part(

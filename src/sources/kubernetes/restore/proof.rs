@@ -18,6 +18,7 @@ use super::{
     transform::{Outcome, Prepared, transform},
 };
 use crate::sources::kubernetes::compare::{Comparison, GroupKind, compare};
+use crate::types::StreamInfo;
 
 /// Differences of one object that are shown.
 const SHOWN: usize = 20;
@@ -70,23 +71,24 @@ pub(super) async fn run(
 
 impl Proof<'_> {
     async fn kind(&mut self, kind: &PlannedKind) -> Result<(), RestoreError> {
+        let Some(stream) = self.context.contents.streams().get(kind.stream) else { return Ok(()) };
         let cluster = self.context.cluster;
         let live_parts = kind.parts.iter().filter(|part| self.target.namespaces.contains(&part.namespace)).count();
         let api = kind.kind.as_ref();
-        let mut wide =
-            api.filter(|_| live_parts > LIST_EACH).map(|api| Cursor::over(cluster, api, None).counting_extra());
+        let wide = api.filter(|_| live_parts > LIST_EACH).zip(stream.parts.first());
+        let mut wide = wide.map(|(api, part)| Cursor::over(cluster, api, None, part).counting_extra());
         let begin = self.report.groups.len();
         let mut extra: BTreeMap<String, u64> = BTreeMap::new();
         for part in &kind.parts {
             let live_there = part.namespace.is_empty() || self.target.namespaces.contains(&part.namespace);
-            let mut own = api.filter(|_| live_there).map(|api| {
+            let mut own = api.filter(|_| live_there).zip(stream.parts.get(part.part)).map(|(api, info)| {
                 let few = part.namespace.is_empty() && part.entries.len() <= ASK_EACH;
-                let over = || Cursor::over(cluster, api, Some(&part.namespace)).counting_extra();
+                let over = || Cursor::over(cluster, api, Some(&part.namespace), info).counting_extra();
                 if few { Cursor::single(cluster, api) } else { over() }
             });
             let is_wide = own.is_some() && wide.is_some() && !part.namespace.is_empty();
             let mut cursor = if is_wide { wide.as_mut() } else { own.as_mut() };
-            let group = self.part(kind, part, cursor.as_deref_mut()).await?;
+            let group = self.part((kind, stream), part, cursor.as_deref_mut()).await?;
             self.report.groups.push(group);
             if let Some(cursor) = cursor.filter(|_| !is_wide) {
                 cursor.pass_rest().await?;
@@ -105,13 +107,12 @@ impl Proof<'_> {
 
     async fn part(
         &mut self,
-        kind: &PlannedKind,
+        (kind, stream): (&PlannedKind, &StreamInfo),
         part: &PlannedPart,
         mut cursor: Option<&mut Cursor<'_>>,
     ) -> Result<ComparedGroup, RestoreError> {
         let mut group =
             ComparedGroup { kind: kind.name.clone(), namespace: part.namespace.clone(), ..ComparedGroup::default() };
-        let Some(stream) = self.context.contents.streams().get(kind.stream) else { return Ok(group) };
         let mut lines = Lines::open(self.context.contents, stream, part.part).await?;
         let mut entries = part.entries.iter();
         let mut next = entries.next();

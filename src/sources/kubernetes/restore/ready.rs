@@ -17,7 +17,7 @@ use super::{
     target::TargetCluster,
     transform::addresses_of,
 };
-use crate::sources::kubernetes::{Cluster, Kind};
+use crate::sources::kubernetes::{Cluster, ErrorKind, Kind};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -99,7 +99,14 @@ impl Group<'_> {
     async fn look(&mut self, cluster: &Cluster, lazy: &LazyClasses) -> Result<u64, RestoreError> {
         let mut ready = 0;
         let mut list = LiveList::new(cluster, self.api, Some(self.namespace));
-        while let Some(item) = list.next().await? {
+        loop {
+            let item = match list.next().await {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                // What was not seen is looked at the next time.
+                Err(error) if error.kind == ErrorKind::Expired => break,
+                Err(error) => return Err(error.into()),
+            };
             let name = item.key.rsplit_once('/').map_or(item.key.as_str(), |(_, name)| name);
             let Some(reason) = self.waiting.get_mut(name) else { continue };
             let object = item.parse(self.api)?;

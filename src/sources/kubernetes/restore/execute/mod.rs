@@ -180,9 +180,9 @@ async fn work(worker: &Worker<'_>, job: Job, links: &HashMap<Place, Uid>) -> Don
     }
 }
 
-/// What an object holds while it is on its way: its text, and its fields.
+/// What an object holds while it is on its way: its fields, its text, and what TLS makes of that.
 fn weight(size: usize) -> usize {
-    size.saturating_mul(2)
+    size.saturating_mul(3)
 }
 
 /// Where the results are written down.
