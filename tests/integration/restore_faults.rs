@@ -113,9 +113,12 @@ async fn a_kind_that_is_refused_to_the_end_is_named_and_does_not_hold_up_the_oth
 async fn a_list_that_expires_between_two_pages_is_finished_object_by_object() {
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("expired");
-    let objects = json!({"apiVersion": "v1", "kind": "List", "items": config_maps(&namespace, 120)});
-    cluster.apply(&objects.to_string());
-    let snapshot = snapshot(&cluster, &namespace, 120);
+    let mut items = config_maps(&namespace, 120);
+    // Large enough for more than one page.
+    items.iter_mut().for_each(|object| object["data"]["pad"] = json!("x".repeat(40_000)));
+    cluster.create(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
+    let mut snapshot = snapshot(&cluster, &namespace, 0);
+    snapshot.add("configmaps", items);
     let gone = Fate::Say(410, "", status(410, "Expired", "the provided continue parameter is too old"));
     let (rule, seen) = first(1, gone, |_, path| path.contains("/configmaps?") && path.contains("continue="));
     let (restore, _door) = through(&cluster, &snapshot, rule).await;
