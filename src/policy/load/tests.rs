@@ -80,7 +80,7 @@ fn every_problem_is_named_at_its_place() {
         ("{name: orders}", "{name: Orders}", "3:18: `Orders` is not a valid name"),
         ("{name: orders}", "{name: 12}", "3:18: `metadata.name` must be a text, and is a number"),
         ("metadata: {name: orders}", "metadata: orders", "3:11: `metadata` must be keys and values, and is a text"),
-        ("s3://orders-dr/prod", "gs://orders-dr/prod", "5:8: `gs://orders-dr/prod` is not a repository URL"),
+        ("s3://orders-dr/prod", "gs://orders-dr/prod", "5:8: not the place of a repository: use s3://"),
         ("region:", "regoin:", "7:5: unknown key `regoin` in `repository.s3`"),
         ("https://s3.example.com:9000", "s3.example.com", "8:15: `endpoint` must be a URL"),
         ("pathStyle: true", "pathStyle: yes", "9:16: `repository.s3.pathStyle` must be true or false, and is a text"),
