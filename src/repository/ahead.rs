@@ -9,7 +9,7 @@ use super::{
     backend::Backend,
     budget::{Budget, Held},
     chunks::StreamChunks,
-    fetch::{self, Fetch, Piece},
+    fetch::{self, Fetch, Piece, Recent},
 };
 
 /// Requests under way for one range.
@@ -23,6 +23,7 @@ pub(crate) struct ReadAhead {
     backend: Arc<dyn Backend>,
     budget: Arc<Budget>,
     chunks: Arc<StreamChunks>,
+    recent: Arc<Recent>,
     fetches: VecDeque<Fetch>,
     under_way: VecDeque<UnderWay>,
     /// The request whose bytes are being handed on,
@@ -52,13 +53,13 @@ impl ReadAhead {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         budget: Arc<Budget>,
-        chunks: Arc<StreamChunks>,
+        (chunks, recent): (Arc<StreamChunks>, Arc<Recent>),
         offset: u64,
         length: u64,
     ) -> Self {
         let fetches = fetch::plan(&chunks, offset, length).into();
         let (under_way, ready) = (VecDeque::new(), VecDeque::new());
-        Self { backend, budget, chunks, fetches, under_way, present: None, ready, requested: 0 }
+        Self { backend, budget, chunks, recent, fetches, under_way, present: None, ready, requested: 0 }
     }
 
     /// The next bytes, from chunks that were proven, or what is wrong with the chunk or the request
@@ -96,8 +97,9 @@ impl ReadAhead {
             };
             let Some(fetch) = self.fetches.pop_front() else { return };
             self.requested += fetch.stored_bytes();
-            let (backend, chunks) = (Arc::clone(&self.backend), Arc::clone(&self.chunks));
-            let task = tokio::spawn(async move { fetch::run(&backend, &chunks, &fetch).await });
+            let (backend, recent) = (Arc::clone(&self.backend), Arc::clone(&self.recent));
+            let chunks = Arc::clone(&self.chunks);
+            let task = tokio::spawn(async move { fetch::run(&backend, &chunks, &recent, &fetch).await });
             self.under_way.push_back(UnderWay { task, _held: held });
         }
     }

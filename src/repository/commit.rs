@@ -81,7 +81,9 @@ impl BackupWriter {
         };
         let (manifest, bytes) = manifest.with(draft)?;
         self.pipeline.check()?;
-        self.put_manifest(manifest, bytes).await
+        let outcome = self.put_manifest(manifest, bytes).await?;
+        self.end.cancel();
+        Ok(outcome)
     }
 
     /// Lists once more the packs that the backup needs, its own too: one that is gone, or that a

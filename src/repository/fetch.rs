@@ -1,6 +1,10 @@
 //! Requests for ranges of packs, and the proof of what they bring.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -97,17 +101,58 @@ pub(crate) struct Piece {
     pub(crate) bytes: Result<Bytes, Error>,
 }
 
+/// Small chunks of which only a part was wanted: most likely the next part of the stream, a
+/// namespace with few objects, wants the rest. So a chunk that many parts share is fetched once.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<(Blake3Digest, Bytes)>>);
+
+impl Recent {
+    const MOST: usize = 32;
+    const LARGEST: u32 = 256 << 10;
+
+    fn find(&self, id: &Blake3Digest) -> Option<Bytes> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().find(|(known, _)| known == id).map(|(_, plain)| plain.clone())
+    }
+
+    fn keep(&self, id: Blake3Digest, plain: Bytes) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.iter().all(|(known, _)| *known != id) {
+            recent.push_back((id, plain));
+        }
+        if recent.len() > Self::MOST {
+            recent.pop_front();
+        }
+    }
+}
+
 /// Brings the wanted bytes of each chunk of `fetch`, each proven by its id.
-pub(crate) async fn run(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &Fetch) -> Vec<Piece> {
+pub(crate) async fn run(
+    backend: &Arc<dyn Backend>,
+    stream: &Arc<StreamChunks>,
+    recent: &Arc<Recent>,
+    fetch: &Fetch,
+) -> Vec<Piece> {
     let all = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
+    if let [chunk] = all
+        && let Some(plain) = recent.find(&chunk.id).filter(|plain| plain.len() == chunk.plain as usize)
+    {
+        let wanted = fetch.wanted_of(chunk);
+        return vec![Piece { length: wanted.end - wanted.start, bytes: Ok(slice(&plain, wanted)) }];
+    }
     let length = all.iter().map(|chunk| fetch.wanted_of(chunk)).map(|wanted| wanted.end - wanted.start).sum();
-    match bring(backend, stream, fetch).await {
+    match bring(backend, stream, recent, fetch).await {
         Ok(pieces) => pieces,
         Err(error) => vec![Piece { length, bytes: Err(error) }],
     }
 }
 
-async fn bring(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &Fetch) -> Result<Vec<Piece>, Error> {
+async fn bring(
+    backend: &Arc<dyn Backend>,
+    stream: &Arc<StreamChunks>,
+    recent: &Arc<Recent>,
+    fetch: &Fetch,
+) -> Result<Vec<Piece>, Error> {
     let Some((backup, sha256)) = stream.packs.get(fetch.pack as usize) else {
         return Err(Error::Internal("a chunk lies in no pack".to_owned()));
     };
@@ -125,7 +170,7 @@ async fn bring(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &F
         }
         Err(error) => return Err(Error::reading(&key, error)),
     };
-    let (stream, fetch) = (Arc::clone(stream), fetch.clone());
+    let (stream, recent, fetch) = (Arc::clone(stream), Arc::clone(recent), fetch.clone());
     tokio::task::spawn_blocking(move || {
         let mut decoder = Decoder::new()?;
         let chunks = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
@@ -133,6 +178,12 @@ async fn bring(backend: &Arc<dyn Backend>, stream: &Arc<StreamChunks>, fetch: &F
             let wanted = fetch.wanted_of(chunk);
             let length = wanted.end - wanted.start;
             let proven = prove(&mut decoder, chunk, &stored, &fetch);
+            if let Ok(plain) = &proven
+                && length < u64::from(chunk.plain)
+                && chunk.plain <= Recent::LARGEST
+            {
+                recent.keep(chunk.id, plain.clone());
+            }
             let bytes = proven.map(|plain| slice(&plain, wanted)).map_err(|reason| Error::damaged(&key, reason));
             Piece { length, bytes }
         };
@@ -157,4 +208,66 @@ fn prove(decoder: &mut Decoder, chunk: &StreamChunk, stored: &Bytes, fetch: &Fet
         return Err(format!("{at} does not have its id {}", chunk.id));
     }
     Ok(Bytes::from(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{BackupId, Sha256Digest};
+
+    /// Chunks of the given lengths, each compressed to half, in packs of which one follows the other.
+    fn chunks(lengths: &[u32], in_pack: usize) -> StreamChunks {
+        let mut stream = StreamChunks::default();
+        let backup = BackupId::parse("20261120T020000Z-abcdef").unwrap();
+        let (mut start, mut offset) = (0, 0);
+        for (n, plain) in lengths.iter().enumerate() {
+            if n % in_pack == 0 {
+                stream.packs.push((backup.clone(), Sha256Digest::of(&n.to_be_bytes())));
+                offset = 0;
+            }
+            let (pack, length) = (u32::try_from(n / in_pack).unwrap(), plain / 2 + 1);
+            let id = Blake3Digest::of(&n.to_be_bytes());
+            stream.chunks.push(StreamChunk { id, pack, offset, length, plain: *plain, start });
+            start += u64::from(*plain);
+            offset += length;
+        }
+        stream
+    }
+
+    #[test]
+    fn frames_that_lie_beside_each_other_come_in_one_request() {
+        let stream = chunks(&[100; 10], 4);
+        let requests = |offset, length| plan(&stream, offset, length).into_iter().map(|f| f.chunks).collect::<Vec<_>>();
+        assert_eq!(requests(0, 1000), [0..4, 4..8, 8..10]);
+        assert_eq!(requests(150, 500), [1..4, 4..7]);
+        assert_eq!(requests(150, 50), [1..2]);
+        assert_eq!(requests(200, 0), Vec::<Range<usize>>::new());
+        let large = chunks(&[4 << 20; 6], 3);
+        let costs: Vec<_> = plan(&large, 0, 24 << 20).iter().map(Fetch::cost).collect();
+        assert!(costs.iter().all(|cost| *cost <= MAX_STORED + MAX_PLAIN), "{costs:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_wants_each_byte_of_its_range_once_and_in_order(
+            lengths in proptest::collection::vec(1_u32..3_000_000, 1..20), in_pack in 1_usize..6,
+            range in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let stream = chunks(&lengths, in_pack);
+            let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+            let (a, b) = (range.0.index(usize::try_from(total).unwrap()) as u64, range.1.index(usize::try_from(total).unwrap()) as u64);
+            let wanted = a.min(b)..a.max(b);
+            let mut at = wanted.start;
+            for fetch in plan(&stream, wanted.start, wanted.end - wanted.start) {
+                for chunk in &stream.chunks[fetch.chunks.clone()] {
+                    let here = fetch.wanted_of(chunk);
+                    prop_assert_eq!(chunk.start + here.start, at);
+                    at = chunk.start + here.end;
+                }
+            }
+            prop_assert_eq!(at, wanted.end);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     backend::Backend,
     budget::Budget,
     chunks::{ChunkCache, StreamChunks},
+    fetch::Recent,
     layout,
     objects::{check_ref, get_exact},
     reuse::blocking,
@@ -37,6 +38,7 @@ struct Inner {
     streams: Vec<StreamInfo>,
     chunks: ChunkCache,
     budget: Arc<Budget>,
+    recent: Arc<Recent>,
 }
 
 impl Repository {
@@ -61,7 +63,7 @@ impl Repository {
         let streams = records.iter().map(|record| record.info.clone()).collect();
         let chunks = ChunkCache::new(Arc::clone(&backend), backup.clone(), indexes, records);
         let budget = Budget::new(memory);
-        Ok(BackupReader { inner: Arc::new(Inner { backend, backup, streams, chunks, budget }) })
+        Ok(BackupReader { inner: Arc::new(Inner { backend, backup, streams, chunks, budget, recent: Arc::default() }) })
     }
 }
 
@@ -73,8 +75,8 @@ impl BackupReader {
 
     /// The bytes of a range of a stream, from proven chunks.
     pub(super) fn range(&self, chunks: Arc<StreamChunks>, offset: u64, length: u64) -> ReadAhead {
-        let Inner { backend, budget, .. } = &*self.inner;
-        ReadAhead::new(Arc::clone(backend), Arc::clone(budget), chunks, offset, length)
+        let Inner { backend, budget, recent, .. } = &*self.inner;
+        ReadAhead::new(Arc::clone(backend), Arc::clone(budget), (chunks, Arc::clone(recent)), offset, length)
     }
 }
 

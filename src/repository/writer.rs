@@ -113,7 +113,8 @@ pub struct BackupWriter {
     pub(super) session_written: Timestamp,
     rules: CutRules,
     notes: Vec<String>,
-    end: CancellationToken,
+    /// Ends the heartbeat.
+    pub(super) end: CancellationToken,
 }
 
 impl Repository {

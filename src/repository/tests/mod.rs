@@ -2,6 +2,8 @@
 
 mod crash;
 mod damage;
+mod histories;
+mod hostile;
 mod protocol;
 mod round_trip;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::repository::backend::{Op, Recording};
 
 fn sample() -> Vec<TestStream> {
     vec![
@@ -66,6 +67,19 @@ async fn equal_chunks_of_one_backup_are_stored_once() {
     let totals = stored.manifest.totals;
     assert!(totals.new_bytes < 2_100_000 && totals.plain_bytes == 60_000_000, "{totals:?}");
     assert_eq!(contents(&bench.open().await, &stored).await, by_name(&streams));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_many_small_parts_share_is_fetched_once() {
+    let bench = Bench::new().await;
+    let parts: Vec<_> = (0..500_u64).map(|n| (n.to_string(), noise(n, 400))).collect();
+    let streams = [TestStream { name: "configmaps".to_owned(), media_type: MediaType::KubernetesObjects, parts }];
+    let stored = bench.backup(&streams).await;
+    let recording = Recording::new(Arc::new(bench.store.clone()));
+    let repository = bench.open_on(recording.clone()).await;
+    assert_eq!(contents(&repository, &stored).await, by_name(&streams));
+    let ranges = recording.calls().into_iter().filter(|call| call.op == Op::GetRange).count() as u64;
+    assert!(ranges <= 2 * stored.manifest.totals.chunks, "{ranges} requests for {:?}", stored.manifest.totals);
 }
 
 #[tokio::test(flavor = "multi_thread")]
