@@ -83,7 +83,16 @@ impl Checkpoints {
             let same = |a: &OwnLine, b: &OwnLine| a.stream() == b.stream();
             let streams: Vec<_> =
                 own.chunk_by(same).filter_map(|lines| Some((lines.first()?.stream(), lines.len()))).collect();
-            let bytes = index::encode(pipeline.resolve(&own).into_iter())?;
+            let lines = pipeline.resolve(&own);
+            let bytes = index::encode(&lines)?;
+            let mut read = 0;
+            let mut same = |line| {
+                read += usize::from(lines.get(read) == Some(&line));
+            };
+            let decoded = index::decode(bytes.clone(), &mut same);
+            if decoded.is_err() || read != own.len() {
+                return Err(Error::Internal("an index reads back differently".to_owned()));
+            }
             let sha256 = Sha256Digest::of(&bytes);
             Ok::<_, Error>((bytes, sha256, streams, own.len()))
         })

@@ -121,14 +121,28 @@ impl BackupWriter {
             totals.reused_bytes += self.pipeline.reused_by(info.number);
         }
         let streams = Streams { indexes: written.indexes, streams: records };
-        let bytes = tokio::task::spawn_blocking(move || streams.encode()).await??;
+        // What cannot be read back as it was meant must not be committed.
+        let encode = move || {
+            let bytes = streams.encode()?;
+            match Streams::decode(bytes.clone()) {
+                Ok(read) if read == streams => Ok(bytes),
+                Ok(_) => Err(Error::Internal("the list of streams reads back differently".to_owned())),
+                Err(reason) => Err(Error::OverLimit { what: "the list of streams".to_owned(), limit: reason }),
+            }
+        };
+        let bytes = tokio::task::spawn_blocking(encode).await??;
         let stored =
             self.put_meta("streams.jsonl.zst", layout::streams(self.backup()), bytes, MAX_STREAMS_OBJECT).await?;
         Ok((stored, totals))
     }
 
     async fn put_refs(&self, packs: Vec<Ref>) -> Result<ObjectRef, Error> {
-        let bytes = tokio::task::spawn_blocking(move || refs::encode(&packs)).await??;
+        let encode = move || {
+            let bytes = refs::encode(&packs)?;
+            let same = refs::decode(bytes.clone()).is_ok_and(|read| read == packs);
+            if same { Ok(bytes) } else { Err(Error::Internal("the list of packs reads back differently".to_owned())) }
+        };
+        let bytes = tokio::task::spawn_blocking(encode).await??;
         self.put_meta("refs.tsv.zst", layout::refs(self.backup()), bytes, MAX_REFS).await
     }
 

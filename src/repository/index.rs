@@ -73,7 +73,7 @@ pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 /// The bytes to store for `lines`.
-pub(crate) fn encode(lines: impl Iterator<Item = Line>) -> Result<Bytes, super::Error> {
+pub(crate) fn encode(lines: &[Line]) -> Result<Bytes, super::Error> {
     let mut writer = LineWriter::new()?;
     let mut text = String::with_capacity(MAX_LINE);
     for line in lines {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_index_reads_back() {
         let lines = [line(), Line { chunk: 1, ..line() }];
-        let stored = encode(lines.iter().cloned()).unwrap();
+        let stored = encode(&lines).unwrap();
         let mut read = Vec::new();
         decode(stored, |line| read.push(line)).unwrap();
         assert_eq!(read, lines);
