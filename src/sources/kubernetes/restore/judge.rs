@@ -214,3 +214,81 @@ fn rename_owner_keys(entry: &mut Value, renamed: &[(String, String)]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::kubernetes::restore::transform::{Outcome, transform};
+
+    fn prepared(kind: &str, object: Value) -> Prepared {
+        match transform(kind, object) {
+            Outcome::Restore(prepared) => *prepared,
+            Outcome::Leave(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn map(metadata: Value, data: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    }
+
+    #[test]
+    fn an_equal_object_is_the_same_whoever_made_it() {
+        let backup = prepared("configmaps", map(json!({"name": "a", "uid": "1"}), json!({"k": "v"})));
+        let live = map(json!({"name": "a", "uid": "2", "labels": {"added": "x"}}), json!({"k": "v"}));
+        assert_eq!(judge(&backup, &live, &[]).action, Action::Same);
+        let live = map(json!({"name": "a"}), json!({"k": "w"}));
+        let judgement = judge(&backup, &live, &[]);
+        assert_eq!((judgement.action, judgement.reason.as_str()), (Action::Conflict, "1 field differs: data.k"));
+    }
+
+    #[test]
+    fn an_object_that_is_going_away_is_a_conflict() {
+        let backup = prepared("configmaps", map(json!({"name": "a"}), json!({"k": "v"})));
+        let live = map(json!({"name": "a", "deletionTimestamp": "2026-11-21T10:00:00Z"}), json!({"k": "v"}));
+        assert_eq!(judge(&backup, &live, &[]).action, Action::Conflict);
+    }
+
+    #[test]
+    fn only_an_object_of_an_earlier_run_is_completed() {
+        let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}]);
+        let backup = prepared("configmaps", map(json!({"name": "a", "ownerReferences": owner}), json!({"k": "v"})));
+        let live = |manager: &str| {
+            map(json!({"name": "a", "managedFields": [{"manager": manager, "operation": "Update"}]}), json!({"k": "v"}))
+        };
+        assert_eq!(judge(&backup, &live("drctl"), &[]).action, Action::Merge);
+        assert_eq!(judge(&backup, &live("kubectl"), &[]).action, Action::Conflict, "someone took the owner away");
+        let waiver = Waiver::Owner("ConfigMap".to_owned(), "o".to_owned());
+        assert_eq!(judge(&backup, &live("kubectl"), &[waiver]).action, Action::Same);
+    }
+
+    #[test]
+    fn a_merge_adds_and_never_changes() {
+        let expected = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["x"]}, "imagePullSecrets": [{"name": "r"}],
+                              "automountServiceAccountToken": false});
+        let live = json!({"metadata": {"labels": {"a": "other"}, "finalizers": ["y"]}, "imagePullSecrets": [{"name": "s"}],
+                          "automountServiceAccountToken": true});
+        assert_eq!(
+            merge_patch(&expected, &live),
+            Some(json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["y", "x"]},
+                        "imagePullSecrets": [{"name": "s"}, {"name": "r"}]}))
+        );
+        assert_eq!(merge_patch(&expected, &expected), None);
+    }
+
+    #[test]
+    fn the_second_request_names_the_new_owners_in_the_managed_fields_too() {
+        let second = Second {
+            owners: Vec::new(),
+            managed_fields: vec![
+                json!({"manager": "team", "operation": "Apply", "fieldsV1": {"f:metadata": {"f:ownerReferences": {
+                "k:{\"uid\":\"old\"}": {}}}}}),
+            ],
+        };
+        let owner = json!({"kind": "ConfigMap", "name": "o", "uid": "old"});
+        let patch = second_patch(&second, "me", &[(owner, "new".to_owned())]);
+        assert_eq!(patch["metadata"]["uid"], json!("me"));
+        assert_eq!(patch["metadata"]["ownerReferences"], json!([{"kind": "ConfigMap", "name": "o", "uid": "new"}]));
+        let fields = &patch["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:ownerReferences"];
+        assert_eq!(fields, &json!({"k:{\"uid\":\"new\"}": {}}));
+    }
+}

@@ -90,3 +90,66 @@ impl Lines {
         RestoreError::Malformed { stream: self.stream.clone(), part: self.part.clone(), line: self.line, reason }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{sources::kubernetes::restore::testing::MemoryContents, types::Name};
+
+    fn contents(text: &str) -> MemoryContents {
+        let mut contents = MemoryContents::new(&Name::new("s").unwrap(), Vec::new());
+        contents.add_text("configmaps", "n", text.to_owned());
+        contents
+    }
+
+    /// The names of the objects, or what is wrong.
+    async fn read(text: &str, piece: usize) -> Result<Vec<String>, String> {
+        let mut contents = contents(text);
+        contents.piece = piece;
+        let mut lines = Lines::open(&contents, &contents.streams()[0], 0).await.unwrap();
+        let mut names = Vec::new();
+        while let Some(line) = lines.next().await.map_err(|error| error.to_string())? {
+            let object = lines.parse(&line).map_err(|error| error.to_string())?;
+            names.push(object["metadata"]["name"].as_str().unwrap().to_owned());
+        }
+        Ok(names)
+    }
+
+    fn line(name: &str) -> String {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}});
+        format!("{object}\n")
+    }
+
+    #[tokio::test]
+    async fn lines_are_found_wherever_the_pieces_end() {
+        let text = [line("a"), line("b"), line("c")].concat();
+        for piece in [1, 2, 7, text.len() / 3, text.len(), 2 * text.len()] {
+            assert_eq!(read(&text, piece).await.unwrap(), ["a", "b", "c"], "{piece}");
+        }
+        assert!(read("", 5).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_object_is_named_by_its_line() {
+        let of_other = line("b").replace("\"n\"", "\"other\"");
+        for (second, reason) in [
+            ("nonsense\n".to_owned(), "it is not JSON"),
+            ("{}\n".to_owned(), "it has no apiVersion, kind or name"),
+            (of_other, "it is of namespace `other`"),
+            (line("b").trim_end().to_owned(), "its end is missing"),
+            (format!("{}\n", "[".repeat(100_000)), "it is not JSON"),
+        ] {
+            let error = read(&format!("{}{second}", line("a")), 64).await.unwrap_err();
+            assert!(error.starts_with("cannot read object 2 of stream `configmaps`, part `n`"), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+        let error = read(&"x".repeat(MAX_LINE + 10), 1 << 20).await.unwrap_err();
+        assert!(error.contains("longer than 16 MiB"), "{error}");
+    }
+}

@@ -348,3 +348,77 @@ fn objects<'a>(kinds: &'a [PlannedKind], reasons: &'a Reasons) -> impl Iterator<
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(entries: Vec<(&str, Action, &str)>) -> Plan {
+        let mut reasons = Reasons::default();
+        let entry = |(name, action, reason): (&str, Action, &str)| Entry {
+            name: name.into(),
+            uid: Uid::default(),
+            action,
+            reason: reasons.intern(reason),
+        };
+        let entries = entries.into_iter().map(entry).collect();
+        let part = PlannedPart { part: 0, namespace: "shop".to_owned(), entries };
+        let kind = PlannedKind {
+            stream: 0,
+            name: "secrets".to_owned(),
+            tier: Tier::Configuration,
+            kind: None,
+            parts: vec![part],
+        };
+        let mut plan = Plan {
+            backup: "b".to_owned(),
+            source: "s".to_owned(),
+            target: Target { uid: "u".to_owned(), name: "n".to_owned(), version: "v".to_owned() },
+            on_conflict: OnConflict::Fail,
+            counts: Counts::new(),
+            kinds: vec![kind],
+            reasons,
+            referenced: HashSet::new(),
+        };
+        plan.recount();
+        plan
+    }
+
+    #[test]
+    fn a_plan_counts_and_serialises_every_object() {
+        let plan = plan(vec![("a", Action::Create, ""), ("b", Action::Conflict, "differs"), ("c", Action::Create, "")]);
+        assert_eq!((plan.total(Action::Create), plan.conflicts(), plan.writes()), (2, 1, 2));
+        let shown = serde_json::to_value(&plan).unwrap();
+        assert_eq!(shown["counts"][0]["create"], json!(2));
+        assert_eq!(
+            shown["objects"][1],
+            json!({"kind": "secrets", "namespace": "shop", "name": "b", "tier": "configuration", "action": "conflict", "reason": "differs"})
+        );
+        assert_eq!(shown["onConflict"], json!("fail"));
+    }
+
+    #[test]
+    fn a_uid_is_kept_in_16_bytes() {
+        let text = "6f5f6e7a-0123-4000-8000-0000000000ff";
+        assert_eq!(Uid::parse(text).to_string(), text);
+        for odd in ["", "6f5f6e7a", &format!("{text}0"), "zf5f6e7a-0123-4000-8000-0000000000ff", "ü"] {
+            assert!(Uid::parse(odd).is_none(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_plan_of_a_million_objects_stays_small() {
+        assert!(std::mem::size_of::<Entry>() <= 48, "{}", std::mem::size_of::<Entry>());
+        let mut reasons = Reasons::default();
+        for number in 0..20_000 {
+            reasons.intern(&format!("reason {number}"));
+        }
+        assert!(reasons.texts.len() <= MAX_REASONS + 1);
+        let last = reasons.intern("reason 19999");
+        assert!(reasons.text(last).contains("too many"));
+        let first = reasons.intern("reason 0");
+        assert_eq!(reasons.text(first), "reason 0");
+    }
+}

@@ -10,6 +10,7 @@ use crate::types::{BackupContents, Blake3Digest, ContentsError, MediaType, Name,
 /// A backup of one source whose streams are held as text.
 #[derive(Debug)]
 pub struct MemoryContents {
+    source: Name,
     streams: Vec<StreamInfo>,
     bytes: Vec<Bytes>,
     /// Bytes of a piece: small, so that lines are cut.
@@ -20,38 +21,59 @@ impl MemoryContents {
     /// Streams of `source`: name (`deployments.apps`), and its objects, sorted by namespace and name.
     #[must_use]
     pub fn new(source: &Name, kinds: Vec<(String, Vec<Value>)>) -> Self {
-        let mut contents = Self { streams: Vec::new(), bytes: Vec::new(), piece: 1000 };
-        for (number, (name, mut objects)) in (0_u32..).zip(kinds) {
-            let key = |object: &Value| {
-                let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-                (text("/metadata/namespace"), text("/metadata/name"))
-            };
+        let mut contents = Self { source: source.clone(), streams: Vec::new(), bytes: Vec::new(), piece: 1000 };
+        for (name, mut objects) in kinds {
             objects.sort_by_key(key);
-            let (mut bytes, mut parts) = (Vec::new(), Vec::<PartInfo>::new());
+            let mut parts: Vec<(String, String, u64)> = Vec::new();
             for object in &objects {
                 let namespace = key(object).0;
-                if parts.last().is_none_or(|part| part.name != namespace) {
-                    let (offset, blake3) = (u64::try_from(bytes.len()).unwrap_or_default(), Blake3Digest::of(b""));
-                    parts.push(PartInfo { name: namespace, offset, length: 0, blake3, count: 0, digest: None });
+                if parts.last().is_none_or(|part| part.0 != namespace) {
+                    parts.push((namespace, String::new(), 0));
                 }
-                bytes.extend_from_slice(object.to_string().as_bytes());
-                bytes.push(b'\n');
-                if let Some(part) = parts.last_mut() {
-                    part.count += 1;
-                    part.length = u64::try_from(bytes.len()).unwrap_or_default() - part.offset;
+                if let Some((_, text, count)) = parts.last_mut() {
+                    *text += &format!("{object}\n");
+                    *count += 1;
                 }
             }
-            contents.streams.push(StreamInfo {
-                number,
-                source: source.clone(),
-                name,
-                media_type: MediaType::KubernetesObjects,
-                parts,
-            });
-            contents.bytes.push(Bytes::from(bytes));
+            contents.add(name, parts);
         }
         contents
     }
+
+    /// Adds a stream with one part that holds `text`, whatever it is.
+    pub fn add_text(&mut self, stream: &str, part: &str, text: String) {
+        let count = u64::try_from(text.lines().count()).unwrap_or_default();
+        self.add(stream.to_owned(), vec![(part.to_owned(), text, count)]);
+    }
+
+    fn add(&mut self, name: String, texts: Vec<(String, String, u64)>) {
+        let (mut bytes, mut parts) = (String::new(), Vec::new());
+        for (name, text, count) in texts {
+            let (offset, length) = (bytes.len(), text.len());
+            parts.push(PartInfo {
+                name,
+                offset: u64::try_from(offset).unwrap_or_default(),
+                length: u64::try_from(length).unwrap_or_default(),
+                blake3: Blake3Digest::of(text.as_bytes()),
+                count,
+                digest: None,
+            });
+            bytes += &text;
+        }
+        self.streams.push(StreamInfo {
+            number: u32::try_from(self.streams.len()).unwrap_or_default(),
+            source: self.source.clone(),
+            name,
+            media_type: MediaType::KubernetesObjects,
+            parts,
+        });
+        self.bytes.push(Bytes::from(bytes));
+    }
+}
+
+fn key(object: &Value) -> (String, String) {
+    let text = |field: &str| object.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    (text("/metadata/namespace"), text("/metadata/name"))
 }
 
 #[async_trait]
