@@ -202,3 +202,37 @@ async fn what_is_changed_or_deleted_after_a_restore_is_named_by_its_path() {
     assert_eq!(comparison.missing.count, 1);
     assert_eq!(comparison.missing.objects[0].object.kind, "ingresses.networking.k8s.io");
 }
+
+#[tokio::test]
+async fn many_namespaces_are_planned_and_compared_in_one_pass_over_each_kind() {
+    let cluster = require!(bed::source);
+    // Names of which one begins with another: the server's keys sort them as `a-b/x`, `a/x`.
+    let names: Vec<String> = (0..12).flat_map(|n| [format!("w{n:02}"), format!("w{n:02}-more")]).collect();
+    let namespaces: Vec<String> = names.iter().map(|name| cluster.name(name)).collect();
+    let object = |kind: &str, namespace: &str, name: &str| {
+        let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        if kind == "ConfigMap" {
+            object["metadata"]["namespace"] = json!(namespace);
+            object["data"] = json!({"name": name});
+        }
+        object
+    };
+    let spaces = namespaces.iter().map(|name| object("Namespace", "", name));
+    let maps = || namespaces.iter().flat_map(|space| ["a", "a-b", "b"].map(|name| object("ConfigMap", space, name)));
+    let items: Vec<Value> = spaces.chain(maps()).collect();
+    cluster.create(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
+    let mut snapshot = Snapshot::default();
+    snapshot.add("configmaps", maps().collect());
+    cluster.kubectl(&["-n", &namespaces[3], "delete", "configmap", "a-b"]);
+    cluster.kubectl(&["-n", &namespaces[4], "create", "configmap", "extra"]);
+
+    let restore = Restore::into(&cluster, &snapshot).await;
+    let plan = restore.plan().await;
+    assert_eq!((plan.total(Action::Same), plan.total(Action::Create), plan.conflicts()), (71, 1, 0));
+    let (_, report, comparison) = restore.all().await;
+    assert_eq!(report.created, 1);
+    assert_eq!((comparison.expected(), comparison.equal()), (72, 72));
+    let with_extra: Vec<&str> =
+        comparison.groups.iter().filter(|group| group.extra > 0).map(|group| group.namespace.as_str()).collect();
+    assert_eq!(with_extra, [namespaces[4].as_str()], "kube-root-ca.crt is made again and no extra");
+}

@@ -278,8 +278,13 @@ impl<'a> Cursor<'a> {
     /// If the cluster cannot be read.
     pub(super) async fn find(&mut self, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
         let key = full_name(namespace, name);
-        if self.list.is_none() || key <= self.last_asked {
+        if self.list.is_none() {
             return get(self.cluster, self.kind, namespace, name).await;
+        }
+        if key <= self.last_asked {
+            let live = get(self.cluster, self.kind, namespace, name).await?;
+            self.take_back(&key, live.as_ref());
+            return Ok(live);
         }
         self.last_asked.clone_from(&key);
         if self.current.is_none() && !self.ended {
@@ -297,6 +302,25 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// What was passed over and is asked for after all was no extra object.
+    fn take_back(&mut self, key: &str, live: Option<&Value>) {
+        let Some((extra, live)) = self.extra.as_mut().zip(live) else { return };
+        let Some(meta) = live.get("metadata").and_then(|meta| Meta::deserialize(meta).ok()) else { return };
+        let was_passed = self.current.as_ref().map_or(&*self.last_live, |item| &*item.key) > key || self.ended;
+        if was_passed
+            && made_again_by(&self.kind.id(), &meta).is_none()
+            && let Some(count) = extra.get_mut(&meta.namespace)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Single objects from here on. What was counted until now would say nothing.
+    fn give_up_list(&mut self) {
+        self.list = None;
+        self.extra = None;
+    }
+
     /// To the next live object. A list in no order, or one that expired, is given up.
     async fn advance(&mut self) -> Result<(), Error> {
         if let Some(item) = self.current.take()
@@ -312,8 +336,8 @@ impl<'a> Cursor<'a> {
                 self.current = Some(item);
             }
             Ok(None) => self.ended = true,
-            Ok(Some(_)) => self.list = None,
-            Err(error) if error.kind == ErrorKind::Expired => self.list = None,
+            Ok(Some(_)) => self.give_up_list(),
+            Err(error) if error.kind == ErrorKind::Expired => self.give_up_list(),
             Err(error) => return Err(error),
         }
         Ok(())
