@@ -20,6 +20,9 @@ pub struct Meta {
     /// Its annotations.
     #[serde(deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
+    /// When its deletion was asked for; empty if it was not.
+    #[serde(deserialize_with = "null_is_default")]
+    pub deletion_timestamp: String,
     /// Its owners.
     #[serde(deserialize_with = "null_is_default")]
     pub owner_references: Vec<Owner>,

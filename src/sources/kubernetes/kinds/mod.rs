@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::kind::Kind;
 pub use meta::{Meta, Owner};
-pub use rules::{MADE_AGAIN, Rule, When};
+pub use rules::{MADE_AGAIN, MADE_AGAIN_OWNERS, Rule, When};
 
 /// A kind that is served in two groups with the same objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub const LEFT_OUT: &[LeftOut] = &[
 /// An object that is captured, and that a restore lists but does not create.
 #[derive(Debug, Clone, Copy)]
 pub struct NotCreated {
-    /// `plural.group`.
+    /// `plural.group`; `*` is every kind.
     pub kind: &'static str,
     /// Which objects of it.
     pub which: &'static str,
@@ -68,8 +68,17 @@ pub struct NotCreated {
     test: fn(&Meta, &Value) -> bool,
 }
 
+/// Why an object under deletion is not created.
+pub const BEING_DELETED: &str = "it was being deleted when it was backed up";
+
 /// What is captured and not created by a restore.
 pub const NOT_CREATED: &[NotCreated] = &[
+    NotCreated {
+        kind: "*",
+        which: "those whose deletion was asked for and not done yet",
+        why: BEING_DELETED,
+        test: |meta, _| !meta.deletion_timestamp.is_empty(),
+    },
     NotCreated {
         kind: "jobs.batch",
         which: "finished ones",
@@ -121,6 +130,13 @@ pub fn may_be_made_again(kind_id: &str) -> bool {
     MADE_AGAIN.iter().any(|rule| rule.kinds.contains(&kind_id))
 }
 
+/// The object of the kind `kind_id` is one of the default roles and bindings, and still as the API
+/// server made it.
+#[must_use]
+pub fn is_default_rbac(kind_id: &str, meta: &Meta) -> bool {
+    kind_id.ends_with(".rbac.authorization.k8s.io") && made_again_by(kind_id, meta).is_some()
+}
+
 /// The kind `kind_id` is not captured unless the policy includes it: why.
 #[must_use]
 pub fn left_out(kind_id: &str) -> Option<&'static str> {
@@ -138,7 +154,8 @@ pub fn not_created(kind_id: &str, object: &Value) -> Option<&'static str> {
 /// [`needs_status`].
 #[must_use]
 pub fn not_created_by(kind_id: &str, meta: &Meta, status: &Value) -> Option<&'static str> {
-    NOT_CREATED.iter().find(|row| row.kind == kind_id && (row.test)(meta, status)).map(|row| row.why)
+    let mut rows = NOT_CREATED.iter().filter(|row| row.kind == "*" || row.kind == kind_id);
+    rows.find(|row| (row.test)(meta, status)).map(|row| row.why)
 }
 
 /// Whether a restore creates an object of the kind `kind_id` depends on its status.

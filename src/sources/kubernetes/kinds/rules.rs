@@ -38,6 +38,8 @@ pub enum When {
     WrittenByNoneBut(&'static [&'static str]),
     /// It has an annotation with this key.
     HasAnnotation(&'static str),
+    /// It has no annotation with this key.
+    LacksAnnotation(&'static str),
     /// All of these.
     All(&'static [When]),
 }
@@ -55,7 +57,16 @@ const RBAC: &[&str] = &[
     "rolebindings.rbac.authorization.k8s.io",
     "roles.rbac.authorization.k8s.io",
 ];
+/// How managed fields name the controller manager. Where one program is the whole control plane, it
+/// goes by that program's name.
+const CONTROLLER_MANAGER: &[&str] = &["kube-controller-manager", "hyperkube", "k3s", "kubelite"];
 const SLICE_CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+
+/// Kinds whose objects are made again with new uids, as (group, kind). What such an object controls
+/// goes with it: its maker makes that again, too, or it was for that one object only. Restored by
+/// itself, it would have no owner: a claim without its Pod keeps that Pod's successor from starting.
+pub const MADE_AGAIN_OWNERS: &[(&str, &str)] =
+    &[("", "Pod"), ("apps", "ControllerRevision"), ("apps", "ReplicaSet"), ("batch", "Job")];
 
 /// The table. What matches no row is captured and restored.
 pub const MADE_AGAIN: &[Rule] = &[
@@ -70,7 +81,15 @@ pub const MADE_AGAIN: &[Rule] = &[
         when: When::HasAnnotation("kubernetes.io/config.mirror"),
         why: "shows a static Pod, which its node's kubelet runs from a file",
     },
-    Rule { kinds: &["jobs.batch"], when: When::ControlledBy(&[("batch", "CronJob")]), why: "made by its CronJob" },
+    // A Job that a person started from a CronJob is controlled by it, too, and nobody starts it again.
+    Rule {
+        kinds: &["jobs.batch"],
+        when: When::All(&[
+            When::ControlledBy(&[("batch", "CronJob")]),
+            When::LacksAnnotation("cronjob.kubernetes.io/instantiate"),
+        ]),
+        why: "made by its CronJob",
+    },
     Rule {
         kinds: &["controllerrevisions.apps"],
         when: When::ControlledBy(&[("apps", "DaemonSet"), ("apps", "StatefulSet")]),
@@ -78,7 +97,10 @@ pub const MADE_AGAIN: &[Rule] = &[
     },
     Rule {
         kinds: &["endpointslices.discovery.k8s.io"],
-        when: When::Labelled("endpointslice.kubernetes.io/managed-by", SLICE_CONTROLLERS),
+        when: When::All(&[
+            When::Labelled("endpointslice.kubernetes.io/managed-by", SLICE_CONTROLLERS),
+            When::WrittenByNoneBut(CONTROLLER_MANAGER),
+        ]),
         why: "made by the endpoint slice controllers",
     },
     Rule {
@@ -86,23 +108,27 @@ pub const MADE_AGAIN: &[Rule] = &[
         when: When::Is("default", "kubernetes"),
         why: "made by the API server for itself",
     },
-    // A Service's selector is not in its Endpoints. Who wrote them is: by hand, nobody has these.
+    // A Service's selector is not in its Endpoints. Who wrote them is. Marks alone say little: a copy
+    // that was made by hand carries them, too.
     Rule {
         kinds: &["endpoints"],
-        when: When::Labelled("endpoints.kubernetes.io/managed-by", &["endpoint-controller"]),
+        when: When::All(&[
+            When::Labelled("endpoints.kubernetes.io/managed-by", &["endpoint-controller"]),
+            When::WrittenByNoneBut(CONTROLLER_MANAGER),
+        ]),
         why: "made by the endpoints controller for a Service with a selector",
     },
     Rule {
         kinds: &["endpoints"],
         when: When::All(&[
             When::HasAnnotation("endpoints.kubernetes.io/last-change-trigger-time"),
-            When::WrittenByNoneBut(&["kube-controller-manager"]),
+            When::WrittenByNoneBut(CONTROLLER_MANAGER),
         ]),
         why: "made by the endpoints controller for a Service with a selector",
     },
     Rule {
         kinds: &["endpoints"],
-        when: When::WrittenBy(&["kube-controller-manager"]),
+        when: When::WrittenBy(CONTROLLER_MANAGER),
         why: "made by the endpoints controller for a Service with a selector",
     },
     Rule {
@@ -114,6 +140,11 @@ pub const MADE_AGAIN: &[Rule] = &[
         kinds: &["configmaps"],
         when: When::Is("kube-system", "extension-apiserver-authentication"),
         why: "made by the API server for itself",
+    },
+    Rule {
+        kinds: &["configmaps"],
+        when: When::Is("kube-system", "kube-apiserver-legacy-service-account-token-tracking"),
+        why: "made by the API server: since when it has watched who uses old tokens",
     },
     // The API server puts missing defaults back, but not what a person added to them.
     Rule {
@@ -172,6 +203,7 @@ impl When {
             }
             Self::WrittenByNoneBut(managers) => meta.managers().all(|manager| managers.contains(&manager)),
             Self::HasAnnotation(key) => meta.annotations.contains_key(*key),
+            Self::LacksAnnotation(key) => !meta.annotations.contains_key(*key),
             Self::All(all) => all.iter().all(|one| one.holds(meta)),
         }
     }
@@ -193,6 +225,7 @@ impl fmt::Display for When {
             Self::WrittenBy(managers) => write!(f, "known to be written only by `{}`", managers.join("`, `")),
             Self::WrittenByNoneBut(managers) => write!(f, "not written by others than `{}`", managers.join("`, `")),
             Self::HasAnnotation(key) => write!(f, "has annotation `{key}`"),
+            Self::LacksAnnotation(key) => write!(f, "without annotation `{key}`"),
             Self::All(all) => {
                 let texts: Vec<_> = all.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(", and "))

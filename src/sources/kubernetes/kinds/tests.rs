@@ -51,12 +51,30 @@ fn what_its_controller_makes_again_is_not_captured_and_what_else_it_owns_is() {
 }
 
 #[test]
+fn a_job_that_a_person_started_from_a_cron_job_is_captured() {
+    let mut metadata = owned_by("batch/v1", "CronJob", true);
+    assert!(again("jobs.batch", metadata.clone()), "started by its schedule");
+    metadata["annotations"] = json!({"cronjob.kubernetes.io/instantiate": "manual"});
+    assert!(!again("jobs.batch", metadata));
+}
+
+#[test]
+fn what_is_being_deleted_is_captured_and_not_created() {
+    let object = |time: Value| json!({"metadata": {"name": "x", "namespace": "shop", "deletionTimestamp": time}});
+    for kind in ["configmaps", "pods", "widgets.example.com", "namespaces"] {
+        assert_eq!(not_created(kind, &object(json!("2026-11-21T11:52:43Z"))), Some(BEING_DELETED), "{kind}");
+        assert_eq!(not_created(kind, &object(Value::Null)), None, "{kind}");
+    }
+}
+
+#[test]
 fn the_clusters_own_objects_are_known_by_name_and_place() {
     for (id, namespace, name) in [
         ("services", "default", "kubernetes"),
         ("endpoints", "default", "kubernetes"),
         ("endpointslices.discovery.k8s.io", "default", "kubernetes"),
         ("configmaps", "kube-system", "extension-apiserver-authentication"),
+        ("configmaps", "kube-system", "kube-apiserver-legacy-service-account-token-tracking"),
     ] {
         assert!(again(id, json!({"name": name, "namespace": namespace})));
         assert!(!again(id, json!({"name": name, "namespace": "shop"})), "{id} {name} elsewhere");
@@ -75,6 +93,25 @@ fn endpoints_are_left_out_only_where_the_controller_wrote_them() {
     let by_label = json!({"name": "web", "namespace": "shop", "labels": {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}});
     let by_annotation = json!({"name": "web", "namespace": "shop",
         "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": "2026-11-21T11:52:43Z"}});
+    let marked = |id: &str, mark: &str, by: &str, manager: &str| {
+        let labels = json!({mark: by});
+        again(
+            id,
+            json!({"name": "web", "namespace": "shop", "labels": labels, "managedFields": [{"manager": manager}]}),
+        )
+    };
+    for (id, mark, by) in [
+        ("endpoints", "endpoints.kubernetes.io/managed-by", "endpoint-controller"),
+        (
+            "endpointslices.discovery.k8s.io",
+            "endpointslice.kubernetes.io/managed-by",
+            "endpointslice-controller.k8s.io",
+        ),
+    ] {
+        assert!(marked(id, mark, by, "kube-controller-manager"));
+        assert!(marked(id, mark, by, "k3s"), "one program is the whole control plane");
+        assert!(!marked(id, mark, by, "kubectl-client-side-apply"), "{id}: a copy made by hand, with the label");
+    }
     assert!(again("endpoints", by_label));
     assert!(again("endpoints", by_annotation));
     let written_by = |manager: &str, annotations: Value| json!({"name": "web", "namespace": "shop", "annotations": annotations, "managedFields": [{"manager": manager}]});
