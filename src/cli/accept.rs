@@ -16,7 +16,7 @@ use crate::{
 /// Accept a suspect backup as the new base.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A backup is suspect when a source has lost half of what it held, or a namespace is gone or empty.
+    after_help = "A backup is suspect when a source has lost more than half of what it held, or a namespace is gone or empty.
 If that is as it should be, accept it: it then counts as good, and later backups are compared with it.
 Nothing of the backup is changed; a mark is written beside it.
 
@@ -40,7 +40,7 @@ pub(super) async fn run(args: &AcceptArgs, context: &Context<'_>) -> Result<Exit
         .next("`drctl list` shows the ids of suspect backups"));
     };
     let opened = context.open().await?;
-    let stored = opened.find(&args.backup).await?;
+    let stored = opened.find(&args.backup, &context.say).await?.stored;
     let outcome = operations::accept(&opened.repository, &stored, &context.run).await?;
     let report = AcceptReport {
         repository: opened.repository.location().to_owned(),

@@ -33,6 +33,9 @@ pub struct BackupArgs {
     /// Take this cluster although the policy's newest backup is of another one
     #[arg(long)]
     adopt_cluster: bool,
+    /// Store everything anew, and rely on nothing that earlier backups stored
+    #[arg(long)]
+    full: bool,
     /// Packs between two checkpoints (for tests)
     #[arg(long, hide = true, value_name = "PACKS", value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint_packs: Option<u32>,
@@ -46,6 +49,7 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         schedule: args.schedule.clone(),
         only: args.sources.clone(),
         adopt_cluster: args.adopt_cluster,
+        full: args.full,
         connect: context.connect(),
         checkpoint_packs: args.checkpoint_packs,
     };

@@ -14,9 +14,9 @@ use super::{
     signals,
 };
 use crate::{
-    operations::{self, BackupRef, Run},
+    operations::{self, BackupRef, Found, Run},
     policy::{self, Policy},
-    repository::{Repository, StoredManifest},
+    repository::Repository,
     sources::kubernetes::ConnectOptions,
     telemetry::Telemetry,
     types::{Location, SystemClock},
@@ -92,14 +92,20 @@ impl<'a> Context<'a> {
 impl Opened {
     /// The backup that `wanted` names. Without a policy file, the one inside the newest backup says
     /// what the schedules are.
-    pub(super) async fn find(&self, wanted: &BackupRef) -> Result<StoredManifest, Failure> {
+    ///
+    /// What was passed over because it is damaged is said: it might have been the one that is meant.
+    pub(super) async fn find(&self, wanted: &BackupRef, say: &Say) -> Result<Found, Failure> {
         let embedded = match (&self.policy, wanted) {
             (None, BackupRef::Latest | BackupRef::LatestOf(_) | BackupRef::NotAfter(_)) => {
                 operations::embedded_policy(&self.repository).await?
             }
             _ => None,
         };
-        Ok(operations::find(&self.repository, self.policy.as_ref().or(embedded.as_ref()), wanted).await?)
+        let found = operations::find(&self.repository, self.policy.as_ref().or(embedded.as_ref()), wanted).await?;
+        for passed in &found.passed_over {
+            say.lines(&format!("warning: `{wanted}` passes over a newer backup that is damaged: {passed}"));
+        }
+        Ok(found)
     }
 }
 

@@ -85,7 +85,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;
-    let stored = opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest)).await?;
+    let stored = opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored;
     let options = RestoreOptions {
         sources: args.sources.clone(),
         on_conflict: match args.on_conflict {
@@ -98,6 +98,11 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let restore = operations::plan_restore(&opened.repository, &stored, &options, &context.run).await?;
     let planned = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
+    is_meant(args, &restore)?;
+    if restore.state != State::Complete {
+        let missing = show::of_manifest(&stored.manifest).problems();
+        context.say.lines(&format!("warning: backup {} is {}:\n{missing}", restore.backup, restore.state));
+    }
     if args.dry_run {
         let plan = plan_document(&restore);
         args.output.print(&plan, |plan| restore_text::plan(plan, &restore.plans))?;
@@ -146,14 +151,18 @@ fn plan_document(restore: &Restore) -> report::RestorePlan<'_, crate::sources::k
     }
 }
 
+/// Refuses a cluster that is not the one of `--cluster`.
+fn is_meant(args: &RestoreArgs, restore: &Restore) -> Result<(), Failure> {
+    let uid = &restore.target.uid;
+    let Some(meant) = args.cluster.as_ref().filter(|meant| *meant != uid) else { return Ok(()) };
+    let (meant, name) = (for_terminal(meant), for_terminal(&restore.target.name));
+    let message = format!("this is cluster `{name}` with uid {uid}, and not {meant}; nothing was changed");
+    Err(Failure::new(Exit::CouldNotRun, message).next("use the right --kubeconfig and --context"))
+}
+
 /// Makes sure that this restore into this cluster is meant.
 async fn agree(args: &RestoreArgs, restore: &Restore, context: &Context<'_>) -> Result<(), Failure> {
     let uid = &restore.target.uid;
-    if let Some(meant) = args.cluster.as_ref().filter(|meant| *meant != uid) {
-        let (meant, name) = (for_terminal(meant), for_terminal(&restore.target.name));
-        let message = format!("this is cluster `{name}` with uid {uid}, and not {meant}; nothing was changed");
-        return Err(Failure::new(Exit::CouldNotRun, message).next("use the right --kubeconfig and --context"));
-    }
     let named = restore.is_same_cluster() || args.cluster.is_some();
     let writes: u64 = restore.plans.iter().map(crate::sources::kubernetes::restore::Plan::writes).sum();
     // What writes nothing needs no agreement, and conflicts are refused before anything is written.

@@ -36,7 +36,7 @@ pub struct ShowArgs {
 
 pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;
-    let stored = opened.find(&args.backup).await?;
+    let stored = opened.find(&args.backup, &context.say).await?.stored;
     let mut backup = document(&stored);
     if args.streams {
         let reader = opened.repository.read(&stored.manifest).await?;

@@ -58,8 +58,11 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     let opened = context.open().await?;
     let only = match args.all {
         true => None,
-        false => Some(opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest)).await?),
+        false => Some(opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?),
     };
+    // A damaged newer backup is a finding, whichever one is looked at in its place.
+    let passed_over = only.as_ref().is_some_and(|found| !found.passed_over.is_empty());
+    let only = only.map(|found| found.stored);
     let level = match args.level {
         Level::Presence => repository::Level::Presence,
         Level::Content => repository::Level::Content,
@@ -68,14 +71,17 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     let options = VerifyOptions { level, memory: MEMORY };
     let found =
         operations::verify(&opened.repository, opened.policy.as_ref(), only.as_ref(), &options, &context.run).await?;
-    let exit = Exit::of_verify(&found);
+    let exit = match Exit::of_verify(&found) {
+        Exit::Done if passed_over => Exit::Difference,
+        exit => exit,
+    };
     let report = document(found, args.level, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
     match exit {
-        Exit::Difference => context
-            .say
-            .next("take a new backup now: it stores what is damaged anew; then restore from one that is sound"),
+        Exit::Difference => context.say.next(
+            "take a new backup with `drctl backup --full`: it relies on nothing that is stored; keep the sound ones",
+        ),
         Exit::CouldNotRun => context.say.next("make the store readable again, and run it again"),
         _ => {}
     }

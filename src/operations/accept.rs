@@ -11,13 +11,18 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Unusable`] if it is complete (there is nothing to accept) or partial (what is missing
-/// does not come back by being accepted).
+/// does not come back by being accepted), or suspect with something missing.
 pub async fn accept(repository: &Repository, stored: &StoredManifest, run: &Run) -> Result<AcceptOutcome, Error> {
-    let why = match stored.manifest.state {
+    let manifest = &stored.manifest;
+    let incomplete = !manifest.missing.is_empty() || manifest.missing_omitted > 0;
+    let why = match manifest.state {
+        State::Suspect if incomplete => {
+            "is suspect, and things are missing in it: it cannot become the base of later ones"
+        }
         State::Suspect => return Ok(repository.accept(stored, run.clock.as_ref()).await?),
         State::Complete => "is complete: there is nothing to accept",
         State::Partial => "is partial: what is missing in it is not there, so it cannot become the base of later ones",
         State::Aborted => "was aborted: there is nothing in it",
     };
-    Err(Error::Unusable { backup: stored.manifest.backup.to_string(), why: why.to_owned() })
+    Err(Error::Unusable { backup: manifest.backup.to_string(), why: why.to_owned() })
 }

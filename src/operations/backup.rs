@@ -13,8 +13,8 @@ use super::{
 use crate::{
     policy::{Encryption, Policy, Schedule, SourceSpec},
     repository::{
-        BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal, Manifest,
-        ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
+        BackupEntry, BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal,
+        Manifest, ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
     },
     sources::{CaptureContext, CaptureReport, CapturedGroup, Source, kubernetes},
     types::{Missing, Name, State},
@@ -29,6 +29,8 @@ pub struct BackupOptions {
     pub only: Vec<Name>,
     /// Take this cluster although the policy's newest backup is of another one.
     pub adopt_cluster: bool,
+    /// Take no parent: everything is stored anew, whatever earlier backups hold.
+    pub full: bool,
     /// Which cluster.
     pub connect: kubernetes::ConnectOptions,
     /// Packs between two checkpoints; absent: the format's 64.
@@ -65,31 +67,56 @@ pub async fn backup(
     }
 
     let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
-    let captured = capture_all(policy, &sources, &cluster, &writer, run).await;
-    let reports = match captured {
-        Ok(reports) => reports,
-        Err(error) => {
-            // What is uploaded should serve the next run; the error to report is the first one.
-            if let Err(second) = writer.checkpoint().await {
-                tracing::warn!(error = %second, "the last checkpoint could not be written");
-            }
-            return Err(error);
-        }
-    };
+    let started = Started { repository, policy, schedule, name, sources: &sources, identity };
+    started.finish(&cluster, &writer, run).await.map_err(|error| error.after_start(writer.backup()))
+}
 
-    run.monitor.phase("committing", "step", None);
-    let left_out: Vec<&Name> = schedule.sources.iter().filter(|source| !sources.contains(source)).collect();
-    let history = History { repository, policy, schedule: name };
-    let mut draft = draft(policy, identity, &reports, &left_out)?;
-    draft.notes.extend(writer.stats().notes);
-    draft.suspect = history.judge(&reports).await?;
-    if !draft.suspect.is_empty() {
-        draft.state = State::Suspect;
-    }
-    let on_purpose = !left_out.is_empty() && draft.missing.len() == left_out.len();
-    match writer.commit(draft).await? {
-        CommitOutcome::Committed(stored) => Ok(BackupOutcome { on_purpose, manifest: stored.manifest }),
-        CommitOutcome::Fenced => Err(Error::Fenced),
+/// A run whose session is written: from here on, a failure has left something in the store.
+#[derive(Debug)]
+struct Started<'a> {
+    repository: &'a Repository,
+    policy: &'a Policy,
+    schedule: &'a Schedule,
+    name: &'a Name,
+    sources: &'a [Name],
+    identity: kubernetes::Identity,
+}
+
+impl Started<'_> {
+    async fn finish(
+        self,
+        cluster: &kubernetes::Cluster,
+        writer: &BackupWriter,
+        run: &Run,
+    ) -> Result<BackupOutcome, Error> {
+        let Started { repository, policy, schedule, name, sources, identity } = self;
+        let captured = capture_all(policy, sources, cluster, writer, run).await;
+        let reports = match captured {
+            Ok(reports) => reports,
+            Err(error) => {
+                // What is uploaded should serve the next run; the error to report is the first one.
+                if let Err(second) = writer.checkpoint().await {
+                    tracing::warn!(error = %second, "the last checkpoint could not be written");
+                }
+                return Err(error);
+            }
+        };
+
+        run.monitor.phase("committing", "step", None);
+        let left_out: Vec<&Name> = schedule.sources.iter().filter(|source| !sources.contains(source)).collect();
+        let history = History { repository, policy, schedule: name };
+        let mut draft = draft(policy, identity, &reports, &left_out);
+        draft.notes.splice(0..0, writer.stats().notes);
+        draft.suspect = reports.iter().flat_map(|report| report.suspect.iter().cloned()).collect();
+        draft.suspect.extend(history.judge(&reports).await?);
+        if !draft.suspect.is_empty() {
+            draft.state = State::Suspect;
+        }
+        let on_purpose = !left_out.is_empty() && draft.missing.len() == left_out.len();
+        match writer.commit(draft).await? {
+            CommitOutcome::Committed(stored) => Ok(BackupOutcome { on_purpose, manifest: stored.manifest }),
+            CommitOutcome::Fenced => Err(Error::Fenced),
+        }
     }
 }
 
@@ -101,6 +128,9 @@ fn begin_options(
     run: &Run,
 ) -> BeginOptions {
     let mut begin = BeginOptions::new(policy.name.clone(), schedule.clone(), sources.to_vec(), Arc::clone(&run.clock));
+    if options.full {
+        begin.full_every = std::time::Duration::ZERO;
+    }
     begin.checkpoint_packs = options.checkpoint_packs.unwrap_or(begin.checkpoint_packs);
     begin
 }
@@ -130,7 +160,10 @@ async fn capture_all(
     let context = CaptureContext { sink: writer, monitor: run.monitor.as_ref(), cancel: &run.cancel };
     let mut reports = Vec::new();
     for name in sources {
-        let Some(SourceSpec::Kubernetes(spec)) = policy.sources.get(name) else { continue };
+        let Some(SourceSpec::Kubernetes(spec)) = policy.sources.get(name) else {
+            let choices = policy.sources.keys().map(ToString::to_string).collect();
+            return Err(Error::NoSuchSource { wanted: name.to_string(), holder: "the policy".to_owned(), choices });
+        };
         let selection = kubernetes_selection(spec);
         let source = kubernetes::KubernetesSource::new(name.clone(), cluster.clone(), selection);
         reports.push(source.capture(context).await?);
@@ -144,7 +177,7 @@ fn draft(
     identity: kubernetes::Identity,
     reports: &[CaptureReport],
     left_out: &[&Name],
-) -> Result<ManifestDraft, Error> {
+) -> ManifestDraft {
     let on_purpose = |source: &&Name| Missing {
         source: source.to_string(),
         what: format!("source {source}"),
@@ -162,7 +195,7 @@ fn draft(
     draft.missing = missing;
     draft.notes = reports.iter().flat_map(|report| report.notes.iter().cloned()).collect();
     draft.policy_document = Some(policy.to_embedded());
-    Ok(draft)
+    draft
 }
 
 fn source_entry(report: &CaptureReport) -> SourceEntry {
@@ -194,27 +227,33 @@ impl History<'_> {
     async fn judge(&self, reports: &[CaptureReport]) -> Result<Vec<String>, Error> {
         let mine = Scope::Schedule(self.policy.name.clone(), self.schedule.clone());
         let of_schedule = self.repository.newest_good(&mine).await?;
-        let mut of_policy = None;
         let mut findings = Vec::new();
         for report in reports {
             let before = match of_schedule.as_ref().and_then(|stored| entry_of(stored, &report.source)) {
-                Some(entry) => Some(entry),
-                None => {
-                    // Another schedule may hold the source already.
-                    if of_policy.is_none() {
-                        of_policy = self.repository.newest_good(&Scope::Policy(self.policy.name.clone())).await?;
-                    }
-                    of_policy.as_ref().and_then(|stored| entry_of(stored, &report.source))
-                }
+                Some(entry) => Some(entry.clone()),
+                None => self.last_holding(&report.source).await?,
             };
             let Some(before) = before else { continue };
             let selected = |namespace: &str| match self.policy.sources.get(&report.source) {
                 Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).takes_namespace(namespace),
                 None => false,
             };
-            findings.extend(judge(report.source.as_str(), &held_before(before), &held_now(report), selected));
+            findings.extend(judge(report.source.as_str(), &held_before(&before), &held_now(report), selected));
         }
         Ok(findings)
+    }
+
+    /// The source in the newest good backup of the policy that holds it: the schedule's newest one may
+    /// not, because the source was not in the schedule then, or is in another one as well.
+    async fn last_holding(&self, source: &Name) -> Result<Option<SourceEntry>, Error> {
+        let entries = self.repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
+        let holds = |entry: &&BackupEntry| {
+            let summary = entry.summary().filter(|_| entry.is_good() && !entry.tombstoned);
+            summary.is_some_and(|summary| summary.sources.iter().any(|held| held.name == *source))
+        };
+        let Some(entry) = entries.iter().rev().find(holds) else { return Ok(None) };
+        let stored = self.repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
+        Ok(entry_of(&stored, source).cloned())
     }
 }
 

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::{BackupRef, Error};
 use crate::{
     policy::Policy,
-    repository::{BackupEntry, Repository, Scope, StoredManifest},
-    types::Name,
+    repository::{BackupEntry, Listed, Repository, Scope, StoredManifest},
+    types::{Name, for_terminal},
 };
 
 /// All backups of the policy, or of the repository without one; oldest first.
@@ -17,6 +17,16 @@ pub async fn list(repository: &Repository, policy: Option<&Policy>) -> Result<Ve
     Ok(repository.backups(&scope_of(policy)).await?)
 }
 
+/// A backup that was found, and what was passed over on the way to it.
+#[derive(Debug)]
+pub struct Found {
+    /// The backup.
+    pub stored: StoredManifest,
+    /// Newer backups whose manifests are damaged, so that nobody can say whether they should have been
+    /// it: their ids with the reason.
+    pub passed_over: Vec<String>,
+}
+
 /// Finds the backup that `wanted` names.
 ///
 /// `latest` without a schedule needs a policy with one schedule. The newest good backup is meant by
@@ -24,23 +34,22 @@ pub async fn list(repository: &Repository, policy: Option<&Policy>) -> Result<Ve
 ///
 /// # Errors
 /// [`Error::WhichSchedule`], [`Error::NoSuchSchedule`], [`Error::NoSuchBackup`], or what the repository says.
-pub async fn find(
-    repository: &Repository,
-    policy: Option<&Policy>,
-    wanted: &BackupRef,
-) -> Result<StoredManifest, Error> {
+pub async fn find(repository: &Repository, policy: Option<&Policy>, wanted: &BackupRef) -> Result<Found, Error> {
     match wanted {
-        BackupRef::Id(text) => Ok(repository.find(&scope_of(policy), text).await?),
-        BackupRef::Latest => newest(repository, &one_schedule(policy)?, wanted).await,
+        BackupRef::Id(text) => {
+            let stored = repository.find(&scope_of(policy), text).await?;
+            Ok(Found { stored, passed_over: Vec::new() })
+        }
+        BackupRef::Latest => newest(repository, &one_schedule(policy)?, None, wanted).await,
         BackupRef::LatestOf(schedule) => {
             let policy = policy.ok_or(Error::NeedsPolicy { wanted: wanted.to_string() })?;
             if !policy.schedules.contains_key(schedule) {
                 let choices = policy.schedules.keys().map(ToString::to_string).collect();
                 return Err(Error::NoSuchSchedule { wanted: schedule.to_string(), choices });
             }
-            newest(repository, &Scope::Schedule(policy.name.clone(), schedule.clone()), wanted).await
+            newest(repository, &Scope::Schedule(policy.name.clone(), schedule.clone()), None, wanted).await
         }
-        BackupRef::NotAfter(time) => not_after(repository, &one_schedule(policy)?, *time, wanted).await,
+        BackupRef::NotAfter(time) => newest(repository, &one_schedule(policy)?, Some(*time), wanted).await,
     }
 }
 
@@ -57,42 +66,37 @@ fn one_schedule(policy: Option<&Policy>) -> Result<Scope, Error> {
     }
 }
 
-async fn newest(repository: &Repository, scope: &Scope, wanted: &BackupRef) -> Result<StoredManifest, Error> {
-    match repository.newest_good(scope).await? {
-        Some(stored) => Ok(stored),
-        None => Err(nothing_good(repository, scope, wanted, None).await?),
-    }
-}
-
-async fn not_after(
+/// The newest good backup that began not after `until`.
+async fn newest(
     repository: &Repository,
     scope: &Scope,
-    time: Timestamp,
+    until: Option<Timestamp>,
     wanted: &BackupRef,
-) -> Result<StoredManifest, Error> {
-    let entries = repository.backups(scope).await?;
-    let fits = |entry: &&BackupEntry| entry.is_good() && !entry.tombstoned && entry.backup.time() <= time;
-    match entries.iter().rev().find(fits) {
-        Some(entry) => Ok(repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?),
-        None => Err(nothing_good(repository, scope, wanted, Some(time)).await?),
+) -> Result<Found, Error> {
+    let mut entries = repository.backups(scope).await?;
+    let all = entries.len();
+    entries.retain(|entry| until.is_none_or(|until| entry.backup.time() <= until));
+    let mut passed_over = Vec::new();
+    for entry in entries.iter().rev() {
+        if let Listed::Damaged(why) = &entry.listed {
+            passed_over.push(format!("{} ({})", entry.backup, for_terminal(why)));
+        } else if entry.is_good() && !entry.tombstoned {
+            let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
+            return Ok(Found { stored, passed_over });
+        }
     }
+    let hint = nothing_good(&entries, all);
+    Err(Error::NoSuchBackup { wanted: wanted.to_string(), location: repository.location().to_owned(), hint })
 }
 
 /// Says what there is instead, because at this point a person needs to decide.
-async fn nothing_good(
-    repository: &Repository,
-    scope: &Scope,
-    wanted: &BackupRef,
-    time: Option<Timestamp>,
-) -> Result<Error, Error> {
-    let entries = repository.backups(scope).await?;
-    let other = entries.iter().rev().find(|entry| time.is_none_or(|time| entry.backup.time() <= time));
-    let hint = other.map_or_else(
-        || "there is none yet; make one with `drctl backup`".to_owned(),
-        |entry| {
+fn nothing_good(fitting: &[BackupEntry], all: usize) -> String {
+    match fitting.last() {
+        Some(entry) => {
             let state = entry.summary().map_or("damaged or aborted", |summary| summary.state.as_str());
             format!("the newest is {} ({state}); name it by its id to use it all the same", entry.backup)
-        },
-    );
-    Ok(Error::NoSuchBackup { wanted: wanted.to_string(), location: repository.location().to_owned(), hint })
+        }
+        None if all > 0 => format!("all {all} backups are newer; `drctl list` shows them"),
+        None => "there is none yet; make one with `drctl backup`".to_owned(),
+    }
 }

@@ -7,7 +7,7 @@ use crate::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
     },
-    types::ContentsError,
+    types::{BackupId, ContentsError},
 };
 
 /// An operation ended early.
@@ -110,12 +110,40 @@ pub enum Error {
     /// A restore could not go on.
     #[error(transparent)]
     Restore(RestoreError),
+    /// A run failed after its session was written: what it uploaded stays, and no backup was committed.
+    #[error("backup {backup} was not committed")]
+    Unfinished {
+        /// The run's backup id.
+        backup: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Manifests, packs or sessions are there, and what says what they are is not.
+    #[error(
+        "{location} holds a repository whose `repository.json` is missing: put the original file back (a replica or a \
+         copy of the store has it); do not create a repository over it"
+    )]
+    HeaderMissing {
+        /// The store.
+        location: String,
+    },
     /// Another run took over this one's place: an abort marker is at its manifest key.
     #[error("another run fenced this one: its backup was not committed")]
     Fenced,
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Error {
+    /// The error of a run whose session is written. Being told to stop, or fenced, says it all by itself.
+    pub(super) fn after_start(self, backup: &BackupId) -> Self {
+        match self {
+            Self::Interrupted | Self::Fenced => self,
+            error => Self::Unfinished { backup: backup.to_string(), source: Box::new(error) },
+        }
+    }
 }
 
 impl From<CaptureError> for Error {

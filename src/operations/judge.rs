@@ -47,8 +47,9 @@ pub(super) fn judge(source: &str, before: &Holdings, now: &Holdings, selected: i
         findings.push(format!("source `{source}` fell from {old} to {new} objects"));
     }
     for (name, held) in kept.groups.iter().filter(|(name, held)| held.restorable > 0 && !name.is_empty()) {
+        let left = now.groups.get(name);
         let name = crate::types::for_terminal(name);
-        match now.groups.get(name.as_ref()) {
+        match left {
             None => findings.push(format!("`{name}` of source `{source}` is gone (it held {} objects)", held.count)),
             Some(left) if left.restorable == 0 => findings.push(format!(
                 "`{name}` of source `{source}` holds nothing that a restore would create (it held {})",

@@ -20,7 +20,7 @@ mod verify;
 
 pub use accept::accept;
 pub use backup::{BackupOptions, BackupOutcome, backup};
-pub use catalog::{find, list};
+pub use catalog::{Found, find, list};
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use repositories::{initialise, open, open_at};

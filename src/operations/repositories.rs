@@ -1,11 +1,14 @@
 //! From a policy or a place to an opened repository, and from its sources to what captures them.
 
+use std::sync::Arc;
+
 use super::Error;
 use crate::{
     policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
     repository::{
-        Repository,
-        backend::{S3Options, StoreOptions, open as open_store, open_or_make},
+        Error as RepositoryError, Repository,
+        backend::{Backend, S3Options, StoreOptions, open as open_store, open_or_make},
+        is_orphaned,
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection},
     types::{Clock, Location},
@@ -16,7 +19,7 @@ use crate::{
 /// # Errors
 /// [`Error`] if a secret cannot be read, the store not be reached, or there is no repository in it.
 pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
-    Ok(Repository::open(open_store(&policy.url, &store_options(policy.s3.as_ref())?).await?).await?)
+    open_in(open_store(&policy.url, &store_options(policy.s3.as_ref())?).await?).await
 }
 
 /// Opens the repository at a place, with the credentials of the store's own chain. There is no
@@ -28,7 +31,7 @@ pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
 pub async fn open_at(location: &Location) -> Result<Repository, Error> {
     let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
     let options = StoreOptions { s3: S3Options { path_style, ..S3Options::default() } };
-    Ok(Repository::open(open_store(location, &options).await?).await?)
+    open_in(open_store(location, &options).await?).await
 }
 
 /// Makes the repository that a policy names: its store must be there (a local folder is made), and
@@ -38,9 +41,30 @@ pub async fn open_at(location: &Location) -> Result<Repository, Error> {
 /// [`Error`]; an existing repository is left as it was.
 pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository, Error> {
     let store = open_or_make(&policy.repository.url, &store_options(policy.repository.s3.as_ref())?).await?;
+    refuse_orphans(store.as_ref()).await?;
     match policy.repository.encryption {
         Encryption::None => Ok(Repository::init(store, clock).await?),
     }
+}
+
+/// Opens what is in a store. Where there is no `repository.json` but everything else is, advice to create a
+/// repository would cost all backups in it.
+async fn open_in(store: Arc<dyn Backend>) -> Result<Repository, Error> {
+    match Repository::open(Arc::clone(&store)).await {
+        Err(error @ RepositoryError::NotARepository { .. }) => {
+            refuse_orphans(store.as_ref()).await?;
+            Err(error.into())
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Refuses a store without a `repository.json` in which something of a repository lies.
+async fn refuse_orphans(store: &dyn Backend) -> Result<(), Error> {
+    if is_orphaned(store).await? {
+        return Err(Error::HeaderMissing { location: store.location().to_owned() });
+    }
+    Ok(())
 }
 
 /// How the policy says that its store is reached, with the secrets that it refers to.

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Verifies one backup, or all of the policy (of the repository without one). Damage is in the
-/// report, never an error.
+/// report, never an error; told to stop, the report says so and holds what was found until then.
 ///
 /// # Errors
 /// [`Error`] if the store cannot even be listed.
@@ -29,6 +29,5 @@ pub async fn verify(
             there.map(|entry| (entry.policy, entry.schedule, entry.backup)).collect()
         }
     };
-    let report = repository::verify(repository, &backups, options, run.monitor.as_ref(), &run.cancel).await?;
-    if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(report) }
+    Ok(repository::verify(repository, &backups, options, run.monitor.as_ref(), &run.cancel).await?)
 }

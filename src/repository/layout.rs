@@ -3,6 +3,9 @@
 use super::backend::Key;
 use crate::types::{BackupId, Name, Sha256Digest};
 
+/// Under these prefixes lies everything that a backup writes.
+pub(crate) const EVERYTHING: [&str; 4] = ["backups/", "data/", "meta/", "sessions/"];
+
 /// The key of the repository's header.
 pub(crate) fn header() -> Key {
     Key::from_checked("repository.json".to_owned())

@@ -23,6 +23,7 @@ mod layout;
 mod manifest;
 mod marks;
 mod objects;
+mod orphans;
 mod pack;
 mod parents;
 mod pipeline;
@@ -53,6 +54,7 @@ pub use self::{
         Cluster, GroupEntry, GroupTotal, MAX_LISTED, Manifest, ManifestDraft, ObjectRef, Previous, SourceEntry, Totals,
     },
     marks::{AcceptOutcome, SessionEntry, SessionState},
+    orphans::is_orphaned,
     reader::BackupReader,
     session::{Abort, Accept, Session},
     verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},

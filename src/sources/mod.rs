@@ -38,6 +38,9 @@ pub struct CaptureReport {
     pub groups: Vec<CapturedGroup>,
     /// What should be there and is not.
     pub missing: Vec<Missing>,
+    /// What the source itself shows to be wrong, in sentences without their full stop: a namespace that is
+    /// being deleted. It makes the backup suspect.
+    pub suspect: Vec<String>,
     /// What was left out by rule and is worth a line (aggregated APIs, unserved groups).
     pub notes: Vec<String>,
 }

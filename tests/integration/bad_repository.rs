@@ -136,8 +136,7 @@ fn a_damaged_session_is_found_and_does_not_stop_the_next_backup() {
     let source = require!(bed::source);
     let (workshop, _) = with_a_backup(&source, "shop");
     flip(only(&workshop.files("sessions")));
-    let ended = workshop.run(&["repository", "sessions"]);
-    assert!(ended.code == 0 || ended.code == 4, "{}", ended.stderr);
+    workshop.ends(4, &["verify", "--all"]);
     workshop.done(&["backup"]);
     workshop.done(&["verify", "latest", "--level", "content"]);
 }
@@ -195,4 +194,59 @@ fn a_missing_bucket_and_wrong_keys_are_told_apart() {
     assert!(ended.stderr.contains("secret key") || ended.stderr.contains("credentials"), "{}", ended.stderr);
     workshop.set("TEST_SECRET_KEY", &bucket.secret_key);
     workshop.done(&["backup"]);
+}
+
+#[test]
+fn a_lost_repository_json_is_said_and_never_answered_with_a_new_repository() {
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "headless");
+    let header = workshop.repository().join("repository.json");
+    let kept = fs::read(&header).unwrap();
+    fs::remove_file(&header).unwrap();
+    let before = workshop.contents();
+    for words in [&["list"][..], &["backup"], &["repository", "init"], &["restore", "latest", "--yes"]] {
+        let ended = workshop.ends(5, words);
+        assert!(ended.stderr.contains("`repository.json` is missing"), "{words:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("drctl repository init"), "{words:?}: {}", ended.stderr);
+    }
+    assert_eq!(workshop.contents(), before);
+    fs::write(&header, kept).unwrap();
+    workshop.done(&["verify", "latest", "--level", "content"]);
+}
+
+#[test]
+fn a_damaged_newest_backup_is_not_passed_over_in_silence() {
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "silent");
+    workshop.done(&["backup"]);
+    let ids = workshop.backups();
+    let manifest = workshop.files("backups").pop().unwrap();
+    assert!(manifest.to_string_lossy().contains(&ids[1]));
+    workshop.done(&["verify", "latest"]);
+    flip(&manifest);
+    let ended = workshop.ends(4, &["verify", "latest"]);
+    assert!(ended.stderr.contains("warning") && ended.stderr.contains(&ids[1]), "{}", ended.stderr);
+    let ended = workshop.done(&["restore", "latest", "--dry-run"]);
+    assert!(ended.stderr.contains("warning") && ended.stderr.contains(&ids[1]), "{}", ended.stderr);
+}
+
+#[test]
+fn a_full_backup_relies_on_nothing_that_is_stored() {
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "full");
+    workshop.done(&["backup"]);
+    assert_eq!(workshop.files("data").len(), 1, "an unchanged second backup stored data");
+    flip(&workshop.files("data")[0]);
+    workshop.done(&["backup", "--full"]);
+    workshop.done(&["verify", "latest", "--level", "content"]);
+    assert_eq!(workshop.files("data").len(), 2);
+}
+
+#[test]
+fn a_dry_run_for_another_cluster_than_the_named_one_is_refused() {
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "named");
+    let refused = workshop.ends(5, &["restore", "latest", "--dry-run", "--cluster", "1234"]);
+    assert!(refused.stderr.contains("and not 1234"), "{}", refused.stderr);
+    workshop.done(&["restore", "latest", "--dry-run"]);
 }

@@ -134,3 +134,27 @@ fn another_cluster_is_refused_before_anything_is_written_unless_it_is_adopted() 
     workshop.done(&["backup", "--adopt-cluster"]);
     target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
 }
+
+#[test]
+fn a_namespace_that_is_being_deleted_is_suspect() {
+    let source = require!(bed::source);
+    let namespace = source.create_namespace("dying");
+    source.apply(&config_maps(&namespace, 4));
+    let workshop = Workshop::new(&source, &[&namespace]);
+    workshop.done(&["backup"]);
+    let good = latest(&workshop);
+
+    // A finalizer holds three of the four, so that the namespace stays under deletion.
+    let held = |finalizers: &str| {
+        for name in ["map-000", "map-001", "map-002"] {
+            let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+            source.kubectl(&["-n", &namespace, "patch", "configmap", name, "--type=merge", "-p", &patch]);
+        }
+    };
+    held(r#"["example.com/hold"]"#);
+    source.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
+    let ended = workshop.ends(4, &["backup"]);
+    assert!(ended.stderr.contains("is being deleted") && ended.stderr.contains(&namespace), "{}", ended.stderr);
+    assert_eq!(latest(&workshop), good, "a backup of a dying namespace became latest");
+    held("null");
+}

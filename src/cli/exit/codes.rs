@@ -90,6 +90,12 @@ fn of_operation(error: &operations::Error) -> Ending {
             Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
         ),
         E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
+        // `could not run` would say that nothing was written.
+        E::Unfinished { source, .. } => match of_operation(source) {
+            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+            ending => ending,
+        },
+        E::HeaderMissing { .. } => (Exit::CouldNotRun, None),
         E::Fenced => (Exit::Fenced, Some("run it again: a new backup is made")),
         E::Interrupted => (Exit::Interrupted, Some("what was finished is kept; run it again to go on")),
     }
@@ -120,7 +126,9 @@ fn of_store(error: &backend::Error) -> Ending {
     match error.kind {
         ErrorKind::NoSuchStore => (
             Exit::CouldNotRun,
-            Some("correct the repository's URL, or create the bucket; `drctl repository init` makes a local folder"),
+            Some(
+                "correct the repository's URL; a bucket must be made first, a folder is made by `drctl repository init`",
+            ),
         ),
         ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
         ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),

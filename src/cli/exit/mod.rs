@@ -44,13 +44,16 @@ impl Exit {
         }
     }
 
-    /// How a verify ends: damage outweighs what could not be read.
+    /// How a verify ends: damage outweighs an interruption, and both what could not be read.
     pub(super) fn of_verify(report: &repository::VerifyReport) -> Self {
-        let unread = |finding: &repository::Finding| finding.kind == repository::FindingKind::NotChecked;
-        match report.is_sound() {
-            true => Self::Done,
-            false if report.findings_omitted == 0 && report.findings.iter().all(unread) => Self::CouldNotRun,
-            false => Self::Difference,
+        if report.has_damage() {
+            Self::Difference
+        } else if report.interrupted {
+            Self::Interrupted
+        } else if report.is_sound() {
+            Self::Done
+        } else {
+            Self::CouldNotRun
         }
     }
 }

@@ -159,13 +159,35 @@ fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {
         return None;
     }
     match (table.get("env"), table.get("file")) {
-        (Some(node), None) => decoder.text(node, &table.path_of("env")).map(|name| SecretRef::Env(name.to_owned())),
-        (None, Some(node)) => decoder.text(node, &table.path_of("file")).map(|path| SecretRef::File(path.into())),
+        (Some(node), None) => {
+            let name = decoder.text(node, &table.path_of("env"))?;
+            if !is_variable(name) {
+                decoder.inline_secret(node.place, path);
+                return None;
+            }
+            Some(SecretRef::Env(name.to_owned()))
+        }
+        (None, Some(node)) => {
+            let file = decoder.text(node, &table.path_of("file"))?;
+            if !file.starts_with('/') {
+                decoder.inline_secret(node.place, path);
+                return None;
+            }
+            Some(SecretRef::File(file.into()))
+        }
         _ => {
             decoder.wrong(table.place, format!("`{path}` must have exactly one of `env` and `file`"));
             None
         }
     }
+}
+
+/// Whether `name` can be that of an environment variable. What cannot is most likely the secret itself, in
+/// the wrong place, and is not shown.
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SourceSpec> {

@@ -86,6 +86,8 @@ fn every_problem_is_named_at_its_place() {
         ("pathStyle: true", "pathStyle: yes", "9:16: `repository.s3.pathStyle` must be true or false, and is a text"),
         ("    accessKeyId: {env: KEY_ID}\n", "", "10:5: `secretAccessKey` needs `accessKeyId` beside it"),
         ("{env: KEY_ID}", "AKIA123", "10:18: `accessKeyId` has a secret in it"),
+        ("{env: KEY_ID}", "{env: \"wJalr/K7MDENG\"}", "10:24: `accessKeyId` has a secret in it"),
+        ("{file: /run/secrets/key}", "{file: hunter2}", "11:29: `secretAccessKey` has a secret in it"),
         ("{env: KEY_ID}", "{secret: {name: a}}", "10:19: `secret:` references are not in this version"),
         ("{env: KEY_ID}", "{env: A, file: B}", "10:18: `accessKeyId` must have exactly one of `env` and `file`"),
         ("{file: /run/secrets/key}", "hunter2", "11:22: `secretAccessKey` has a secret in it"),

@@ -35,7 +35,7 @@ where
         SdkError::TimeoutError(_) => Failure::new(ErrorKind::TimedOut, "no answer in time").passing(),
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => not_sent(error),
         SdkError::ResponseError(answer) if answer.raw().status().is_server_error() => busy(answer.raw(), None, None),
-        _ => Failure::new(ErrorKind::Other, NOT_S3).because(Said(chain(error))).passing(),
+        _ => Failure::new(ErrorKind::Unsupported, NOT_S3).because(Said(chain(error))).passing(),
     }
 }
 
@@ -59,7 +59,7 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
         Some(known) if known.codes.contains(&"PermanentRedirect") => elsewhere(answer),
         Some(known) => Failure { passing: known.passing, ..Failure::new(known.kind, known.reason) },
         None if status == 429 || status >= 500 => return busy(answer, code, message),
-        None if code.is_none_or(str::is_empty) => Failure::new(ErrorKind::Other, NOT_S3),
+        None if code.is_none_or(str::is_empty) => Failure::new(ErrorKind::Unsupported, NOT_S3),
         None => {
             let words = message.or(code).map(shortened).unwrap_or_default();
             Failure::new(ErrorKind::Other, format!("the store answered {status}: {words}"))

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, Source},
-    types::{Missing, Name},
+    types::{Missing, Name, for_terminal},
 };
 use kind::{Outcome, Run};
 use page::{Pager, Room, not_a_list};
@@ -45,6 +45,7 @@ impl KubernetesSource {
         let room = Room::new();
         let (version, discovery, existing) =
             tokio::try_join!(self.cluster.version(), Discovery::read(&self.cluster), self.existing_namespaces(&room))?;
+        let (existing, dying) = existing;
         let mut plan = Plan::new(&self.selection, &discovery, &existing);
         let tasks = std::mem::take(&mut plan.tasks);
         let namespaces = std::mem::take(&mut plan.namespaces);
@@ -66,24 +67,27 @@ impl KubernetesSource {
             });
             total.add_all(&run, tasks.filter(|task| !task.lists.is_empty()).collect()).await?;
         }
-        self.report(version, plan, total)
+        self.report(version, plan, total, dying)
     }
 
     /// The names of the cluster's namespaces. Where they may not be listed, those that the policy
     /// names are taken to exist: their objects may be readable all the same.
-    async fn existing_namespaces(&self, room: &Room) -> Result<Existing, Error> {
+    ///
+    /// Also those of the source that are being deleted: a run that finds them comes in the middle of a disaster.
+    async fn existing_namespaces(&self, room: &Room) -> Result<(Existing, Vec<String>), Error> {
         let mut pager = Pager::new(&self.cluster, room, "list namespaces".to_owned(), "/api/v1/namespaces", "");
-        let mut names = Vec::new();
+        let (mut names, mut dying) = (Vec::new(), Vec::new());
         loop {
             let body = match pager.next().await {
                 Ok(Some(body)) => body,
-                Ok(None) => return Ok(Existing::Known(names)),
+                Ok(None) => return Ok((Existing::Known(names), dying)),
                 Err(error) if error.kind == ErrorKind::Forbidden => {
                     let named = self.selection.named_namespaces().map(str::to_owned);
-                    return Ok(Existing::Assumed(named.collect()));
+                    return Ok((Existing::Assumed(named.collect()), Vec::new()));
                 }
                 Err(error) if error.kind == ErrorKind::Expired => {
                     names.clear();
+                    dying.clear();
                     pager = Pager::new(&self.cluster, room, "list namespaces".to_owned(), "/api/v1/namespaces", "");
                     continue;
                 }
@@ -92,13 +96,23 @@ impl KubernetesSource {
             let page = body.page().map_err(|error| not_a_list(pager.act(), &error))?;
             for raw in page.items() {
                 let item = line::Item::read(raw.get()).map_err(|error| not_a_list(pager.act(), &error))?;
-                names.push(item.metadata.name);
+                let meta = item.metadata;
+                if meta.deletion_timestamp.is_some() && self.selection.takes_namespace(&meta.name) {
+                    dying.push(meta.name.clone());
+                }
+                names.push(meta.name);
             }
             pager.advance(&body, &page);
         }
     }
 
-    fn report(&self, version: String, plan: Plan<'_>, total: Total) -> Result<CaptureReport, CaptureError> {
+    fn report(
+        &self,
+        version: String,
+        plan: Plan<'_>,
+        total: Total,
+        dying: Vec<String>,
+    ) -> Result<CaptureReport, CaptureError> {
         let captured: u64 = total.groups.values().map(|group| group.count).sum();
         let mut failed = total.failed;
         if captured == 0 && !failed.is_empty() {
@@ -115,6 +129,10 @@ impl KubernetesSource {
             server: format!("Kubernetes {version}"),
             groups: total.groups.into_values().collect(),
             missing: all,
+            suspect: dying
+                .iter()
+                .map(|name| format!("namespace `{}` of source `{}` is being deleted", for_terminal(name), self.name))
+                .collect(),
             notes: plan.notes,
         })
     }
