@@ -97,7 +97,7 @@ impl KubernetesSource {
             for raw in page.items() {
                 let item = line::Item::read(raw.get()).map_err(|error| not_a_list(pager.act(), &error))?;
                 let meta = item.metadata;
-                if meta.deletion_timestamp.is_some() && self.selection.takes_namespace(&meta.name) {
+                if !meta.deletion_timestamp.is_empty() && self.selection.takes_namespace(&meta.name) {
                     dying.push(meta.name.clone());
                 }
                 names.push(meta.name);

@@ -26,8 +26,6 @@ pub struct Meta {
     /// Its owners.
     #[serde(deserialize_with = "null_is_default")]
     pub owner_references: Vec<Owner>,
-    /// When it was deleted, if it is only still there because something holds it.
-    pub deletion_timestamp: Option<String>,
     /// Who wrote its fields.
     #[serde(deserialize_with = "null_is_default")]
     managed_fields: Vec<Manager>,
