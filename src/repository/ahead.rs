@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Requests under way for one range.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 
 /// Reads a range of a stream. Frames that lie beside each other come in one request, and as many
 /// requests are under way as the budget allows. The one whose bytes are needed next never waits for

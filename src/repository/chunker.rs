@@ -111,6 +111,12 @@ impl Chunker {
 
     /// Takes the next bytes of the run and gives the chunks that are certain now.
     pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Vec<u8>)) {
+        let needed = self.rest.len() + bytes.len();
+        if needed > self.rest.capacity() {
+            // Never twice the largest chunk, as a vector grows by itself.
+            let usual = (2 * self.rest.capacity()).min(self.rule.sizes.max as usize + bytes.len());
+            self.rest.reserve_exact(needed.max(usual) - self.rest.len());
+        }
         self.rest.extend_from_slice(bytes);
         // A cut in fewer bytes than the largest chunk would depend on where the pieces end.
         self.cut_while(|rest, rule| rest >= rule.sizes.max as usize, &mut emit);

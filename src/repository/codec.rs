@@ -19,6 +19,7 @@ const META_WINDOW_LOG: u32 = 23;
 pub(crate) struct Encoder {
     compressor: Compressor<'static>,
     decoder: Decoder,
+    frame: Vec<u8>,
     decoded: Vec<u8>,
 }
 
@@ -34,23 +35,24 @@ impl Encoder {
         let mut compressor = Compressor::new(level).map_err(failed)?;
         compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
         compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
-        Ok(Self { compressor, decoder: Decoder::new()?, decoded: Vec::new() })
+        Ok(Self { compressor, decoder: Decoder::new()?, frame: Vec::new(), decoded: Vec::new() })
     }
 
     /// The frame of `plain`, decoded again and found to be equal: a fault of the library or of the
     /// memory must show now, when the source is still there.
-    pub(crate) fn encode(&mut self, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        let frame = self
-            .compressor
-            .compress(plain)
+    pub(crate) fn encode(&mut self, plain: &[u8]) -> Result<&[u8], Error> {
+        self.frame.clear();
+        self.frame.reserve_exact(zstd_safe::compress_bound(plain.len()));
+        self.compressor
+            .compress_to_buffer(plain, &mut self.frame)
             .map_err(|error| Error::Internal(format!("a chunk could not be compressed: {error}")))?;
-        self.decoder.decode_into(&frame, plain.len(), &mut self.decoded).map_err(|reason| {
+        self.decoder.decode_into(&self.frame, plain.len(), &mut self.decoded).map_err(|reason| {
             Error::Internal(format!("a chunk that was just compressed cannot be decoded: {reason}"))
         })?;
         if self.decoded != plain {
             return Err(Error::Internal("a chunk that was just compressed decodes to other bytes".to_owned()));
         }
-        Ok(frame)
+        Ok(&self.frame)
     }
 }
 
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_length_is_refused_before_it_is_decoded() {
-        let frame = Encoder::new(3).unwrap().encode(&[7; 1000]).unwrap();
+        let frame = Encoder::new(3).unwrap().encode(&[7; 1000]).unwrap().to_vec();
         let mut decoder = Decoder::new().unwrap();
         assert_eq!(decoder.decode(&frame, 1000).unwrap(), [7; 1000]);
         assert_eq!(decoder.decode(&frame, 999).unwrap_err(), "a frame does not have the chunk's length");
@@ -253,7 +255,7 @@ mod tests {
         fn every_frame_decodes_to_its_chunk_and_no_flipped_one_does(
             plain in proptest::collection::vec(any::<u8>(), 0..5000), at in any::<prop::sample::Index>(), bit in 0_u8..8,
         ) {
-            let mut frame = Encoder::new(3).unwrap().encode(&plain).unwrap();
+            let mut frame = Encoder::new(3).unwrap().encode(&plain).unwrap().to_vec();
             let mut decoder = Decoder::new().unwrap();
             prop_assert_eq!(&decoder.decode(&frame, plain.len()).unwrap(), &plain);
             let at = at.index(frame.len());

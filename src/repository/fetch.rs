@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::{
     Error,
@@ -23,6 +24,9 @@ const MAX_STORED: u64 = 4 << 20;
 const MAX_PLAIN: u64 = 8 << 20;
 /// Bytes between two frames that are rather read than asked for in two requests.
 const MAX_GAP: u64 = 64 << 10;
+
+/// Requests whose frames are decoded at once: more would only hold more memory.
+static DECODING: Semaphore = Semaphore::const_new(2);
 
 /// One request: some chunks in the order of the stream, whose frames lie close together in one pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +174,7 @@ async fn bring(
         }
         Err(error) => return Err(Error::reading(&key, error)),
     };
+    let _turn = DECODING.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
     let (stream, recent, fetch) = (Arc::clone(stream), Arc::clone(recent), fetch.clone());
     tokio::task::spawn_blocking(move || {
         let mut decoder = Decoder::new()?;

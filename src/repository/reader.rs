@@ -23,7 +23,7 @@ use crate::types::{
 };
 
 /// Bytes that all readers of a backup may hold, plain and stored together.
-const MEMORY: u64 = 32 << 20;
+const MEMORY: u64 = 24 << 20;
 
 /// A backup's contents. A clone reads the same backup within the same memory.
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ pub struct BeginOptions {
 impl BeginOptions {
     /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, packs of
     /// 8 MiB, 4 puts at once, one thread
-    /// a core, 48 MiB, a million known chunks, everything anew every 30 days.
+    /// a core, 32 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
     pub fn new(policy: Name, schedule: Name, sources: Vec<Name>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl BeginOptions {
             pack_bytes: CLOSE_AT,
             parallel_puts: 4,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
-            memory: 48 << 20,
+            memory: 32 << 20,
             known_chunks: 1_000_000,
             full_every: Duration::from_secs(30 * 24 * 3600),
         }

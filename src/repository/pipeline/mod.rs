@@ -232,6 +232,12 @@ impl Pipeline {
             if let Some(known) = state.known.find(&id) {
                 state.refer(known, line(known.place));
                 self.tell_of_lines(&state);
+                let many = state.lines_of_open_pack() >= MAX_LINES;
+                drop(state);
+                if many {
+                    // The same chunk over and over: its lines wait for a pack that does not fill.
+                    self.close_pack();
+                }
                 return Ok(());
             }
         }
@@ -245,7 +251,7 @@ impl Pipeline {
                 false
             } else {
                 held.resize(frame.len() as u64);
-                let place = state.append(&self.options.backup, &frame, held)?;
+                let place = state.append(&self.options.backup, frame, held)?;
                 state.known.insert(&id, place);
                 state.waiting.entry(place.pack).or_default().push(line(place));
                 state.totals.new_chunks += 1;

@@ -82,6 +82,11 @@ impl State {
         }
     }
 
+    /// How many lines wait for the pack that is open.
+    pub(super) fn lines_of_open_pack(&self) -> usize {
+        self.open_pack.and_then(|pack| self.waiting.get(&pack)).map_or(0, Vec::len)
+    }
+
     /// Takes the lines of the next index; the rest stays.
     pub(super) fn take_lines(&mut self) -> Vec<OwnLine> {
         self.packs_since_checkpoint = 0;

@@ -86,7 +86,7 @@ async fn a_pack_with_other_contents_under_a_chunks_place_gives_no_byte() {
     let size = bench.store.get(&Key::new(pack.clone()).unwrap(), u64::MAX).await.unwrap().len();
     // A whole, valid frame of the same length in plain and stored bytes, with other contents.
     let other = (b'b'..=b'z').find_map(|byte| {
-        let frame = Encoder::new(3).unwrap().encode(&[byte; 1_000]).unwrap();
+        let frame = Encoder::new(3).unwrap().encode(&[byte; 1_000]).unwrap().to_vec();
         (frame.len() == size).then_some(frame)
     });
     replace(&bench, &pack, other.unwrap()).await;
