@@ -143,7 +143,7 @@ impl ChunkCache {
                     index
                 }
             };
-            gatherer.take(number, &index);
+            gatherer.take(number, &index, record.chunks as usize);
         }
         let chunks = gatherer
             .finish(record)
@@ -198,10 +198,11 @@ struct Gatherer {
 }
 
 impl Gatherer {
-    fn take(&mut self, stream: u32, index: &Index) {
+    /// Takes the lines of `stream`: one more than `chunks` at most, which [`Self::finish`] refuses.
+    fn take(&mut self, stream: u32, index: &Index, chunks: usize) {
         let begin = index.entries.partition_point(|entry| entry.stream < stream);
         let own = index.entries.iter().skip(begin).take_while(|entry| entry.stream == stream);
-        for entry in own {
+        for entry in own.take((chunks + 1).saturating_sub(self.entries.len())) {
             let Some(name) = index.packs.get(entry.pack as usize) else { continue };
             let pack = match self.places.get(name) {
                 Some(pack) => *pack,
@@ -216,7 +217,8 @@ impl Gatherer {
         let name = crate::types::for_terminal(&record.info.name);
         self.entries.sort_unstable_by_key(|entry| entry.chunk);
         if self.entries.len() != record.chunks as usize {
-            return Err(format!("stream `{name}` has {} of {} chunks", self.entries.len(), record.chunks));
+            let more = if self.entries.len() > record.chunks as usize { "at least " } else { "" };
+            return Err(format!("stream `{name}` has {more}{} of {} chunks", self.entries.len(), record.chunks));
         }
         let mut chunks = Vec::with_capacity(self.entries.len());
         let mut start = 0;

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{
     BackupWriter, Error, FORMAT, Manifest, ManifestDraft, ObjectRef, Previous, Totals,
-    backend::PutOutcome,
+    backend::{ErrorKind, PutOutcome},
     catalog::{Marker, StoredManifest},
     checkpoint::Lines,
     control, layout,
@@ -35,8 +35,8 @@ impl BackupWriter {
     ///
     /// # Errors
     /// [`Error::PacksGone`], [`Error::SessionTooOld`], or what the store says. Then nothing was
-    /// committed as far as can be known, and the next run reuses what is stored. After an error of
-    /// the store on the manifest itself the backup may exist: `list` tells.
+    /// committed, and the next run reuses what is stored. After [`Error::CommitUnknown`] the backup
+    /// may exist: `list` tells.
     pub async fn commit(&self, draft: ManifestDraft) -> Result<CommitOutcome, Error> {
         if !matches!(draft.state, State::Complete | State::Partial | State::Suspect) {
             return Err(Error::Internal("an aborted backup cannot be committed".to_owned()));
@@ -166,20 +166,32 @@ impl BackupWriter {
     async fn put_manifest(&self, manifest: Manifest, bytes: Bytes) -> Result<CommitOutcome, Error> {
         let place = (&manifest.policy, &manifest.schedule, &manifest.backup);
         let key = layout::manifest(place.0, place.1, place.2);
-        let put = self.repository.backend.put_new(&key, bytes.clone()).await;
+        let backend = &self.repository.backend;
         let sha256 = Sha256Digest::of(&bytes);
         let committed = |manifest| Ok(CommitOutcome::Committed(Box::new(StoredManifest { manifest, sha256 })));
-        if let Ok(PutOutcome::Created) = put {
-            return committed(manifest);
-        }
+        let unknown =
+            |error: super::backend::Error| Error::CommitUnknown { backup: place.2.clone(), reason: error.to_string() };
+        let failure = match backend.put_new(&key, bytes.clone()).await {
+            Ok(PutOutcome::Created) => return committed(manifest),
+            Ok(PutOutcome::Exists) => None,
+            Err(error) => Some(error),
+        };
         // After an error the object may still have been created: look, before saying anything.
-        let found = self.repository.backend.get(&key, control::MAX_CONTROL as u64).await;
-        let found = match (put, found) {
-            (_, Ok(found)) => found,
-            (Err(error), Err(_)) => return Err(error.into()),
-            (Ok(_), Err(error)) => return Err(Error::reading(&key, error)),
+        let found = match backend.get(&key, control::MAX_CONTROL as u64).await {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(match failure {
+                    // The put was answered, and not carried out. One without an answer may come yet.
+                    Some(put) if error.is_not_found() && put.kind != ErrorKind::TimedOut => put.into(),
+                    _ => unknown(error),
+                });
+            }
         };
         if found == bytes {
+            if failure.is_some() {
+                // It can be seen, and that is not yet durable: only a put that succeeds says so.
+                backend.put_new(&key, bytes).await.map_err(unknown)?;
+            }
             return committed(manifest);
         }
         match self.repository.parse_marker(&key, place, &found)? {

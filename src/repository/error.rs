@@ -59,11 +59,13 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] backend::Error),
-    /// Another run (prune) has put an abort marker where this backup's manifest belongs.
-    #[error("backup {backup} was fenced: another run took it for dead and closed its place; start a new backup")]
-    Fenced {
-        /// The backup that cannot be committed any more.
+    /// The store failed while the manifest was written, and then did not say what is there.
+    #[error("it is not known whether backup {backup} was committed: {reason}; `drctl list` shows it")]
+    CommitUnknown {
+        /// The backup.
         backup: BackupId,
+        /// What the store said, safe for a terminal.
+        reason: String,
     },
     /// A second create-only put of the same key was taken: the store overwrites.
     #[error(

@@ -74,11 +74,11 @@ impl KnownBuilder {
     }
 
     /// Sums the bytes of all distinct frames, pack by pack.
-    pub(crate) fn frames(&self, mut each: impl FnMut(u32, u32)) {
+    pub(crate) fn frames(&self, mut each: impl FnMut(Place)) {
         let mut places: Vec<_> = self.parents.iter().map(|p| (p.pack, p.offset, p.length)).collect();
         places.sort_unstable();
         places.dedup();
-        places.iter().for_each(|(pack, _, length)| each(*pack, *length));
+        places.into_iter().for_each(|(pack, offset, length)| each(Place { pack, offset, length }));
     }
 
     /// The table, without what lies in packs that `keep` refuses.
@@ -163,7 +163,7 @@ mod tests {
             builder.add(&id(n), place(n));
         }
         let mut sums = [0; 3];
-        builder.frames(|pack, length| sums[pack as usize] += length);
+        builder.frames(|place| sums[place.pack as usize] += place.length);
         assert_eq!(sums, [1 + 4 + 7, 2, 0]);
     }
 }

@@ -70,20 +70,32 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes a new, plain repository in an empty store.
+    /// Makes a new, plain repository in an empty store. A store that overwrites is found out, and
+    /// before that nothing is put where something is.
     ///
     /// # Errors
-    /// [`Error::AlreadyARepository`] if there is a `repository.json`; else what the store says.
+    /// [`Error::AlreadyARepository`] if there is a `repository.json`; [`Error::CreateOnlyIgnored`],
+    /// then there is one now, which no backup uses; else what the store says.
     pub async fn init(backend: Arc<dyn Backend>, clock: &dyn Clock) -> Result<Self, Error> {
         let header = Header::new(clock.now());
         let bytes = control::encode(&header)?;
-        match backend.put_new(&layout::header(), bytes.clone()).await? {
-            PutOutcome::Created => {}
-            PutOutcome::Exists => {
-                let found = backend.get(&layout::header(), control::MAX_CONTROL as u64).await?;
-                // Equal bytes carry our own random id: they are our own put, acknowledged late.
-                if found != bytes {
-                    return Err(Error::AlreadyARepository { location: backend.location().to_owned() });
+        let (key, location) = (layout::header(), backend.location().to_owned());
+        match backend.get(&key, control::MAX_CONTROL as u64).await {
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.kind != ErrorKind::TooLarge => return Err(error.into()),
+            _ => return Err(Error::AlreadyARepository { location }),
+        }
+        // Twice: the second put finds the first, or the store overwrites.
+        for second in [false, true] {
+            match backend.put_new(&key, bytes.clone()).await? {
+                PutOutcome::Created if second => return Err(Error::CreateOnlyIgnored { location }),
+                PutOutcome::Created => {}
+                PutOutcome::Exists => {
+                    let found = backend.get(&key, control::MAX_CONTROL as u64).await?;
+                    // Equal bytes carry our own random id: they are our own put.
+                    if found != bytes {
+                        return Err(Error::AlreadyARepository { location });
+                    }
                 }
             }
         }

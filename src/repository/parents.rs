@@ -225,5 +225,6 @@ impl Repository {
 /// Whether the line that began at `full_since` may go on, or everything is due to be stored anew.
 fn is_young(wanted: &Wanted<'_>, full_since: Timestamp) -> bool {
     let age = wanted.backup.time().duration_since(full_since);
-    SignedDuration::try_from(wanted.full_every).is_ok_and(|every| age < every)
+    // A line that began in the future is young, but not if nothing at all may be shared.
+    !wanted.full_every.is_zero() && SignedDuration::try_from(wanted.full_every).is_ok_and(|every| age < every)
 }

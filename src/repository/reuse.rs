@@ -31,6 +31,16 @@ struct Candidate {
     end: u64,
 }
 
+/// The known frames of a pack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Frames {
+    used: u64,
+    /// Where the last one ends.
+    end: u64,
+    /// Two of them share bytes: no writer does that.
+    overlap: bool,
+}
+
 /// Gathers what the parents hold.
 #[derive(Debug)]
 struct Gatherer<'a> {
@@ -56,15 +66,29 @@ impl Repository {
                 note(&mut choice.notes, parent.id(), error)?;
             }
         }
+        let named = named_runs(choice);
         for parent in &choice.parents {
             if let Parent::Session(session) = parent
-                && let Err(error) = gatherer.take_session(&session.backup, &choice.open).await
+                && let Err(error) = gatherer.take_session(&session.backup, &named).await
             {
                 note(&mut choice.notes, parent.id(), error)?;
             }
         }
         gatherer.finish(&mut choice.notes).await
     }
+}
+
+/// Runs that have not committed and whose packs may be reused: those that the own session names as
+/// parents, and those that these name. Prune looks no further.
+fn named_runs(choice: &Choice) -> HashSet<BackupId> {
+    let mut named = HashSet::new();
+    for parent in &choice.parents {
+        if let Parent::Session(session) = parent {
+            named.insert(session.backup.clone());
+            named.extend(session.parents.iter().filter(|id| choice.open.contains(*id)).cloned());
+        }
+    }
+    named
 }
 
 /// Damage of a parent is no failure of the new backup: it stores that data anew.
@@ -99,12 +123,12 @@ impl Gatherer<'_> {
         Ok(())
     }
 
-    async fn take_session(&mut self, session: &BackupId, open: &HashSet<BackupId>) -> Result<(), Error> {
+    async fn take_session(&mut self, session: &BackupId, named: &HashSet<BackupId>) -> Result<(), Error> {
         for meta in self.repository.indexes_of(session).await? {
             let bytes = self.repository.backend().get(&meta.key, MAX_INDEX).await;
             let bytes = bytes.map_err(|error| Error::reading(&meta.key, error))?;
             // Packs of committed backups are taken only if a parent's refs keep prune from them.
-            self.take_index(&meta.key, bytes, |backup| backup == session || open.contains(backup)).await?;
+            self.take_index(&meta.key, bytes, |backup| named.contains(backup)).await?;
         }
         Ok(())
     }
@@ -158,6 +182,19 @@ impl Gatherer<'_> {
         Some(pack)
     }
 
+    /// What the indexes say of the frames of each pack.
+    fn sum_frames(&mut self) -> Vec<Frames> {
+        let mut all = vec![Frames::default(); self.packs.len()];
+        self.chunks.frames(|Place { pack, offset, length }| {
+            if let Some(frames) = all.get_mut(pack as usize) {
+                frames.overlap |= u64::from(offset) < frames.end;
+                frames.end = u64::from(offset) + u64::from(length);
+                frames.used += u64::from(length);
+            }
+        });
+        all
+    }
+
     async fn finish(mut self, notes: &mut Vec<String>) -> Result<Reusable, Error> {
         if self.chunks.left_out() > 0 {
             notes.push(format!(
@@ -165,15 +202,10 @@ impl Gatherer<'_> {
                 self.chunks.left_out()
             ));
         }
-        let mut used = vec![0_u64; self.packs.len()];
-        self.chunks.frames(|pack, length| {
-            if let Some(used) = used.get_mut(pack as usize) {
-                *used += u64::from(length);
-            }
-        });
+        let frames = self.sum_frames();
         let backups = self.packs.iter().map(|pack| &pack.backup);
         let present = self.repository.present(backups, |name| self.places.contains_key(name)).await?;
-        let mut gone = 0_u64;
+        let (mut gone, mut overlapping) = (0_u64, 0_u64);
         let mut keep = vec![false; self.packs.len()];
         for (at, (pack, candidate)) in self.packs.iter_mut().zip(&self.candidates).enumerate() {
             let size = present.get(&(pack.backup.clone(), pack.sha256)).copied();
@@ -183,7 +215,11 @@ impl Gatherer<'_> {
                 continue;
             };
             pack.size = size;
-            let used = used.get(at).copied().unwrap_or_default();
+            let Frames { used, overlap, .. } = frames.get(at).copied().unwrap_or_default();
+            if overlap {
+                overlapping += 1;
+                continue;
+            }
             if let Some(keep) = keep.get_mut(at) {
                 // A run that has not committed has no refs: there the sum of its frames tells.
                 *keep = candidate.worth || (candidate.size.is_none() && used.saturating_mul(2) >= size);
@@ -192,6 +228,12 @@ impl Gatherer<'_> {
         if gone > 0 {
             notes.push(format!(
                 "{gone} packs of the parents are missing or have another size; what was in them is stored anew"
+            ));
+        }
+        if overlapping > 0 {
+            notes.push(format!(
+                "{overlapping} packs of the parents have frames that overlap, by their indexes; \
+                 what was in them is stored anew"
             ));
         }
         let known = self.chunks.build(|place| keep.get(place.pack as usize).copied().unwrap_or_default());

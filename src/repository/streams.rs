@@ -22,7 +22,7 @@ pub(crate) const MAX_STREAMS: usize = 65_536;
 /// The most parts of a backup, over all streams.
 pub(crate) const MAX_PARTS: usize = 262_144;
 /// The most indexes of a backup: a billion chunks.
-const MAX_INDEXES: usize = 32_768;
+pub(crate) const MAX_INDEXES: usize = 32_768;
 /// A stream names the indexes that hold its lines in at most so many runs; past it in one that is too wide.
 const MAX_RUNS: usize = 256;
 
@@ -101,6 +101,13 @@ pub(crate) fn add_index(runs: &mut Vec<(u32, u32)>, n: u32) {
     }
 }
 
+/// How many lines the indexes of `runs` have, if there are `before[n]` in all before the index `n`.
+fn lines_in(runs: &[(u32, u32)], before: &[u64]) -> u64 {
+    let up_to = |n: usize| before.get(n).or(before.last()).copied().unwrap_or_default();
+    let of_run = |(first, last): &(u32, u32)| up_to(*last as usize + 1).saturating_sub(up_to(*first as usize));
+    runs.iter().map(of_run).fold(0, u64::saturating_add)
+}
+
 impl Streams {
     /// The bytes to store.
     pub(crate) fn encode(&self) -> Result<Bytes, Error> {
@@ -139,12 +146,21 @@ impl Streams {
     pub(crate) fn decode(stored: Bytes) -> Result<Self, String> {
         let mut streams = Self::default();
         let (mut parts, mut expected) = (0, 0);
+        // How many lines the indexes before each have together.
+        let mut lines = vec![0_u64];
         read_records(stored, |record| {
             match record {
-                Record::Index(index) => streams.take_index(index)?,
+                Record::Index(index) => {
+                    lines.push(lines.last().map_or(0, |sum| sum + u64::from(index.lines)));
+                    streams.take_index(index)?;
+                }
                 Record::Stream(line) => {
                     streams.ended(expected)?;
                     expected = line.parts;
+                    let room = lines_in(&line.indexes, &lines);
+                    if u64::from(line.chunks) > room {
+                        return Err(format!("stream {} has more chunks than its indexes have lines", line.stream));
+                    }
                     streams.take_stream(line)?;
                 }
                 Record::Part(line) => {

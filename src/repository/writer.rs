@@ -18,7 +18,7 @@ use super::{
     objects::put_own,
     pack::CLOSE_AT,
     parents::{Parent, Wanted},
-    pipeline::{Pipeline, PipelineOptions},
+    pipeline::{MAX_WORKERS, Pipeline, PipelineOptions},
     sink::StreamWriter,
     tool,
 };
@@ -50,20 +50,20 @@ pub struct BeginOptions {
     pub pack_bytes: usize,
     /// Packs that are sent at once.
     pub parallel_puts: usize,
-    /// Threads that hash and compress.
+    /// Threads that hash and compress; at most 4.
     pub workers: usize,
     /// Bytes that may be held between a source and the store's acknowledgement.
     pub memory: u64,
     /// Chunks of parents that may be known at once, in 28 bytes each.
     pub known_chunks: usize,
-    /// After this time a backup takes no parent and stores everything anew.
+    /// After this time a backup takes no parent and stores everything anew. Zero: this one does.
     pub full_every: Duration,
 }
 
 impl BeginOptions {
     /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, packs of
     /// 8 MiB, 4 puts at once, one thread
-    /// a core, 32 MiB, a million known chunks, everything anew every 30 days.
+    /// a core and at most 4, 32 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
     pub fn new(policy: Name, schedule: Name, sources: Vec<Name>, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl BeginOptions {
             level: 3,
             pack_bytes: CLOSE_AT,
             parallel_puts: 4,
-            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            workers: std::thread::available_parallelism().map_or(2, usize::from).min(MAX_WORKERS),
             memory: 32 << 20,
             known_chunks: 1_000_000,
             full_every: Duration::from_secs(30 * 24 * 3600),
@@ -191,17 +191,25 @@ impl Repository {
             unknown: serde_json::Map::new(),
         };
         let bytes = control::encode(&session)?;
+        let before = options.clock.now();
         put_own(&*self.backend, &key, bytes.clone()).await?;
         if self.backend.put_new(&key, bytes).await? == PutOutcome::Created {
             return Err(Error::CreateOnlyIgnored { location: self.location().to_owned() });
         }
         let store = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
-        let local = options.clock.now();
-        if local.duration_since(store).abs() > MAX_SKEW {
-            return Err(Error::ClockSkew { location: self.location().to_owned(), local, store });
+        let after = options.clock.now();
+        match nearest_if_apart(before, store, after) {
+            Some(local) => Err(Error::ClockSkew { location: self.location().to_owned(), local, store }),
+            None => Ok(store),
         }
-        Ok(store)
     }
+}
+
+/// The local time nearest to the store's time of an object, if they are too far apart. The object was
+/// written at some time from `before` to `after`: a put that took long is no clock that is wrong.
+fn nearest_if_apart(before: Timestamp, store: Timestamp, after: Timestamp) -> Option<Timestamp> {
+    let local = store.clamp(before, after.max(before));
+    (local.duration_since(store).abs() > MAX_SKEW).then_some(local)
 }
 
 impl BackupWriter {
@@ -235,7 +243,7 @@ impl BackupWriter {
     /// What the store says.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         self.pipeline.drain().await?;
-        self.checkpoints.write(false).await
+        self.checkpoints.write_all().await
     }
 }
 
@@ -257,5 +265,21 @@ impl CaptureSink for BackupWriter {
             Ok(writer) => Ok(Box::new(writer)),
             Err(error) => Err(SinkError { stream: name, source: Box::new(error) }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_that_took_long_is_no_wrong_clock() {
+        let at = |seconds: i64| Timestamp::from_second(1_795_140_000 + seconds).unwrap();
+        // The puts took ten minutes; the object was written at any time between.
+        for (store, apart) in [(-121, true), (-120, false), (0, false), (300, false), (720, false), (721, true)] {
+            assert_eq!(nearest_if_apart(at(0), at(store), at(600)).is_some(), apart, "{store} s");
+        }
+        assert_eq!(nearest_if_apart(at(0), at(1000), at(600)), Some(at(600)));
+        assert_eq!(nearest_if_apart(at(0), at(-1000), at(600)), Some(at(0)));
     }
 }

@@ -112,7 +112,7 @@ fn of_repository(error: &repository::Error) -> Ending {
         | E::ClockSkew { .. } => (Exit::CouldNotRun, None),
         E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
         E::Store(error) => of_store(error),
-        E::Fenced { .. } => (Exit::Fenced, None),
+        E::CommitUnknown { .. } => (Exit::Failed, None),
         E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
         E::Stopped(first) => of_repository(first),
         E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
 
-use self::state::State;
+use self::state::{ClosedPack, State};
 pub(crate) use self::state::{OwnLine, PackEntry};
 use super::{
     Error, Totals,
@@ -31,6 +31,9 @@ use crate::types::{BackupId, Blake3Digest, Sha256Digest};
 
 /// Index lines that may wait for their checkpoint before writers wait too.
 const MAX_BACKLOG: usize = 4 * MAX_LINES;
+
+/// The most threads that compress: each has some megabytes of its own, and a store takes no more.
+pub(crate) const MAX_WORKERS: usize = 4;
 
 /// A chunk on its way.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl Pipeline {
         reusable: Reusable,
     ) -> Result<Arc<Self>, Error> {
         let (sender, receiver) = mpsc::channel();
-        let workers = options.workers.clamp(1, 64);
+        let workers = options.workers.clamp(1, MAX_WORKERS);
         let encoders = (0..workers).map(|_| Encoder::new(options.level)).collect::<Result<Vec<_>, _>>()?;
         let pipeline = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
@@ -248,18 +251,19 @@ impl Pipeline {
             if let Some(known) = state.known.find(&id) {
                 // Another thread was faster with an equal chunk.
                 state.refer(known, line(known.place));
-                false
+                None
             } else {
                 held.resize(frame.len() as u64);
                 let place = state.append(&self.options.backup, frame, held)?;
                 state.known.insert(&id, place);
                 state.waiting.entry(place.pack).or_default().push(line(place));
                 state.totals.new_chunks += 1;
-                state.open.length() >= self.options.pack_bytes
+                // Taken out before another thread can append to it: a pack has its largest size.
+                if state.open.length() >= self.options.pack_bytes { state.take_pack() } else { None }
             }
         };
-        if full {
-            self.close_pack();
+        if let Some(full) = full {
+            self.send(full);
         }
         Ok(())
     }
@@ -272,13 +276,11 @@ impl Pipeline {
 
     /// Closes the open pack and sends it. `false` if it has nothing.
     fn close_pack(&self) -> bool {
-        let (number, bytes, held) = {
-            let mut state = self.state();
-            let Some(number) = state.open_pack.take() else { return false };
-            let (bytes, held) = std::mem::take(&mut state.open).close();
-            state.uploading += 1;
-            (number, bytes, held)
-        };
+        let Some(pack) = self.state().take_pack() else { return false };
+        self.send(pack)
+    }
+
+    fn send(&self, ClosedPack { number, bytes, held }: ClosedPack) -> bool {
         let Some(pipeline) = self.itself.upgrade() else { return false };
         self.runtime.spawn(async move {
             let ended = Ended { pipeline: &pipeline, count: |state| &mut state.uploading };
@@ -345,9 +347,9 @@ impl Pipeline {
         lines
     }
 
-    /// Whether lines wait for an index.
-    pub(crate) fn has_lines(&self) -> bool {
-        !self.state().lines.is_empty()
+    /// How many lines wait for an index.
+    pub(crate) fn waiting_lines(&self) -> usize {
+        self.state().lines.len()
     }
 
     /// `lines` as an index keeps them.

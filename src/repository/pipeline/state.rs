@@ -2,13 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{
     super::{
         Error, Totals,
         budget::Held,
         index::{self, MAX_LINES},
         known::{Known, KnownChunks, Place},
-        pack::PackBuilder,
+        pack::{MAX_PACK, PackBuilder},
         refs::{MAX_PACKS, Ref},
     },
     Reusable,
@@ -31,6 +33,15 @@ impl OwnLine {
     pub(crate) fn stream(&self) -> u32 {
         self.stream
     }
+}
+
+/// A pack that takes no more frames.
+#[derive(Debug)]
+pub(super) struct ClosedPack {
+    /// Its place in the table.
+    pub(super) number: u32,
+    pub(super) bytes: Bytes,
+    pub(super) held: Option<Held>,
 }
 
 /// A pack that this backup uses, or may use.
@@ -90,8 +101,8 @@ impl State {
     /// Takes the lines of the next index; the rest stays.
     pub(super) fn take_lines(&mut self) -> Vec<OwnLine> {
         self.packs_since_checkpoint = 0;
-        let keep = self.lines.len().saturating_sub(MAX_LINES);
-        self.lines.split_off(keep)
+        let rest = self.lines.split_off(self.lines.len().min(MAX_LINES));
+        std::mem::replace(&mut self.lines, rest)
     }
 
     /// `lines` as an index keeps them.
@@ -115,8 +126,13 @@ impl State {
     /// The packs of which something is used.
     pub(super) fn refs(&self) -> Vec<Ref> {
         let used = self.packs.iter().filter(|pack| pack.used > 0);
-        used.map(|pack| Ref { backup: pack.backup.clone(), pack: pack.sha256, size: pack.size, used: pack.used })
-            .collect()
+        used.map(|pack| Ref {
+            backup: pack.backup.clone(),
+            pack: pack.sha256,
+            size: pack.size,
+            used: pack.used.min(pack.size),
+        })
+        .collect()
     }
 
     /// Notes that a line refers to a chunk that need not be stored.
@@ -136,8 +152,20 @@ impl State {
         }
     }
 
+    /// Takes the open pack, if it has a frame, to be sent.
+    pub(super) fn take_pack(&mut self) -> Option<ClosedPack> {
+        let number = self.open_pack.take()?;
+        let (bytes, held) = std::mem::take(&mut self.open).close();
+        self.uploading += 1;
+        Some(ClosedPack { number, bytes, held })
+    }
+
     /// Puts a frame into the open pack.
     pub(super) fn append(&mut self, backup: &BackupId, frame: &[u8], held: Held) -> Result<Place, Error> {
+        let end = self.open.length() as u64 + frame.len() as u64;
+        if end > MAX_PACK {
+            return Err(Error::Internal(format!("a pack of {end} bytes")));
+        }
         let pack = match self.open_pack {
             Some(pack) => pack,
             None => {
@@ -159,5 +187,28 @@ impl State {
             entry.used += u64::from(length);
         }
         Ok(Place { pack, offset, length })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::budget::Budget, *};
+
+    #[test]
+    fn a_pack_is_never_larger_than_a_reader_takes() {
+        let backup = BackupId::parse("20261120T020000Z-abcdef").unwrap();
+        let mut state = State::new(Reusable { known: KnownChunks::default(), packs: Vec::new() });
+        let budget = Budget::new(1 << 30);
+        let append = |state: &mut State, length: usize| {
+            state.append(&backup, &vec![0; length], budget.try_take(length as u64).unwrap())
+        };
+        for n in 0..4 {
+            assert_eq!(append(&mut state, 4 << 20).unwrap().offset, n << 22);
+        }
+        assert!(matches!(append(&mut state, 1), Err(Error::Internal(_))));
+        let full = state.take_pack().unwrap();
+        assert_eq!((full.number, full.bytes.len() as u64, state.uploading), (0, MAX_PACK, 1));
+        let next = append(&mut state, 1).unwrap();
+        assert_eq!((next.pack, next.offset), (1, 0));
     }
 }

@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     repository::{
-        Error, FindingKind, Level, Listed, Scope, SessionState, VerifyOptions, VerifyReport, backend::Key, verify,
+        Error, FindingKind, Level, Listed, Scope, SessionState, VerifyOptions, VerifyReport,
+        backend::{ErrorKind, Fault, Faulty, Key, Op, Rule},
+        verify,
     },
     types::Silent,
 };
@@ -274,4 +276,44 @@ async fn a_damaged_session_is_listed_as_such() {
     harm(&bench, &key, Harm::Flip).await;
     let sessions = bench.open().await.sessions(None).await.unwrap();
     assert!(matches!(sessions[0].state, SessionState::Damaged(_)), "{sessions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_answers_no_more_ends_a_verify_and_what_was_found_is_kept() {
+    let (bench, first, second) = two_backups().await;
+    harm(&bench, &format!("sessions/orders/{}.json", first.manifest.backup), Harm::Flip).await;
+    let backups = [place(&first), place(&second)];
+    for (kind, calls) in [(ErrorKind::Unreachable, 1), (ErrorKind::TimedOut, 5), (ErrorKind::Other, u64::MAX)] {
+        let faulty = Faulty::new(Arc::new(bench.store.clone()));
+        let repository = bench.open_on(faulty.clone()).await;
+        faulty.on(Rule::new(Op::GetRange, Fault::Fail(kind)).under("data/").times(calls));
+        let options = VerifyOptions::new(Level::Content);
+        let report = verify(&repository, &backups, &options, &Silent, &CancellationToken::new()).await.unwrap();
+        assert!(report.has_damage(), "the session's damage is kept");
+        let ended = report.backups.len() == 1;
+        assert_eq!(ended, kind == ErrorKind::Unreachable, "{kind:?}: {report:#?}");
+        for backup in &backups {
+            let key = format!("backups/orders/daily/{}.json", backup.2);
+            let unread = report.findings.iter().any(|f| f.object == key && f.kind == FindingKind::NotChecked);
+            assert_eq!(unread, ended, "{kind:?}: {key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_calls_in_a_row_without_an_answer_end_a_verify_and_four_do_not() {
+    let bench = Bench::new().await;
+    let streams: Vec<_> =
+        (0..8).map(|n| TestStream::new(&format!("s{n}"), MediaType::Blob, &[("0", &noise(n, 300_000))])).collect();
+    let stored = bench.backup(&streams).await;
+    for (times, ended) in [(4, false), (5, true)] {
+        let faulty = Faulty::new(Arc::new(bench.store.clone()));
+        let repository = bench.open_on(faulty.clone()).await;
+        faulty.on(Rule::new(Op::GetRange, Fault::Fail(ErrorKind::TimedOut)).under("data/").times(times));
+        let options = VerifyOptions::new(Level::Content);
+        let backups = [place(&stored)];
+        let report = verify(&repository, &backups, &options, &Silent, &CancellationToken::new()).await.unwrap();
+        assert!(!report.has_damage() && !report.is_sound());
+        assert_eq!(report.parts == 0, ended, "{report:#?}");
+    }
 }

@@ -7,6 +7,7 @@ use crate::repository::{
     Abort, AcceptOutcome, Error, Scope, SessionState,
     backend::{ErrorKind, Fault, Faulty, Key, Op, Rule},
     control, layout,
+    objects::put_own,
 };
 
 fn small(seed: u64) -> Vec<TestStream> {
@@ -34,7 +35,8 @@ async fn a_store_that_ignores_create_only_puts_is_refused_before_anything_is_sto
     let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
     let store = Memory::overwriting(clock.clone());
     let bench = Bench { clock: clock.clone(), store: store.clone() };
-    Repository::init(Arc::new(store.clone()), &*clock).await.unwrap();
+    let made = Repository::init(Arc::new(store.clone()), &*clock).await;
+    assert!(matches!(made, Err(Error::CreateOnlyIgnored { .. })), "{made:?}");
     let begun = bench.open().await.begin(bench.options()).await;
     assert!(matches!(begun, Err(Error::CreateOnlyIgnored { .. })), "{begun:?}");
     assert_eq!(bench.keys("data/"), Vec::<String>::new());
@@ -342,4 +344,151 @@ async fn init_never_touches_what_is_there() {
     assert!(matches!(again, Err(Error::AlreadyARepository { .. })), "{again:?}");
     let empty = Repository::open(Arc::new(Memory::default())).await;
     assert!(matches!(empty, Err(Error::NotARepository { .. })), "{empty:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_never_touches_what_is_there_even_if_the_store_overwrites() {
+    let bench = Bench::new().await;
+    let overwriting = Memory::overwriting(bench.clock.clone());
+    let header = bench.store.get(&layout::header(), u64::MAX).await.unwrap();
+    overwriting.put_new(&layout::header(), header.clone()).await.unwrap();
+    let again = Repository::init(Arc::new(overwriting.clone()), &*bench.clock).await;
+    assert!(matches!(again, Err(Error::AlreadyARepository { .. })), "{again:?}");
+    assert_eq!(overwriting.get(&layout::header(), u64::MAX).await.unwrap(), header);
+    let large = Memory::overwriting(bench.clock.clone());
+    large.put_new(&layout::header(), vec![b'x'; 2 << 20].into()).await.unwrap();
+    let again = Repository::init(Arc::new(large), &*bench.clock).await;
+    assert!(matches!(again, Err(Error::AlreadyARepository { .. })), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_backup_shares_nothing_and_begins_a_new_line() {
+    let bench = Bench::new().await;
+    bench.backup(&small(1)).await;
+    bench.pass(1);
+    let dead = bench.open().await.begin(bench.options()).await.unwrap();
+    write(&dead, &small(2)).await.unwrap();
+    dead.checkpoint().await.unwrap();
+    drop(dead);
+    for (full_every, full) in [(std::time::Duration::ZERO, true), (bench.options().full_every, false)] {
+        bench.pass(1);
+        let options = BeginOptions { full_every, ..bench.options() };
+        let writer = bench.open().await.begin(options).await.unwrap();
+        assert_eq!(writer.stats().parents.is_empty(), full);
+        assert!(writer.previous().is_some());
+        write(&writer, &small(1)).await.unwrap();
+        let stored = committed(writer.commit(draft(&small(1))).await.unwrap());
+        assert_eq!(stored.manifest.totals.reused_bytes == 0, full);
+        assert_eq!(stored.manifest.full_since == stored.manifest.started, full);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_of_a_run_that_no_parent_names_are_not_shared() {
+    for (named, reused) in [(false, 0), (true, 300_000)] {
+        let bench = Bench::new().await;
+        let mut runs = Vec::new();
+        let oldest = bench.open().await.begin(bench.options()).await.unwrap();
+        if named {
+            write(&oldest, &small(1)).await.unwrap();
+            oldest.checkpoint().await.unwrap();
+        }
+        for n in 2..5 {
+            bench.pass(1);
+            let run = bench.open().await.begin(bench.options()).await.unwrap();
+            assert_eq!(run.stats().parents.contains(oldest.backup()), named);
+            write(&run, &small(n)).await.unwrap();
+            runs.push(run);
+        }
+        if !named {
+            write(&oldest, &small(1)).await.unwrap();
+            oldest.checkpoint().await.unwrap();
+        }
+        for run in &runs {
+            run.checkpoint().await.unwrap();
+        }
+        // The newest run's index says that it uses the oldest one's pack.
+        let index = bench.store.get(&layout::index(oldest.backup(), 0), u64::MAX).await.unwrap();
+        put(&bench, &layout::index(runs[2].backup(), 7), index).await;
+        bench.pass(1);
+        let writer = bench.open().await.begin(bench.options()).await.unwrap();
+        assert!(!writer.stats().parents.contains(oldest.backup()), "{:?}", writer.stats());
+        write(&writer, &small(1)).await.unwrap();
+        let stored = committed(writer.commit(draft(&small(1))).await.unwrap());
+        assert_eq!(stored.manifest.totals.reused_bytes, reused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_object_that_is_there_already_must_be_equal() {
+    let store = Memory::default();
+    let key = Key::new("sessions/orders/x.json").unwrap();
+    for _ in 0..2 {
+        put_own(&store, &key, Bytes::from_static(b"own")).await.unwrap();
+    }
+    for other in [&b"two"[..], b"longer", b""] {
+        let error = put_own(&store, &key, Bytes::from_static(other)).await.unwrap_err();
+        let Error::Damaged { object, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(object, key.as_str());
+    }
+    assert_eq!(store.get(&key, 9).await.unwrap(), "own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_somebody_else_has_put_stops_the_run() {
+    let bench = Bench::new().await;
+    let options = bench.options();
+    let key = layout::session(&options.policy, &options.backup);
+    put(&bench, &key, "another").await;
+    let begun = bench.open().await.begin(options).await;
+    let Err(Error::Damaged { object, .. }) = &begun else { panic!("{begun:?}") };
+    assert_eq!(object, key.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_known_unless_the_store_does_not_say_what_is_there() {
+    #[derive(Debug, PartialEq)]
+    enum Ends {
+        Committed,
+        NotCommitted,
+        Unknown,
+    }
+    let fail = |kind| Fault::Fail(kind);
+    let cases = [
+        (Fault::LoseAcknowledgement, None, Ends::Committed),
+        (Fault::LoseAcknowledgement, Some(ErrorKind::Unreachable), Ends::Unknown),
+        (fail(ErrorKind::Unreachable), Some(ErrorKind::Unreachable), Ends::Unknown),
+        (fail(ErrorKind::PermissionDenied), None, Ends::NotCommitted),
+        (fail(ErrorKind::TimedOut), None, Ends::Unknown),
+    ];
+    for (put, get, expected) in cases {
+        let bench = Bench::new().await;
+        let faulty = Faulty::new(Arc::new(bench.store.clone()));
+        let case = format!("{put:?}, {get:?}");
+        let writer = bench.open_on(faulty.clone()).await.begin(bench.options()).await.unwrap();
+        faulty.on(Rule::new(Op::PutNew, put).under("backups/"));
+        if let Some(kind) = get {
+            faulty.on(Rule::new(Op::Get, Fault::Fail(kind)).under("backups/"));
+        }
+        write(&writer, &small(1)).await.unwrap();
+        let ends = match writer.commit(draft(&small(1))).await {
+            Ok(CommitOutcome::Committed(_)) => Ends::Committed,
+            Err(Error::CommitUnknown { backup, .. }) if backup == *writer.backup() => Ends::Unknown,
+            Err(Error::Store(_)) => Ends::NotCommitted,
+            other => panic!("{case}: {other:?}"),
+        };
+        assert_eq!(ends, expected, "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_can_be_seen_counts_only_after_a_put_that_succeeded() {
+    let bench = Bench::new().await;
+    let faulty = Faulty::new(Arc::new(bench.store.clone()));
+    let writer = bench.open_on(faulty.clone()).await.begin(bench.options()).await.unwrap();
+    // As a local folder that was linked into and then could not be made durable.
+    faulty.on(Rule::new(Op::PutNew, Fault::LoseAcknowledgement).under("backups/").times(2));
+    write(&writer, &small(1)).await.unwrap();
+    let outcome = writer.commit(draft(&small(1))).await;
+    assert!(matches!(outcome, Err(Error::CommitUnknown { .. })), "{outcome:?}");
 }

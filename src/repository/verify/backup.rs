@@ -28,7 +28,9 @@ use crate::{
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
 const MAX_PROVEN: usize = 1 << 20;
-/// Packs whose listing is remembered.
+/// So many calls in a row that got no answer in time, retried each, end it.
+const MAX_TIMEOUTS: u32 = 5;
+/// Packs whose listing is remembered; past it, until the next backup.
 const MAX_LISTED: usize = 1 << 20;
 
 /// Verifies backups, one after the other.
@@ -45,6 +47,8 @@ pub(super) struct Verifier<'a> {
     prefixes: HashSet<BackupId>,
     proven: HashSet<[u8; 32]>,
     packs: HashSet<PackName>,
+    /// Calls in a row that got no answer in time.
+    timeouts: u32,
 }
 
 impl<'a> Verifier<'a> {
@@ -65,23 +69,50 @@ impl<'a> Verifier<'a> {
             prefixes: HashSet::new(),
             proven: HashSet::new(),
             packs: HashSet::new(),
+            timeouts: 0,
         }
     }
 
     pub(super) fn into_report(mut self, interrupted: bool) -> VerifyReport {
         self.report.objects = u64::try_from(self.packs.len()).unwrap_or(u64::MAX);
         self.report.interrupted = interrupted;
-        (self.report.findings, self.report.findings_omitted) = self.findings.finish();
+        let (findings, omitted) = self.findings.finish();
+        self.report.findings = findings;
+        (self.report.findings_omitted, self.report.damage_omitted) = (omitted.findings, omitted.damage);
         self.report
+    }
+
+    /// Notes that nothing more is known of `backups`.
+    pub(super) fn not_checked(&mut self, backups: &[BackupName], why: &str) {
+        for backup in backups {
+            let object = layout::manifest(&backup.0, &backup.1, &backup.2).to_string();
+            self.findings.add(backup, None, object, FindingKind::NotChecked, why.to_owned());
+        }
     }
 
     /// Takes a failure that touches all of a backup. A fault of drctl itself is no finding.
     fn whole(&mut self, backup: &BackupName, object: &str, error: Error) -> Result<(), Error> {
-        if is_fatal(&error) {
+        if self.ends(&error) {
             return Err(error);
         }
         self.findings.take(backup, None, object, &error);
         Ok(())
+    }
+
+    /// Whether going on makes no sense: a fault of drctl, or a store that answers nothing.
+    fn ends(&mut self, error: &Error) -> bool {
+        match error {
+            Error::Internal(_) => true,
+            Error::Store(error) => match error.kind {
+                ErrorKind::NoSuchStore | ErrorKind::Unauthenticated | ErrorKind::Unreachable => true,
+                ErrorKind::TimedOut => {
+                    self.timeouts += 1;
+                    self.timeouts >= MAX_TIMEOUTS
+                }
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     pub(super) async fn backup(&mut self, backup: &BackupName) -> Result<(), Error> {
@@ -119,6 +150,11 @@ impl<'a> Verifier<'a> {
 
     /// Holds the packs of a backup against the store's listing; gives those that are not as recorded.
     async fn presence(&mut self, backup: &BackupName, packs: &[Ref]) -> Result<HashSet<PackName>, Error> {
+        // Between two backups only: all prefixes of one are needed at once.
+        if self.listed.len() > MAX_LISTED {
+            self.listed.clear();
+            self.prefixes.clear();
+        }
         let mut unlisted = HashSet::new();
         for pack in packs {
             if self.prefixes.contains(&pack.backup) || unlisted.contains(&pack.backup) {
@@ -142,16 +178,13 @@ impl<'a> Verifier<'a> {
     }
 
     async fn list(&mut self, backup: &BackupId) -> Result<(), Error> {
-        if self.listed.len() > MAX_LISTED {
-            self.listed.clear();
-            self.prefixes.clear();
-        }
         let mut objects = self.repository.backend().list(&layout::packs_of(backup));
         while let Some(meta) = objects.try_next().await? {
             if let Some(name) = layout::parse_pack(&meta.key) {
                 self.listed.insert(name, meta.size);
             }
         }
+        self.timeouts = 0;
         self.prefixes.insert(backup.clone());
         Ok(())
     }
@@ -173,7 +206,7 @@ impl<'a> Verifier<'a> {
             let name = format!("{}/{}", stream.source, stream.name);
             let chunks = match reader.chunks(stream.number).await {
                 Ok(chunks) => chunks,
-                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) if self.ends(&error) => return Err(error),
                 Err(error) => {
                     self.findings.take(backup, Some(&name), &format!("meta/{}/index-*.tsv.zst", backup.2), &error);
                     continue;
@@ -275,10 +308,10 @@ impl<'a> Verifier<'a> {
         let (mut hasher, mut counter) = (Blake3Hasher::default(), Counter::new(stream.media_type));
         let (mut length, mut sound) = (0, true);
         while length < part.length {
-            let mut piece = match pending.take() {
-                Some(piece) => piece,
+            let (mut piece, fresh) = match pending.take() {
+                Some(piece) => (piece, false),
                 None => match ahead.next().await {
-                    Some(piece) => piece,
+                    Some(piece) => (piece, true),
                     None => break,
                 },
             };
@@ -288,12 +321,13 @@ impl<'a> Verifier<'a> {
             self.monitor.advance(here);
             match &mut piece.bytes {
                 Ok(bytes) => {
+                    self.timeouts = 0;
                     let bytes = bytes.split_to(usize::try_from(here).unwrap_or(usize::MAX).min(bytes.len()));
                     hasher.update(&bytes);
                     counter.update(&bytes);
                 }
                 Err(error) => {
-                    if is_fatal(error) {
+                    if fresh && self.ends(error) {
                         return piece.bytes.map(|_| false);
                     }
                     self.findings.take(backup, Some(&name), "data/", error);
@@ -317,17 +351,6 @@ impl<'a> Verifier<'a> {
             }
         }
         Ok(sound)
-    }
-}
-
-/// Whether going on makes no sense: a fault of drctl, or a store that answers nothing.
-fn is_fatal(error: &Error) -> bool {
-    match error {
-        Error::Internal(_) => true,
-        Error::Store(error) => {
-            matches!(error.kind, ErrorKind::NoSuchStore | ErrorKind::Unauthenticated | ErrorKind::Unreachable)
-        }
-        _ => false,
     }
 }
 

@@ -14,7 +14,16 @@ const MAX_STREAMS: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     by_object: BTreeMap<String, Entry>,
-    omitted: u64,
+    omitted: Omitted,
+}
+
+/// What found no room.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Omitted {
+    /// All of it.
+    pub(super) findings: u64,
+    /// What is missing or damaged, and not only unread.
+    pub(super) damage: u64,
 }
 
 #[derive(Debug)]
@@ -48,10 +57,15 @@ impl Findings {
     ) {
         let object = for_terminal(&object).into_owned();
         if !self.by_object.contains_key(&object) && self.by_object.len() >= MAX_FINDINGS {
-            self.omitted += 1;
+            self.omitted.findings += 1;
+            self.omitted.damage += u64::from(kind != FindingKind::NotChecked);
             return;
         }
-        let entry = self.by_object.entry(object).or_insert_with(|| Entry { kind, detail, affects: BTreeMap::new() });
+        let new = || Entry { kind, detail: detail.clone(), affects: BTreeMap::new() };
+        let entry = self.by_object.entry(object).or_insert_with(new);
+        if severity(kind) > severity(entry.kind) {
+            (entry.kind, entry.detail) = (kind, detail);
+        }
         if let Some(streams) = entry.affects.get_mut(backup) {
             // Where the whole backup is touched, naming a stream would say less.
             match stream {
@@ -68,7 +82,7 @@ impl Findings {
     }
 
     /// All of them, by object, and how many were left out.
-    pub(super) fn finish(self) -> (Vec<Finding>, u64) {
+    pub(super) fn finish(self) -> (Vec<Finding>, Omitted) {
         let affected = |((policy, schedule, backup), streams): (BackupName, BTreeSet<String>)| Affected {
             policy,
             schedule,
@@ -82,5 +96,61 @@ impl Findings {
             affects: entry.affects.into_iter().map(affected).collect(),
         });
         (findings.collect(), self.omitted)
+    }
+}
+
+/// What is known to be wrong says more than what could not be read.
+fn severity(kind: FindingKind) -> u8 {
+    match kind {
+        FindingKind::NotChecked => 0,
+        FindingKind::Damaged => 1,
+        FindingKind::Missing => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{BackupId, Name};
+
+    fn backup() -> BackupName {
+        let name = |text| Name::new(text).unwrap();
+        (name("orders"), name("daily"), BackupId::parse("20261120T020000Z-abcdef").unwrap())
+    }
+
+    fn found(kinds: &[FindingKind]) -> Finding {
+        let mut findings = Findings::default();
+        for kind in kinds {
+            findings.add(&backup(), None, "data/x".to_owned(), *kind, format!("{kind:?}"));
+        }
+        let (mut found, omitted) = findings.finish();
+        assert_eq!((found.len(), omitted), (1, Omitted::default()));
+        found.remove(0)
+    }
+
+    #[test]
+    fn the_worst_that_is_known_of_an_object_is_said() {
+        use FindingKind::{Damaged, Missing, NotChecked};
+        for (kinds, worst) in [
+            ([NotChecked, Damaged], Damaged),
+            ([Damaged, NotChecked], Damaged),
+            ([NotChecked, Missing], Missing),
+            ([Missing, NotChecked], Missing),
+            ([NotChecked, NotChecked], NotChecked),
+        ] {
+            let found = found(&kinds);
+            assert_eq!((found.kind, found.detail), (worst, format!("{worst:?}")), "{kinds:?}");
+        }
+    }
+
+    #[test]
+    fn damage_that_is_left_out_is_counted_apart_from_what_was_not_read() {
+        let mut findings = Findings::default();
+        for n in 0..MAX_FINDINGS + 5 {
+            let kind = if n < MAX_FINDINGS + 3 { FindingKind::NotChecked } else { FindingKind::Damaged };
+            findings.add(&backup(), None, format!("data/{n}"), kind, String::new());
+        }
+        let (found, omitted) = findings.finish();
+        assert_eq!((found.len(), omitted), (MAX_FINDINGS, Omitted { findings: 5, damage: 2 }));
     }
 }

@@ -49,6 +49,8 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// How many more objects are wrong than are listed.
     pub findings_omitted: u64,
+    /// How many of these are missing or damaged, and not only unread.
+    pub damage_omitted: u64,
     /// Distinct packs whose presence was checked.
     pub objects: u64,
     /// Streams whose chunks are all accounted for.
@@ -110,15 +112,16 @@ impl VerifyReport {
         self.findings.is_empty() && !self.interrupted
     }
 
-    /// Whether something is missing or damaged (and not only unreadable).
+    /// Whether something is missing or damaged (and not only unreadable), listed or not.
     #[must_use]
     pub fn has_damage(&self) -> bool {
-        self.findings.iter().any(|finding| finding.kind != FindingKind::NotChecked)
+        self.damage_omitted > 0 || self.findings.iter().any(|finding| finding.kind != FindingKind::NotChecked)
     }
 }
 
 /// Verifies backups of a repository. Damage is in the report; a part that several of the backups
-/// share is read once.
+/// share is read once. A store that answers no more ends it early: what was found until then is
+/// kept, and the rest is not checked.
 ///
 /// # Errors
 /// Only faults of drctl itself: what cannot be read is a finding too.
@@ -134,11 +137,18 @@ pub async fn verify(
     if options.level == Level::Presence {
         monitor.phase("verifying", "backups", Some(total));
     }
-    for backup in backups {
+    for (at, backup) in backups.iter().enumerate() {
         if cancel.is_cancelled() {
             break;
         }
-        verifier.backup(backup).await?;
+        match verifier.backup(backup).await {
+            Ok(()) => {}
+            Err(Error::Store(error)) => {
+                verifier.not_checked(backups.get(at..).unwrap_or_default(), &error.to_string());
+                break;
+            }
+            Err(error) => return Err(error),
+        }
         if options.level == Level::Presence {
             monitor.advance(1);
         }
