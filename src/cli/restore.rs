@@ -47,7 +47,7 @@ pub struct RestoreArgs {
     /// What is done about live objects that differ from the backup
     #[arg(long, value_enum, default_value_t)]
     on_conflict: Conflict,
-    /// How long to wait until workloads are ready; 0s does not wait
+    /// How long to wait in all until workloads are ready; 0s does not wait
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     wait_timeout: Duration,
     /// The uid of the cluster that is meant, if it is not the one that the backup was taken of

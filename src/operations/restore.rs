@@ -65,7 +65,7 @@ pub struct RestoredSource {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseTime {
-    /// `create`, `ready`, `compare`.
+    /// `create`, `settle` (the waits for workloads between two tiers), `ready`, `compare`.
     pub phase: &'static str,
     /// Wall time.
     pub seconds: f64,
@@ -155,8 +155,8 @@ impl Restore {
         self.plans.iter().map(Plan::conflicts).sum()
     }
 
-    /// Executes the plans, waits until what they created is ready (`wait` absent: does not), and
-    /// compares.
+    /// Executes the plans, waits until what they created is ready, and compares. `wait` bounds the
+    /// sum of all waits, those between two tiers too; absent: nothing is waited for.
     ///
     /// # Errors
     /// [`Error::Conflicts`], and then nothing was written. Any later failure is in the outcome,
@@ -177,13 +177,18 @@ impl Restore {
     async fn run_phases(&self, wait: Option<Duration>, run: &Run, outcome: &mut RestoreOutcome) -> Result<(), Error> {
         let context = self.context(run);
         let began = Instant::now();
-        let created = self.create(context, outcome).await;
-        outcome.phases.push(PhaseTime { phase: "create", seconds: began.elapsed().as_secs_f64() });
+        let created = self.create(context, wait.unwrap_or_default(), outcome).await;
+        let settled = waited(outcome);
+        let creating = began.elapsed().saturating_sub(settled);
+        outcome.phases.push(PhaseTime { phase: "create", seconds: creating.as_secs_f64() });
+        if !settled.is_zero() {
+            outcome.phases.push(PhaseTime { phase: "settle", seconds: settled.as_secs_f64() });
+        }
         created?;
 
         if let Some(timeout) = wait {
             let began = Instant::now();
-            let deadline = began + timeout;
+            let deadline = began + timeout.saturating_sub(settled);
             for (plan, source) in self.plans.iter().zip(&mut outcome.sources) {
                 let timeout = deadline.saturating_duration_since(Instant::now());
                 let options = ReadyOptions { timeout };
@@ -202,9 +207,15 @@ impl Restore {
         stop_if_told(run)
     }
 
-    async fn create(&self, context: RestoreContext<'_>, outcome: &mut RestoreOutcome) -> Result<(), Error> {
+    async fn create(
+        &self,
+        context: RestoreContext<'_>,
+        wait: Duration,
+        outcome: &mut RestoreOutcome,
+    ) -> Result<(), Error> {
         for plan in &self.plans {
-            let execution = kubernetes::restore::execute(context, plan, &ExecuteOptions::default()).await?;
+            let options = ExecuteOptions { settle: wait.saturating_sub(waited(outcome)), ..ExecuteOptions::default() };
+            let execution = kubernetes::restore::execute(context, plan, &options).await?;
             let interrupted = execution.interrupted;
             let source = plan.source.clone();
             outcome.sources.push(RestoredSource { source, execution, readiness: None, comparison: None });
@@ -214,6 +225,11 @@ impl Restore {
         }
         Ok(())
     }
+}
+
+/// How long tiers waited for workloads so far.
+fn waited(outcome: &RestoreOutcome) -> Duration {
+    outcome.sources.iter().map(|source| source.execution.waited).sum()
 }
 
 fn stop_if_told(run: &Run) -> Result<(), Error> {

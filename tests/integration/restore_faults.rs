@@ -1,13 +1,14 @@
 //! A restore through a server's worst day. Each fault has its twin without it in `restore_flow`.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use drctl::sources::kubernetes::{Cluster, ConnectOptions, restore::Action};
 use http::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::{
     bed::{self, require},
@@ -53,6 +54,80 @@ async fn an_object_whose_creation_was_not_acknowledged_counts_as_created_once() 
     let (_, report, _) = restore.all().await;
     assert_eq!((report.created, report.same, report.failed.count), (40, 1, 0), "the namespace is the same");
     assert!(seen.load(Ordering::SeqCst) >= 50, "each was sent again");
+}
+
+#[tokio::test]
+async fn an_object_that_was_created_behind_a_failing_gateway_counts_as_created_once() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("garbled");
+    let snapshot = snapshot(&cluster, &namespace, 20);
+    let (rule, seen) = first(10, Fate::Garble(502, "<html>bad gateway</html>".to_owned()), creates);
+    let (restore, _door) = through(&cluster, &snapshot, rule).await;
+    let (_, report, _) = restore.all().await;
+    assert_eq!((report.created, report.same, report.failed.count), (20, 1, 0), "the namespace is the same");
+    assert!(seen.load(Ordering::SeqCst) >= 30, "each was sent again");
+}
+
+#[tokio::test]
+async fn a_namespace_whose_managed_fields_are_not_taken_back_still_gets_its_objects() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("halfmade");
+    let mut snapshot = snapshot(&cluster, &namespace, 3);
+    snapshot.change("namespaces", |object| {
+        object["metadata"]["managedFields"] = json!([{"manager": "team", "operation": "Apply", "apiVersion": "v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}}]);
+    });
+    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=60s"]);
+    let no = Fate::Say(403, "", status(403, "Forbidden", "no patch of namespaces"));
+    let patch = |method: &Method, path: &str| {
+        *method == Method::PATCH && path.contains("/namespaces/") && !path.contains("/configmaps")
+    };
+    let (rule, seen) = first(usize::MAX, no, patch);
+    let (restore, _door) = through(&cluster, &snapshot, rule).await;
+    let plan = restore.plan().await;
+    let report = restore.execute(&plan).await.unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    assert_eq!((report.created, report.failed.count), (3, 1), "{:#?}", report.failed);
+    assert!(report.failed.objects[0].reason.starts_with("created, but"), "{:?}", report.failed.objects[0]);
+    assert!(cluster.get("configmap", &namespace, "c002").is_some());
+}
+
+/// The end of the process between the two requests of an object: the run is dropped where the second
+/// one is on its way.
+#[tokio::test]
+async fn a_run_that_is_killed_before_the_owners_are_put_back_is_finished_by_the_next() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("killed");
+    let mut objects = config_maps(&namespace, 2);
+    objects[0]["metadata"]["uid"] = json!("6f5f6e7a-0000-4000-8000-000000000001");
+    objects[1]["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "c000",
+        "uid": "6f5f6e7a-0000-4000-8000-000000000001"}]);
+    let mut snapshot = snapshot(&cluster, &namespace, 0);
+    snapshot.add("configmaps", objects);
+    let arrived = Arc::new(Notify::new());
+    let tell = Arc::clone(&arrived);
+    let rule = move |method: &Method, _: &str| {
+        if *method == Method::PATCH {
+            tell.notify_one();
+            return Fate::Say(503, "retry-after: 5\r\n", status(503, "ServiceUnavailable", "not now"));
+        }
+        Fate::Forward
+    };
+    let (restore, _door) = through(&cluster, &snapshot, rule).await;
+    let plan = restore.plan().await;
+    tokio::select! {
+        report = restore.execute(&plan) => panic!("it must not end: {report:?}"),
+        () = arrived.notified() => {}
+    }
+    let child = cluster.get("configmap", &namespace, "c001").unwrap();
+    assert!(child.pointer("/metadata/ownerReferences").is_none(), "it was killed before");
+
+    let next = Restore::into(&cluster, &snapshot).await;
+    let (_, report, _) = next.all().await;
+    assert_eq!((report.created, report.merged, report.same), (0, 1, 2));
+    let [owner, child] = ["c000", "c001"].map(|name| cluster.get("configmap", &namespace, name).unwrap());
+    assert_eq!(child.pointer("/metadata/ownerReferences/0/uid"), owner.pointer("/metadata/uid"));
+    assert_eq!(next.plan().await.writes(), 0);
 }
 
 #[tokio::test]

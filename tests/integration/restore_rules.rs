@@ -134,7 +134,11 @@ async fn owners_are_linked_by_their_new_uid_and_a_missing_owner_is_dropped_and_n
     cluster.apply(&child("late-child", "apps/v1", "Deployment", "late", &uid("deployment", "late")).to_string());
     let mut snapshot = Snapshot::of(&cluster, &[&namespace]);
     let lost = child("lost-child", "v1", "ConfigMap", "never", "6f5f6e7a-0000-4000-8000-000000000001");
-    snapshot.add("secrets", vec![lost]);
+    // One owner is gone, and the other one's turn comes later.
+    let mut half = child("half-child", "apps/v1", "Deployment", "late", &uid("deployment", "late"));
+    let never = lost.pointer("/metadata/ownerReferences/0").unwrap().clone();
+    half["metadata"]["ownerReferences"].as_array_mut().unwrap().insert(0, never);
+    snapshot.add("secrets", vec![lost, half]);
     remove(&cluster, &namespace);
 
     let restore = Restore::into(&cluster, &snapshot).await;
@@ -148,6 +152,9 @@ async fn owners_are_linked_by_their_new_uid_and_a_missing_owner_is_dropped_and_n
     assert!(lost.pointer("/metadata/ownerReferences").is_none(), "a dangling owner would have it collected");
     assert!(adjusted(&report, "lost-child")[0].starts_with("its owner ConfigMap never is not there"), "{report:#?}");
     assert!(adjusted(&report, "child").is_empty());
+    assert_eq!(adjusted(&report, "half-child").len(), 1, "{report:#?}");
+    let half = cluster.get("secret", &namespace, "half-child").unwrap();
+    assert_eq!(half.pointer("/metadata/ownerReferences").and_then(Value::as_array).map(Vec::len), Some(1));
 
     let again = restore.plan().await;
     assert_eq!((again.writes(), again.conflicts()), (0, 0), "{:?}", planned(&again, "secrets", "lost-child"));
@@ -411,6 +418,36 @@ async fn an_unfinished_job_comes_back_suspended_and_a_finished_or_hook_job_not_a
 }
 
 #[tokio::test]
+async fn a_job_that_still_runs_is_no_conflict_where_something_else_was_lost() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("running");
+    cluster.apply(&config_map(&namespace, "lost").to_string());
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "busy", "namespace": namespace},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "nodeSelector": {"example.org/no": "node"},
+            "containers": [{"name": "main", "image": "example.org/main:1"}]}}}});
+    cluster.apply(&job.to_string());
+    eventually("the Pod of the Job", || {
+        let live = cluster.get("job", &namespace, "busy")?;
+        live.pointer("/status/active").filter(|active| **active == json!(1)).map(|_| ())
+    });
+    let snapshot = Snapshot::of(&cluster, &[&namespace]);
+    cluster.kubectl(&["-n", &namespace, "delete", "configmap", "lost"]);
+
+    let restore = Restore::into(&cluster, &snapshot).await;
+    let (plan, report, _) = restore.all().await;
+    assert_eq!((planned(&plan, "jobs.batch", "busy").0, report.created), (Action::Same, 1));
+    let live = cluster.get("job", &namespace, "busy").unwrap();
+    assert_ne!(live.pointer("/spec/suspend"), Some(&json!(true)), "it runs on");
+
+    // And after the Job itself was lost, restored and started again.
+    cluster.kubectl(&["-n", &namespace, "delete", "job", "busy"]);
+    restore.all().await;
+    assert_eq!(restore.plan().await.total(Action::Same), plan.total(Action::Same) + 1);
+    cluster.kubectl(&["-n", &namespace, "patch", "job", "busy", "-p", r#"{"spec":{"suspend":false}}"#]);
+    assert_eq!(restore.plan().await.conflicts(), 0);
+}
+
+#[tokio::test]
 async fn finalizers_of_others_are_kept_and_those_of_kubernetes_are_left_to_it() {
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("finalizers");
@@ -553,6 +590,94 @@ async fn what_one_object_is_refused_for_is_named_and_the_others_are_restored() {
     assert_eq!(failed.object.name, "bad");
     assert!(failed.reason.contains("a valid config key"), "{}", failed.reason);
     assert!(cluster.get("configmap", &namespace, "good").is_some());
+}
+
+#[tokio::test]
+async fn an_object_that_is_nested_too_deeply_is_named_and_the_others_are_restored() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("nested");
+    let mut snapshot = Snapshot::of(&cluster, &[&namespace]);
+    let mut deep = config_map(&namespace, "b-deep");
+    deep["more"] = (0..140).fold(json!(1), |inner, _| json!({ "a": inner }));
+    snapshot.add("configmaps", vec![config_map(&namespace, "a-first"), deep, config_map(&namespace, "c-last")]);
+
+    let restore = Restore::into(&cluster, &snapshot).await;
+    let plan = restore.plan().await;
+    let (action, reason) = planned(&plan, "configmaps", "b-deep");
+    assert_eq!(action, Action::Cannot);
+    assert!(reason.contains("nested too deeply"), "{reason}");
+    let report = restore.execute(&plan).await.unwrap();
+    assert_eq!((report.created, report.failed.count), (2, 1), "{:#?}", report.failed);
+    assert!(!report.is_complete());
+    let comparison = restore.compare(&plan, &report).await;
+    assert_eq!((comparison.missing.count, comparison.missing.objects[0].object.name.as_str()), (1, "b-deep"));
+    assert!(comparison.different.is_empty());
+    assert!(cluster.get("configmap", &namespace, "c-last").is_some());
+}
+
+#[tokio::test]
+async fn what_comes_after_the_workloads_waits_until_they_stand() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("settle");
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let restored = async |nodes: Value, later: bool| {
+        let mut workload: Value = serde_json::from_str(&deployment(&namespace, "web", 1)).unwrap();
+        workload["spec"]["template"]["spec"]["nodeSelector"] = nodes;
+        let mut snapshot = Snapshot::default();
+        snapshot.take(&cluster, "namespaces", "", Some(&namespace));
+        snapshot.add("deployments.apps", vec![workload]);
+        if later {
+            snapshot.add("poddisruptionbudgets.policy", vec![budget.clone()]);
+        }
+        let mut restore = Restore::into(&cluster, &snapshot).await;
+        restore.execute.settle = Duration::from_secs(20);
+        let (plan, report, _) = restore.all().await;
+        let ready = restore.ready(&plan, &report, 0).await.is_ready();
+        let words = ["-n", &namespace, "delete", "deployment,pdb", "--all", "--cascade=foreground", "--wait=true"];
+        cluster.kubectl(&words);
+        (report.waited, ready)
+    };
+    let nowhere = json!({"example.org/no": "node"});
+    assert_eq!(restored(nowhere.clone(), false).await, (Duration::ZERO, false), "nothing comes after it");
+    let (waited, ready) = restored(json!({}), true).await;
+    assert!(ready && waited < Duration::from_secs(10), "{waited:?}");
+    let (waited, ready) = restored(nowhere, true).await;
+    assert!(!ready && waited >= Duration::from_secs(10) && waited < Duration::from_secs(20), "{waited:?}");
+}
+
+#[tokio::test]
+async fn replicas_that_an_autoscaler_set_are_no_difference() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("scaled");
+    for name in ["auto", "plain"] {
+        cluster.apply(&deployment(&namespace, name, 1));
+    }
+    let autoscaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "auto", "namespace": namespace}, "spec": {"minReplicas": 1, "maxReplicas": 9,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "auto"}}});
+    cluster.apply(&autoscaler.to_string());
+    let snapshot = Snapshot::of(&cluster, &[&namespace]);
+    let scale = |name: &str, replicas: &str| {
+        cluster.kubectl(&["-n", &namespace, "scale", "deployment", name, &format!("--replicas={replicas}")]);
+    };
+    scale("auto", "3");
+    let restore = Restore::into(&cluster, &snapshot).await;
+    let (plan, _, comparison) = restore.all().await;
+    let why = "an autoscaler sets the number of its replicas";
+    assert_eq!(planned(&plan, "deployments.apps", "auto"), (Action::Same, why.to_owned()));
+    assert!(comparison.left_out.iter().any(|it| it.what.ends_with(why)), "{:?}", comparison.left_out);
+
+    // Of the live one only the backup knows.
+    cluster.kubectl(&["-n", &namespace, "delete", "hpa", "auto"]);
+    assert_eq!(planned(&restore.plan().await, "deployments.apps", "auto").0, Action::Same);
+    scale("plain", "3");
+    scale("auto", "0");
+    let plan = restore.plan().await;
+    for name in ["auto", "plain"] {
+        assert_eq!(planned(&plan, "deployments.apps", name).0, Action::Conflict, "{name}");
+    }
 }
 
 #[tokio::test]

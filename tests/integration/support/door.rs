@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Forward,
     /// The server does it, and the connection is gone before the answer.
     LoseAnswer,
+    /// The server does it, and somebody on the way answers in its place.
+    Garble(u16, String),
     /// This status, these headers (each with its line end) and this body; the server hears nothing.
     Say(u16, &'static str, String),
 }
@@ -109,6 +111,10 @@ async fn serve(socket: TcpStream, cluster: &Cluster, rule: &Rule) {
             Fate::LoseAnswer => {
                 forward(cluster, &head, body).await;
                 return;
+            }
+            Fate::Garble(code, answer) => {
+                forward(cluster, &head, body).await;
+                (code, "", Bytes::from(answer))
             }
             Fate::Say(code, headers, answer) => (code, headers, Bytes::from(answer)),
         };

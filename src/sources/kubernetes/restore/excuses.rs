@@ -1,18 +1,24 @@
-//! What an earlier run of a restore could not give an object, found out again: so a second run
-//! sees that nothing is left to do.
+//! What an object need not have: what an earlier run of a restore could not give it, found out again,
+//! so that a second run sees that nothing is left to do; and what an autoscaler sets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{RestoreError, live::LiveList, report::Waiver, target::TargetCluster};
-use crate::sources::kubernetes::Cluster;
+use super::{RestoreContext, RestoreError, lines::Lines, live::LiveList, report::Waiver, target::TargetCluster};
+use crate::sources::kubernetes::{Cluster, ErrorKind, compare::GroupKind};
 
-/// Which Service holds which node port. Read when it is first needed.
+/// Why replicas are not compared.
+pub(super) const AUTOSCALED: &str = "an autoscaler sets the number of its replicas";
+const AUTOSCALERS: &str = "horizontalpodautoscalers.autoscaling";
+
+/// Which Service holds which node port, and which workloads are scaled. Read when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct Excuses {
     holders: Option<HashMap<u64, String>>,
+    /// `namespace/group/Kind/name`.
+    scaled: Option<HashSet<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -29,8 +35,32 @@ struct Port {
 }
 
 impl Excuses {
+    /// What the live form of `object`, which differs, need not have.
+    pub(super) async fn of(
+        &mut self,
+        context: &RestoreContext<'_>,
+        target: &TargetCluster,
+        source: &str,
+        object: &Value,
+        live: &Value,
+    ) -> Result<Vec<Waiver>, RestoreError> {
+        if GroupKind::of(object).is("", "Service") {
+            return self.node_ports(context.cluster, target, object).await;
+        }
+        if !is_rescaled(object, live) {
+            return Ok(Vec::new());
+        }
+        let scaled = match self.scaled.take() {
+            Some(scaled) => scaled,
+            None => read_scaled(context, target, source).await?,
+        };
+        let is_scaled = scaled.contains(&workload_key(object));
+        self.scaled = Some(scaled);
+        Ok(is_scaled.then_some(Waiver::Replicas).into_iter().collect())
+    }
+
     /// Which node ports of a Service belong to other live Services.
-    pub(super) async fn node_ports(
+    async fn node_ports(
         &mut self,
         cluster: &Cluster,
         target: &TargetCluster,
@@ -67,4 +97,90 @@ async fn read_holders(cluster: &Cluster, target: &TargetCluster) -> Result<HashM
         holders.extend(ports.filter(|port| *port != 0).map(|port| (port, item.key.clone())));
     }
     Ok(holders)
+}
+
+/// Whether the number of replicas is another one. An autoscaler neither begins nor ends at none: that
+/// is done by a person.
+fn is_rescaled(object: &Value, live: &Value) -> bool {
+    let replicas = |object: &Value| object.pointer("/spec/replicas").and_then(Value::as_u64).filter(|count| *count > 0);
+    match (replicas(object), replicas(live)) {
+        (Some(expected), Some(live)) => expected != live,
+        _ => false,
+    }
+}
+
+fn workload_key(object: &Value) -> String {
+    let kind = GroupKind::of(object);
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}/{}/{}", text("/metadata/namespace"), kind.group, kind.kind, text("/metadata/name"))
+}
+
+/// The workload that an autoscaler scales, as [`workload_key`] names it.
+fn scaled_by(autoscaler: &Value) -> String {
+    let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/spec/scaleTargetRef/name"));
+    let group = text("/spec/scaleTargetRef/apiVersion").split_once('/').map_or("", |(group, _)| group);
+    format!("{namespace}/{group}/{}/{name}", text("/spec/scaleTargetRef/kind"))
+}
+
+/// The workloads that a live autoscaler scales, or one in the backup.
+async fn read_scaled(
+    context: &RestoreContext<'_>,
+    target: &TargetCluster,
+    source: &str,
+) -> Result<HashSet<String>, RestoreError> {
+    let mut scaled = HashSet::new();
+    if let Some(kind) = target.kind_of("autoscaling/v2", "HorizontalPodAutoscaler") {
+        let mut list = LiveList::new(context.cluster, kind, None);
+        loop {
+            match list.next().await {
+                Ok(Some(item)) => scaled.insert(scaled_by(&item.parse(kind)?)),
+                Ok(None) => break,
+                // Who may not see them still has those of the backup.
+                Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Expired) => break,
+                Err(error) => return Err(error.into()),
+            };
+        }
+    }
+    let streams = context.contents.streams().iter();
+    for stream in streams.filter(|stream| stream.name == AUTOSCALERS && stream.source.to_string() == source) {
+        for part in 0..stream.parts.len() {
+            let mut lines = Lines::open(context.contents, stream, part).await?;
+            while let Some(line) = lines.next().await? {
+                scaled.insert(scaled_by(lines.parse(&line)?.fields()));
+            }
+        }
+    }
+    Ok(scaled)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(replicas: Value) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "n"},
+               "spec": {"replicas": replicas}})
+    }
+
+    #[test]
+    fn an_autoscaler_names_its_workload() {
+        let autoscaler = |target: Value| json!({"metadata": {"namespace": "n"}, "spec": {"scaleTargetRef": target}});
+        let key = workload_key(&deployment(json!(1)));
+        let named = |api: &str, kind: &str| scaled_by(&autoscaler(json!({"apiVersion": api, "kind": kind, "name": "web"})));
+        assert_eq!(named("apps/v1", "Deployment"), key);
+        assert_ne!(named("apps/v1", "StatefulSet"), key);
+        assert_ne!(named("example.org/v1", "Deployment"), key);
+    }
+
+    #[test]
+    fn only_another_number_of_running_replicas_is_an_autoscalers_work() {
+        let rescaled = |expected: u64, live: u64| is_rescaled(&deployment(json!(expected)), &deployment(json!(live)));
+        assert!(rescaled(2, 5));
+        assert!(!rescaled(2, 2));
+        assert!(!rescaled(2, 0), "somebody stopped it");
+        assert!(!rescaled(0, 2), "it was stopped when it was backed up");
+    }
 }

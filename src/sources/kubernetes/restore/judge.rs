@@ -42,7 +42,7 @@ pub(super) fn judge(prepared: &Prepared, live: &Value, waivers: &[Waiver]) -> Ju
     if deleted {
         return Judgement::new(Action::Conflict, "it is being deleted; plan again when it is gone");
     }
-    let mut expected = prepared.expected();
+    let mut expected = prepared.expected_beside(live);
     waive(&mut expected, waivers);
     let comparison = compare(&expected, live);
     if is_merged(GroupKind::of(&prepared.object), name) {
@@ -158,6 +158,10 @@ pub(super) fn waive(expected: &mut Value, waivers: &[Waiver]) {
             Waiver::HealthCheckNodePort => {
                 let spec = expected.pointer_mut("/spec").and_then(Value::as_object_mut);
                 spec.map(|spec| spec.remove("healthCheckNodePort"));
+            }
+            Waiver::Replicas => {
+                let spec = expected.pointer_mut("/spec").and_then(Value::as_object_mut);
+                spec.map(|spec| spec.remove("replicas"));
             }
             Waiver::Owner(kind, name) => remove_owner(expected, kind, name),
         }
@@ -290,5 +294,25 @@ mod tests {
         assert_eq!(patch["metadata"]["ownerReferences"], json!([{"kind": "ConfigMap", "name": "o", "uid": "new"}]));
         let fields = &patch["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:ownerReferences"];
         assert_eq!(fields, &json!({"k:{\"uid\":\"new\"}": {}}));
+    }
+
+    #[test]
+    fn a_job_that_runs_as_in_the_backup_is_no_conflict() {
+        let job = |suspend: Value, image: &str| {
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "n"},
+                "spec": {"suspend": suspend, "template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+        };
+        let judged = |backed_up: &Value, live: &Value| {
+            judge(&prepared("jobs.batch", backed_up.clone()), live, &[]).action
+        };
+        for backed_up in [job(json!(false), "a:1"), job(Value::Null, "a:1")] {
+            for live in [json!(false), json!(true), Value::Null] {
+                assert_eq!(judged(&backed_up, &job(live.clone(), "a:1")), Action::Same, "{live}");
+                assert_eq!(judged(&backed_up, &job(live.clone(), "a:2")), Action::Conflict, "{live}");
+            }
+        }
+        let suspended = job(json!(true), "a:1");
+        assert_eq!(judged(&suspended, &suspended), Action::Same);
+        assert_eq!(judged(&suspended, &job(json!(false), "a:1")), Action::Conflict, "somebody had suspended it");
     }
 }

@@ -4,11 +4,32 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use super::RestoreError;
+use super::{
+    RestoreError,
+    nested::{self, Read},
+};
 use crate::types::{BackupContents, PartStream, StreamInfo};
 
 /// A longer line is refused. An API server takes 3 MiB at most.
 const MAX_LINE: usize = 16 << 20;
+
+/// What a line holds.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// An object.
+    Object(Value),
+    /// One of which only the name can be read, and why.
+    Unreadable(Value, String),
+}
+
+impl Line {
+    /// The object's fields, or those that name it.
+    pub(super) fn fields(&self) -> &Value {
+        match self {
+            Self::Object(fields) | Self::Unreadable(fields, _) => fields,
+        }
+    }
+}
 
 /// Reads the lines of one part. [`Lines::next`] may be dropped while it waits; nothing is lost.
 pub(super) struct Lines {
@@ -72,9 +93,9 @@ impl Lines {
     }
 
     /// A line as an object with a name.
-    pub(super) fn parse(&self, line: &[u8]) -> Result<Value, RestoreError> {
-        let object: Value =
-            serde_json::from_slice(line).map_err(|error| self.malformed(format!("it is not JSON ({error})")))?;
+    pub(super) fn parse(&self, line: &[u8]) -> Result<Line, RestoreError> {
+        let Read { object, why_not } =
+            nested::read(line).map_err(|error| self.malformed(format!("it is not JSON ({error})")))?;
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text("/apiVersion").is_empty() || text("/kind").is_empty() || text("/metadata/name").is_empty() {
             return Err(self.malformed("it has no apiVersion, kind or name".to_owned()));
@@ -83,10 +104,13 @@ impl Lines {
             let namespace = text("/metadata/namespace");
             return Err(self.malformed(format!("it is of namespace `{}`", crate::types::for_terminal(namespace))));
         }
-        Ok(object)
+        Ok(match why_not {
+            None => Line::Object(object),
+            Some(why) => Line::Unreadable(object, why),
+        })
     }
 
-    fn malformed(&self, reason: String) -> RestoreError {
+    pub(super) fn malformed(&self, reason: String) -> RestoreError {
         RestoreError::Malformed { stream: self.stream.clone(), part: self.part.clone(), line: self.line, reason }
     }
 }

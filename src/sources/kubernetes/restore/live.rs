@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use super::nested;
 use crate::sources::kubernetes::{
     Call, CallError, Cluster, Error, ErrorKind, Kind, Patience,
     kinds::{Meta, made_again_by},
@@ -26,7 +27,8 @@ const PAGE_LIMIT: usize = 6 << 20;
 /// A larger object is none that an API server holds.
 const OBJECT_LIMIT: usize = 16 << 20;
 
-/// Reads one live object; `None` if it is not there.
+/// Reads one live object; `None` if it is not there. Of one that is nested too deeply only what
+/// names it.
 pub(super) async fn get(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Value>, Error> {
     let act = format!("read {} {}", kind.id(), full_name(namespace, name));
     let path = kind.object_path(namespace, name);
@@ -36,7 +38,7 @@ pub(super) async fn get(cluster: &Cluster, kind: &Kind, namespace: &str, name: &
         return Ok(None);
     }
     let body = reply.success(&act)?;
-    serde_json::from_slice(&body).map(Some).map_err(|error| malformed(&act, &error))
+    nested::read(&body).map(|read| Some(read.object)).map_err(|error| malformed(&act, &error))
 }
 
 fn malformed(act: &str, error: &serde_json::Error) -> Error {
@@ -64,11 +66,12 @@ impl Item {
         made_again_by(kind_id, &object.metadata).is_none().then_some(object.metadata.namespace)
     }
 
-    /// The object, with the `apiVersion` and `kind` that lists leave out.
+    /// The object, with the `apiVersion` and `kind` that lists leave out. Of one that is nested too
+    /// deeply only what names it: no object of a backup that can be read is equal to it.
     pub(super) fn parse(&self, kind: &Kind) -> Result<Value, Error> {
         let bytes = self.body.get(self.range.clone()).unwrap_or_default();
         let act = format!("read {} {}", kind.id(), self.key);
-        let mut object: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&act, &error))?;
+        let mut object = nested::read(bytes).map_err(|error| malformed(&act, &error))?.object;
         if let Some(fields) = object.as_object_mut() {
             fields.insert("apiVersion".to_owned(), Value::String(kind.api_version()));
             fields.insert("kind".to_owned(), Value::String(kind.name.clone()));

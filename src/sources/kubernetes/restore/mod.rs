@@ -11,6 +11,7 @@ mod execute;
 mod judge;
 mod lines;
 mod live;
+mod nested;
 mod plan;
 mod planner;
 mod proof;
@@ -94,11 +95,19 @@ pub struct ExecuteOptions {
     /// How long one object is tried again when the server cannot take it yet: a custom resource
     /// whose API appears, a webhook whose server starts.
     pub object_deadline: Duration,
+    /// How long, in all, later tiers wait for the workloads that were restored: custom resources,
+    /// quotas and webhooks need their controllers. Zero: not at all.
+    pub settle: Duration,
 }
 
 impl Default for ExecuteOptions {
     fn default() -> Self {
-        Self { in_flight: 64, bytes_in_flight: 16 << 20, object_deadline: Duration::from_secs(120) }
+        Self {
+            in_flight: 64,
+            bytes_in_flight: 16 << 20,
+            object_deadline: Duration::from_secs(120),
+            settle: Duration::ZERO,
+        }
     }
 }
 

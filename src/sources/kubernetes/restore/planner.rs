@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::{
     PlanOptions, RestoreContext, RestoreError,
-    excuses::Excuses,
+    excuses::{AUTOSCALED, Excuses},
     judge::judge,
-    lines::Lines,
+    lines::{Line, Lines},
     live::Cursor,
     plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Reasons, Uid},
+    report::Waiver,
     target::{Service, TargetCluster, live_uid},
     tiers::tier_of,
     transform::{Outcome, transform},
@@ -151,7 +152,7 @@ struct Place<'k> {
 struct Beginning {
     part: usize,
     lines: Lines,
-    first: Value,
+    first: Line,
 }
 
 impl Planner<'_> {
@@ -160,7 +161,8 @@ impl Planner<'_> {
         let all = stream.parts.iter().enumerate();
         let parts: Vec<_> = all.filter(|(_, part)| self.chosen.part(&stream.name, &part.name)).collect();
         let Some(beginning) = self.beginning(stream, &parts).await? else { return Ok(()) };
-        let text = |field: &str| beginning.first.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |field: &str| beginning.first.fields().get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let is = (text("apiVersion"), text("kind"));
         let service = self.target.service_of(&is.0, &is.1, group, plural);
         let served = match &service {
@@ -229,7 +231,7 @@ impl Planner<'_> {
         &mut self,
         place: &Place<'_>,
         mut lines: Lines,
-        mut first: Option<Value>,
+        mut first: Option<Line>,
         mut cursor: Option<&mut Cursor<'_>>,
     ) -> Result<Vec<Entry>, RestoreError> {
         let mut entries = Vec::new();
@@ -237,18 +239,23 @@ impl Planner<'_> {
             if self.context.cancel.is_cancelled() {
                 return Err(RestoreError::Interrupted);
             }
-            let object = match first.take() {
-                Some(object) => object,
+            let line = match first.take() {
+                Some(line) => line,
                 None => match lines.next().await? {
                     Some(line) => lines.parse(&line)?,
                     None => return Ok(entries),
                 },
             };
-            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let text = |pointer: &str| line.fields().pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
             self.context.monitor.advance(1);
             if self.chosen.object(place.id, place.namespace, &name) {
-                let (action, reason) = self.decide(place, object, &name, cursor.as_deref_mut(), entries.len()).await?;
+                let (action, reason) = match line {
+                    Line::Object(object) => {
+                        self.decide(place, object, &name, cursor.as_deref_mut(), entries.len()).await?
+                    }
+                    Line::Unreadable(_, why) => (Action::Cannot, why),
+                };
                 let reason = self.plan.reasons.intern(&reason);
                 entries.push(Entry { name, uid, action, reason });
             }
@@ -291,10 +298,13 @@ impl Planner<'_> {
             return Ok((Action::Create, "after the one that is being deleted is gone".to_owned()));
         }
         let mut judgement = judge(&prepared, &live, &[]);
-        if judgement.action == Action::Conflict && kind.is("", "Service") {
-            let waivers = self.excuses.node_ports(self.context.cluster, &self.target, &prepared.object).await?;
+        if judgement.action == Action::Conflict {
+            let waivers = self.excuses.of(&self.context, &self.target, &self.plan.source, &prepared.object, &live).await?;
             if !waivers.is_empty() {
                 judgement = judge(&prepared, &live, &waivers);
+            }
+            if judgement.action == Action::Same && waivers.contains(&Waiver::Replicas) {
+                judgement.reason = AUTOSCALED.to_owned();
             }
         }
         if judgement.action == Action::Merge && !prepared.second.owners.is_empty() {
@@ -332,9 +342,7 @@ impl Planner<'_> {
 
     /// An object whose owners are neither in the backup nor live has nothing to be linked to.
     async fn settle_unlinked(&mut self) -> Result<(), RestoreError> {
-        let entries = self.plan.kinds.iter().flat_map(|kind| kind.parts.iter().flat_map(|part| &part.entries));
-        let known: HashSet<Uid> =
-            entries.map(|entry| entry.uid).filter(|uid| self.plan.referenced.contains(uid)).collect();
+        let known = owners_to_be(&self.plan);
         for unlinked in std::mem::take(&mut self.unlinked) {
             let mut linkable = false;
             for owner in &unlinked.owners {
@@ -349,5 +357,49 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The owners that are there when the plan is done, by their uids in the backup. What a rule leaves
+/// out, or what cannot be restored, is no owner, unless something of its name is live.
+fn owners_to_be(plan: &Plan) -> HashSet<Uid> {
+    let entries = plan.kinds.iter().flat_map(|kind| kind.parts.iter().flat_map(|part| &part.entries));
+    let there = entries.filter(|entry| matches!(entry.action, Action::Create | Action::Merge | Action::Same));
+    there.map(|entry| entry.uid).filter(|uid| plan.referenced.contains(uid)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::kubernetes::restore::{OnConflict, Target, Tier};
+
+    #[test]
+    fn what_is_not_restored_is_no_owner() {
+        let uid = |number: usize| Uid::parse(&format!("6f5f6e7a-0000-4000-8000-{number:012}"));
+        let entry = |(number, action): (usize, &Action)| Entry {
+            name: format!("o{number}").into(),
+            uid: uid(number),
+            action: *action,
+            reason: Default::default(),
+        };
+        let entries: Vec<Entry> = Action::ALL.iter().enumerate().map(entry).collect();
+        let there = |entry: &&Entry| matches!(entry.action, Action::Create | Action::Merge | Action::Same);
+        let expected: HashSet<Uid> = entries.iter().filter(there).map(|entry| entry.uid).collect();
+        let part = PlannedPart { part: 0, namespace: "n".to_owned(), entries };
+        let name = "configmaps".to_owned();
+        let kind = PlannedKind { stream: 0, name, tier: Tier::Configuration, kind: None, parts: vec![part] };
+        let mut plan = Plan {
+            backup: String::new(),
+            source: String::new(),
+            target: Target { uid: String::new(), name: String::new(), version: String::new() },
+            on_conflict: OnConflict::Fail,
+            counts: Default::default(),
+            kinds: vec![kind],
+            reasons: Reasons::default(),
+            referenced: (0..Action::ALL.len()).map(uid).collect(),
+        };
+        assert_eq!((owners_to_be(&plan), expected.len()), (expected, 3));
+        plan.referenced.clear();
+        assert!(owners_to_be(&plan).is_empty(), "nobody names them");
     }
 }

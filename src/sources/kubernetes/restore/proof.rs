@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{
     RestoreContext, RestoreError,
     comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject},
-    excuses::Excuses,
+    excuses::{AUTOSCALED, Excuses},
     judge::{is_merged, waive},
-    lines::Lines,
+    lines::{Line, Lines},
     live::Cursor,
     plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
     planner::LIST_EACH,
@@ -120,11 +120,20 @@ impl Proof<'_> {
             if self.context.cancel.is_cancelled() {
                 return Err(RestoreError::Interrupted);
             }
-            let object = lines.parse(&line)?;
-            let name = object.pointer("/metadata/name").and_then(Value::as_str);
+            let line = lines.parse(&line)?;
+            let name = line.fields().pointer("/metadata/name").and_then(Value::as_str);
             let Some(entry) = next.filter(|entry| name == Some(&entry.name)) else { continue };
             next = entries.next();
-            self.object(&mut group, (kind, entry), object, cursor.as_deref_mut()).await?;
+            match line {
+                Line::Object(object) => {
+                    self.object(&mut group, (kind, entry), object, cursor.as_deref_mut()).await?;
+                }
+                Line::Unreadable(_, why) => {
+                    let (kind, namespace) = (kind.name.clone(), part.namespace.clone());
+                    (group.expected, group.missing) = (group.expected + 1, group.missing + 1);
+                    self.report.missing.add(ObjectName { kind, namespace, name: entry.name.to_string() }, why);
+                }
+            }
             self.context.monitor.advance(1);
         }
         Ok(group)
@@ -185,7 +194,7 @@ impl Proof<'_> {
         prepared: &Prepared,
         live: &Value,
     ) -> Result<Comparison, RestoreError> {
-        let mut expected = prepared.expected();
+        let mut expected = prepared.expected_beside(live);
         waive(&mut expected, self.restored.waived.get(name).map(Vec::as_slice).unwrap_or_default());
         let mut comparison = compare(&expected, live);
         if is_merged(GroupKind::of(&expected), &name.name) {
@@ -197,8 +206,9 @@ impl Proof<'_> {
         }
         // An earlier run may have waived what this one does not know of.
         let mut waivers = self.lost_owners(prepared, &comparison, &name.namespace).await?;
-        if GroupKind::of(&expected).is("", "Service") {
-            waivers.extend(self.excuses.node_ports(self.context.cluster, &self.target, &expected).await?);
+        waivers.extend(self.excuses.of(&self.context, &self.target, &self.plan.source, &expected, live).await?);
+        if waivers.contains(&Waiver::Replicas) {
+            *self.left_out.entry(format!("{} spec.replicas: {AUTOSCALED}", name.kind)).or_default() += 1;
         }
         if waivers.is_empty() {
             return Ok(comparison);

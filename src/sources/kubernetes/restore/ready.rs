@@ -15,6 +15,7 @@ use super::{
     readiness,
     report::{LoadBalancer, ObjectName, RestoreReport},
     target::TargetCluster,
+    tiers::Tier,
     transform::addresses_of,
 };
 use crate::sources::kubernetes::{Cluster, ErrorKind, Kind};
@@ -77,6 +78,41 @@ pub(super) async fn wait(
         report.not_ready.add(name, "its load balancer has no address yet");
     }
     Ok(report)
+}
+
+/// Waits until the workloads of `plan` that were restored are ready, or time is over. What is not
+/// ready is not named yet: it may need what is still to come.
+pub(super) async fn settle(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+    timeout: Duration,
+) -> Result<(), RestoreError> {
+    let failed: HashSet<&ObjectName> = restored.failed.objects.iter().map(|note| &note.object).collect();
+    let workloads = plan.kinds.iter().filter(|kind| kind.tier == Tier::Workloads);
+    let mut groups: Vec<Group<'_>> = workloads.flat_map(|kind| groups_of(kind, &failed)).collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let total = groups.iter().map(|group| u64::try_from(group.waiting.len()).unwrap_or(u64::MAX)).sum();
+    context.monitor.phase("waiting for workloads", "objects", Some(total));
+    let deadline = Instant::now() + timeout;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        for group in &mut groups {
+            let done = group.look(context.cluster, &LazyClasses::default()).await?;
+            context.monitor.advance(done);
+        }
+        groups.retain(|group| !group.waiting.is_empty());
+        if groups.is_empty() || Instant::now() >= deadline {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until((Instant::now() + pause).min(deadline)) => {}
+            () = context.cancel.cancelled() => return Ok(()),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 fn groups_of<'p>(kind: &'p PlannedKind, failed: &HashSet<&ObjectName>) -> Vec<Group<'p>> {
@@ -157,6 +193,7 @@ impl Group<'_> {
 
 /// Storage classes that make a volume only when a Pod asks for it: a claim that no Pod uses stays
 /// unbound, and that is as it should be. A Pod that cannot start because of it is named itself.
+#[derive(Default)]
 struct LazyClasses {
     names: HashSet<String>,
     default_is_lazy: bool,
@@ -175,7 +212,7 @@ impl LazyClasses {
 }
 
 async fn lazy_classes(cluster: &Cluster, target: &TargetCluster) -> Result<LazyClasses, RestoreError> {
-    let mut lazy = LazyClasses { names: HashSet::new(), default_is_lazy: false };
+    let mut lazy = LazyClasses::default();
     let Some(kind) = target.kind_of("storage.k8s.io/v1", "StorageClass") else { return Ok(lazy) };
     let mut list = LiveList::new(cluster, kind, None);
     while let Some(item) = list.next().await? {

@@ -1,6 +1,6 @@
 //! What a restore did.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -120,6 +120,9 @@ pub struct RestoreReport {
     pub first_request: Option<Timestamp>,
     /// When the last of them was answered.
     pub last_request: Option<Timestamp>,
+    /// How long later tiers waited for workloads.
+    #[serde(skip)]
+    pub waited: Duration,
     #[serde(skip)]
     pub(super) changes: Changes,
     /// Which fields of which objects the comparison must not expect.
@@ -134,6 +137,8 @@ pub(super) enum Waiver {
     NodePort(usize),
     /// The port of the health check.
     HealthCheckNodePort,
+    /// The number of replicas: an autoscaler sets it.
+    Replicas,
     /// The owner of this kind and name.
     Owner(String, String),
 }

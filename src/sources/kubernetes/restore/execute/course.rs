@@ -43,7 +43,7 @@ pub(super) struct Course<'w, 'a> {
     pub(super) name: String,
     pub(super) deadline: Instant,
     pub(super) pause: Duration,
-    /// A create was sent and not answered.
+    /// A create was sent, and it is not known whether it was done.
     pub(super) uncertain: bool,
     pub(super) done: Done,
 }
@@ -87,7 +87,10 @@ impl Course<'_, '_> {
                     Ok(found) => return found,
                     Err(why) => self.again(&why, None).await,
                 },
-                Verdict::Later(why) => self.again(&why, reply.retry_after).await,
+                Verdict::Later(why) => {
+                    self.uncertain |= verdict::is_uncertain(&reply);
+                    self.again(&why, reply.retry_after).await
+                }
                 Verdict::Taken(fields) => {
                     if !self.give_up_ports(&fields) {
                         return (End::Failed(format!("{} is taken", fields.join(", "))), None);

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use crate::{
     sources::kubernetes::restore::{
         RestoreContext, RestoreError,
-        lines::Lines,
+        lines::{Line, Lines},
         plan::{Entry, Plan, PlannedKind, PlannedPart},
         transform::{Outcome, Prepared, transform},
     },
@@ -114,9 +114,9 @@ impl<'a> Jobs<'a> {
             return Ok(Step::Nothing);
         };
         let Some(entry) = part.entries.get(self.at.entry) else { return Ok(Step::Nothing) };
-        let object = lines.parse(&line)?;
+        let read = lines.parse(&line)?;
         // Objects outside the chosen namespaces are in the backup and not in the plan.
-        if object.pointer("/metadata/name").and_then(|name| name.as_str()) != Some(&entry.name) {
+        if read.fields().pointer("/metadata/name").and_then(|name| name.as_str()) != Some(&entry.name) {
             return Ok(Step::Nothing);
         }
         let place = self.at;
@@ -124,6 +124,11 @@ impl<'a> Jobs<'a> {
         if !(self.wanted)(place, entry) {
             return Ok(Step::Nothing);
         }
+        let object = match read {
+            Line::Object(object) => object,
+            // The plan wants none of these.
+            Line::Unreadable(_, why) => return Err(lines.malformed(why)),
+        };
         Ok(match transform(&kind.name, object) {
             Outcome::Restore(prepared) => Step::Job(Job { place, prepared, size: line.len() }),
             Outcome::Leave(_) => Step::Nothing,

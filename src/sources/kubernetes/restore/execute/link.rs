@@ -16,7 +16,7 @@ use crate::sources::kubernetes::restore::{
 impl Course<'_, '_> {
     /// The second request: owners and managed fields, or a note that it has to wait.
     pub(super) async fn link(&mut self, uid: Uid) {
-        let mut found = Vec::new();
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
         for reference in self.done.prepared.second.owners.clone() {
             let owner =
                 self.worker.owners.find(self.worker.context.cluster, &self.worker.target, &reference, self.namespace);
@@ -26,13 +26,15 @@ impl Course<'_, '_> {
                     self.done.deferred = Some(uid);
                     return;
                 }
-                Ok(Owner::Gone) => self.drop_owner(&reference),
+                Ok(Owner::Gone) => gone.push(reference),
                 Err(error) => {
                     self.done.end = End::Failed(format!("created, but its owner cannot be looked up: {error}"));
                     return;
                 }
             }
         }
+        // Only now: an object that has to wait for an owner comes here again.
+        gone.iter().for_each(|reference| self.drop_owner(reference));
         if found.is_empty() && self.done.prepared.second.managed_fields.is_empty() {
             return;
         }

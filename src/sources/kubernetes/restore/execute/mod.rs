@@ -8,7 +8,10 @@ mod object;
 mod owners;
 mod verdict;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
@@ -19,10 +22,26 @@ use self::{
 use super::{
     ExecuteOptions, OnConflict, RestoreContext, RestoreError,
     plan::{Action, Plan, Uid},
+    ready,
     report::{LoadBalancer, ObjectName, RestoreReport},
     target::TargetCluster,
     tiers::Tier,
 };
+
+fn is_write(action: Action) -> bool {
+    matches!(action, Action::Create | Action::Merge)
+}
+
+/// How long a tier waits for workloads, where `left` of all patience is left. Workloads may need
+/// what comes after them, a Secret that an operator makes of a custom resource: so the first wait
+/// takes only half of it.
+fn patience(tier: Tier, settled: bool, left: Duration) -> Duration {
+    match tier {
+        Tier::Admission => left,
+        _ if tier > Tier::Workloads && !settled => left / 2,
+        _ => Duration::ZERO,
+    }
+}
 
 /// An object that waits for its owners.
 struct Deferred {
@@ -42,6 +61,8 @@ struct Run<'a> {
     deferred: Vec<Deferred>,
     /// Objects whose turn has come.
     attempted: u64,
+    /// A tier has waited for the workloads.
+    settled: bool,
 }
 
 /// Does what the plan says.
@@ -63,13 +84,14 @@ pub(super) async fn run(
         ..RestoreReport::default()
     };
     let worker = Worker::new(context, plan, options, target);
-    let mut run = Run { context, plan, options, worker, report, deferred: Vec::new(), attempted: 0 };
+    let mut run = Run { context, plan, options, worker, report, deferred: Vec::new(), attempted: 0, settled: false };
     run.name_the_impossible();
     let mut tiers: BTreeMap<Tier, Vec<usize>> = BTreeMap::new();
     for (place, kind) in plan.kinds.iter().enumerate() {
         tiers.entry(kind.tier).or_default().push(place);
     }
     for (tier, kinds) in tiers {
+        run.settle(tier, &kinds).await;
         run.tier(tier, &kinds).await;
     }
     Ok(run.finish())
@@ -91,10 +113,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn tier(&mut self, tier: Tier, kinds: &[usize]) {
-        let is_write = |action: Action| matches!(action, Action::Create | Action::Merge);
+    fn writes(&self, kinds: &[usize]) -> usize {
         let parts = kinds.iter().filter_map(|kind| self.plan.kinds.get(*kind)).flat_map(|kind| &kind.parts);
-        let total = parts.flat_map(|part| &part.entries).filter(|entry| is_write(entry.action)).count();
+        parts.flat_map(|part| &part.entries).filter(|entry| is_write(entry.action)).count()
+    }
+
+    /// What comes after the workloads waits for them: the first tier that has something to create,
+    /// and admission again.
+    async fn settle(&mut self, tier: Tier, kinds: &[usize]) {
+        let left = self.options.settle.saturating_sub(self.report.waited);
+        let patience = patience(tier, self.settled, left);
+        if patience.is_zero() || self.is_stopped() || self.writes(kinds) == 0 {
+            return;
+        }
+        self.settled = true;
+        let began = Instant::now();
+        // Where the workloads cannot be read, the wait after the last tier says so.
+        let _unread = ready::settle(self.context, self.plan, &self.report, patience).await;
+        self.report.waited += began.elapsed();
+    }
+
+    async fn tier(&mut self, tier: Tier, kinds: &[usize]) {
+        let total = self.writes(kinds);
         if total > 0 && !self.is_stopped() {
             self.context.monitor.phase(&format!("restoring {tier}"), "objects", u64::try_from(total).ok());
             let jobs =
@@ -257,5 +297,24 @@ fn name_of(plan: &Plan, place: Place) -> ObjectName {
         kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
         namespace: part.map(|part| part.namespace.clone()).unwrap_or_default(),
         name: entry.map(|entry| entry.name.to_string()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_after_the_workloads_waits_for_them_once_and_admission_again() {
+        let left = Duration::from_secs(100);
+        for tier in [Tier::Definitions, Tier::Claims, Tier::Workloads] {
+            assert_eq!(patience(tier, false, left), Duration::ZERO, "{tier}");
+        }
+        for tier in [Tier::CustomResources, Tier::Routing, Tier::Quotas] {
+            assert_eq!(patience(tier, false, left), left / 2, "{tier}");
+            assert_eq!(patience(tier, true, left), Duration::ZERO, "{tier}");
+        }
+        assert_eq!(patience(Tier::Admission, true, left), left);
+        assert_eq!(patience(Tier::Admission, true, Duration::ZERO), Duration::ZERO);
     }
 }

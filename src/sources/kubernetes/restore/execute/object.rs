@@ -106,7 +106,9 @@ impl<'a> Worker<'a> {
         {
             course.link(uid).await;
         }
-        if matches!(course.done.end, End::Failed(_)) {
+        // What is there, or was when the plan was made, serves what needs it: only its second
+        // request failed.
+        if uid.is_none() && !merge {
             self.note_lost(place, &course.done);
         }
         course.done

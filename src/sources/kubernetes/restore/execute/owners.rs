@@ -37,8 +37,11 @@ pub(super) struct Owners {
 struct Known {
     /// Owners whose turn has not come.
     pending: HashSet<Uid>,
-    /// Old uid → new uid; `None`: it is gone.
-    new: HashMap<Uid, Option<Uid>>,
+    /// Old uid → new uid, of objects of the plan.
+    new: HashMap<Uid, Uid>,
+    /// Old uid and namespace → uid of the live object that has the owner's kind and name there. What
+    /// is not there is looked for each time: a controller may make it meanwhile.
+    live: HashMap<(Uid, Box<str>), Uid>,
 }
 
 impl Owners {
@@ -46,7 +49,7 @@ impl Owners {
         let parts = plan.kinds.iter().flat_map(|kind| &kind.parts);
         let created = parts.flat_map(|part| &part.entries).filter(|entry| entry.action == Action::Create);
         let pending = created.map(|entry| entry.uid).filter(|uid| plan.referenced.contains(uid)).collect();
-        Self { known: Mutex::new(Known { pending, new: HashMap::new() }) }
+        Self { known: Mutex::new(Known { pending, ..Known::default() }) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -59,7 +62,7 @@ impl Owners {
         if known.pending.remove(&old)
             && let Some(new) = new
         {
-            known.new.insert(old, Some(new));
+            known.new.insert(old, new);
         }
     }
 
@@ -78,24 +81,51 @@ impl Owners {
         namespace: &str,
     ) -> Result<Owner, RestoreError> {
         let old = uid_of(reference);
-        {
-            let known = self.known();
-            if let Some(new) = known.new.get(&old) {
-                return Ok(new.map_or(Owner::Gone, Owner::Is));
-            }
-            if known.pending.contains(&old) {
-                return Ok(Owner::Later);
-            }
+        if let Some(owner) = self.recall(old, namespace) {
+            return Ok(owner);
         }
         let live = live_uid(cluster, target, reference, namespace).await?.map(|uid| Uid::parse(&uid));
-        if !old.is_none() {
-            self.known().new.insert(old, live);
-        }
+        self.remember(old, namespace, live);
         Ok(live.map_or(Owner::Gone, Owner::Is))
+    }
+
+    /// What is known without a look at the cluster.
+    fn recall(&self, old: Uid, namespace: &str) -> Option<Owner> {
+        let known = self.known();
+        if known.pending.contains(&old) {
+            return Some(Owner::Later);
+        }
+        let new = known.new.get(&old).or_else(|| known.live.get(&(old, namespace.into())));
+        new.copied().map(Owner::Is)
+    }
+
+    fn remember(&self, old: Uid, namespace: &str, live: Option<Uid>) {
+        if let Some(live) = live.filter(|_| !old.is_none()) {
+            self.known().live.insert((old, namespace.into()), live);
+        }
     }
 }
 
 /// The uid that an owner reference of the backup has.
 pub(super) fn uid_of(reference: &Value) -> Uid {
     Uid::parse(reference.get("uid").and_then(Value::as_str).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_was_found_is_remembered_for_its_namespace_and_one_that_was_not_is_looked_for_again() {
+        let owners = Owners::default();
+        let old = Uid::parse("6f5f6e7a-0000-4000-8000-000000000001");
+        let live = Uid::parse("6f5f6e7a-0000-4000-8000-000000000002");
+        owners.remember(old, "a", None);
+        assert_eq!(owners.recall(old, "a"), None, "it may be there the next time");
+        owners.remember(old, "a", Some(live));
+        assert_eq!(owners.recall(old, "a"), Some(Owner::Is(live)));
+        assert_eq!(owners.recall(old, "b"), None, "what has its name in another namespace is another object");
+        owners.remember(Uid::default(), "a", Some(live));
+        assert_eq!(owners.recall(Uid::default(), "a"), None, "without a uid there is nothing to know it by");
+    }
 }

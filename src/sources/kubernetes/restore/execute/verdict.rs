@@ -30,6 +30,8 @@ const NOT_YET: &[(&str, &str)] = &[
     ("not yet ready to handle request", ""),
 ];
 
+const REPLACED: &str = "another object of its name took its place meanwhile; run the restore again";
+
 /// What the answer to a create or a patch means.
 pub(super) fn of(reply: &Reply) -> Verdict {
     if reply.is_success() {
@@ -40,6 +42,16 @@ pub(super) fn of(reply: &Reply) -> Verdict {
     let has_cause = |reason: &str| status.details.causes.iter().any(|cause| cause.reason == reason);
     match reply.code {
         StatusCode::CONFLICT if status.reason == "AlreadyExists" => Verdict::Exists,
+        StatusCode::CONFLICT if is_other_uid(&words) => Verdict::Refused(REPLACED.to_owned()),
+        StatusCode::UNPROCESSABLE_ENTITY if status.details.causes.iter().any(|cause| cause.field == "metadata.uid") => {
+            Verdict::Refused(REPLACED.to_owned())
+        }
+        // The port of a health check is allocated apart from the others, and a failure of it names no field.
+        StatusCode::INTERNAL_SERVER_ERROR
+            if words.contains("HealthCheck NodePort") && words.contains("already allocated") =>
+        {
+            Verdict::Taken(vec!["spec.healthCheckNodePort".to_owned()])
+        }
         // A webhook that does not answer is a 500.
         StatusCode::CONFLICT | StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_FOUND => Verdict::Later(words),
         _ if reply.is_transient() => Verdict::Later(words),
@@ -53,6 +65,18 @@ pub(super) fn of(reply: &Reply) -> Verdict {
         },
         _ => Verdict::Refused(words),
     }
+}
+
+/// Whether the server may have done what it answers with a failure: a gateway that lost it, or a
+/// server that failed after the write. One that is busy says so before it does anything.
+pub(super) fn is_uncertain(reply: &Reply) -> bool {
+    matches!(reply.code, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// Whether a conflict is about the uid that the patch named: that does not go away by itself.
+fn is_other_uid(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    words.contains("precondition") && words.contains("uid")
 }
 
 /// The fields of node ports that belong to another Service, if that is all that is wrong.
@@ -85,6 +109,34 @@ mod tests {
         let other =
             json!([{"reason": "FieldValueInvalid", "field": "spec.ports[1].nodePort", "message": "not in the range"}]);
         assert_eq!(of(&reply(422, "Invalid", "no", other)), Verdict::Refused("no".to_owned()));
+    }
+
+    #[test]
+    fn the_port_of_a_health_check_that_is_taken_is_found_in_the_words() {
+        let words = "failed to allocate requested HealthCheck NodePort 30988: provided port is already allocated";
+        let answer = reply(500, "InternalError", words, json!([]));
+        assert_eq!(of(&answer), Verdict::Taken(vec!["spec.healthCheckNodePort".to_owned()]));
+        let full = "failed to allocate requested HealthCheck NodePort 30988: the range is full";
+        assert_eq!(of(&reply(500, "InternalError", full, json!([]))), Verdict::Later(full.to_owned()));
+    }
+
+    #[test]
+    fn an_object_that_was_replaced_is_not_patched_again() {
+        let words = "Operation cannot be fulfilled on configmaps \"x\": Precondition failed: UID in precondition: \
+                     6f5f6e7a, UID in object meta: 7a6e5f6f";
+        assert_eq!(of(&reply(409, "Conflict", words, json!([]))), Verdict::Refused(REPLACED.to_owned()));
+        let immutable =
+            json!([{"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "field is immutable"}]);
+        assert_eq!(of(&reply(422, "Invalid", "x is invalid", immutable)), Verdict::Refused(REPLACED.to_owned()));
+        let busy = "Operation cannot be fulfilled on configmaps \"x\": the object has been modified";
+        assert!(matches!(of(&reply(409, "Conflict", busy, json!([]))), Verdict::Later(_)));
+    }
+
+    #[test]
+    fn a_failure_of_the_server_or_of_a_gateway_may_have_been_a_success() {
+        for (code, uncertain) in [(500, true), (502, true), (504, true), (503, false), (429, false), (404, false)] {
+            assert_eq!(is_uncertain(&reply(code, "x", "x", json!([]))), uncertain, "{code}");
+        }
     }
 
     #[test]

@@ -83,6 +83,17 @@ impl Prepared {
         expected
     }
 
+    /// [`expected`](Self::expected), beside an object that is there: a Job that the rules would
+    /// create suspended may be as it was in the backup, or was started since.
+    pub(super) fn expected_beside(&self, live: &Value) -> Value {
+        let mut expected = self.expected();
+        let runs = at(live, &["spec", "suspend"]) != Some(&Value::Bool(true));
+        if runs && self.changes.iter().any(|change| change.rule_path == pods::SUSPENDED) {
+            take(&mut expected, &["spec"], "suspend");
+        }
+        expected
+    }
+
     fn record(&mut self, rule_path: &'static str, reason: &'static str, what: String) {
         self.changes.push(Change { rule_path, reason, what });
     }

@@ -57,7 +57,7 @@ fn a_pods_old_place_and_token_are_dropped() {
     let mount = json!({"name": "kube-api-access-x7x7x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
         "nodeName": "node-1", "priority": 0, "preemptionPolicy": "PreemptLowerPriority", "priorityClassName": "high",
-        "volumes": [{"name": "kube-api-access-x7x7x", "projected": {}}, {"name": "mine", "emptyDir": {}}],
+        "volumes": [token_volume("kube-api-access-x7x7x"), {"name": "mine", "emptyDir": {}}],
         "initContainers": [{"name": "i", "volumeMounts": [mount]}],
         "containers": [{"name": "c", "volumeMounts": [mount, {"name": "mine", "mountPath": "/m"}]}],
         "ephemeralContainers": [{"name": "debug"}]}});
@@ -68,6 +68,42 @@ fn a_pods_old_place_and_token_are_dropped() {
                "initContainers": [{"name": "i"}],
                "containers": [{"name": "c", "volumeMounts": [{"name": "mine", "mountPath": "/m"}]}]})
     );
+}
+
+/// The volume that admission makes.
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace",
+                                    "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}})
+}
+
+#[test]
+fn a_volume_that_only_looks_like_that_of_the_token_is_kept() {
+    let mine = token_volume("kube-api-access-vault");
+    let pod = |volume: &Value, spec: Value| {
+        let mut object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        object["spec"]["volumes"] = json!([volume]);
+        object["spec"]["containers"] =
+            json!([{"name": "c", "volumeMounts": [{"name": volume["name"], "mountPath": "/m"}]}]);
+        object
+    };
+    assert_ne!(restored("pods", pod(&mine, json!({}))).object, pod(&mine, json!({})), "this one is admission's");
+    let mut audience = mine.clone();
+    audience["projected"]["sources"][0]["serviceAccountToken"]["audience"] = json!("vault");
+    let mut more = mine.clone();
+    more["projected"]["sources"].as_array_mut().unwrap().push(json!({"secret": {"name": "s"}}));
+    let longer = token_volume("kube-api-access-vaults");
+    for (volume, spec) in [
+        (audience, json!({})),
+        (more, json!({})),
+        (longer, json!({})),
+        (mine, json!({"automountServiceAccountToken": false})),
+    ] {
+        let object = pod(&volume, spec);
+        assert_eq!(restored("pods", object.clone()).object, object);
+    }
 }
 
 #[test]
