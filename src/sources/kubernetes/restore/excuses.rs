@@ -169,7 +169,8 @@ mod tests {
     fn an_autoscaler_names_its_workload() {
         let autoscaler = |target: Value| json!({"metadata": {"namespace": "n"}, "spec": {"scaleTargetRef": target}});
         let key = workload_key(&deployment(json!(1)));
-        let named = |api: &str, kind: &str| scaled_by(&autoscaler(json!({"apiVersion": api, "kind": kind, "name": "web"})));
+        let named =
+            |api: &str, kind: &str| scaled_by(&autoscaler(json!({"apiVersion": api, "kind": kind, "name": "web"})));
         assert_eq!(named("apps/v1", "Deployment"), key);
         assert_ne!(named("apps/v1", "StatefulSet"), key);
         assert_ne!(named("example.org/v1", "Deployment"), key);

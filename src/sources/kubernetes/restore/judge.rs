@@ -302,9 +302,8 @@ mod tests {
             json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "n"},
                 "spec": {"suspend": suspend, "template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
         };
-        let judged = |backed_up: &Value, live: &Value| {
-            judge(&prepared("jobs.batch", backed_up.clone()), live, &[]).action
-        };
+        let judged =
+            |backed_up: &Value, live: &Value| judge(&prepared("jobs.batch", backed_up.clone()), live, &[]).action;
         for backed_up in [job(json!(false), "a:1"), job(Value::Null, "a:1")] {
             for live in [json!(false), json!(true), Value::Null] {
                 assert_eq!(judged(&backed_up, &job(live.clone(), "a:1")), Action::Same, "{live}");

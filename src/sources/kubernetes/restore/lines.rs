@@ -136,7 +136,7 @@ mod tests {
         let mut names = Vec::new();
         while let Some(line) = lines.next().await.map_err(|error| error.to_string())? {
             let object = lines.parse(&line).map_err(|error| error.to_string())?;
-            names.push(object["metadata"]["name"].as_str().unwrap().to_owned());
+            names.push(object.fields()["metadata"]["name"].as_str().unwrap().to_owned());
         }
         Ok(names)
     }

@@ -299,7 +299,8 @@ impl Planner<'_> {
         }
         let mut judgement = judge(&prepared, &live, &[]);
         if judgement.action == Action::Conflict {
-            let waivers = self.excuses.of(&self.context, &self.target, &self.plan.source, &prepared.object, &live).await?;
+            let waivers =
+                self.excuses.of(&self.context, &self.target, &self.plan.source, &prepared.object, &live).await?;
             if !waivers.is_empty() {
                 judgement = judge(&prepared, &live, &waivers);
             }
