@@ -90,7 +90,10 @@ impl Started<'_> {
         run: &Run,
     ) -> Result<BackupOutcome, Error> {
         let Started { repository, policy, schedule, name, sources, identity } = self;
-        let captured = capture_all(policy, sources, cluster, writer, run).await;
+        let captured = match capture_all(policy, sources, cluster, writer, run).await {
+            Ok(reports) => store_rest(writer, run).await.map(|()| reports),
+            Err(error) => Err(error),
+        };
         let reports = match captured {
             Ok(reports) => reports,
             Err(error) => {
@@ -169,6 +172,16 @@ async fn capture_all(
         reports.push(source.capture(context).await?);
     }
     if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(reports) }
+}
+
+/// Waits until everything that was captured is stored: the last moment at which the run can be told to stop.
+async fn store_rest(writer: &BackupWriter, run: &Run) -> Result<(), Error> {
+    run.monitor.phase("storing", "step", None);
+    tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => Err(Error::Interrupted),
+        stored = writer.checkpoint() => Ok(stored?),
+    }
 }
 
 /// The manifest as far as the sources decide it. What `--source` left out is missing, by name.
