@@ -641,7 +641,7 @@ async fn what_comes_after_the_workloads_waits_until_they_stand() {
     };
     let nowhere = json!({"example.org/no": "node"});
     assert_eq!(restored(nowhere.clone(), false).await, (Duration::ZERO, false), "nothing comes after it");
-    let (waited, ready) = restored(json!({}), true).await;
+    let (waited, ready) = restored(Value::Null, true).await;
     assert!(ready && waited < Duration::from_secs(10), "{waited:?}");
     let (waited, ready) = restored(nowhere, true).await;
     assert!(!ready && waited >= Duration::from_secs(10) && waited < Duration::from_secs(20), "{waited:?}");

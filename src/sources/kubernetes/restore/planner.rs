@@ -136,6 +136,7 @@ struct Unlinked {
     part: usize,
     entry: usize,
     namespace: String,
+    /// Those that it lacks.
     owners: Vec<Value>,
 }
 
@@ -308,13 +309,14 @@ impl Planner<'_> {
                 judgement.reason = AUTOSCALED.to_owned();
             }
         }
-        if judgement.action == Action::Merge && !prepared.second.owners.is_empty() {
+        let owners = lacking_owners(prepared.second.owners, &live);
+        if judgement.action == Action::Merge && !owners.is_empty() {
             self.unlinked.push(Unlinked {
                 kind: self.plan.kinds.len().saturating_sub(1),
                 part: self.plan.kinds.last().map_or(0, |kind| kind.parts.len()),
                 entry,
                 namespace: place.namespace.to_owned(),
-                owners: prepared.second.owners,
+                owners,
             });
         }
         Ok((judgement.action, judgement.reason))
@@ -361,6 +363,16 @@ impl Planner<'_> {
     }
 }
 
+/// The owners that a live object lacks.
+fn lacking_owners(owners: Vec<Value>, live: &Value) -> Vec<Value> {
+    let there = live.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let there = there.map(Vec::as_slice).unwrap_or_default();
+    let is_there = |owner: &Value| {
+        there.iter().any(|other| ["kind", "name"].iter().all(|field| other.get(field) == owner.get(field)))
+    };
+    owners.into_iter().filter(|owner| !is_there(owner)).collect()
+}
+
 /// The owners that are there when the plan is done, by their uids in the backup. What a rule leaves
 /// out, or what cannot be restored, is no owner, unless something of its name is live.
 fn owners_to_be(plan: &Plan) -> HashSet<Uid> {
@@ -373,6 +385,15 @@ fn owners_to_be(plan: &Plan) -> HashSet<Uid> {
 mod tests {
     use super::*;
     use crate::sources::kubernetes::restore::{OnConflict, Target, Tier};
+
+    #[test]
+    fn an_owner_that_is_linked_already_needs_no_second_request() {
+        let owner = |name: &str, uid: &str| serde_json::json!({"kind": "ConfigMap", "name": name, "uid": uid});
+        let live = serde_json::json!({"metadata": {"ownerReferences": [owner("here", "new")]}});
+        let lacking = lacking_owners(vec![owner("here", "old"), owner("gone", "old")], &live);
+        assert_eq!(lacking, [owner("gone", "old")]);
+        assert_eq!(lacking_owners(lacking.clone(), &Value::Null), lacking);
+    }
 
     #[test]
     fn what_is_not_restored_is_no_owner() {

@@ -24,8 +24,7 @@ fn rules(prepared: &Prepared) -> Vec<&str> {
 fn what_the_server_sets_is_dropped_and_nothing_else() {
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
         "name": "a", "namespace": "n", "uid": "6f5f6e7a-0000-4000-8000-000000000001", "resourceVersion": "5",
-        "generation": 2, "creationTimestamp": "2026-11-21T10:00:00Z", "deletionTimestamp": "2026-11-21T10:00:00Z",
-        "deletionGracePeriodSeconds": 0, "selfLink": "/x", "generateName": "a-", "labels": {"l": "1"},
+        "generation": 2, "creationTimestamp": "2026-11-21T10:00:00Z", "selfLink": "/x", "generateName": "a-", "labels": {"l": "1"},
         "finalizers": ["foregroundDeletion", "example.org/x"],
         "managedFields": [{"manager": "kubectl", "operation": "Update"}]},
         "data": {"k": "v"}, "status": {"x": 1}});
