@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     operations::RestoredSource,
     report::{self, Table, words},
-    sources::kubernetes::restore::{Action, ComparisonReport, Notes, Plan, PlannedObject, ReadyReport},
+    sources::kubernetes::restore::{Action, ComparisonReport, Counted, Notes, Plan, PlannedObject, ReadyReport},
     types::for_terminal,
 };
 
@@ -172,7 +172,8 @@ fn readiness(ready: &ReadyReport) -> String {
 
 fn compared(comparison: &ComparisonReport) -> String {
     let (equal, expected) = (comparison.equal(), comparison.expected());
-    let mut text = format!("  compared: {equal} of {} equal in every field\n", words::count(expected, "object"));
+    let mut text =
+        format!("  compared: {equal} of {} equal in every field of the backup\n", words::count(expected, "object"));
     for different in comparison.different.iter().take(SHOWN) {
         let fields = different.differences.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
         text.push_str(&format!("  different: {}: {fields}\n", different.object));
@@ -180,5 +181,29 @@ fn compared(comparison: &ComparisonReport) -> String {
     text.push_str(&more(comparison.different_objects(), SHOWN));
     text.push_str(&notes("missing", &comparison.missing));
     text.push_str(&notes("not compared", &comparison.not_compared));
+    text.push_str(&added(comparison));
     text
+}
+
+/// What only the live objects have: most often first, so that the odd ones are looked for in all of it.
+fn added(comparison: &ComparisonReport) -> String {
+    let mut all: Vec<_> = comparison.additions.iter().collect();
+    all.sort_by_key(|added| std::cmp::Reverse(added.count));
+    let line = |added: &&Counted| format!("  only in the cluster: {} {}\n", added.count, for_terminal(&added.what));
+    let mut text: String = all.iter().take(SHOWN).map(line).collect();
+    text.push_str(&more(u64::try_from(all.len()).unwrap_or(u64::MAX), SHOWN));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_cluster_has_is_listed() {
+        let additions = vec![Counted { what: "services spec.clusterIP".to_owned(), count: 3 }];
+        let text = compared(&ComparisonReport { additions, ..ComparisonReport::default() });
+        assert!(text.contains("equal in every field of the backup\n"), "{text}");
+        assert!(text.contains("  only in the cluster: 3 services spec.clusterIP\n"), "{text}");
+    }
 }

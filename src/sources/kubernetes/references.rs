@@ -4,7 +4,10 @@
 //! or read twice; the cluster-scoped kinds are read afterwards, and only what was referred to is
 //! taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,11 +32,27 @@ const CLASS_FIELDS: &[(&str, &str)] = &[
     ("runtime", "runtimeclasses.node.k8s.io"),
     ("storage", "storageclasses.storage.k8s.io"),
     ("volumeAttributes", "volumeattributesclasses.storage.k8s.io"),
+    ("volumeSnapshot", "volumesnapshotclasses.snapshot.storage.k8s.io"),
 ];
 
 /// Kinds whose objects refer to nothing that is cluster-scoped. They are the large ones.
 const WITHOUT_REFERENCES: &[&str] =
     &["configmaps", "endpoints", "endpointslices.discovery.k8s.io", "secrets", "serviceaccounts", "services"];
+
+/// Kinds that send requests to a Service, as (kind, where its objects name that Service).
+const SERVED_BY: &[(&str, Callers)] = &[
+    ("apiservices.apiregistration.k8s.io", Callers::Service),
+    ("mutatingwebhookconfigurations.admissionregistration.k8s.io", Callers::Webhooks),
+    ("validatingwebhookconfigurations.admissionregistration.k8s.io", Callers::Webhooks),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Callers {
+    /// `spec.service`
+    Service,
+    /// `webhooks[].clientConfig.service`
+    Webhooks,
+}
 
 /// Names of cluster-scoped objects, by kind (`plural.group`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,13 +60,22 @@ pub(super) struct References {
     named: BTreeMap<String, BTreeSet<String>>,
     /// Labels of ClusterRoles that an aggregated ClusterRole is put together from.
     role_labels: BTreeSet<BTreeMap<String, String>>,
+    /// The ids of the cluster-scoped kinds, by group and kind, to know owners by.
+    scoped: Arc<BTreeMap<(String, String), String>>,
 }
 
 impl References {
+    /// Nothing is referred to yet. Owners of `kinds` will be.
+    pub(super) fn to<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Self {
+        let scoped = kinds.map(|kind| ((kind.group.clone(), kind.name.clone()), kind.id())).collect();
+        Self { scoped: Arc::new(scoped), ..Self::default() }
+    }
+
     /// Adds what one namespaced object refers to. `json` is the whole object.
     pub(super) fn collect(&mut self, kind: &Kind, meta: &Meta, json: &str) {
         let id = kind.id();
         self.collect_definition(&kind.group, &id);
+        self.collect_owners(meta);
         if WITHOUT_REFERENCES.contains(&id.as_str()) {
             return;
         }
@@ -76,6 +104,15 @@ impl References {
     fn collect_definition(&mut self, group: &str, kind_id: &str) {
         if !is_built_in_group(group) {
             self.add(DEFINITIONS, kind_id);
+        }
+    }
+
+    fn collect_owners(&mut self, meta: &Meta) {
+        let scoped = Arc::clone(&self.scoped);
+        for owner in &meta.owner_references {
+            if let Some(id) = scoped.get(&(owner.group().to_owned(), owner.kind.clone())) {
+                self.add(id, &owner.name);
+            }
         }
     }
 
@@ -127,7 +164,9 @@ impl References {
                 taken
             }
             _ => {
-                let taken = self.names(kind_id, &meta.name);
+                let callers = SERVED_BY.iter().find(|(id, _)| *id == kind_id).map(|(_, callers)| *callers);
+                let taken = self.names(kind_id, &meta.name)
+                    || callers.is_some_and(|callers| callers.call_into(selection, json));
                 if let (true, Some((_, group))) = (taken, kind_id.split_once('.')) {
                     self.collect_definition(group, kind_id);
                 }
@@ -162,7 +201,7 @@ impl References {
     /// The names that are referred to, if names alone decide for this kind.
     #[must_use]
     pub(super) fn names_of(&self, kind_id: &str) -> Option<Vec<&str>> {
-        if matches!(kind_id, CLUSTER_ROLES | CLUSTER_ROLE_BINDINGS) {
+        if matches!(kind_id, CLUSTER_ROLES | CLUSTER_ROLE_BINDINGS) || SERVED_BY.iter().any(|(id, _)| *id == kind_id) {
             return None;
         }
         Some(self.named.get(kind_id).map(|names| names.iter().map(String::as_str).collect()).unwrap_or_default())
@@ -190,6 +229,22 @@ impl References {
         let names = self.named.entry(kind_id.to_owned()).or_default();
         if !name.is_empty() && !names.contains(name) {
             names.insert(name.to_owned());
+        }
+    }
+}
+
+impl Callers {
+    /// The object sends requests to a Service in the source's namespaces.
+    fn call_into(self, selection: &KubernetesSelection, json: &str) -> bool {
+        let Ok(object) = serde_json::from_str::<Value>(json) else { return false };
+        let within = |service: &Value| {
+            service.get("namespace").and_then(Value::as_str).is_some_and(|name| selection.takes_namespace(name))
+        };
+        match self {
+            Self::Service => object.pointer("/spec/service").is_some_and(within),
+            Self::Webhooks => object.get("webhooks").and_then(Value::as_array).is_some_and(|webhooks| {
+                webhooks.iter().any(|webhook| webhook.pointer("/clientConfig/service").is_some_and(within))
+            }),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A list that expires this often never comes to its end.
-const RESTARTS: usize = 5;
+pub(super) const RESTARTS: usize = 5;
 
 /// What all kinds of a run share.
 #[derive(Debug, Clone, Copy)]

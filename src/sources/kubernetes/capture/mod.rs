@@ -18,7 +18,7 @@ use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, Source},
     types::{Missing, Name, for_terminal},
 };
-use kind::{Outcome, Run};
+use kind::{Outcome, RESTARTS, Run};
 use page::{Pager, Room, not_a_list};
 use plan::{Existing, Plan, Task};
 
@@ -47,6 +47,7 @@ impl KubernetesSource {
             tokio::try_join!(self.cluster.version(), Discovery::read(&self.cluster), self.existing_namespaces(&room))?;
         let (existing, dying) = existing;
         let mut plan = Plan::new(&self.selection, &discovery, &existing);
+        let late = plan.take_namespaces();
         let tasks = std::mem::take(&mut plan.tasks);
         let namespaces = std::mem::take(&mut plan.namespaces);
         let run = Run {
@@ -59,6 +60,7 @@ impl KubernetesSource {
             monitor: context.monitor,
         };
         let mut total = Total::new(&namespaces);
+        total.references = References::to(plan.referenced.iter().flatten().copied());
         total.add_all(&run, tasks).await?;
         for wave in &plan.referenced {
             let tasks = wave.iter().map(|kind| {
@@ -66,6 +68,11 @@ impl KubernetesSource {
                 Task { kind: (*kind).clone(), lists: plan::referenced_lists(&id, &total.references), id }
             });
             total.add_all(&run, tasks.filter(|task| !task.lists.is_empty()).collect()).await?;
+        }
+        if let Some(task) = late {
+            let found = total.groups.iter().filter(|(_, group)| group.count > 0).map(|(name, _)| name.as_str());
+            let task = plan::with_namespaces_of(task, &self.selection, found);
+            total.add_all(&run, vec![task]).await?;
         }
         self.report(version, plan, total, dying)
     }
@@ -77,6 +84,7 @@ impl KubernetesSource {
     async fn existing_namespaces(&self, room: &Room) -> Result<(Existing, Vec<String>), Error> {
         let mut pager = Pager::new(&self.cluster, room, "list namespaces".to_owned(), "/api/v1/namespaces", "");
         let (mut names, mut dying) = (Vec::new(), Vec::new());
+        let mut restarts = 0;
         loop {
             let body = match pager.next().await {
                 Ok(Some(body)) => body,
@@ -85,7 +93,8 @@ impl KubernetesSource {
                     let named = self.selection.named_namespaces().map(str::to_owned);
                     return Ok((Existing::Assumed(named.collect()), Vec::new()));
                 }
-                Err(error) if error.kind == ErrorKind::Expired => {
+                Err(error) if error.kind == ErrorKind::Expired && restarts < RESTARTS => {
+                    restarts += 1;
                     names.clear();
                     dying.clear();
                     pager = Pager::new(&self.cluster, room, "list namespaces".to_owned(), "/api/v1/namespaces", "");

@@ -113,6 +113,13 @@ impl<'a> Plan<'a> {
         plan
     }
 
+    /// Takes out the task that reads the Namespaces. It comes last: of a namespace that is made while
+    /// the others are read, objects may be captured, and they need their Namespace.
+    pub(super) fn take_namespaces(&mut self) -> Option<Task> {
+        let place = self.tasks.iter().position(|task| task.id == NAMESPACES)?;
+        Some(self.tasks.remove(place))
+    }
+
     fn judge_namespaces(&mut self, selection: &KubernetesSelection, existing: &Existing) {
         match existing {
             Existing::Known(names) => {
@@ -207,6 +214,18 @@ pub(super) fn referenced_lists(id: &str, references: &References) -> Vec<List> {
         }
         _ => vec![whole(id, Keep::Referenced)],
     }
+}
+
+/// The task of the Namespaces, and with them those in which something was captured that are not the
+/// source's own.
+pub(super) fn with_namespaces_of<'n>(
+    mut task: Task,
+    selection: &KubernetesSelection,
+    found: impl Iterator<Item = &'n str>,
+) -> Task {
+    let strange = found.filter(|name| !name.is_empty() && !selection.takes_namespace(name));
+    task.lists.extend(strange.map(|name| by_name(NAMESPACES, name, Keep::All)));
+    task
 }
 
 /// The lists of a namespaced kind, one for each namespace.
@@ -365,6 +384,17 @@ mod tests {
         assert!(plan.referenced.iter().all(Vec::is_empty));
         let missing: Vec<_> = plan.missing.iter().map(|(what, _)| what.as_str()).collect();
         assert_eq!(missing, ["kind bindings"], "it was named, and cannot be listed; the lost group is excluded");
+    }
+
+    #[test]
+    fn namespaces_are_read_last_with_all_in_which_something_was_captured() {
+        let discovery = discovery();
+        let selection = select(&["a"]);
+        let mut plan = Plan::new(&selection, &discovery, &known(&["a"]));
+        let task = plan.take_namespaces().unwrap();
+        assert!(plan.tasks.iter().all(|task| task.id != NAMESPACES));
+        let task = with_namespaces_of(task, &selection, ["", "a", "kube-system"].into_iter());
+        assert_eq!(shown(&[task]), ["a of kind namespaces Namespaces", "kube-system of kind namespaces All"]);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn find(table: &[(&str, ListRule)], place: &str) -> ListRule {
 }
 
 /// What follows `prefix` and a dot in `pattern`.
-fn inside<'a>(pattern: &'a str, prefix: &str) -> Option<&'a str> {
+pub(super) fn inside<'a>(pattern: &'a str, prefix: &str) -> Option<&'a str> {
     pattern.strip_prefix(prefix)?.strip_prefix('.')
 }
 

@@ -2,19 +2,22 @@
 //!
 //! Every field of the *expected* object (that of the backup, after the restore's recorded
 //! transformations) must be equal in the *live* one. What only the live object has is an addition
-//! of the server or of a controller: counted, and not a difference. Three things are stricter than
+//! of the server or of a controller: counted, and not a difference. Four things are stricter than
 //! that, because nothing adds to them by itself: lists that are compared by position must have the
-//! same length, the data of ConfigMaps and Secrets and all selectors must have the same keys, and
-//! an expected `null` must not have become a value.
+//! same length, the data of ConfigMaps and Secrets and all selectors must have the same keys, an
+//! expected `null` must not have become a value, and what changes what runs or what it may do (one
+//! more container, `hostNetwork`) counts; `additions` has the table.
 //!
 //! Numbers are compared as numbers and quantities by what they mean, where the API says that a
 //! field is a quantity. All else is compared exactly: `80` and `"80"` are two things to Kubernetes.
 
+mod additions;
 mod kind;
 mod lists;
 mod path;
 mod quantity;
 mod server_set;
+mod shown;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,11 +28,10 @@ pub(crate) use kind::GroupKind;
 use lists::ListRule;
 use path::{Path, Step};
 pub use server_set::{SERVER_SET, ServerSet};
+pub(crate) use shown::shortened;
 
 /// Deeper values are compared as a whole. No kind of Kubernetes comes near it.
 const MAX_DEPTH: usize = 128;
-/// Characters of a value that a difference shows.
-const SHOWN: usize = 120;
 
 /// One field that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -139,7 +141,7 @@ impl Walk<'_> {
             for (key, live) in live.iter().filter(|(key, _)| !expected.contains_key(*key)) {
                 self.path.push(Step::Key(key.clone()));
                 if !self.is_left_out() {
-                    if exact { self.differ(None, Some(live)) } else { self.found.additions.push(self.path.to_string()) }
+                    if exact { self.differ(None, Some(live)) } else { self.added(live) }
                 }
                 self.path.pop();
             }
@@ -168,6 +170,7 @@ impl Walk<'_> {
     }
 
     fn keyed(&mut self, keys: &'static [&'static str], expected: &[Value], live: &[Value], ordered: bool) {
+        let exact = additions::is_exact_list(self.kind, &self.pattern);
         let live_keys = identities(keys, live);
         let mut used = vec![false; live.len()];
         let mut order = Vec::new();
@@ -189,9 +192,15 @@ impl Walk<'_> {
         if ordered && !order.is_sorted() {
             self.order_differs();
         }
-        for ((key, nth), _) in live_keys.into_iter().zip(used).filter(|(_, used)| !used) {
+        // Where an item is missing, one more may be the same under another name: one difference.
+        let exact = exact && order.len() == expected.len();
+        for (((key, nth), _), live) in live_keys.into_iter().zip(used).zip(live).filter(|((_, used), _)| !used) {
             self.path.push(Step::Item(keys.iter().copied().zip(key).collect(), nth));
-            self.found.additions.push(self.path.to_string());
+            if exact {
+                self.differ(None, Some(live))
+            } else {
+                self.found.additions.push(self.path.to_string())
+            }
             self.path.pop();
         }
     }
@@ -205,6 +214,28 @@ impl Walk<'_> {
         for element in live.iter().filter(|element| !expected.contains(element)) {
             self.path.push(Step::Element(plain(element)));
             self.found.additions.push(self.path.to_string());
+            self.path.pop();
+        }
+    }
+
+    /// What only the live object has: an addition, unless something in it counts.
+    fn added(&mut self, live: &Value) {
+        let before = self.found.differences.len();
+        self.differ_where_it_counts(live);
+        if self.found.differences.len() == before {
+            self.found.additions.push(self.path.to_string());
+        }
+    }
+
+    fn differ_where_it_counts(&mut self, live: &Value) {
+        self.path.pattern(&mut self.pattern);
+        if additions::counts(self.kind, &self.pattern, live) {
+            return self.differ(None, Some(live));
+        }
+        let inside = live.as_object().filter(|_| self.path.depth() < MAX_DEPTH && self.kind.pod_spec().is_some());
+        for (key, live) in inside.into_iter().flatten() {
+            self.path.push(Step::Key(key.clone()));
+            self.differ_where_it_counts(live);
             self.path.pop();
         }
     }
@@ -236,8 +267,7 @@ impl Walk<'_> {
     }
 
     fn differ(&mut self, expected: Option<&Value>, live: Option<&Value>) {
-        let hidden = self.kind.is("", "Secret");
-        let show = |value: &Value| if hidden { "a value that is not shown".to_owned() } else { shortened(value) };
+        let show = |value: &Value| shown::show(self.kind, &self.path, value);
         self.found.differences.push(Difference {
             path: self.path.to_string(),
             expected: expected.map(show),
@@ -273,13 +303,4 @@ fn identities(keys: &[&str], items: &[Value]) -> Vec<(Vec<String>, usize)> {
 
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// The value as JSON, cut to what a line of a report can hold.
-pub(crate) fn shortened(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
 }

@@ -36,6 +36,14 @@ impl Path {
         }
     }
 
+    /// The fields and keys on the way.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn depth(&self) -> usize {
         self.0.len()
     }

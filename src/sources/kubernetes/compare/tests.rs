@@ -47,11 +47,76 @@ fn what_only_the_live_object_has_is_an_addition() {
     let mut live = deployment();
     live["metadata"]["annotations"] = json!({"k": "v"});
     live["spec"]["strategy"] = json!({"type": "RollingUpdate"});
-    let containers = live.pointer_mut("/spec/template/spec/containers").unwrap().as_array_mut().unwrap();
-    containers.insert(0, json!({"name": "proxy", "image": "p:1"}));
+    live["spec"]["template"]["spec"]["serviceAccountName"] = json!("default");
     let found = compare(&deployment(), &live);
     assert!(found.is_equal(), "{:?}", found.differences);
-    assert_eq!(found.additions, ["metadata.annotations", "spec.template.spec.containers[name=proxy]", "spec.strategy"]);
+    assert_eq!(found.additions, ["metadata.annotations", "spec.template.spec.serviceAccountName", "spec.strategy"]);
+}
+
+#[test]
+fn what_changes_what_runs_or_what_it_may_do_is_no_addition() {
+    let spec = "/spec/template/spec";
+    let added = |place: &str, key: &str, value: Value| {
+        let mut live = deployment();
+        live.pointer_mut(place).unwrap()[key] = value;
+        paths(&deployment(), &live)
+    };
+    let api = "/spec/template/spec/containers/0";
+    assert_eq!(added(spec, "hostNetwork", json!(true)), ["spec.template.spec.hostNetwork"]);
+    assert!(added(spec, "hostNetwork", json!(false)).is_empty(), "the default");
+    assert_eq!(added(spec, "serviceAccountName", json!("admin")), ["spec.template.spec.serviceAccountName"]);
+    assert_eq!(added(spec, "volumes", json!([{"name": "v"}])), ["spec.template.spec.volumes"]);
+    assert_eq!(
+        added(api, "securityContext", json!({"privileged": true, "runAsNonRoot": true})),
+        ["spec.template.spec.containers[name=api].securityContext.privileged"]
+    );
+    assert!(added(api, "securityContext", json!({"privileged": false})).is_empty());
+    assert_eq!(added(api, "args", json!(["-x"])), ["spec.template.spec.containers[name=api].args"]);
+    let push = |place: &str, item: Value| {
+        let mut live = deployment();
+        live.pointer_mut(place).unwrap().as_array_mut().unwrap().insert(0, item);
+        paths(&deployment(), &live)
+    };
+    assert_eq!(
+        push("/spec/template/spec/containers", json!({"name": "miner", "securityContext": {"privileged": true}})),
+        ["spec.template.spec.containers[name=miner]"]
+    );
+    assert_eq!(
+        push("/spec/template/spec/containers/0/env", json!({"name": "LD_PRELOAD", "value": "x"})),
+        ["spec.template.spec.containers[name=api].env[name=LD_PRELOAD]"]
+    );
+    let service = |ports: Value| json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": ports}});
+    let more = service(json!([{"port": 80}, {"port": 22}]));
+    assert_eq!(paths(&service(json!([{"port": 80}])), &more), ["spec.ports[port=22]"]);
+    let pod = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "spec": spec});
+    let bare = pod(json!({"containers": [{"name": "a"}], "volumes": []}));
+    let admitted =
+        pod(json!({"containers": [{"name": "a"}, {"name": "proxy"}], "volumes": [{"name": "kube-api-access-x"}]}));
+    assert!(paths(&bare, &admitted).is_empty(), "admission adds to Pods");
+}
+
+#[test]
+fn values_that_may_be_passwords_are_not_shown() {
+    let env = |value: &str| json!([{"name": "A", "value": value}, {"name": "B", "value": "$(A)"}]);
+    let place = "/spec/template/spec/containers/0/env";
+    let mut cases = vec![(with(place, env("hunter2")), with(place, env("hunter3")))];
+    let container = |value: &str| json!([{"name": "one"}, {"name": "two", "env": env(value)}]);
+    cases.push((
+        with("/spec/template/spec/initContainers", container("hunter2")),
+        with("/spec/template/spec/initContainers", json!([{"name": "one"}])),
+    ));
+    let map = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"annotations": {"k": value}}, "data": {"a": value}});
+    cases.push((map("hunter2"), map("hunter3")));
+    let mut bare = map("hunter2");
+    bare["metadata"] = json!({});
+    cases.push((map("hunter2"), bare));
+    for (expected, live) in &cases {
+        let found = compare(expected, live);
+        assert!(!found.is_equal());
+        assert!(!format!("{found:?}").contains("hunter"), "{found:?}");
+    }
+    let image = compare(&deployment(), &with("/spec/template/spec/containers/0/image", json!("a:2")));
+    assert!(image.differences[0].to_string().contains("a:2"), "what is no secret is shown");
 }
 
 #[test]
@@ -59,7 +124,7 @@ fn order_counts_where_it_has_a_meaning() {
     let live = with("/spec/template/spec/initContainers", json!([{"name": "two"}, {"name": "one"}]));
     assert_eq!(paths(&deployment(), &live), ["spec.template.spec.initContainers"]);
     let live = with("/spec/template/spec/initContainers", json!([{"name": "one"}, {"name": "mid"}, {"name": "two"}]));
-    assert!(paths(&deployment(), &live).is_empty(), "one more between them is an addition");
+    assert_eq!(paths(&deployment(), &live), ["spec.template.spec.initContainers[name=mid]"], "in order, and one more");
     let ports = |first: u16, second: u16| json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": first}, {"port": second}]}});
     assert!(paths(&ports(1, 2), &ports(2, 1)).is_empty());
 }
@@ -146,6 +211,22 @@ fn a_nesting_without_end_is_compared_without_recursion_into_it() {
     std::thread::Builder::new().stack_size(64 << 20).spawn(run).unwrap().join().unwrap();
 }
 
+fn additions_table() -> String {
+    let mut text = String::from(
+        "\n### Additions that are differences\n\n| kind | field | when only the live object has it |\n|---|---|---|\n",
+    );
+    for (kind, place, counts) in additions::all() {
+        let when = match counts {
+            additions::Counts::InTemplates => "any item, except in Pods themselves, to which admission adds".to_owned(),
+            additions::Counts::Any => "any item".to_owned(),
+            additions::Counts::True => "`true`".to_owned(),
+            additions::Counts::Not(default) => format!("not `{default}`"),
+        };
+        text += &format!("| {kind} | `{place}` | {when} |\n");
+    }
+    text
+}
+
 /// The tables as `docs/comparison.md` must show them.
 fn tables() -> String {
     let mut text = String::from("### Not compared\n\n| kind | field | why |\n|---|---|---|\n");
@@ -167,7 +248,7 @@ fn tables() -> String {
         };
         text += &format!("| {kind} | `{place}` | {how} |\n");
     }
-    text
+    text + &additions_table()
 }
 
 #[test]

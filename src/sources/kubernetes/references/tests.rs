@@ -118,3 +118,37 @@ fn role_bindings_refer_to_cluster_roles_and_these_to_what_they_are_put_together_
     assert!(!takes(&mut references, roles, &json!({"metadata": {"name": "local"}})));
     assert!(references.names_of(roles).is_none());
 }
+
+#[test]
+fn webhooks_and_api_services_that_call_into_the_source_are_taken() {
+    let webhook = |namespace: &str| {
+        json!({"metadata": {"name": "w"}, "webhooks": [{"clientConfig": {"url": "https://example.org"}},
+            {"clientConfig": {"service": {"namespace": namespace, "name": "hook"}}}]})
+    };
+    let service = |namespace: &str| json!({"metadata": {"name": "v1.x"}, "spec": {"service": {"namespace": namespace, "name": "api"}}});
+    let mut references = References::default();
+    for (id, object) in [
+        ("mutatingwebhookconfigurations.admissionregistration.k8s.io", &webhook as &dyn Fn(&str) -> Value),
+        ("validatingwebhookconfigurations.admissionregistration.k8s.io", &webhook),
+        ("apiservices.apiregistration.k8s.io", &service),
+    ] {
+        assert!(references.names_of(id).is_none(), "all must be looked at");
+        assert!(takes(&mut references, id, &object("shop")), "{id}");
+        assert!(!takes(&mut references, id, &object("other")), "{id}");
+    }
+}
+
+#[test]
+fn owners_that_are_cluster_scoped_are_taken() {
+    let mut platform = kind("platforms.example.com");
+    (platform.name, platform.namespaced) = ("Platform".to_owned(), false);
+    let mut references = References::to([platform].iter());
+    let meta = json!({"name": "c", "ownerReferences": [
+        {"apiVersion": "example.com/v1", "kind": "Platform", "name": "main", "uid": "u"},
+        {"apiVersion": "other.org/v1", "kind": "Platform", "name": "not-this", "uid": "u"}]});
+    references.collect(&kind("secrets"), &Meta::deserialize(&meta).unwrap(), "{}");
+    assert_eq!(references.names_of("platforms.example.com").unwrap(), ["main"]);
+    let snapshot = json!({"spec": {"volumeSnapshotClassName": "daily"}});
+    references.collect(&kind("volumesnapshots.snapshot.storage.k8s.io"), &Meta::default(), &snapshot.to_string());
+    assert_eq!(references.names_of("volumesnapshotclasses.snapshot.storage.k8s.io").unwrap(), ["daily"]);
+}

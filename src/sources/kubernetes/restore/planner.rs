@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     judge::judge,
     lines::{Line, Lines},
     live::Cursor,
+    orphans::{self, Orphan},
     plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Reasons, Uid},
     report::Waiver,
     target::{Service, TargetCluster, live_uid},
@@ -17,7 +19,7 @@ use super::{
     transform::{Outcome, transform},
 };
 use crate::{
-    sources::kubernetes::{Kind, compare::GroupKind},
+    sources::kubernetes::{Kind, compare::GroupKind, kinds},
     types::{MediaType, PartInfo, StreamInfo},
 };
 
@@ -47,6 +49,8 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         target,
         coming: HashSet::new(),
         unlinked: Vec::new(),
+        orphans: Vec::new(),
+        going: HashSet::new(),
     };
     let parts = streams.iter().map(|(_, stream)| stream.parts.iter().map(|part| part.count).sum::<u64>()).sum();
     context.monitor.phase("planning", "objects", Some(parts));
@@ -54,6 +58,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         planner.stream(number, stream).await?;
     }
     planner.settle_unlinked().await?;
+    orphans::settle(&mut planner.plan, context.cluster, &planner.target, planner.orphans).await?;
     planner.plan.recount();
     Ok(planner.plan)
 }
@@ -81,6 +86,13 @@ fn streams_of<'a>(
 /// `deployments.apps` → `deployments`, `apps`.
 pub(super) fn split_name(stream: &str) -> (&str, &str) {
     stream.split_once('.').unwrap_or((stream, ""))
+}
+
+/// Every cluster has these roles and bindings; one that a person changed in the old cluster must not
+/// keep the rest from being restored into a new one.
+fn is_default_rbac(kind_id: &str, live: &Value) -> bool {
+    let meta = live.get("metadata").and_then(|meta| kinds::Meta::deserialize(meta).ok()).unwrap_or_default();
+    kinds::is_default_rbac(kind_id, &meta)
 }
 
 /// Which namespaces, and which cluster-scoped objects with them.
@@ -129,6 +141,10 @@ struct Planner<'a> {
     coming: HashSet<String>,
     /// Objects that an earlier run created and could not link to their owners.
     unlinked: Vec<Unlinked>,
+    /// Objects that belong to one that is made again.
+    orphans: Vec<Orphan>,
+    /// Namespaces that were being deleted when they were backed up.
+    going: HashSet<String>,
 }
 
 struct Unlinked {
@@ -273,8 +289,16 @@ impl Planner<'_> {
     ) -> Result<(Action, String), RestoreError> {
         let prepared = match transform(place.id, object) {
             Outcome::Restore(prepared) => prepared,
-            Outcome::Leave(reason) => return Ok((Action::Skip, reason.to_owned())),
+            Outcome::Leave(reason) => {
+                if place.id == "namespaces" && reason == kinds::BEING_DELETED {
+                    self.going.insert(name.to_owned());
+                }
+                return Ok((Action::Skip, reason.to_owned()));
+            }
         };
+        if self.going.contains(place.namespace) {
+            return Ok((Action::Skip, "its namespace was being deleted when it was backed up".to_owned()));
+        }
         if let Some(why) = self.cannot(place, &prepared.object) {
             return Ok((Action::Cannot, why));
         }
@@ -284,6 +308,15 @@ impl Planner<'_> {
         }
         let owners = prepared.second.owners.iter().filter_map(|owner| owner.get("uid")?.as_str());
         self.plan.referenced.extend(owners.map(Uid::parse).filter(|uid| !uid.is_none()));
+        if let Some(controller) = orphans::controller_made_again(&prepared.second.owners) {
+            self.orphans.push(Orphan {
+                kind: self.plan.kinds.len().saturating_sub(1),
+                part: self.plan.kinds.last().map_or(0, |kind| kind.parts.len()),
+                entry,
+                namespace: place.namespace.to_owned(),
+                controller: controller.clone(),
+            });
+        }
         let live = match cursor {
             Some(cursor) => cursor.find(place.namespace, name).await?,
             None => None,
@@ -308,6 +341,11 @@ impl Planner<'_> {
             if judgement.action == Action::Same && waivers.contains(&Waiver::Replicas) {
                 judgement.reason = AUTOSCALED.to_owned();
             }
+        }
+        if judgement.action == Action::Conflict && is_default_rbac(place.id, &live) {
+            judgement.action = Action::Cannot;
+            judgement.reason =
+                format!("the cluster has its own as its API server made it, and keeps it: {}", judgement.reason);
         }
         let owners = lacking_owners(prepared.second.owners, &live);
         if judgement.action == Action::Merge && !owners.is_empty() {

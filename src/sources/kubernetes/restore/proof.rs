@@ -10,14 +10,15 @@ use super::{
     excuses::{AUTOSCALED, Excuses},
     judge::{is_merged, waive},
     lines::{Line, Lines},
+    links::{Links, broken_link, called, deletion},
     live::Cursor,
-    plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
+    plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Uid},
     planner::LIST_EACH,
     report::{NAMED, ObjectName, RestoreReport, Waiver},
     target::{TargetCluster, live_uid},
     transform::{Outcome, Prepared, transform},
 };
-use crate::sources::kubernetes::compare::{Comparison, GroupKind, compare};
+use crate::sources::kubernetes::compare::{Comparison, Difference, GroupKind, compare};
 use crate::types::StreamInfo;
 
 /// Differences of one object that are shown.
@@ -36,6 +37,7 @@ struct Proof<'a> {
     report: ComparisonReport,
     additions: BTreeMap<String, u64>,
     left_out: BTreeMap<String, u64>,
+    links: Links,
 }
 
 /// Compares every object of the plan with the live one.
@@ -59,10 +61,12 @@ pub(super) async fn run(
         report: ComparisonReport::default(),
         additions: BTreeMap::new(),
         left_out: BTreeMap::new(),
+        links: Links::of(plan),
     };
     for kind in &plan.kinds {
         proof.kind(kind).await?;
     }
+    proof.settle_links();
     let counted = |map: BTreeMap<String, u64>| map.into_iter().map(|(what, count)| Counted { what, count }).collect();
     proof.report.additions = counted(proof.additions);
     proof.report.left_out = counted(proof.left_out);
@@ -152,8 +156,13 @@ impl Proof<'_> {
         };
         let name =
             ObjectName { kind: kind.name.clone(), namespace: group.namespace.clone(), name: entry.name.to_string() };
+        if let Some(live) = &live {
+            self.links.meet(entry.uid, live);
+        }
+        let plan = self.plan;
         let skipped = match (entry.action, transform(&kind.name, object)) {
-            (Action::Skip, Outcome::Leave(rule)) | (_, Outcome::Leave(rule)) => Err(rule),
+            (_, Outcome::Leave(rule)) => Err(rule),
+            (Action::Skip, _) => Err(plan.reasons.text(entry.reason)),
             (Action::Conflict, _) => Err("another object of its name was left as it is"),
             (_, Outcome::Restore(prepared)) => Ok(prepared),
         };
@@ -172,19 +181,56 @@ impl Proof<'_> {
             self.report.missing.add(name, if entry.action == Action::Cannot { reason } else { "it is not there" });
             return Ok(());
         };
-        let comparison = self.compare(&name, &prepared, &live).await?;
+        let mut comparison = self.compare(&name, &prepared, &live).await?;
         self.count_additions(&kind.name, &comparison);
+        comparison.differences.extend(deletion(&live));
+        if comparison.is_equal() {
+            comparison.differences.extend(self.link(&name, &prepared, &live).await?);
+        }
         if comparison.is_equal() {
             group.equal += 1;
             return Ok(());
         }
         group.different += 1;
-        if self.report.different.len() < NAMED {
-            let count = u64::try_from(comparison.differences.len()).unwrap_or(u64::MAX);
-            let differences = comparison.differences.into_iter().take(SHOWN).collect();
-            self.report.different.push(DifferentObject { object: name, count, differences });
-        }
+        self.name_different(name, comparison.differences);
         Ok(())
+    }
+
+    fn name_different(&mut self, object: ObjectName, differences: Vec<Difference>) {
+        if self.report.different.len() < NAMED {
+            let count = u64::try_from(differences.len()).unwrap_or(u64::MAX);
+            let differences = differences.into_iter().take(SHOWN).collect();
+            self.report.different.push(DifferentObject { object, count, differences });
+        }
+    }
+
+    /// Whether an object that is equal is linked to the owners that are there. Those that the plan
+    /// holds are looked at in the end.
+    async fn link(
+        &mut self,
+        name: &ObjectName,
+        prepared: &Prepared,
+        live: &Value,
+    ) -> Result<Option<Difference>, RestoreError> {
+        // The group comes into the report when all of it is compared.
+        let group = self.report.groups.len();
+        for (owner, uid) in self.links.note(group, &name.name, &prepared.second.owners, live) {
+            let is = live_uid(self.context.cluster, &self.target, owner, &name.namespace).await?;
+            if is.as_deref().map(Uid::parse) != Some(uid) {
+                return Ok(Some(broken_link(&called(owner), is, uid)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn settle_links(&mut self) {
+        for (link, difference) in std::mem::take(&mut self.links).broken() {
+            let Some(group) = self.report.groups.get_mut(link.group) else { continue };
+            group.equal = group.equal.saturating_sub(1);
+            group.different += 1;
+            let (kind, namespace) = (group.kind.clone(), group.namespace.clone());
+            self.name_different(ObjectName { kind, namespace, name: link.name.into_string() }, vec![difference]);
+        }
     }
 
     /// Compares one object, apart from what the restore could not give it.

@@ -155,7 +155,8 @@ fn left_out(kind_id: &str, object: &Value) -> Option<&'static str> {
     }
     let is_merged = is_merged(GroupKind::of(object), &meta.name);
     let status = object.get("status").unwrap_or(&Value::Null);
-    let not_created = kinds::not_created_by(kind_id, &meta, status).filter(|_| !is_merged);
+    let not_created =
+        kinds::not_created_by(kind_id, &meta, status).filter(|why| !is_merged || *why == kinds::BEING_DELETED);
     not_created.or_else(|| pods::left_to_others(object))
 }
 

@@ -21,6 +21,16 @@ fn rules(prepared: &Prepared) -> Vec<&str> {
 }
 
 #[test]
+fn what_was_being_deleted_is_left_out_also_a_namespace() {
+    let object = |kind: &str, time: Value| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "deletionTimestamp": time}});
+    for (id, kind) in [("namespaces", "Namespace"), ("persistentvolumeclaims", "PersistentVolumeClaim")] {
+        let going = transform(id, object(kind, json!("2026-11-21T11:52:43Z")));
+        assert_eq!(going, Outcome::Leave(kinds::BEING_DELETED), "{kind}");
+        assert!(matches!(transform(id, object(kind, Value::Null)), Outcome::Restore(_)), "{kind}");
+    }
+}
+
+#[test]
 fn what_the_server_sets_is_dropped_and_nothing_else() {
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
         "name": "a", "namespace": "n", "uid": "6f5f6e7a-0000-4000-8000-000000000001", "resourceVersion": "5",
