@@ -143,6 +143,11 @@ fn bootstrap_rbac_is_captured_as_soon_as_a_person_changed_it() {
         assert!(!again(id, role("false", &["kube-apiserver"])));
     }
     assert!(!again("clusterroles.rbac.authorization.k8s.io", json!({"name": "mine"})));
+    let default = |managers: &[&str]| {
+        let meta = Meta::deserialize(role("true", managers)).unwrap();
+        is_default_rbac("clusterroles.rbac.authorization.k8s.io", &meta)
+    };
+    assert!(default(&["kube-apiserver"]) && !default(&["kube-apiserver", "kubectl-edit"]));
 }
 
 fn rules_of(id: &str) -> &'static [&'static str] {
