@@ -60,6 +60,7 @@ fn item(entry: BackupEntry) -> BackupItem {
     match entry.listed {
         Listed::Backup(summary) => with_summary(bare, *summary),
         Listed::Aborted => bare,
+        Listed::Newer(why) => BackupItem { state: "newer".to_owned(), note: Some(why), ..bare },
         Listed::Damaged(why) => BackupItem { state: "damaged".to_owned(), note: Some(why), ..bare },
     }
 }

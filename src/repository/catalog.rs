@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    ABORT, Abort, Accept, Error, Manifest, Repository, Totals,
+    ABORT, Abort, Accept, Error, Manifest, Repository,
     backend::{Key, ObjectMeta},
-    control, layout,
+    control::{self, Control},
+    layout,
+    summary::Summary,
 };
-use crate::types::{BackupId, Missing, Name, Sha256Digest, State, for_terminal};
+use crate::types::{BackupId, Name, Sha256Digest, State, for_terminal};
 
 /// Manifests fetched at once: one is small, so it is the round trips that cost.
 const FETCHES: usize = 32;
@@ -71,52 +74,10 @@ pub enum Listed {
     Backup(Box<Summary>),
     /// The mark that it was fenced: there is no backup.
     Aborted,
+    /// A backup in a later format, which this program cannot read; how it is called, for people.
+    Newer(String),
     /// An object that is not what was written; why, for people.
     Damaged(String),
-}
-
-/// The small part of a manifest that listings and decisions need.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
-    /// As the manifest says it; see [`BackupEntry::is_good`] for accepted ones.
-    pub state: State,
-    /// Somebody has accepted it, and this very manifest.
-    pub accepted: bool,
-    /// When the run began.
-    pub started: Timestamp,
-    /// When the last byte was stored.
-    pub finished: Timestamp,
-    /// Sums over the backup.
-    pub totals: Totals,
-    /// What was captured.
-    pub sources: Vec<SourceSummary>,
-    /// How much is missing.
-    pub missing: u64,
-    /// The first of it.
-    pub first_missing: Option<Missing>,
-    /// Why it is suspect: the first sentence.
-    pub suspect: Option<String>,
-    /// The uid of the cluster that it was read from.
-    pub cluster_uid: Option<String>,
-    /// When the line of backups that it may share packs with began.
-    pub full_since: Timestamp,
-    /// SHA-256 of the manifest as stored.
-    pub sha256: Sha256Digest,
-}
-
-/// A source in a [`Summary`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceSummary {
-    /// Its name in the policy.
-    pub name: Name,
-    /// `kubernetes`, `postgres`, `mongodb`.
-    pub kind: String,
-    /// How consistent the copy is.
-    pub consistency: String,
-    /// Objects, rows or documents.
-    pub count: u64,
-    /// Plain bytes.
-    pub bytes: u64,
 }
 
 impl BackupEntry {
@@ -127,7 +88,7 @@ impl BackupEntry {
             Listed::Backup(summary) => {
                 summary.state == State::Complete || (summary.state == State::Suspect && summary.accepted)
             }
-            Listed::Aborted | Listed::Damaged(_) => false,
+            Listed::Aborted | Listed::Newer(_) | Listed::Damaged(_) => false,
         }
     }
 
@@ -136,7 +97,7 @@ impl BackupEntry {
     pub fn summary(&self) -> Option<&Summary> {
         match &self.listed {
             Listed::Backup(summary) => Some(summary),
-            Listed::Aborted | Listed::Damaged(_) => None,
+            Listed::Aborted | Listed::Newer(_) | Listed::Damaged(_) => None,
         }
     }
 }
@@ -157,6 +118,16 @@ pub(crate) enum Marker {
     Aborted,
 }
 
+/// The one field of a manifest that is looked at before all others.
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
+impl Control for Versioned {
+    const KIND: &'static str = Manifest::KIND;
+}
+
 /// A manifest's key and what it says, without reading the object.
 #[derive(Debug, Clone)]
 pub(crate) struct Listing {
@@ -167,7 +138,8 @@ pub(crate) struct Listing {
 }
 
 impl Repository {
-    /// All backups of `scope`, oldest first. A damaged manifest is an entry, not an error.
+    /// All backups of `scope`, oldest first. A damaged manifest is an entry, not an error; one that is
+    /// pruned meanwhile is none.
     ///
     /// # Errors
     /// What the store says.
@@ -180,7 +152,7 @@ impl Repository {
             let (tombstoned, accepted) = (tombstones.contains_key(&mark), accepts.get(&mark));
             self.entry(listing, tombstoned, accepted)
         });
-        entries.buffered(FETCHES).try_collect().await
+        entries.buffered(FETCHES).try_filter_map(|entry| std::future::ready(Ok(entry))).try_collect().await
     }
 
     /// Loads a backup's manifest.
@@ -225,7 +197,7 @@ impl Repository {
         for listing in self.list_manifests(scope).await?.into_iter().rev() {
             let mark = (listing.policy.clone(), listing.backup.clone());
             let accepted = accepts.get(&mark);
-            let entry = self.entry(listing, tombstones.contains_key(&mark), accepted).await?;
+            let Some(entry) = self.entry(listing, tombstones.contains_key(&mark), accepted).await? else { continue };
             if entry.is_good() && !entry.tombstoned {
                 return self.manifest(&entry.policy, &entry.schedule, &entry.backup).await.map(Some);
             }
@@ -286,14 +258,14 @@ impl Repository {
             let here = (&abort.policy, &abort.schedule, &abort.backup) == (policy, schedule, backup);
             return if here { Ok(Marker::Aborted) } else { Err(elsewhere()) };
         }
+        let Versioned { format } = control::decode(bytes).map_err(damaged)?;
+        if format > super::FORMAT {
+            return Err(Error::NewerFormat { location: self.location().to_owned(), format, supported: super::FORMAT });
+        }
         let manifest: Manifest = control::decode(bytes).map_err(damaged)?;
         let here = (&manifest.policy, &manifest.schedule, &manifest.backup) == (policy, schedule, backup);
         if !here || manifest.repository != self.header.id {
             return Err(elsewhere());
-        }
-        if manifest.format > super::FORMAT {
-            let (location, format) = (self.location().to_owned(), manifest.format);
-            return Err(Error::NewerFormat { location, format, supported: super::FORMAT });
         }
         Ok(Marker::Manifest(Box::new(StoredManifest { manifest, sha256: Sha256Digest::of(bytes) })))
     }
@@ -303,7 +275,7 @@ impl Repository {
         listing: Listing,
         tombstoned: bool,
         accepted: Option<&ObjectMeta>,
-    ) -> Result<BackupEntry, Error> {
+    ) -> Result<Option<BackupEntry>, Error> {
         let Listing { meta, policy, schedule, backup } = listing;
         let listed = match self.marker(&policy, &schedule, &backup).await {
             Ok(Marker::Aborted) => Listed::Aborted,
@@ -315,12 +287,15 @@ impl Repository {
                 Listed::Backup(Box::new(Summary::of(&stored, accepted)))
             }
             Err(Error::Store(error)) => return Err(error.into()),
+            // Pruned after it was listed.
+            Err(Error::Gone { .. }) => return Ok(None),
+            Err(error @ Error::NewerFormat { .. }) => Listed::Newer(error.to_string()),
             Err(error) => Listed::Damaged(error.to_string()),
         };
-        Ok(BackupEntry { key: meta.key, policy, schedule, backup, modified: meta.modified, listed, tombstoned })
+        Ok(Some(BackupEntry { key: meta.key, policy, schedule, backup, modified: meta.modified, listed, tombstoned }))
     }
 
-    async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
+    pub(crate) async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
         let bytes = match self.backend.get(key, control::MAX_CONTROL as u64).await {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(false),
@@ -361,32 +336,5 @@ impl Repository {
             marks.insert(mark, meta);
         }
         Ok(marks)
-    }
-}
-
-impl Summary {
-    fn of(stored: &StoredManifest, accepted: bool) -> Self {
-        let manifest = &stored.manifest;
-        let source = |entry: &super::SourceEntry| SourceSummary {
-            name: entry.name.clone(),
-            kind: entry.kind.clone(),
-            consistency: entry.consistency.clone(),
-            count: entry.total.count,
-            bytes: entry.total.bytes,
-        };
-        Self {
-            state: manifest.state,
-            accepted,
-            started: manifest.started,
-            finished: manifest.finished,
-            totals: manifest.totals,
-            sources: manifest.sources.iter().map(source).collect(),
-            missing: u64::try_from(manifest.missing.len()).unwrap_or(u64::MAX).saturating_add(manifest.missing_omitted),
-            first_missing: manifest.missing.first().cloned(),
-            suspect: manifest.suspect.first().cloned(),
-            cluster_uid: manifest.cluster.as_ref().map(|cluster| cluster.uid.clone()),
-            full_since: manifest.full_since,
-            sha256: stored.sha256,
-        }
     }
 }

@@ -120,6 +120,30 @@ impl ChunkCache {
         Self { backend, backup, indexes, streams, loaded: Mutex::default(), found: StdMutex::default() }
     }
 
+    /// The chunks of all streams, as recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.streams.values().map(|record| u64::from(record.chunks)).sum()
+    }
+
+    /// The indexes that no stream names.
+    pub(crate) fn idle_indexes(&self) -> Vec<IndexRecord> {
+        // How many runs begin and end before each index.
+        let mut changes = vec![0_i64; self.indexes.len() + 1];
+        for (first, last) in self.streams.values().flat_map(|record| &record.indexes) {
+            for (at, change) in [(*first as usize, 1), (*last as usize + 1, -1)] {
+                if let Some(sum) = changes.get_mut(at) {
+                    *sum += change;
+                }
+            }
+        }
+        let mut open = 0;
+        let mut idle = |change: &i64| {
+            open += change;
+            open == 0
+        };
+        self.indexes.iter().zip(&changes).filter(|(_, change)| idle(change)).map(|(index, _)| index.clone()).collect()
+    }
+
     /// The chunks of stream `number`.
     pub(crate) async fn of(&self, number: u32) -> Result<Arc<StreamChunks>, Error> {
         let kept = || self.found.lock().unwrap_or_else(PoisonError::into_inner);

@@ -111,6 +111,28 @@ pub(crate) fn accepts_of(policy: Option<&Name>) -> String {
     policy.map_or_else(|| "accepts/".to_owned(), |policy| format!("accepts/{policy}/"))
 }
 
+/// What a verification found damaged of the packs that `backup` needs.
+pub(crate) fn damaged_packs(policy: &Name, backup: &BackupId, at: jiff::Timestamp) -> Key {
+    let time = at.strftime("%Y%m%dT%H%M%SZ");
+    Key::from_checked(format!("evidence/{policy}/{backup}/{time}-verify-damaged/packs.json"))
+}
+
+/// All evidence of a policy.
+pub(crate) fn evidence_of(policy: &Name) -> String {
+    format!("evidence/{policy}/")
+}
+
+/// When the damaged packs that `key` names were found; the texts sort by time.
+pub(crate) fn parse_damaged_packs(key: &Key) -> Option<&str> {
+    let mut segments = key.as_str().strip_prefix("evidence/")?.split('/');
+    Name::new(segments.next()?).ok()?;
+    BackupId::parse(segments.next()?).ok()?;
+    let time = segments.next()?.strip_suffix("-verify-damaged")?;
+    let ended = segments.next() == Some("packs.json") && segments.next().is_none();
+    let is_time = time.len() == 16 && time.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'T' | b'Z'));
+    (ended && is_time).then_some(time)
+}
+
 /// Policy and backup of a key like `<folder>/<policy>/<backup>.json`: sessions, tombstones, pins, accepts.
 pub(crate) fn parse_mark(key: &Key) -> Option<(Name, BackupId)> {
     let mut segments = key.as_str().split('/');
@@ -163,6 +185,18 @@ mod tests {
             Some((name("orders"), name("daily"), id.clone()))
         );
         assert_eq!(parse_mark(&session(&name("orders"), &id)), Some((name("orders"), id)));
+    }
+
+    #[test]
+    fn the_mark_of_damaged_packs_tells_its_time() {
+        let (policy, id) = (Name::new("orders").unwrap(), BackupId::parse("20261120T020000Z-abcdef").unwrap());
+        let key = damaged_packs(&policy, &id, "2026-11-21T13:05:09.5Z".parse().unwrap());
+        let folder = "evidence/orders/20261120T020000Z-abcdef";
+        assert_eq!(key.as_str(), format!("{folder}/20261121T130509Z-verify-damaged/packs.json"));
+        assert_eq!(parse_damaged_packs(&key), Some("20261121T130509Z"));
+        for other in ["20261121T130509Z-drill-passed/packs.json", "x-verify-damaged/packs.json", "packs.json"] {
+            assert_eq!(parse_damaged_packs(&Key::new(format!("{folder}/{other}")).unwrap()), None, "{other}");
+        }
     }
 
     #[test]

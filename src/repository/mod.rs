@@ -14,6 +14,7 @@ mod codec;
 mod commit;
 mod control;
 mod error;
+mod evidence;
 mod fetch;
 mod finished;
 mod header;
@@ -33,6 +34,7 @@ mod reuse;
 mod session;
 mod sink;
 mod streams;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -46,7 +48,7 @@ use self::{
     header::Gate,
 };
 pub use self::{
-    catalog::{BackupEntry, Listed, Scope, SourceSummary, StoredManifest, Summary},
+    catalog::{BackupEntry, Listed, Scope, StoredManifest},
     commit::CommitOutcome,
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
@@ -57,6 +59,7 @@ pub use self::{
     orphans::is_orphaned,
     reader::BackupReader,
     session::{Abort, Accept, Session},
+    summary::{SourceSummary, Summary},
     verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
     writer::{BackupWriter, BeginOptions, WriteStats},
 };

@@ -80,7 +80,8 @@ impl Choice {
 }
 
 impl Repository {
-    /// Chooses parents: a run to resume, and the newest backup of each source.
+    /// Chooses parents: a run to resume, and for each source the newest good backup; then, where there
+    /// is room, newer partial ones.
     pub(crate) async fn choose_parents(&self, wanted: &Wanted<'_>) -> Result<Choice, Error> {
         let listings = self.list_manifests(&Scope::Policy(wanted.policy.clone())).await?;
         let mut choice = Choice::default();
@@ -103,7 +104,10 @@ impl Repository {
         choice: &mut Choice,
     ) -> Result<(), Error> {
         let accepted = self.marks(&layout::accepts_of(Some(wanted.policy))).await?;
-        let mut uncovered: Vec<&Name> = wanted.sources.iter().collect();
+        // With nothing to share, only the previous backup is looked for.
+        let sources = if wanted.full_every.is_zero() { &[] } else { wanted.sources };
+        let mut uncovered: Vec<&Name> = sources.iter().collect();
+        let mut partial = Vec::new();
         let mut need_previous = listings.iter().any(|listing| listing.schedule == *wanted.schedule);
         let mut read = 0;
         while let Some(listing) = listings.pop() {
@@ -126,14 +130,19 @@ impl Repository {
                 }
             };
             let manifest = &stored.manifest;
-            let is_accepted = accepted.contains_key(&(listing.policy.clone(), listing.backup.clone()));
-            let usable = matches!(manifest.state, State::Complete | State::Partial) || is_accepted;
-            if wants_data && usable && is_young(wanted, manifest.full_since) {
-                let before = uncovered.len();
-                let has = |name: &&Name| manifest.sources.iter().any(|s| s.name == **name && s.total.bytes > 0);
-                uncovered.retain(|name| !has(name));
-                if uncovered.len() < before {
+            let has = |name: &&Name| manifest.sources.iter().any(|s| s.name == **name && s.total.bytes > 0);
+            if wants_data && is_young(wanted, manifest.full_since) && uncovered.iter().any(has) {
+                let mark = accepted.get(&(listing.policy.clone(), listing.backup.clone()));
+                let is_good = match (manifest.state, mark) {
+                    (State::Complete, _) => true,
+                    (State::Suspect, Some(mark)) => self.accept_holds(&mark.key, &stored).await?,
+                    _ => false,
+                };
+                if is_good {
+                    uncovered.retain(|name| !has(name));
                     choice.parents.push(Parent::Backup(stored.clone()));
+                } else if manifest.state == State::Partial && partial.len() < room {
+                    partial.push(Parent::Backup(stored.clone()));
                 }
             }
             if need_previous && listing.schedule == *wanted.schedule {
@@ -141,6 +150,8 @@ impl Repository {
                 choice.previous = Some(stored);
             }
         }
+        // Newer than the good one of a source that they have; what they have beside it is shared too.
+        choice.parents.extend(partial.into_iter().take(room.saturating_sub(choice.parents.len())));
         Ok(())
     }
 

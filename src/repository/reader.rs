@@ -16,7 +16,7 @@ use super::{
     layout,
     objects::{check_ref, get_exact},
     reuse::blocking,
-    streams::Streams,
+    streams::{IndexRecord, Streams},
 };
 use crate::types::{
     BackupContents, BackupId, Blake3Hasher, ContentsError, PartInfo, PartStream, StreamInfo, for_terminal,
@@ -71,6 +71,16 @@ impl BackupReader {
     /// The chunks of a stream, in order.
     pub(super) async fn chunks(&self, stream: u32) -> Result<Arc<StreamChunks>, Error> {
         self.inner.chunks.of(stream).await
+    }
+
+    /// The indexes that no stream names.
+    pub(super) fn idle_indexes(&self) -> Vec<IndexRecord> {
+        self.inner.chunks.idle_indexes()
+    }
+
+    /// The chunks of all streams.
+    pub(super) fn chunk_count(&self) -> u64 {
+        self.inner.chunks.count()
     }
 
     /// The bytes of a range of a stream, from proven chunks.

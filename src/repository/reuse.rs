@@ -8,6 +8,7 @@ use super::{
     Error, Repository,
     backend::Key,
     catalog::StoredManifest,
+    chunks::PackName,
     index::{self, MAX_INDEX},
     known::{KnownBuilder, Place},
     layout,
@@ -18,7 +19,7 @@ use super::{
     refs::{self, MAX_PACKS},
     streams::Streams,
 };
-use crate::types::{BackupId, Sha256Digest};
+use crate::types::{BackupId, Name, Sha256Digest};
 
 /// A pack that parents hold chunks in.
 #[derive(Debug)]
@@ -52,9 +53,10 @@ struct Gatherer<'a> {
 }
 
 impl Repository {
-    /// Loads the indexes of the parents, without what lies in packs that are not worth it, or that
-    /// are missing or have another size. `limit` bounds the number of chunks.
-    pub(crate) async fn gather(&self, choice: &mut Choice, limit: usize) -> Result<Reusable, Error> {
+    /// Loads the indexes of the parents, without what lies in packs that are not worth it, that are
+    /// missing or have another size, or that a verification of `policy` has found damaged. `limit`
+    /// bounds the number of chunks.
+    pub(crate) async fn gather(&self, policy: &Name, choice: &mut Choice, limit: usize) -> Result<Reusable, Error> {
         let chunks = KnownBuilder::new(limit);
         let mut gatherer =
             Gatherer { repository: self, packs: Vec::new(), candidates: Vec::new(), places: HashMap::new(), chunks };
@@ -74,7 +76,8 @@ impl Repository {
                 note(&mut choice.notes, parent.id(), error)?;
             }
         }
-        gatherer.finish(&mut choice.notes).await
+        let damaged = self.damaged_packs(policy, |name| gatherer.places.contains_key(name), &mut choice.notes).await?;
+        gatherer.finish(&damaged, &mut choice.notes).await
     }
 }
 
@@ -195,7 +198,7 @@ impl Gatherer<'_> {
         all
     }
 
-    async fn finish(mut self, notes: &mut Vec<String>) -> Result<Reusable, Error> {
+    async fn finish(mut self, damaged: &HashSet<PackName>, notes: &mut Vec<String>) -> Result<Reusable, Error> {
         if self.chunks.left_out() > 0 {
             notes.push(format!(
                 "the table of known chunks is full: {} chunks of the parents count as new",
@@ -208,7 +211,8 @@ impl Gatherer<'_> {
         let (mut gone, mut overlapping) = (0_u64, 0_u64);
         let mut keep = vec![false; self.packs.len()];
         for (at, (pack, candidate)) in self.packs.iter_mut().zip(&self.candidates).enumerate() {
-            let size = present.get(&(pack.backup.clone(), pack.sha256)).copied();
+            let name = (pack.backup.clone(), pack.sha256);
+            let size = present.get(&name).copied();
             let expected = candidate.size.is_none_or(|expected| size == Some(expected));
             let Some(size) = size.filter(|size| expected && *size >= candidate.end && *size <= MAX_PACK) else {
                 gone += 1;
@@ -216,6 +220,9 @@ impl Gatherer<'_> {
             };
             pack.size = size;
             let Frames { used, overlap, .. } = frames.get(at).copied().unwrap_or_default();
+            if damaged.contains(&name) {
+                continue;
+            }
             if overlap {
                 overlapping += 1;
                 continue;
@@ -224,6 +231,12 @@ impl Gatherer<'_> {
                 // A run that has not committed has no refs: there the sum of its frames tells.
                 *keep = candidate.worth || (candidate.size.is_none() && used.saturating_mul(2) >= size);
             }
+        }
+        if !damaged.is_empty() {
+            notes.push(format!(
+                "{} packs of the parents were found damaged by a verify; what was in them is stored anew",
+                damaged.len()
+            ));
         }
         if gone > 0 {
             notes.push(format!(

@@ -136,7 +136,7 @@ impl Repository {
         let named: Vec<_> = choice.parents.iter().map(Parent::id).cloned().collect();
         let session_written = self.put_session(&options, named, full_since).await?;
         self.confirm_parents(&options.policy, &mut choice).await?;
-        let reusable = self.gather(&mut choice, options.known_chunks).await?;
+        let reusable = self.gather(&options.policy, &mut choice, options.known_chunks).await?;
 
         let pipeline = Pipeline::start(
             Arc::clone(&self.backend),

@@ -225,7 +225,7 @@ async fn the_example_repository_of_format_1_is_read() {
         .map(|entry| match &entry.listed {
             Listed::Backup(summary) => (entry.backup.as_str(), summary.state.as_str(), summary.accepted),
             Listed::Aborted => (entry.backup.as_str(), "aborted", false),
-            Listed::Damaged(why) => panic!("{}: {why}", entry.key),
+            Listed::Newer(why) | Listed::Damaged(why) => panic!("{}: {why}", entry.key),
         })
         .collect();
     assert_eq!(

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
 
 use self::state::{ClosedPack, State};
-pub(crate) use self::state::{OwnLine, PackEntry};
+pub(crate) use self::state::{OwnLine, PackEntry, PipelineOptions};
 use super::{
     Error, Totals,
     backend::Backend,
@@ -27,7 +27,7 @@ use super::{
     refs::Ref,
     sink::Buffer,
 };
-use crate::types::{BackupId, Blake3Digest, Sha256Digest};
+use crate::types::{Blake3Digest, Sha256Digest};
 
 /// Index lines that may wait for their checkpoint before writers wait too.
 const MAX_BACKLOG: usize = 4 * MAX_LINES;
@@ -49,18 +49,6 @@ pub(crate) struct Chunk {
 pub(crate) struct Reusable {
     pub(crate) known: KnownChunks,
     pub(crate) packs: Vec<PackEntry>,
-}
-
-/// How a pipeline works.
-#[derive(Debug, Clone)]
-pub(crate) struct PipelineOptions {
-    pub(crate) backup: BackupId,
-    pub(crate) level: i32,
-    pub(crate) workers: usize,
-    pub(crate) pack_bytes: usize,
-    pub(crate) parallel_puts: usize,
-    pub(crate) memory: u64,
-    pub(crate) checkpoint_packs: u32,
 }
 
 /// The part of a backup's writing that all its streams share.

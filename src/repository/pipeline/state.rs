@@ -35,6 +35,18 @@ impl OwnLine {
     }
 }
 
+/// How a pipeline works.
+#[derive(Debug, Clone)]
+pub(crate) struct PipelineOptions {
+    pub(crate) backup: BackupId,
+    pub(crate) level: i32,
+    pub(crate) workers: usize,
+    pub(crate) pack_bytes: usize,
+    pub(crate) parallel_puts: usize,
+    pub(crate) memory: u64,
+    pub(crate) checkpoint_packs: u32,
+}
+
 /// A pack that takes no more frames.
 #[derive(Debug)]
 pub(super) struct ClosedPack {

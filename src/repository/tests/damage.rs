@@ -317,3 +317,45 @@ async fn five_calls_in_a_row_without_an_answer_end_a_verify_and_four_do_not() {
         assert_eq!(report.parts == 0, ended, "{report:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_a_verify_found_damaged_is_not_shared_by_the_next_backup() {
+    let (bench, first, _) = two_backups().await;
+    let streams: Vec<_> = contents(&bench.open().await, &first).await.into_values().collect();
+    let pack = bench.keys("data/")[0].clone();
+    for (harmed, level, marks) in [(true, Level::Content, 1), (true, Level::Presence, 0), (false, Level::Content, 0)] {
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        if harmed {
+            harm(&copy, &pack, Harm::Flip).await;
+        }
+        let report = verified(&copy, level).await;
+        assert_eq!((report.has_damage(), &report.notes[..]), (marks == 1, &[][..]));
+        assert_eq!(copy.keys("evidence/orders/").len(), marks, "{level:?}");
+        copy.pass(1);
+        let writer = copy.open().await.begin(copy.options()).await.unwrap();
+        let notes = writer.stats().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("found damaged by a verify")), marks == 1, "{notes:?}");
+        write(&writer, &streams).await.unwrap();
+        let third = committed(writer.commit(draft(&streams)).await.unwrap());
+        assert_eq!(third.manifest.totals.reused_bytes == 0, marks == 1, "{level:?}");
+        let repository = copy.open().await;
+        let options = VerifyOptions::new(Level::Content);
+        let report = verify(&repository, &[place(&third)], &options, &Silent, &CancellationToken::new()).await.unwrap();
+        assert_eq!(report.is_sound(), marks == 1 || !harmed, "{level:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_cannot_be_marked_is_reported_all_the_same() {
+    let (bench, ..) = two_backups().await;
+    harm(&bench, &bench.keys("data/")[0], Harm::Flip).await;
+    let faulty = Faulty::new(Arc::new(bench.store.clone()));
+    let repository = bench.open_on(faulty.clone()).await;
+    faulty.on(Rule::new(Op::PutNew, Fault::Fail(ErrorKind::PermissionDenied)).always());
+    let entries = repository.backups(&Scope::All).await.unwrap();
+    let backups: Vec<_> = entries.into_iter().map(|entry| (entry.policy, entry.schedule, entry.backup)).collect();
+    let options = VerifyOptions::new(Level::Content);
+    let report = verify(&repository, &backups, &options, &Silent, &CancellationToken::new()).await.unwrap();
+    assert!(report.has_damage());
+    assert!(report.notes[0].starts_with("the damage could not be marked"), "{:?}", report.notes);
+}

@@ -5,13 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     repository::{
-        Error, Manifest,
+        Error, FindingKind, Level, Manifest, VerifyOptions, VerifyReport,
         backend::Key,
         codec::{Encoder, LineWriter},
         control,
         header::Gate,
-        index, refs,
-        streams::Streams,
+        index, layout, refs,
+        streams::{IndexRecord, Streams},
+        verify,
     },
     types::{Blake3Digest, Sha256Digest},
 };
@@ -174,5 +175,74 @@ proptest! {
         let _ = refs::decode(line_file(&lines));
         let json: Vec<_> = json.into_iter().map(String::into_bytes).collect();
         let _ = Streams::decode(line_file(&json));
+    }
+}
+
+/// What a verify says after the manifest was replaced by `manifest`.
+async fn verified_with(bench: &Bench, manifest: &Manifest, level: Level) -> VerifyReport {
+    let key = format!("backups/orders/daily/{}.json", manifest.backup);
+    replace(bench, &key, control::encode(manifest).unwrap()).await;
+    let backups = [(manifest.policy.clone(), manifest.schedule.clone(), manifest.backup.clone())];
+    let (silent, cancel) = (crate::types::Silent, tokio_util::sync::CancellationToken::new());
+    verify(&bench.open().await, &backups, &VerifyOptions::new(level), &silent, &cancel).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refs_and_totals_that_do_not_agree_with_the_streams_are_found() {
+    let bench = Bench::new().await;
+    let stored = bench.backup(&sample()).await;
+    let key = layout::refs(&stored.manifest.backup);
+    let lines = refs::decode(bench.store.get(&key, u64::MAX).await.unwrap()).unwrap();
+    for (used, sound) in [(lines[0].used, true), (lines[0].used - 1, false)] {
+        let line = refs::Ref { used, ..lines[0].clone() };
+        let manifest = replace_meta(&bench, &stored, "refs.tsv.zst", refs::encode(&[line]).unwrap()).await;
+        let report = verified_with(&bench, &manifest, Level::Content).await;
+        assert_eq!(report.is_sound(), sound, "{report:#?}");
+        assert!(sound || report.findings[0].object == key.as_str(), "{report:#?}");
+    }
+    let other = refs::Ref { pack: Sha256Digest::from_bytes([255; 32]), size: 1, used: 0, ..lines[0].clone() };
+    let unused = layout::pack(&other.backup, &other.pack);
+    replace(&bench, unused.as_str(), "x").await;
+    let both = refs::encode(&[lines[0].clone(), other]).unwrap();
+    let manifest = replace_meta(&bench, &stored, "refs.tsv.zst", both).await;
+    let report = verified_with(&bench, &manifest, Level::Content).await;
+    assert!(report.is_sound() && report.notes.len() == 1, "{report:#?}");
+    replace_meta(&bench, &stored, "refs.tsv.zst", refs::encode(&lines).unwrap()).await;
+    let wrong: [fn(&mut Manifest); 5] = [
+        |m| m.totals.streams += 1,
+        |m| m.totals.parts += 1,
+        |m| m.totals.objects += 1,
+        |m| m.totals.plain_bytes += 1,
+        |m| m.totals.chunks += 1,
+    ];
+    for change in wrong {
+        let mut manifest = stored.manifest.clone();
+        change(&mut manifest);
+        let report = verified_with(&bench, &manifest, Level::Content).await;
+        assert!(report.has_damage() && report.findings.len() == 1, "{report:#?}");
+    }
+    assert!(verified_with(&bench, &stored.manifest, Level::Content).await.is_sound());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_no_stream_needs_is_missed_all_the_same() {
+    for level in [Level::Presence, Level::Content] {
+        let bench = Bench::new().await;
+        let stored = bench.backup(&sample()).await;
+        let key = layout::streams(&stored.manifest.backup);
+        let mut streams = Streams::decode(bench.store.get(&key, u64::MAX).await.unwrap()).unwrap();
+        let empty = index::encode(&[]).unwrap();
+        let (size, sha256) = (empty.len() as u64, Sha256Digest::of(&empty));
+        streams.indexes.push(IndexRecord { index: 1, size, sha256, lines: 0 });
+        let manifest = replace_meta(&bench, &stored, "streams.jsonl.zst", streams.encode().unwrap()).await;
+        let report = verified_with(&bench, &manifest, level).await;
+        let idle = layout::index(&stored.manifest.backup, 1);
+        assert_eq!(report.findings.len(), 1, "{report:#?}");
+        assert_eq!(
+            (report.findings[0].object.as_str(), report.findings[0].kind),
+            (idle.as_str(), FindingKind::Missing)
+        );
+        replace(&bench, idle.as_str(), empty).await;
+        assert!(verified_with(&bench, &manifest, level).await.is_sound());
     }
 }

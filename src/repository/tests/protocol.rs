@@ -492,3 +492,49 @@ async fn a_manifest_that_can_be_seen_counts_only_after_a_put_that_succeeded() {
     let outcome = writer.commit(draft(&small(1))).await;
     assert!(matches!(outcome, Err(Error::CommitUnknown { .. })), "{outcome:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_backup_does_not_take_the_place_of_a_complete_parent() {
+    let bench = Bench::new().await;
+    let all = [small(1), vec![TestStream::new("secrets", MediaType::Text, &[("a", &noise(2, 300_000))])]].concat();
+    let complete = bench.backup(&all).await;
+    let mut newest = Vec::new();
+    for _ in 0..2 {
+        bench.pass(1);
+        let writer = bench.open().await.begin(bench.options()).await.unwrap();
+        write(&writer, &all[..1]).await.unwrap();
+        let partial = ManifestDraft { state: State::Partial, ..draft(&all[..1]) };
+        newest.insert(0, committed(writer.commit(partial).await.unwrap()).manifest.backup);
+    }
+    let next = bench.backup(&all).await;
+    newest.insert(0, complete.manifest.backup);
+    assert_eq!(next.manifest.parents, newest);
+    assert_eq!(next.manifest.totals.new_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partial_backups_are_parents_where_there_is_no_complete_one() {
+    let bench = Bench::new().await;
+    let writer = bench.open().await.begin(bench.options()).await.unwrap();
+    write(&writer, &small(1)).await.unwrap();
+    let partial = ManifestDraft { state: State::Partial, ..draft(&small(1)) };
+    let partial = committed(writer.commit(partial).await.unwrap());
+    let next = bench.backup(&small(1)).await;
+    assert_eq!((next.manifest.parents, next.manifest.totals.new_bytes), (vec![partial.manifest.backup], 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_a_later_format_is_listed_as_such_and_one_that_goes_is_not_listed() {
+    let bench = Bench::new().await;
+    let (first, second) = (bench.backup(&small(1)).await, bench.backup(&small(2)).await);
+    let key = |stored: &StoredManifest| layout::manifest(&name("orders"), &name("daily"), &stored.manifest.backup);
+    let line = "{\"drctl\":\"manifest\",\"format\":2,\"anything\":[]}\n";
+    let newer = format!("{line}{}\n", crate::types::Sha256Digest::of(line.as_bytes()));
+    bench.store.overwrite(&key(&second), newer);
+    let entries = bench.open().await.backups(&Scope::All).await.unwrap();
+    assert!(matches!(entries[1].listed, Listed::Newer(_)), "{entries:?}");
+    let faulty = Faulty::new(Arc::new(bench.store.clone()));
+    let repository = bench.open_on(faulty.clone()).await;
+    faulty.on(Rule::new(Op::Get, Fault::Fail(ErrorKind::NotFound)).under(key(&first).as_str()));
+    assert_eq!(repository.backups(&Scope::All).await.unwrap(), entries[1..]);
+}

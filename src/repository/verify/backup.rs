@@ -1,19 +1,23 @@
 //! One backup after the other, with what they share remembered.
 
+mod agree;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use self::agree::Accounts;
 use super::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport, count::Counter, findings::Findings};
 use crate::{
     repository::{
         BackupReader, Error, Manifest, Repository,
         ahead::ReadAhead,
-        backend::ErrorKind,
+        backend::{ErrorKind, Key},
         catalog::Marker,
         chunks::{PackName, StreamChunks},
         fetch::Piece,
@@ -23,7 +27,7 @@ use crate::{
         refs::{self, Ref},
         reuse::blocking,
     },
-    types::{BackupContents, BackupId, Blake3Hasher, Monitor, PartInfo, StreamInfo, for_terminal},
+    types::{BackupContents, BackupId, Blake3Hasher, Monitor, Name, PartInfo, StreamInfo, for_terminal},
 };
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
@@ -82,6 +86,26 @@ impl<'a> Verifier<'a> {
         self.report
     }
 
+    /// Marks the packs that are damaged, in the store, for the next backup.
+    pub(super) async fn mark_damage(&mut self, at: Timestamp) {
+        let mut marks: BTreeMap<(Name, BackupId), Vec<PackName>> = BTreeMap::new();
+        for (object, backups) in self.findings.damaged() {
+            let Some(pack) = Key::new(object).ok().and_then(|key| layout::parse_pack(&key)) else { continue };
+            for (policy, backup) in backups {
+                marks.entry((policy.clone(), backup.clone())).or_default().push(pack.clone());
+            }
+        }
+        for ((policy, backup), packs) in marks {
+            if let Err(error) = self.repository.mark_damaged((&policy, &backup), &packs, at).await {
+                self.report.notes.push(format!(
+                    "the damage could not be marked in the store, so the next backup of {policy} may share the \
+                     damaged packs unless it is a full one: {error}"
+                ));
+                return;
+            }
+        }
+    }
+
     /// Notes that nothing more is known of `backups`.
     pub(super) fn not_checked(&mut self, backups: &[BackupName], why: &str) {
         for backup in backups {
@@ -138,7 +162,9 @@ impl<'a> Verifier<'a> {
         if self.options.level == Level::Content {
             self.monitor.phase(&format!("reading {id}"), "bytes", Some(manifest.totals.plain_bytes));
         }
-        self.streams(backup, &reader, &packs, &absent).await
+        let mut accounts = Accounts::new(&packs);
+        self.streams(backup, &reader, &mut accounts, &absent).await?;
+        if self.cancel.is_cancelled() { Ok(()) } else { self.agree(backup, &manifest, &reader, &accounts).await }
     }
 
     async fn refs(&self, manifest: &Manifest) -> Result<Vec<Ref>, Error> {
@@ -193,11 +219,9 @@ impl<'a> Verifier<'a> {
         &mut self,
         backup: &BackupName,
         reader: &BackupReader,
-        packs: &[Ref],
+        accounts: &mut Accounts<'_>,
         absent: &HashSet<PackName>,
     ) -> Result<(), Error> {
-        let sizes: HashMap<PackName, u64> =
-            packs.iter().map(|pack| ((pack.backup.clone(), pack.pack), pack.size)).collect();
         let mut named = HashSet::new();
         for stream in reader.streams() {
             if self.cancel.is_cancelled() {
@@ -208,12 +232,13 @@ impl<'a> Verifier<'a> {
                 Ok(chunks) => chunks,
                 Err(error) if self.ends(&error) => return Err(error),
                 Err(error) => {
+                    accounts.whole = false;
                     self.findings.take(backup, Some(&name), &format!("meta/{}/index-*.tsv.zst", backup.2), &error);
                     continue;
                 }
             };
             self.report.streams += 1;
-            self.accounted(backup, &name, &chunks, &sizes);
+            self.account(backup, &name, &chunks, accounts);
             for pack in chunks.packs.iter().filter(|pack| absent.contains(pack)) {
                 self.absent(backup, Some(&name), pack);
                 named.insert(pack.clone());
@@ -235,24 +260,6 @@ impl<'a> Verifier<'a> {
             Some(size) => (FindingKind::Damaged, format!("it has {size} bytes, and another size is recorded")),
         };
         self.findings.add(backup, stream, object, kind, detail);
-    }
-
-    /// Every pack of a stream is in the refs, or prune would not know that it is needed.
-    fn accounted(&mut self, backup: &BackupName, stream: &str, chunks: &StreamChunks, sizes: &HashMap<PackName, u64>) {
-        let mut ends = vec![0; chunks.packs.len()];
-        for chunk in &chunks.chunks {
-            if let Some(end) = ends.get_mut(chunk.pack as usize) {
-                *end = u64::from(chunk.offset + chunk.length).max(*end);
-            }
-        }
-        for (pack, end) in chunks.packs.iter().zip(ends) {
-            if sizes.get(pack).is_none_or(|size| *size < end) {
-                let detail =
-                    format!("it does not list the pack {}, or with too small a size", layout::pack(&pack.0, &pack.1));
-                let object = layout::refs(&backup.2).to_string();
-                self.findings.add(backup, Some(stream), object, FindingKind::Damaged, detail);
-            }
-        }
     }
 
     /// Reads what is not proven yet of a stream: runs of parts in one go, so that chunks which several

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Affected, BackupName, Finding, FindingKind};
-use crate::{repository::Error, types::for_terminal};
+use crate::{
+    repository::Error,
+    types::{BackupId, Name, for_terminal},
+};
 
 /// The most objects that are listed.
 const MAX_FINDINGS: usize = 10_000;
@@ -81,6 +84,19 @@ impl Findings {
         }
     }
 
+    /// The objects that are damaged, each with the newest backup of each policy that needs it.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = (&str, Vec<(&Name, &BackupId)>)> {
+        let damaged = self.by_object.iter().filter(|(_, entry)| entry.kind == FindingKind::Damaged);
+        damaged.map(|(object, entry)| {
+            let mut newest: BTreeMap<&Name, &BackupId> = BTreeMap::new();
+            for (policy, _, backup) in entry.affects.keys() {
+                let known = newest.entry(policy).or_insert(backup);
+                *known = backup.max(known);
+            }
+            (object.as_str(), newest.into_iter().collect())
+        })
+    }
+
     /// All of them, by object, and how many were left out.
     pub(super) fn finish(self) -> (Vec<Finding>, Omitted) {
         let affected = |((policy, schedule, backup), streams): (BackupName, BTreeSet<String>)| Affected {
@@ -111,7 +127,6 @@ fn severity(kind: FindingKind) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{BackupId, Name};
 
     fn backup() -> BackupName {
         let name = |text| Name::new(text).unwrap();

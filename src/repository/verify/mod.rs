@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::backup::Verifier;
 use super::{Error, Repository};
-use crate::types::{BackupId, Monitor, Name};
+use crate::types::{BackupId, Clock as _, Monitor, Name, SystemClock};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +63,8 @@ pub struct VerifyReport {
     pub shared_bytes: u64,
     /// Stored bytes that were asked for to prove the others.
     pub stored_bytes: u64,
+    /// What a person should know beside: that the damage could not be marked for the next backup.
+    pub notes: Vec<String>,
     /// It was told to stop before the end.
     pub interrupted: bool,
 }
@@ -121,7 +123,8 @@ impl VerifyReport {
 
 /// Verifies backups of a repository. Damage is in the report; a part that several of the backups
 /// share is read once. A store that answers no more ends it early: what was found until then is
-/// kept, and the rest is not checked.
+/// kept, and the rest is not checked. At [`Level::Content`] the packs that are damaged are marked in
+/// the store, so that no later backup shares them; if that fails, [`VerifyReport::notes`] says so.
 ///
 /// # Errors
 /// Only faults of drctl itself: what cannot be read is a finding too.
@@ -152,6 +155,9 @@ pub async fn verify(
         if options.level == Level::Presence {
             monitor.advance(1);
         }
+    }
+    if options.level == Level::Content {
+        verifier.mark_damage(SystemClock.now()).await;
     }
     Ok(verifier.into_report(cancel.is_cancelled()))
 }
