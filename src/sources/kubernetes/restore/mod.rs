@@ -5,6 +5,7 @@
 //! again and compares every object with the live one. Each can be run again: what is there and
 //! equal is `same`, so an interrupted restore goes on where it was.
 
+mod chosen;
 mod comparison;
 mod excuses;
 mod execute;
