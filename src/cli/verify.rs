@@ -75,9 +75,13 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
         Exit::Done if passed_over => Exit::Difference,
         exit => exit,
     };
+    let notes = found.notes.clone();
     let report = document(found, args.level, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
+    for note in &notes {
+        context.say.lines(&format!("note: {note}"));
+    }
     match exit {
         Exit::Difference => context.say.next(
             "take a new backup with `drctl backup --full`: it relies on nothing that is stored; keep the sound ones",

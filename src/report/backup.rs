@@ -232,7 +232,7 @@ impl Backup {
         line(
             "Stored:",
             &format!(
-                "{} new, {} shared with earlier backups",
+                "{} new, {} not stored again (in an earlier backup, or twice in this one)",
                 words::size(totals.new_bytes),
                 words::size(totals.reused_bytes)
             ),

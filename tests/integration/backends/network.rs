@@ -122,7 +122,7 @@ async fn an_overloaded_server_is_tried_again_and_named() {
 async fn a_web_server_is_not_taken_for_a_store() {
     let store = S3::open("bucket", "prod", &elsewhere(&server(web_page).await)).await.unwrap();
     let error = store.list("").try_next().await.unwrap_err();
-    assert_says(&error, ErrorKind::Other, "the answer is not that of an S3 store");
+    assert_says(&error, ErrorKind::Unsupported, "the answer is not that of an S3 store");
 }
 
 #[tokio::test]
