@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "not every helper has a user in every state of the tests")]
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -22,6 +24,8 @@ pub(crate) struct Workshop {
     folder: TempDir,
     kubeconfig: PathBuf,
     environment: Vec<(String, String)>,
+    /// When the last backup ended, in seconds since 1970.
+    last_backup: Cell<u64>,
 }
 
 impl Workshop {
@@ -50,6 +54,7 @@ impl Workshop {
             folder: tempfile::tempdir().unwrap(),
             kubeconfig: cluster.kubeconfig().to_owned(),
             environment: Vec::new(),
+            last_backup: Cell::new(0),
         }
     }
 
@@ -102,9 +107,19 @@ impl Workshop {
         command
     }
 
-    /// Runs `drctl` to its end.
+    /// Runs `drctl` to its end. No two backups begin in the same second: their ids sort by it, and the
+    /// tests ask for the newest one.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        self.command(args).output().unwrap().into()
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let is_backup = args.first() == Some(&"backup");
+        if is_backup {
+            wait_for("the next second", 5, || (now() > self.last_backup.get()).then_some(()));
+        }
+        let ended = self.command(args).output().unwrap().into();
+        if is_backup {
+            self.last_backup.set(now());
+        }
+        ended
     }
 
     /// Runs `drctl`, which must end with `code`.
