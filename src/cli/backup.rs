@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "The repository must exist: `drctl repository init` makes it, once.
 The exit code is 3 if the backup is partial (what is missing is named), and 4 if it is suspect: a source has lost
-half of what it held, or a namespace is gone or empty. Neither becomes `latest`.
+more than half of what it held, or a namespace is gone, empty or being deleted. Neither becomes `latest`.
 
 Examples:
   drctl backup daily -f policies/orders.yaml
