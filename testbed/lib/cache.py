@@ -141,8 +141,8 @@ def lock(name, while_waiting):
 
 
 def ensure_packages(packages):
-    """Installs Debian packages whose command is missing: {command: package}."""
-    missing = sorted({package for command, package in packages.items() if not shutil.which(command)})
+    """Installs Debian packages that are missing: {command or absolute path: package}."""
+    missing = sorted({package for wanted, package in packages.items() if not _present(wanted)})
     if not missing:
         return
     names = " ".join(missing)
@@ -153,20 +153,40 @@ def ensure_packages(packages):
         say(f"installing {names} with apt-get; this takes about a minute")
         log = root() / "packages.log"
         with open(log, "wb") as output:
-            # Other package sources of the machine may be unreachable; only the
-            # installation itself tells whether that matters.
-            _apt(prefix, ["update"], output)
-            code = _apt(prefix, ["install", "--yes", "--no-install-recommends", *missing], output)
+            code = subprocess.run(
+                [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", INSTALL, "install", *missing],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
+            ).returncode
     if code != 0:
         raise BuildFailed(f"apt-get could not install {names}: see {log}")
 
 
-def _apt(prefix, words, output):
-    return subprocess.run(
-        [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q",
-         "-o", "DPkg::Lock::Timeout=300", *words],
-        stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
-    ).returncode
+def _present(wanted):
+    return os.path.exists(wanted) if wanted.startswith("/") else shutil.which(wanted) is not None
+
+
+# A package must not start a server of its own, nor make a PostgreSQL cluster that starts with the machine: the bed
+# starts its servers itself. A machine that has its own rules for that keeps them.
+#
+# Other package sources of the machine may be unreachable; only the installation itself tells whether that matters.
+INSTALL = """
+set -u
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\\nexit 101\\n' >"$policy"
+    chmod 755 "$policy"
+fi
+cluster=/etc/postgresql-common/createcluster.conf
+case " $* " in *" postgresql-"*)
+    if [ ! -e "$cluster" ]; then
+        mkdir -p "${cluster%/*}"
+        echo 'create_main_cluster = false' >"$cluster"
+    fi
+esac
+apt-get -q -o DPkg::Lock::Timeout=300 update
+apt-get -q -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
+"""
 
 
 def human(seconds):

@@ -9,7 +9,7 @@ class Component:
     """
 
     name = ""
-    #: Debian packages that it needs: {command to look for: package}.
+    #: Debian packages that it needs: {command or absolute path to look for: package}.
     packages = {}
 
     def recipes(self):

@@ -1,12 +1,13 @@
 """The register of everything that the bed knows.
 
-Places are kept here for: azurite (Azure Blob), postgres, ferretdb (MongoDB
-wire protocol), node (kubelet and containerd, for tests inside the cluster) and
+Places are kept here for: azurite (Azure Blob), ferretdb (MongoDB wire
+protocol), node (kubelet and containerd, for tests inside the cluster) and
 argocd. See README.md, "Adding a component".
 """
 
 from .component import BuildOnly
 from .kubernetes import Cluster
+from .postgres import POSTGRES_18, Postgres
 from .s3 import S3
 from .tools import CARGO_DENY, TEST_PROGRAMS
 
@@ -16,7 +17,13 @@ PAGES_FROM_ETCD = "--feature-gates=ListFromCacheSnapshot=false"
 
 RUNNABLE = {
     each.name: each
-    for each in (Cluster("source"), Cluster("target", apiserver_flags=[PAGES_FROM_ETCD]), S3())
+    for each in (
+        Cluster("source"),
+        Cluster("target", apiserver_flags=[PAGES_FROM_ETCD]),
+        S3(),
+        Postgres("postgres", 15, pooled=True),
+        Postgres("postgres18", 18, recipe=POSTGRES_18),
+    )
 }
 
 BUILD_ONLY = {

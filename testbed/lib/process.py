@@ -54,6 +54,7 @@ class Server:
     start_ticks: int
     port: int
     log: str
+    stop_signal: str = "SIGTERM"
 
     def alive(self):
         return start_ticks(self.pid) == self.start_ticks
@@ -72,10 +73,11 @@ class Server:
         return 0
 
 
-def start(folder, component, name, argv, log, environment=None, port=0):
+def start(folder, component, name, argv, log, environment=None, port=0, stop_signal="SIGTERM"):
     """Starts a server in a session of its own and records it in `folder`.
 
-    `folder` is the state folder of the bed; the record goes to `run/` in it.
+    `folder` is the state folder of the bed; the record goes to `run/` in it. `stop_signal` asks the server to end:
+    for some, SIGTERM means "once all clients are gone".
     """
     run = Path(folder) / "run"
     run.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ def start(folder, component, name, argv, log, environment=None, port=0):
             start_new_session=True,
         )
     ticks = start_ticks(child.pid)
-    server = Server(component, name, child.pid, ticks or 0, port, str(log))
+    server = Server(component, name, child.pid, ticks or 0, port, str(log), stop_signal)
     record = run / f"{component}.{name}.json"
     write_atomically(record, json.dumps(asdict(server)) + "\n")
     return server
@@ -121,9 +123,9 @@ def stop(servers):
     Returns the pids that could not be ended; it should be empty.
     """
     living = [server for server in servers if server.alive()]
-    for kind, patience in ((signal.SIGTERM, STOP_GRACE_SECONDS), (signal.SIGKILL, 5.0)):
+    for force, patience in ((False, STOP_GRACE_SECONDS), (True, 5.0)):
         for server in living:
-            _signal_group(server.pid, kind)
+            _signal_group(server.pid, signal.SIGKILL if force else signal.Signals[server.stop_signal])
         deadline = time.monotonic() + patience
         while living and time.monotonic() < deadline:
             time.sleep(0.02)

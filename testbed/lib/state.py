@@ -19,6 +19,9 @@ from pathlib import Path
 
 from . import process
 
+#: Roles with a password on every PostgreSQL server of a bed.
+POSTGRES_ROLES = ("admin", "owner", "reader")
+
 
 class Bed:
     """One bed, which may or may not be running."""
@@ -46,15 +49,18 @@ class Bed:
     def secrets(self):
         """Names and values of this bed's credentials."""
         path = self.folder / "secrets.json"
-        if not path.exists():
-            fresh = {
-                "admin_token": secrets.token_hex(20),
-                "user_token": secrets.token_hex(20),
-                "s3_access_key": "bed" + secrets.token_hex(8),
-                "s3_secret_key": secrets.token_hex(20),
-            }
-            process.write_atomically(path, json.dumps(fresh) + "\n")
-        return json.loads(path.read_text())
+        known = json.loads(path.read_text()) if path.exists() else {}
+        fresh = {
+            "admin_token": secrets.token_hex(20),
+            "user_token": secrets.token_hex(20),
+            "s3_access_key": "bed" + secrets.token_hex(8),
+            "s3_secret_key": secrets.token_hex(20),
+            **{f"postgres_{role}": secrets.token_hex(16) for role in POSTGRES_ROLES},
+        }
+        if not fresh.keys() <= known.keys():  # it is new, or an older version of this program made it
+            known = {**fresh, **known}
+            process.write_atomically(path, json.dumps(known) + "\n")
+        return known
 
     def home(self, component):
         """The folder for a component's own files."""
@@ -62,10 +68,13 @@ class Bed:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def start(self, component, name, argv, environment=None, port=0):
+    def start(self, component, name, argv, **options):
         """Starts one server of a component (see process.start)."""
-        log = self.folder / "logs" / f"{component}.{name}.log"
-        return process.start(self.folder, component, name, argv, log, environment, port)
+        return process.start(self.folder, component, name, argv, self.log(component, name), **options)
+
+    def log(self, component, name):
+        """The file that takes what a server prints."""
+        return self.folder / "logs" / f"{component}.{name}.log"
 
     def servers(self, component=None):
         every = process.recorded(self.folder)
