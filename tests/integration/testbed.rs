@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::support::bed::{self, require, test_name};
+use crate::support::postgres::{self, Pooling, Role};
 
 const DEPLOYMENT: &str = r#"
 apiVersion: apps/v1
@@ -106,6 +107,97 @@ async fn a_user_may_do_what_the_bucket_allows_and_no_more() {
     client.put_object().bucket(&bucket.name).key("key").body(body).send().await.expect("it may write");
     let refused = client.delete_object().bucket(&bucket.name).key("key").send().await.expect_err("it may not delete");
     assert_eq!(refused.raw_response().map(|answer| answer.status().as_u16()), Some(403));
+}
+
+#[test]
+fn a_database_answers_each_role_over_tls_and_the_reader_cannot_write() {
+    for server in [require!(postgres::v15), require!(postgres::v18)] {
+        let database = server.create_database("roles");
+        database.sql("CREATE TABLE t (id int); INSERT INTO t VALUES (7)");
+        let tls = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        for role in [Role::Admin, Role::Owner, Role::Reader] {
+            let output = database.try_sql_as(role, tls);
+            assert_eq!(text(&output.stdout), "t", "{role:?}: {}", text(&output.stderr));
+        }
+        assert_eq!(text(&database.try_sql_as(Role::Reader, "SELECT id FROM t").stdout), "7");
+        let refused = database.try_sql_as(Role::Reader, "INSERT INTO t VALUES (8)");
+        assert!(text(&refused.stderr).contains("permission denied for table t"), "{}", text(&refused.stderr));
+        let created = database.try_sql_as(Role::Owner, "CREATE TABLE mine (id int)");
+        assert!(created.status.success(), "{}", text(&created.stderr));
+        let major = database.sql("SHOW server_version_num").parse::<u32>().unwrap() / 10_000;
+        assert_eq!(major, u32::from(server.major()));
+    }
+}
+
+#[test]
+fn a_database_refuses_the_wrong_authority_name_and_password() {
+    let (server, other) = (require!(postgres::v15), require!(postgres::v18));
+    let database = server.create_database("refused");
+    let error = |url: &str| {
+        let output = database.try_sql_at(url, "SELECT 1");
+        assert!(!output.status.success(), "{url} was answered");
+        text(&output.stderr)
+    };
+    let url = database.url(Role::Reader);
+    let wrong_authority = url.replace(server.authority().to_str().unwrap(), other.authority().to_str().unwrap());
+    assert!(error(&wrong_authority).contains("certificate verify failed"));
+    let named = |name: &str| url.replace("@127.0.0.1:", &format!("@{name}:")) + "&hostaddr=127.0.0.1";
+    assert!(error(&named("db.other.test")).contains("does not match host name"));
+    assert!(database.try_sql_at(&named("db.drctl.test"), "SELECT 1").status.success());
+    assert!(error(&database.url_as("reader", "wrong")).contains("password authentication failed"));
+}
+
+#[test]
+fn pgbouncer_answers_in_both_modes() {
+    let database = require!(postgres::v15).create_database("pooled");
+    for pooling in [Pooling::Transaction, Pooling::Session] {
+        let url = database.pooled_url(pooling, Role::Owner).replace("verify-full", "require");
+        let output = database.try_sql_at(&url, "SELECT current_database()");
+        assert_eq!(text(&output.stdout), database.name(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn databases_and_roles_go_with_the_test() {
+    let server = require!(postgres::v15);
+    let database = server.create_database("short-lived");
+    let beside = server.create_database("short-lived_beside");
+    let role = server.create_role("short-lived", "LOGIN");
+    let mut session = database.psql().stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let names = [database.name().to_owned(), beside.name().to_owned(), role];
+    drop((server, database, beside));
+    let server = require!(postgres::v15);
+    let left = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles";
+    let left: Vec<String> = server.sql(left).lines().map(str::to_owned).collect();
+    assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");
+    drop(session.stdin.take());
+    session.wait().unwrap();
+}
+
+#[test]
+fn what_pg_restore_brings_back_has_the_same_contents_and_schema() {
+    for server in [require!(postgres::v15), require!(postgres::v18)] {
+        let database = server.create_database("before");
+        database.sql(
+            "CREATE TABLE t (id serial PRIMARY KEY, words text); INSERT INTO t (words) VALUES ('one'), (NULL);
+             CREATE SEQUENCE s; SELECT lo_from_bytea(4711, 'large')",
+        );
+        let contents = database.contents();
+        assert_eq!(contents.lines().count(), 4, "{contents}");
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("archive");
+        std::fs::write(&archive, database.dump(&["-Fc"])).unwrap();
+        let after = server.create_database("after");
+        after.restore(&archive, &[]);
+        assert_eq!(after.contents(), contents);
+        assert_eq!(after.schema(), database.schema());
+        after.sql("UPDATE t SET words = 'two' WHERE words IS NULL");
+        assert_ne!(after.contents(), contents);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
 
 #[test]

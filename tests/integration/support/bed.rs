@@ -358,7 +358,7 @@ async fn remove(client: &Client, bucket: &str) -> Result<(), aws_sdk_s3::Error> 
 }
 
 /// A variable of the bed; without it the test is recorded as NOT RUN.
-fn component(test: &str, variable: &str) -> Option<String> {
+pub(super) fn component(test: &str, variable: &str) -> Option<String> {
     let value = env::var(variable).ok();
     if value.is_none() {
         not_run(test, &format!("{variable} is not set: run it by testbed/bed run --fresh -- COMMAND"));
@@ -367,7 +367,7 @@ fn component(test: &str, variable: &str) -> Option<String> {
 }
 
 /// Records that a test ran. One that is also recorded as NOT RUN counts as that.
-fn ran(test: &str) {
+pub(super) fn ran(test: &str) {
     record(&format!("RAN\t{test}\n"));
 }
 
@@ -384,14 +384,14 @@ fn record(line: &str) {
 }
 
 /// A DNS label that no other test has, here or in another run: `t`, six random digits, and the test's own name.
-fn unique_name(test: &str) -> String {
+pub(super) fn unique_name(test: &str) -> String {
     let random = RandomState::new().build_hasher().finish() & 0xff_ffff;
     let function = test.rsplit("::").next().unwrap_or(test).replace('_', "-");
     let short: String = function.chars().take(24).collect();
     format!("t{random:06x}-{}", short.trim_end_matches('-'))
 }
 
-fn keeps() -> bool {
+pub(super) fn keeps() -> bool {
     env::var("DRCTL_TEST_KEEP").is_ok_and(|value| value == "1")
 }
 
