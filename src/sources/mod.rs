@@ -1,6 +1,7 @@
 //! What drctl protects. Each folder is one kind of source; none knows where its bytes are kept.
 
 pub mod kubernetes;
+pub mod postgres;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -123,13 +123,16 @@ impl RowDigest {
     }
 
     /// Adds the digest of other rows.
+    #[inline]
     pub fn add(&mut self, other: &Self) {
-        let mut carry = 0u16;
-        for (mine, theirs) in self.0.iter_mut().rev().zip(other.0.iter().rev()) {
-            let sum = u16::from(*mine) + u16::from(*theirs) + carry;
-            let [high, low] = sum.to_be_bytes();
-            *mine = low;
-            carry = u16::from(high);
+        let mut carry = false;
+        let (mine, _) = self.0.as_chunks_mut::<8>();
+        let (theirs, _) = other.0.as_chunks::<8>();
+        for (mine, theirs) in mine.iter_mut().zip(theirs).rev() {
+            let (sum, over) = u64::from_be_bytes(*mine).overflowing_add(u64::from_be_bytes(*theirs));
+            let (sum, over_again) = sum.overflowing_add(u64::from(carry));
+            *mine = sum.to_be_bytes();
+            carry = over || over_again;
         }
     }
 }
@@ -214,7 +217,27 @@ mod tests {
         assert_eq!(sum, RowDigest([0; 32]));
     }
 
+    /// Byte by byte, as one would by hand.
+    fn added_by_hand(one: [u8; 32], two: [u8; 32]) -> [u8; 32] {
+        let (mut sum, mut carry) = ([0; 32], 0);
+        for at in (0..32).rev() {
+            let [high, low] = (u16::from(one[at]) + u16::from(two[at]) + carry).to_be_bytes();
+            (sum[at], carry) = (low, u16::from(high));
+        }
+        sum
+    }
+
     proptest! {
+        #[test]
+        fn a_sum_is_that_of_the_numbers(
+            one in proptest::array::uniform32(prop_oneof![Just(0u8), Just(0xff), any::<u8>()]),
+            two in proptest::array::uniform32(prop_oneof![Just(0u8), Just(0xff), any::<u8>()]),
+        ) {
+            let mut sum = RowDigest(one);
+            sum.add(&RowDigest(two));
+            prop_assert_eq!(sum, RowDigest(added_by_hand(one, two)));
+        }
+
         #[test]
         fn the_order_and_grouping_of_rows_does_not_matter(rows in proptest::collection::vec(".{0,8}", 0..12), cut in 0usize..12) {
             let mut forward = RowDigest::default();

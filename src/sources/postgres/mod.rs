@@ -1,0 +1,5 @@
+//! PostgreSQL databases.
+
+pub mod archive;
+pub mod contents;
+pub mod rows;
