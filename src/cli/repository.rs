@@ -85,7 +85,7 @@ fn session(entry: SessionEntry) -> SessionItem {
     let mut item = SessionItem {
         policy: entry.policy.to_string(),
         backup: entry.backup.to_string(),
-        schedule: None,
+        schedule: entry.schedule.map(|schedule| schedule.to_string()),
         began: entry.began,
         state: SessionState::Ended,
         last_checkpoint: None,
@@ -93,9 +93,8 @@ fn session(entry: SessionEntry) -> SessionItem {
     };
     match entry.state {
         repository::SessionState::Ended => {}
-        repository::SessionState::Open { session, last_checkpoint } => {
+        repository::SessionState::Open { last_checkpoint, .. } => {
             item.state = SessionState::Open;
-            item.schedule = Some(session.schedule.to_string());
             item.last_checkpoint = last_checkpoint;
         }
         repository::SessionState::Damaged(why) => {

@@ -26,7 +26,7 @@ What is there already and equal is left alone, so a second run goes on where an 
 Then it waits until workloads are ready, and compares every object with the backup, field by field.
 
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
-The exit code is 3 if something could not be restored or is not ready, and 4 if something differs.
+The exit code is 3 if something could not be restored or is not ready, and 4 if something that is there differs.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
@@ -106,6 +106,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     if args.dry_run {
         let plan = plan_document(&restore);
         args.output.print(&plan, |plan| restore_text::plan(plan, &restore.plans))?;
+        if restore.conflicts() > 0 && args.on_conflict == Conflict::Fail {
+            context.say.next("put right what differs; or --on-conflict skip leaves it as it is and restores the rest");
+        }
         return Ok(Exit::of_plan(&restore, options.on_conflict));
     }
     agree(args, &restore, context).await?;
@@ -124,7 +127,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         ended: outcome.ended.as_ref().map(ToString::to_string),
     };
     args.output.print(&document, |document| restore_text::report(document, &restore.plans))?;
-    let exit = Exit::of_restore(&restore, outcome)?;
+    let exit = Exit::of_restore(restore.conflicts(), outcome)?;
     if exit != Exit::Done {
         context.say.next("put right what is named, and run it again: what is restored already is left alone");
     }

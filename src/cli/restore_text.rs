@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::{
     operations::RestoredSource,
     report::{self, Table, words},
-    sources::kubernetes::restore::{Action, ComparisonReport, Counted, Notes, Plan, PlannedObject, ReadyReport},
+    sources::kubernetes::restore::{
+        Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport,
+    },
     types::for_terminal,
 };
 
@@ -32,9 +34,29 @@ pub(super) fn plan(document: &report::RestorePlan<'_, Plan>, plans: &[Plan]) -> 
             text.push_str(&named(plan, action));
         }
     }
-    let writes: u64 = plans.iter().map(Plan::writes).sum();
-    let nothing = if writes == 0 { "; all that it would create is there" } else { "" };
-    text.push_str(&format!("\n{} to write{nothing}. Nothing was changed.\n", words::count(writes, "object")));
+    let sum = |of: fn(&Plan) -> u64| plans.iter().map(of).sum();
+    let fails = plans.iter().any(|plan| plan.on_conflict == OnConflict::Fail);
+    text.push_str(&summary(sum(Plan::writes), sum(Plan::conflicts), sum(|plan| plan.total(Action::Cannot)), fails));
+    text
+}
+
+/// What the plan comes to. `fails`: one conflict is enough for nothing to be written.
+fn summary(writes: u64, conflicts: u64, cannot: u64, fails: bool) -> String {
+    let mut text = format!("\n{} to write", words::count(writes, "object"));
+    if cannot > 0 {
+        text.push_str(&format!("; {} cannot be restored here", words::count(cannot, "object")));
+    }
+    let differing = words::count(conflicts, "live object");
+    match (writes, conflicts, cannot) {
+        (0, 0, 0) => text.push_str("; all that it would create is there"),
+        (_, 0, _) => {}
+        _ if fails => text.push_str(&format!(
+            "; but it conflicts with {differing}, and then nothing at all is written, unless --on-conflict skip leaves \
+             what is live as it is"
+        )),
+        _ => text.push_str(&format!("; {differing} in conflict left alone")),
+    }
+    text.push_str(". Nothing was changed.\n");
     text
 }
 
@@ -198,6 +220,22 @@ fn added(comparison: &ComparisonReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_summary_of_a_plan_says_what_keeps_it_from_being_done() {
+        for (numbers, said) in [
+            ((0, 0, 0, true), "0 objects to write; all that it would create is there."),
+            ((1, 0, 0, true), "1 object to write."),
+            ((0, 0, 2, true), "0 objects to write; 2 objects cannot be restored here."),
+            ((0, 3, 0, true), "0 objects to write; but it conflicts with 3 live objects, and then nothing at all"),
+            ((5, 1, 0, true), "unless --on-conflict skip leaves what is live as it is."),
+            ((5, 1, 0, false), "5 objects to write; 1 live object in conflict left alone."),
+        ] {
+            let (writes, conflicts, cannot, fails) = numbers;
+            let text = summary(writes, conflicts, cannot, fails);
+            assert!(text.contains(said) && text.ends_with(". Nothing was changed.\n"), "{text}");
+        }
+    }
 
     #[test]
     fn what_only_the_cluster_has_is_listed() {

@@ -12,14 +12,16 @@ use super::{
 use crate::{
     operations::{self, BackupRef},
     report::{Affected, Problem, ProblemKind, VerifyReport},
-    repository::{self, FindingKind, VerifyOptions},
+    repository::{self, FindingKind, Place, VerifyOptions},
 };
 
 /// Hold the repository against itself.
 #[derive(Debug, Args)]
 #[command(
     after_help = "It never stops at the first finding, and names for each damaged object the streams and backups that need it.
-The exit code is 4 if anything is missing or damaged, and 5 if something could not be read.
+With --all the backups are also held against each other: a manifest that a later one names must be there.
+The exit code is 4 if anything is missing or damaged, and 5 if something could not be read, or if there is no backup:
+then nothing is proven.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
@@ -75,21 +77,68 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
         Exit::Done if passed_over => Exit::Difference,
         exit => exit,
     };
-    let notes = found.notes.clone();
+    let next = next_steps(&found, exit);
     let report = document(found, args.level, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
-    for note in &notes {
+    for note in &report.notes {
         context.say.lines(&format!("note: {note}"));
     }
-    match exit {
-        Exit::Difference => context.say.next(
-            "take a new backup with `drctl backup --full`: it relies on nothing that is stored; keep the sound ones",
-        ),
-        Exit::CouldNotRun => context.say.next("make the store readable again, and run it again"),
-        _ => {}
+    for step in next {
+        context.say.next(step);
     }
     Ok(exit)
+}
+
+/// What a person does about what was found, the gravest first.
+fn next_steps(found: &repository::VerifyReport, exit: Exit) -> Vec<&'static str> {
+    let of = |place: Place, kind: FindingKind| {
+        found.findings.iter().any(|finding| Place::of(&finding.object) == place && finding.kind == kind)
+    };
+    let damaged = |place| of(place, FindingKind::Damaged) || of(place, FindingKind::Missing);
+    let packs = if found.unmarked {
+        "take a new backup with `drctl backup --full`, which relies on nothing that is stored; what is named above is \
+         lost to its backups unless a copy of the repository has it"
+    } else {
+        "take a new backup with `drctl backup`: it stores anew what the damaged packs hold, if the source still has \
+         it; what is named above is lost to its backups unless a copy of the repository has it"
+    };
+    let steps = [
+        (
+            of(Place::Manifest, FindingKind::Missing),
+            "put the missing manifest back from a copy of the repository: what it names is there still; and find out \
+             who deletes in this store, because drctl did not",
+        ),
+        (damaged(Place::Pack), packs),
+        (
+            damaged(Place::Meta) || of(Place::Manifest, FindingKind::Damaged),
+            "put the damaged objects of `meta/` and `backups/` back from a copy of the repository, and take a new \
+             backup with `drctl backup`: it does not rely on them",
+        ),
+        (
+            damaged(Place::Session),
+            "a damaged session does its backup no harm: put it back from a copy of the repository, or leave it",
+        ),
+        (damaged(Place::Accept), "look at the backup with `drctl show`: a damaged mark accepts nothing"),
+        (damaged(Place::Other), "put right what is named above, and verify again"),
+        (
+            found.findings.iter().any(|finding| finding.kind == FindingKind::NotChecked),
+            "make readable what could not be read, and verify again",
+        ),
+        (
+            exit == Exit::CouldNotRun && found.backups.is_empty(),
+            "make a backup with `drctl backup`; if there should be one, `drctl repository sessions` names the runs that \
+             have begun",
+        ),
+    ];
+    let taken: Vec<_> = steps.iter().filter(|(applies, _)| *applies).map(|(_, step)| *step).collect();
+    match exit {
+        Exit::Difference if taken.is_empty() => {
+            vec!["take a new backup with `drctl backup`, and verify all with `drctl verify --all`"]
+        }
+        Exit::Difference | Exit::CouldNotRun => taken,
+        _ => Vec::new(),
+    }
 }
 
 fn document(found: repository::VerifyReport, level: Level, location: &str, seconds: f64) -> VerifyReport {
@@ -108,6 +157,7 @@ fn document(found: repository::VerifyReport, level: Level, location: &str, secon
         stored_bytes: found.stored_bytes,
         findings: found.findings.into_iter().map(problem).collect(),
         findings_omitted: found.findings_omitted,
+        notes: found.notes,
         seconds,
     }
 }

@@ -53,7 +53,7 @@ pub async fn find(repository: &Repository, policy: Option<&Policy>, wanted: &Bac
     }
 }
 
-fn scope_of(policy: Option<&Policy>) -> Scope {
+pub(super) fn scope_of(policy: Option<&Policy>) -> Scope {
     policy.map_or(Scope::All, |policy| Scope::Policy(policy.name.clone()))
 }
 

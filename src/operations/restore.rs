@@ -246,6 +246,13 @@ impl RestoreOutcome {
             })
     }
 
+    /// Whether an object is there that should be equal and is not.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        let comparisons = self.sources.iter().filter_map(|source| source.comparison.as_ref());
+        comparisons.map(ComparisonReport::different_objects).sum::<u64>() > 0
+    }
+
     /// Whether every object that should be there was compared, and is equal.
     #[must_use]
     pub fn is_equal(&self) -> bool {

@@ -18,16 +18,13 @@ pub async fn verify(
     options: &VerifyOptions,
     run: &Run,
 ) -> Result<VerifyReport, Error> {
-    let name =
-        |manifest: &repository::Manifest| (manifest.policy.clone(), manifest.schedule.clone(), manifest.backup.clone());
-    let backups = match only {
-        Some(stored) => vec![name(&stored.manifest)],
-        None => {
-            let entries = catalog::list(repository, policy).await?;
-            // A fenced run left a mark and no backup: there is nothing to hold against itself.
-            let there = entries.into_iter().filter(|entry| !matches!(entry.listed, repository::Listed::Aborted));
-            there.map(|entry| (entry.policy, entry.schedule, entry.backup)).collect()
+    let (monitor, cancel) = (run.monitor.as_ref(), &run.cancel);
+    let report = match only {
+        Some(StoredManifest { manifest, .. }) => {
+            let name = (manifest.policy.clone(), manifest.schedule.clone(), manifest.backup.clone());
+            repository::verify(repository, &[name], options, monitor, cancel).await
         }
+        None => repository::verify_all(repository, &catalog::scope_of(policy), options, monitor, cancel).await,
     };
-    Ok(repository::verify(repository, &backups, options, run.monitor.as_ref(), &run.cancel).await?)
+    Ok(report?)
 }

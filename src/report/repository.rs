@@ -72,7 +72,7 @@ pub struct SessionItem {
     pub policy: String,
     /// The backup that it writes.
     pub backup: String,
-    /// The schedule, while the run is open.
+    /// The schedule; absent if only a damaged session says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// When it began, by the store's clock.

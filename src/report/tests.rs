@@ -132,6 +132,7 @@ fn verify() -> VerifyReport {
             ],
         }],
         findings_omitted: 1,
+        notes: vec!["the run 20261121T020000Z-aaaaaa has no manifest".to_owned()],
         seconds: 3.21,
     }
 }
@@ -146,7 +147,7 @@ fn sessions() -> SessionList {
         last_checkpoint: Some(at("2026-11-20T02:10:01Z")),
         note: None,
     };
-    let ended = SessionItem { schedule: None, state: SessionState::Ended, last_checkpoint: None, ..session.clone() };
+    let ended = SessionItem { state: SessionState::Ended, last_checkpoint: None, ..session.clone() };
     SessionList { repository: "s3://orders-dr/prod".to_owned(), sessions: vec![session, ended] }
 }
 
@@ -188,6 +189,8 @@ fn empty_lists_say_so() {
     assert_eq!(list.text(at("2026-11-20T12:00:00Z")), "no backups\n");
     let sessions = SessionList { repository: String::new(), sessions: Vec::new() };
     assert_eq!(sessions.text(at("2026-11-20T12:00:00Z")), "no sessions\n");
+    let none = VerifyReport { backups: Vec::new(), findings: Vec::new(), ..verify() };
+    assert_eq!(none.text(), "there is no backup: nothing was verified, and NOTHING IS PROVEN\n");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub struct VerifyReport {
     pub repository: String,
     /// `presence` or `content`.
     pub level: String,
-    /// Whether everything was checked and is as it should be.
+    /// Whether there is a backup, everything was checked, and all is as it should be.
     pub sound: bool,
     /// The backups that were looked at.
     pub backups: Vec<String>,
@@ -32,6 +32,8 @@ pub struct VerifyReport {
     pub findings: Vec<Problem>,
     /// How many more findings there are than are listed.
     pub findings_omitted: u64,
+    /// What is worth knowing beside.
+    pub notes: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -46,7 +48,7 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// How one can tell.
     pub detail: String,
-    /// Which backups and streams it touches.
+    /// Which backups and streams it touches; none if nobody can tell.
     pub affects: Vec<Affected>,
 }
 
@@ -93,6 +95,9 @@ impl VerifyReport {
     /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
+        if self.backups.is_empty() && self.findings.is_empty() {
+            return "there is no backup: nothing was verified, and NOTHING IS PROVEN\n".to_owned();
+        }
         let mut text = format!(
             "{} verified at level `{}` in {}: {}\n",
             words::count(self.backups.len() as u64, "backup"),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ABORT, Abort, Accept, Error, Manifest, Repository,
-    backend::{Key, ObjectMeta},
+    backend::{ErrorKind, Key, ObjectMeta},
     control::{self, Control},
     layout,
     summary::Summary,
@@ -298,7 +298,7 @@ impl Repository {
     pub(crate) async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
         let bytes = match self.backend.get(key, control::MAX_CONTROL as u64).await {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) if error.is_not_found() || error.kind == ErrorKind::NotAnObject => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         // A damaged mark accepts nothing: the backup stays suspect, which is the safe side.

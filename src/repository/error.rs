@@ -58,7 +58,7 @@ pub enum Error {
     },
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] backend::Error),
+    Store(backend::Error),
     /// The store failed while the manifest was written, and then did not say what is there.
     #[error("it is not known whether backup {backup} was committed: {reason}; `drctl list` shows it")]
     CommitUnknown {
@@ -170,6 +170,14 @@ impl Error {
         }
     }
 
+    /// Why an object is damaged, without its key; else the whole text.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Damaged { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn damaged(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {
         Self::Damaged { object: for_terminal(&object.to_string()).into_owned(), reason: reason.into() }
     }
@@ -179,6 +187,16 @@ impl Error {
         match error.kind {
             backend::ErrorKind::NotFound => Self::Gone { object: for_terminal(&object.to_string()).into_owned() },
             backend::ErrorKind::TooLarge => Self::damaged(object, "it is larger than any such object may be"),
+            _ => error.into(),
+        }
+    }
+}
+
+impl From<backend::Error> for Error {
+    /// What is no object of a store, in the place of one, is damage.
+    fn from(error: backend::Error) -> Self {
+        match error.kind {
+            backend::ErrorKind::NotAnObject => Self::damaged(&error.subject, error.reason),
             _ => Self::Store(error),
         }
     }

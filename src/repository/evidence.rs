@@ -101,8 +101,8 @@ impl Repository {
             let bytes = match self.backend.get(&key, control::MAX_CONTROL as u64).await {
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue,
-                Err(error) if error.kind == ErrorKind::TooLarge => {
-                    notes.push(format!("`{key}` is too large to be a mark of damaged packs, and is ignored"));
+                Err(error) if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::NotAnObject) => {
+                    notes.push(format!("`{key}` is no mark of damaged packs, and is ignored: {}", error.reason));
                     continue;
                 }
                 Err(error) => return Err(error.into()),

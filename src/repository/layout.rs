@@ -6,6 +6,42 @@ use crate::types::{BackupId, Name, Sha256Digest};
 /// Under these prefixes lies everything that a backup writes.
 pub(crate) const EVERYTHING: [&str; 4] = ["backups/", "data/", "meta/", "sessions/"];
 
+/// Every prefix of the format.
+pub(crate) const FOLDERS: [&str; 9] =
+    ["accepts/", "backups/", "data/", "evidence/", "keys/", "meta/", "pins/", "sessions/", "tombstones/"];
+
+/// What an object of a repository is for, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A manifest: without it there is no backup.
+    Manifest,
+    /// A pack.
+    Pack,
+    /// What says where a backup's chunks lie.
+    Meta,
+    /// The mark of a run.
+    Session,
+    /// A mark that accepts a backup.
+    Accept,
+    /// Anything else.
+    Other,
+}
+
+impl Place {
+    /// What the object under `key` is for.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        match key.split_once('/') {
+            Some(("backups", file)) if file.ends_with(".json") => Self::Manifest,
+            Some(("data", _)) => Self::Pack,
+            Some(("meta", _)) => Self::Meta,
+            Some(("sessions", _)) => Self::Session,
+            Some(("accepts", _)) => Self::Accept,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The key of the repository's header.
 pub(crate) fn header() -> Key {
     Key::from_checked("repository.json".to_owned())
@@ -91,7 +127,6 @@ pub(crate) fn sessions_of(policy: Option<&Name>) -> String {
 }
 
 /// Prune's mark that a backup is about to go.
-#[cfg_attr(not(test), expect(dead_code, reason = "written by prune, which comes later; tests write it by hand"))]
 pub(crate) fn tombstone(policy: &Name, backup: &BackupId) -> Key {
     Key::from_checked(format!("tombstones/{policy}/{backup}.json"))
 }

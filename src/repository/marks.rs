@@ -1,11 +1,17 @@
 //! Marks that people read or make: sessions listed, suspect backups accepted.
 
+use std::collections::HashMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
     Accept, Error, Repository, Scope, Session, backend::PutOutcome, catalog::StoredManifest, control, layout, tool,
 };
 use crate::types::{BackupId, Clock, Name};
+
+/// Sessions fetched at once: one is small, so it is the round trips that cost.
+const FETCHES: usize = 32;
 
 /// A run that has begun, in a listing.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +20,8 @@ pub struct SessionEntry {
     pub policy: Name,
     /// The backup, by the key.
     pub backup: BackupId,
+    /// The schedule: of an ended run by the manifest's key, of an open one as the session says it.
+    pub schedule: Option<Name>,
     /// When it was written, by the store's clock.
     pub began: Timestamp,
     /// What became of the run so far.
@@ -52,27 +60,39 @@ impl Repository {
     /// What the store says.
     pub async fn sessions(&self, policy: Option<&Name>) -> Result<Vec<SessionEntry>, Error> {
         let scope = policy.map_or(Scope::All, |policy| Scope::Policy(policy.clone()));
-        let ended: std::collections::HashSet<_> =
-            self.list_manifests(&scope).await?.into_iter().map(|listing| (listing.policy, listing.backup)).collect();
-        let mut entries = Vec::new();
-        for (mark, meta) in self.marks(&layout::sessions_of(policy)).await? {
-            let state = if ended.contains(&mark) { SessionState::Ended } else { self.open_session(&mark).await? };
-            let (policy, backup) = mark;
-            entries.push(SessionEntry { policy, backup, began: meta.modified, state });
-        }
+        let listings = self.list_manifests(&scope).await?;
+        let ended: HashMap<_, _> =
+            listings.into_iter().map(|listing| ((listing.policy, listing.backup), listing.schedule)).collect();
+        let entries = stream::iter(self.marks(&layout::sessions_of(policy)).await?).map(|(mark, meta)| {
+            let ended = ended.get(&mark).cloned();
+            self.session_entry(mark, meta.modified, ended)
+        });
+        let mut entries: Vec<_> = entries.buffer_unordered(FETCHES).try_collect().await?;
         entries.sort_by(|a, b| a.backup.cmp(&b.backup));
         Ok(entries)
     }
 
-    async fn open_session(&self, (policy, backup): &(Name, BackupId)) -> Result<SessionState, Error> {
-        match self.session(policy, backup).await {
-            Ok(session) => {
-                let last_checkpoint = self.indexes_of(backup).await?.into_iter().map(|meta| meta.modified).max();
-                Ok(SessionState::Open { session: Box::new(session), last_checkpoint })
+    /// `ended` is the schedule of the object at the manifest's key, if there is one.
+    async fn session_entry(
+        &self,
+        (policy, backup): (Name, BackupId),
+        began: Timestamp,
+        ended: Option<Name>,
+    ) -> Result<SessionEntry, Error> {
+        let (schedule, state) = match (self.session(&policy, &backup).await, ended) {
+            (Ok(session), Some(schedule)) if session.schedule != schedule => {
+                let why = format!("it says schedule `{}`, and the manifest is one of `{schedule}`", session.schedule);
+                (Some(schedule), SessionState::Damaged(why))
             }
-            Err(error) if error.is_damage() => Ok(SessionState::Damaged(error.to_string())),
-            Err(error) => Err(error),
-        }
+            (Ok(_), Some(schedule)) => (Some(schedule), SessionState::Ended),
+            (Ok(session), None) => {
+                let last_checkpoint = self.indexes_of(&backup).await?.into_iter().map(|meta| meta.modified).max();
+                (Some(session.schedule.clone()), SessionState::Open { session: Box::new(session), last_checkpoint })
+            }
+            (Err(error), ended) if error.is_damage() => (ended, SessionState::Damaged(error.to_string())),
+            (Err(error), _) => return Err(error),
+        };
+        Ok(SessionEntry { policy, backup, schedule, began, state })
     }
 
     /// Reads a session.

@@ -52,6 +52,7 @@ pub use self::{
     commit::CommitOutcome,
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
+    layout::Place,
     manifest::{
         Cluster, GroupEntry, GroupTotal, MAX_LISTED, Manifest, ManifestDraft, ObjectRef, Previous, SourceEntry, Totals,
     },
@@ -60,7 +61,7 @@ pub use self::{
     reader::BackupReader,
     session::{Abort, Accept, Session},
     summary::{SourceSummary, Summary},
-    verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify},
+    verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify, verify_all},
     writer::{BackupWriter, BeginOptions, WriteStats},
 };
 use crate::types::Clock;

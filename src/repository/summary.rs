@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{SourceEntry, StoredManifest, Totals};
+use super::{Previous, SourceEntry, StoredManifest, Totals};
 use crate::types::{Missing, Name, Sha256Digest, State};
 
 /// The most characters that a [`Summary`] keeps of a text.
@@ -31,6 +31,8 @@ pub struct Summary {
     pub suspect: Option<String>,
     /// The uid of the cluster that it was read from.
     pub cluster_uid: Option<String>,
+    /// The backup of its schedule before it, as far as its run could see.
+    pub previous: Option<Previous>,
     /// When the line of backups that it may share packs with began.
     pub full_since: Timestamp,
     /// SHA-256 of the manifest as stored.
@@ -82,6 +84,7 @@ impl Summary {
             }),
             suspect: manifest.suspect.first().map(|text| short(text)),
             cluster_uid: manifest.cluster.as_ref().map(|cluster| short(&cluster.uid)),
+            previous: manifest.previous.clone(),
             full_since: manifest.full_since,
             sha256: stored.sha256,
         }

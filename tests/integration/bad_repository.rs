@@ -171,6 +171,69 @@ fn a_missing_pack_is_named_with_its_streams_and_backups_and_the_next_backup_heal
 }
 
 #[test]
+fn a_repository_without_a_backup_proves_nothing() {
+    let source = require!(bed::source);
+    let workshop = Workshop::new(&source, &["default"]);
+    for words in [&["verify", "--all"][..], &["verify", "latest"], &["verify", "--all", "--level", "content"]] {
+        let ended = workshop.ends(5, words);
+        assert!(ended.stderr.contains("drctl backup"), "{words:?}: {}", ended.stderr);
+        assert!(!ended.stdout.contains(": sound"), "{words:?}: {}", ended.stdout);
+    }
+    let report = workshop.json(5, &["verify", "--all"]);
+    assert_eq!((&report["sound"], report["backups"].as_array().unwrap().len()), (&false.into(), 0), "{report}");
+    workshop.done(&["backup"]);
+    workshop.done(&["verify", "--all"]);
+}
+
+#[test]
+fn a_deleted_manifest_is_missed_by_the_backup_after_it() {
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "chain");
+    workshop.done(&["backup"]);
+    workshop.done(&["verify", "--all"]);
+    let ids = workshop.backups();
+    let manifest = workshop.files("backups").remove(0);
+    let kept = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    let ended = workshop.ends(4, &["verify", "--all"]);
+    for word in [&key(&workshop, &manifest), &ids[0], &ids[1]] {
+        assert!(ended.stdout.contains(word), "{word} is not named: {}", ended.stdout);
+    }
+    assert!(ended.stderr.contains("next: put the missing manifest back"), "{}", ended.stderr);
+    fs::write(&manifest, kept).unwrap();
+    workshop.done(&["verify", "--all"]);
+}
+
+#[test]
+fn links_in_a_repository_are_damage_that_is_named_and_never_followed() {
+    use std::os::unix::fs::symlink;
+
+    let source = require!(bed::source);
+    let (workshop, _) = with_a_backup(&source, "links");
+    workshop.done(&["backup"]);
+    let stranger = workshop.repository().join("data/elsewhere");
+    symlink(workshop.folder(), &stranger).unwrap();
+    workshop.done(&["list"]);
+    let ended = workshop.ends(4, &["verify", "--all"]);
+    assert!(ended.stdout.contains("data/elsewhere: it is a symbolic link"), "{}", ended.stdout);
+    workshop.done(&["backup"]);
+    fs::remove_file(&stranger).unwrap();
+    workshop.done(&["verify", "--all"]);
+
+    let manifest = workshop.files("backups").pop().unwrap();
+    let kept = workshop.folder().join("kept.json");
+    fs::rename(&manifest, &kept).unwrap();
+    symlink(&kept, &manifest).unwrap();
+    let listed = workshop.ends(4, &["list"]);
+    assert!(listed.stdout.contains("damaged") && listed.stdout.contains("symbolic link"), "{}", listed.stdout);
+    let ended = workshop.ends(4, &["verify", "--all"]);
+    assert!(ended.stdout.contains(&key(&workshop, &manifest)), "{}", ended.stdout);
+    fs::remove_file(&manifest).unwrap();
+    fs::rename(&kept, &manifest).unwrap();
+    workshop.done(&["verify", "--all"]);
+}
+
+#[test]
 fn a_missing_bucket_and_wrong_keys_are_told_apart() {
     let source = require!(bed::source);
     let bucket = require!(bed::bucket);

@@ -170,6 +170,40 @@ fn check_sums(sink: &MemorySink, report: &CaptureReport) {
 }
 
 #[tokio::test]
+async fn an_object_that_no_restore_can_read_is_stored_and_named() {
+    let source = require!(bed::source);
+    let shop = source.create_namespace("deep");
+    let group = format!("{}.deep.example.com", source.prefix());
+    let definition = include_str!("capture/definition.yaml");
+    source.apply(&definition.replace("GROUP", &group).replace("LABEL", source.prefix()));
+    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=30s"]);
+    let widget = |name: &str, levels: usize| {
+        let spec = (0..levels).fold(serde_json::json!(1), |inner, _| serde_json::json!({ "a": inner }));
+        serde_json::json!({
+            "apiVersion": format!("{group}/v1"), "kind": "Widget",
+            "metadata": {"name": name, "namespace": shop}, "spec": spec,
+        })
+    };
+    // With the object itself, 127 levels and 128.
+    create(&source, &widget("last", 126));
+    let (_, before) = capture(source.kubeconfig(), namespaces(&[&shop])).await;
+    assert_eq!(before.notes.iter().filter(|note| note.contains("nested")).count(), 0, "{:?}", before.notes);
+    create(&source, &widget("too-deep", 127));
+    let (sink, report) = capture(source.kubeconfig(), namespaces(&[&shop])).await;
+    assert_eq!(sink.lines(&format!("widgets.{group}"), &shop).len(), 2);
+    let held = |report: &CaptureReport| {
+        let group = report.groups.iter().find(|found| found.name == shop).unwrap();
+        (group.count, group.restorable)
+    };
+    let ((count, restorable), (count_then, restorable_then)) = (held(&report), held(&before));
+    assert_eq!((count, restorable), (count_then + 1, restorable_then));
+    let note = report.notes.iter().find(|note| note.contains("nested")).unwrap();
+    assert!(note.contains("cannot restore it: 1 object of source `services`"), "{note}");
+    assert!(note.contains(&format!("widgets.{group} {shop}/too-deep")), "{note}");
+    assert_eq!(report.missing, []);
+}
+
+#[tokio::test]
 async fn what_a_controller_makes_again_and_what_is_left_out_is_not_captured() {
     let source = require!(bed::source);
     let shop = source.create_namespace("shop");

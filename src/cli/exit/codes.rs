@@ -136,6 +136,7 @@ fn of_store(error: &backend::Error) -> Ending {
             (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
         }
         ErrorKind::Unsupported => (Exit::CouldNotRun, None),
+        ErrorKind::NotAnObject => (Exit::Difference, None),
         ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::Full | ErrorKind::Other => (Exit::Failed, None),
     }
 }

@@ -68,9 +68,10 @@ impl Exit {
         }
     }
 
-    /// How a restore ends: what was not restored outweighs what differs.
-    pub(super) fn of_restore(restore: &Restore, outcome: RestoreOutcome) -> Result<Self, Failure> {
-        let (complete, equal) = (outcome.is_complete() && restore.conflicts() == 0, outcome.is_equal());
+    /// How a restore ends: what differs outweighs what was not restored, because it is there, and looks as
+    /// if it were restored. `conflicts` are live objects that were left as they are.
+    pub(super) fn of_restore(conflicts: u64, outcome: RestoreOutcome) -> Result<Self, Failure> {
+        let (complete, equal) = (outcome.is_complete() && conflicts == 0, outcome.is_equal());
         let wrote = outcome.sources.iter().any(|source| source.execution.requests > 0);
         match outcome.ended {
             Some(error) => {
@@ -81,6 +82,7 @@ impl Exit {
                 }
                 Err(failure.next("what was restored stays; run it again, and it goes on from there"))
             }
+            None if outcome.differs() => Ok(Self::Difference),
             None if !complete => Ok(Self::Partial),
             None if !equal => Ok(Self::Difference),
             None => Ok(Self::Done),
@@ -184,6 +186,42 @@ mod tests {
             text,
             "error: cannot list backups: cannot reach the store\ncaused by: connection refused\nnext: check the network\n"
         );
+    }
+
+    /// How a restore ended of which so many objects failed, differ, could not be compared, and were left.
+    fn restored(failed: u64, different: u64, not_compared: u64, left: u64) -> Exit {
+        use crate::sources::kubernetes::restore::{ComparedGroup, ComparisonReport, Notes, RestoreReport};
+        let notes = |count| Notes { count, objects: Vec::new() };
+        let expected = failed + different + 1;
+        let group = ComparedGroup { expected, equal: 1, different, missing: failed, ..ComparedGroup::default() };
+        let comparison = ComparisonReport {
+            groups: vec![group],
+            missing: notes(failed),
+            not_compared: notes(not_compared),
+            ..ComparisonReport::default()
+        };
+        let mut execution = RestoreReport::default();
+        execution.failed = notes(failed);
+        let source = crate::operations::RestoredSource {
+            source: "services".to_owned(),
+            execution,
+            readiness: None,
+            comparison: Some(comparison),
+        };
+        let outcome = RestoreOutcome { sources: vec![source], phases: Vec::new(), ended: None };
+        Exit::of_restore(left, outcome).unwrap()
+    }
+
+    #[test]
+    fn what_differs_outweighs_what_was_not_restored() {
+        assert_eq!(restored(0, 0, 0, 0), Exit::Done);
+        assert_eq!(restored(1, 0, 0, 0), Exit::Partial);
+        assert_eq!(restored(0, 0, 0, 1), Exit::Partial);
+        assert_eq!(restored(0, 1, 0, 0), Exit::Difference);
+        assert_eq!(restored(1, 1, 0, 0), Exit::Difference);
+        assert_eq!(restored(0, 1, 0, 1), Exit::Difference);
+        assert_eq!(restored(0, 0, 1, 0), Exit::Difference);
+        assert_eq!(restored(1, 0, 1, 0), Exit::Partial);
     }
 
     #[test]

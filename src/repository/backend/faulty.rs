@@ -281,6 +281,10 @@ impl Backend for Faulty {
         }
     }
 
+    async fn strangers(&self, prefix: &str) -> Result<Vec<Key>, Error> {
+        self.with_fault(Op::List, prefix, self.inner.strangers(prefix)).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         self.with_fault(Op::Delete, key.as_str(), self.inner.delete(key)).await
     }

@@ -123,6 +123,8 @@ pub enum ErrorKind {
     Full,
     /// The store does not do what the format needs (create-only puts, ranges).
     Unsupported,
+    /// What is there is no object that a put made, and is never followed: a symbolic link.
+    NotAnObject,
     /// Anything else; the source says it.
     Other,
 }
@@ -195,8 +197,18 @@ pub trait Backend: Debug + Send + Sync {
     async fn head(&self, key: &Key) -> Result<ObjectMeta, Error>;
 
     /// All objects whose keys begin with `prefix` (a text, not a folder: `data/2026` matches
-    /// `data/20261120T…`), read after write.
+    /// `data/20261120T…`), read after write. What is no object ([`ErrorKind::NotAnObject`]) is
+    /// listed with no bytes, so that it is not passed over.
     fn list(&self, prefix: &str) -> Listing;
+
+    /// The keys that begin with `prefix` under which something lies that is no object
+    /// ([`ErrorKind::NotAnObject`]): at most 1,000. Stores that are no folders have none.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn strangers(&self, _prefix: &str) -> Result<Vec<Key>, Error> {
+        Ok(Vec::new())
+    }
 
     /// Removes the object; one that is not there is no error. For prune alone.
     ///

@@ -132,6 +132,11 @@ impl Backend for Recording {
         self.inner.list(prefix)
     }
 
+    async fn strangers(&self, prefix: &str) -> Result<Vec<Key>, Error> {
+        self.note(Op::List, prefix, 0, true);
+        self.inner.strangers(prefix).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let result = self.inner.delete(key).await;
         self.note(Op::Delete, key.as_str(), 0, result.is_ok());

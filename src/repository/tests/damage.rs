@@ -8,7 +8,7 @@ use crate::{
     repository::{
         Error, FindingKind, Level, Listed, Scope, SessionState, VerifyOptions, VerifyReport,
         backend::{ErrorKind, Fault, Faulty, Key, Op, Rule},
-        verify,
+        verify, verify_all,
     },
     types::Silent,
 };
@@ -39,9 +39,8 @@ async fn two_backups() -> (Bench, StoredManifest, StoredManifest) {
 
 async fn verified(bench: &Bench, level: Level) -> VerifyReport {
     let repository = bench.open().await;
-    let backups: Vec<_> = repository.backups(&Scope::All).await.unwrap();
-    let backups: Vec<_> = backups.into_iter().map(|entry| (entry.policy, entry.schedule, entry.backup)).collect();
-    verify(&repository, &backups, &VerifyOptions::new(level), &Silent, &CancellationToken::new()).await.unwrap()
+    let options = VerifyOptions::new(level);
+    verify_all(&repository, &Scope::All, &options, &Silent, &CancellationToken::new()).await.unwrap()
 }
 
 /// What was done to an object.

@@ -8,7 +8,7 @@ use crate::{
     repository::{
         Level, Scope, VerifyOptions,
         backend::{Fault, Faulty, Key, Op, Rule},
-        verify,
+        verify_all,
     },
     types::{BackupId, Silent},
 };
@@ -116,9 +116,8 @@ async fn play(steps: &[Step]) {
         let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await.unwrap();
         assert_eq!(contents(&repository, &stored).await, by_name(&written[&entry.backup]), "{}", entry.backup);
     }
-    let names: Vec<_> = entries.into_iter().map(|e| (e.policy, e.schedule, e.backup)).collect();
     let options = VerifyOptions::new(Level::Content);
-    let report = verify(&repository, &names, &options, &Silent, &CancellationToken::new()).await.unwrap();
+    let report = verify_all(&repository, &Scope::All, &options, &Silent, &CancellationToken::new()).await.unwrap();
     assert!(report.is_sound(), "{:#?}", report.findings);
 }
 

@@ -1,5 +1,6 @@
 //! Whole backups over a store in memory.
 
+mod chain;
 mod crash;
 mod damage;
 mod histories;

@@ -27,7 +27,10 @@ use crate::{
         refs::{self, Ref},
         reuse::blocking,
     },
-    types::{BackupContents, BackupId, Blake3Hasher, Monitor, Name, PartInfo, StreamInfo, for_terminal},
+    types::{
+        BackupContents, BackupId, Blake3Hasher, Clock as _, Monitor, Name, PartInfo, StreamInfo, SystemClock,
+        for_terminal,
+    },
 };
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
@@ -40,12 +43,12 @@ const MAX_LISTED: usize = 1 << 20;
 /// Verifies backups, one after the other.
 #[derive(Debug)]
 pub(super) struct Verifier<'a> {
-    repository: &'a Repository,
+    pub(super) repository: &'a Repository,
     options: &'a VerifyOptions,
     monitor: &'a dyn Monitor,
     cancel: &'a CancellationToken,
-    findings: Findings,
-    report: VerifyReport,
+    pub(super) findings: Findings,
+    pub(super) report: VerifyReport,
     /// Sizes of the packs under the prefixes that were listed.
     listed: HashMap<PackName, u64>,
     prefixes: HashSet<BackupId>,
@@ -77,7 +80,40 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    pub(super) fn into_report(mut self, interrupted: bool) -> VerifyReport {
+    /// Verifies `backups`. Whether the store answered to the end: if not, the rest is not checked.
+    pub(super) async fn each(&mut self, backups: &[BackupName]) -> Result<bool, Error> {
+        if self.options.level == Level::Presence {
+            self.monitor.phase("verifying", "backups", Some(backups.len() as u64));
+        }
+        for (at, backup) in backups.iter().enumerate() {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            match self.backup(backup).await {
+                Ok(()) => {}
+                Err(Error::Store(error)) => {
+                    self.not_checked(backups.get(at..).unwrap_or_default(), &error.to_string());
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+            if self.options.level == Level::Presence {
+                self.monitor.advance(1);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Marks what is damaged, and ends.
+    pub(super) async fn finish(mut self) -> VerifyReport {
+        if self.options.level == Level::Content {
+            self.mark_damage(SystemClock.now()).await;
+        }
+        let interrupted = self.cancel.is_cancelled();
+        self.into_report(interrupted)
+    }
+
+    fn into_report(mut self, interrupted: bool) -> VerifyReport {
         self.report.objects = u64::try_from(self.packs.len()).unwrap_or(u64::MAX);
         self.report.interrupted = interrupted;
         let (findings, omitted) = self.findings.finish();
@@ -87,7 +123,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Marks the packs that are damaged, in the store, for the next backup.
-    pub(super) async fn mark_damage(&mut self, at: Timestamp) {
+    async fn mark_damage(&mut self, at: Timestamp) {
         let mut marks: BTreeMap<(Name, BackupId), Vec<PackName>> = BTreeMap::new();
         for (object, backups) in self.findings.damaged() {
             let Some(pack) = Key::new(object).ok().and_then(|key| layout::parse_pack(&key)) else { continue };
@@ -97,6 +133,7 @@ impl<'a> Verifier<'a> {
         }
         for ((policy, backup), packs) in marks {
             if let Err(error) = self.repository.mark_damaged((&policy, &backup), &packs, at).await {
+                self.report.unmarked = true;
                 self.report.notes.push(format!(
                     "the damage could not be marked in the store, so the next backup of {policy} may share the \
                      damaged packs unless it is a full one: {error}"
@@ -107,7 +144,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Notes that nothing more is known of `backups`.
-    pub(super) fn not_checked(&mut self, backups: &[BackupName], why: &str) {
+    fn not_checked(&mut self, backups: &[BackupName], why: &str) {
         for backup in backups {
             let object = layout::manifest(&backup.0, &backup.1, &backup.2).to_string();
             self.findings.add(backup, None, object, FindingKind::NotChecked, why.to_owned());
@@ -115,7 +152,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Takes a failure that touches all of a backup. A fault of drctl itself is no finding.
-    fn whole(&mut self, backup: &BackupName, object: &str, error: Error) -> Result<(), Error> {
+    pub(super) fn whole(&mut self, backup: &BackupName, object: &str, error: Error) -> Result<(), Error> {
         if self.ends(&error) {
             return Err(error);
         }
@@ -139,7 +176,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    pub(super) async fn backup(&mut self, backup: &BackupName) -> Result<(), Error> {
+    async fn backup(&mut self, backup: &BackupName) -> Result<(), Error> {
         let (policy, schedule, id) = backup;
         self.report.backups.push(id.clone());
         let manifest = match self.repository.marker(policy, schedule, id).await {

@@ -49,6 +49,11 @@ impl Findings {
         self.add(backup, stream, object, kind, detail);
     }
 
+    /// Notes that `object` is wrong, and that nobody can tell which backup it belongs to.
+    pub(super) fn add_alone(&mut self, object: String, kind: FindingKind, detail: String) {
+        self.note(object, kind, detail);
+    }
+
     /// Notes that `object` is wrong.
     pub(super) fn add(
         &mut self,
@@ -58,17 +63,7 @@ impl Findings {
         kind: FindingKind,
         detail: String,
     ) {
-        let object = for_terminal(&object).into_owned();
-        if !self.by_object.contains_key(&object) && self.by_object.len() >= MAX_FINDINGS {
-            self.omitted.findings += 1;
-            self.omitted.damage += u64::from(kind != FindingKind::NotChecked);
-            return;
-        }
-        let new = || Entry { kind, detail: detail.clone(), affects: BTreeMap::new() };
-        let entry = self.by_object.entry(object).or_insert_with(new);
-        if severity(kind) > severity(entry.kind) {
-            (entry.kind, entry.detail) = (kind, detail);
-        }
+        let Some(entry) = self.note(object, kind, detail) else { return };
         if let Some(streams) = entry.affects.get_mut(backup) {
             // Where the whole backup is touched, naming a stream would say less.
             match stream {
@@ -82,6 +77,22 @@ impl Findings {
             let streams = stream.map(|stream| for_terminal(stream).into_owned()).into_iter().collect();
             entry.affects.insert(backup.clone(), streams);
         }
+    }
+
+    /// The entry of `object`; none if there are too many.
+    fn note(&mut self, object: String, kind: FindingKind, detail: String) -> Option<&mut Entry> {
+        let object = for_terminal(&object).into_owned();
+        if !self.by_object.contains_key(&object) && self.by_object.len() >= MAX_FINDINGS {
+            self.omitted.findings += 1;
+            self.omitted.damage += u64::from(kind != FindingKind::NotChecked);
+            return None;
+        }
+        let new = || Entry { kind, detail: detail.clone(), affects: BTreeMap::new() };
+        let entry = self.by_object.entry(object).or_insert_with(new);
+        if severity(kind) > severity(entry.kind) {
+            (entry.kind, entry.detail) = (kind, detail);
+        }
+        Some(entry)
     }
 
     /// The objects that are damaged, each with the newest backup of each policy that needs it.

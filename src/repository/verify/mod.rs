@@ -1,14 +1,15 @@
 //! The repository held against itself.
 
 mod backup;
+mod chain;
 mod count;
 mod findings;
 
 use tokio_util::sync::CancellationToken;
 
 use self::backup::Verifier;
-use super::{Error, Repository};
-use crate::types::{BackupId, Clock as _, Monitor, Name, SystemClock};
+use super::{Error, Listed, Repository, Scope};
+use crate::types::{BackupId, Monitor, Name};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,9 @@ pub struct VerifyReport {
     pub shared_bytes: u64,
     /// Stored bytes that were asked for to prove the others.
     pub stored_bytes: u64,
-    /// What a person should know beside: that the damage could not be marked for the next backup.
+    /// Damaged packs could not be marked, so that the next backup may share them; the notes say why.
+    pub unmarked: bool,
+    /// What a person should know beside.
     pub notes: Vec<String>,
     /// It was told to stop before the end.
     pub interrupted: bool,
@@ -78,7 +81,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// How one can tell, for people.
     pub detail: String,
-    /// Which backups and streams it touches.
+    /// Which backups and streams it touches; none if nobody can tell.
     pub affects: Vec<Affected>,
 }
 
@@ -108,10 +111,11 @@ pub struct Affected {
 }
 
 impl VerifyReport {
-    /// Whether everything was checked and is as it should be.
+    /// Whether something was checked, all of it, and is as it should be. Without a backup nothing is
+    /// proven.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.findings.is_empty() && !self.interrupted
+        !self.backups.is_empty() && self.findings.is_empty() && !self.interrupted
     }
 
     /// Whether something is missing or damaged (and not only unreadable), listed or not.
@@ -136,28 +140,32 @@ pub async fn verify(
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, Error> {
     let mut verifier = Verifier::new(repository, options, monitor, cancel);
-    let total = u64::try_from(backups.len()).unwrap_or(u64::MAX);
-    if options.level == Level::Presence {
-        monitor.phase("verifying", "backups", Some(total));
+    verifier.each(backups).await?;
+    Ok(verifier.finish().await)
+}
+
+/// As [`verify`], for all backups of `scope`, and beside them what they and their marks say of each
+/// other: a manifest that a later one or an accept mark names must be there, unless prune has left a
+/// tombstone; nothing in the repository's folders may be a link.
+///
+/// # Errors
+/// [`Error`] if the store cannot even be listed, or a fault of drctl itself.
+pub async fn verify_all(
+    repository: &Repository,
+    scope: &Scope,
+    options: &VerifyOptions,
+    monitor: &dyn Monitor,
+    cancel: &CancellationToken,
+) -> Result<VerifyReport, Error> {
+    let entries = repository.backups(scope).await?;
+    // A fenced run left a mark and no backup: there is nothing to hold against itself.
+    let there = entries.iter().filter(|entry| !matches!(entry.listed, Listed::Aborted));
+    let names: Vec<BackupName> =
+        there.map(|entry| (entry.policy.clone(), entry.schedule.clone(), entry.backup.clone())).collect();
+    let mut verifier = Verifier::new(repository, options, monitor, cancel);
+    verifier.strangers().await?;
+    if verifier.each(&names).await? && !cancel.is_cancelled() {
+        verifier.surroundings(scope, &entries).await?;
     }
-    for (at, backup) in backups.iter().enumerate() {
-        if cancel.is_cancelled() {
-            break;
-        }
-        match verifier.backup(backup).await {
-            Ok(()) => {}
-            Err(Error::Store(error)) => {
-                verifier.not_checked(backups.get(at..).unwrap_or_default(), &error.to_string());
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-        if options.level == Level::Presence {
-            monitor.advance(1);
-        }
-    }
-    if options.level == Level::Content {
-        verifier.mark_damage(SystemClock.now()).await;
-    }
-    Ok(verifier.into_report(cancel.is_cancelled()))
+    Ok(verifier.finish().await)
 }

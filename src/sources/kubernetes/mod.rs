@@ -8,6 +8,7 @@ mod discovery;
 mod error;
 mod kind;
 pub mod kinds;
+mod nesting;
 mod references;
 mod reply;
 pub mod restore;

@@ -99,7 +99,7 @@ impl Folder {
 pub(super) fn a_link(name: &str) -> Failure {
     let name = crate::types::for_terminal(name);
     Failure::new(
-        ErrorKind::Other,
+        ErrorKind::NotAnObject,
         format!(
             "`{name}` is a symbolic link, which is never followed inside a repository: replace it by what it points to"
         ),
@@ -115,7 +115,7 @@ pub(super) fn failure(errno: Errno) -> Failure {
         Errno::FBIG => (ErrorKind::Full, "the file is larger than the file system or a limit allows"),
         Errno::ACCESS | Errno::PERM => (ErrorKind::PermissionDenied, "the file system's permissions do not allow it"),
         Errno::ROFS => (ErrorKind::PermissionDenied, "the file system is mounted read-only"),
-        Errno::LOOP => (ErrorKind::Other, "it is a symbolic link, which is never followed inside a repository"),
+        Errno::LOOP => (ErrorKind::NotAnObject, "it is a symbolic link, which is never followed inside a repository"),
         Errno::NAMETOOLONG => {
             (ErrorKind::Unsupported, "a part of the key is longer than the file system's names can be")
         }

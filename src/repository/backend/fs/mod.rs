@@ -134,6 +134,11 @@ impl Backend for Directory {
         .boxed()
     }
 
+    async fn strangers(&self, prefix: &str) -> Result<Vec<Key>, Error> {
+        let owned = prefix.to_owned();
+        self.blocking("list", prefix, move |root| walk::links(root, &owned)).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let owned = key.clone();
         self.blocking("delete", key.as_str(), move |root| files::delete(root, &owned)).await

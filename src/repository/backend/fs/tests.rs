@@ -77,17 +77,25 @@ async fn links_are_never_followed_and_never_passed_over() {
         store.put_new(&key("linked/new"), Bytes::new()).await.unwrap_err(),
         store.put_new(&key("kept/file"), Bytes::new()).await.unwrap_err(),
         store.delete(&key("linked/secret")).await.unwrap_err(),
-        store.list("").try_collect::<Vec<_>>().await.unwrap_err(),
         store.list("linked/").try_collect::<Vec<_>>().await.unwrap_err(),
     ] {
-        assert_eq!(error.kind, ErrorKind::Other);
+        assert_eq!(error.kind, ErrorKind::NotAnObject);
         assert!(error.reason.contains("symbolic link"), "{error}");
+    }
+    let listed: Vec<_> = store.list("").map_ok(|meta| (meta.key.to_string(), meta.size)).try_collect().await.unwrap();
+    assert_eq!(listed, [("kept/a".to_owned(), 6), ("kept/file".to_owned(), 0), ("linked".to_owned(), 0)]);
+    for (prefix, found) in
+        [("", &["kept/file", "linked"][..]), ("kept/", &["kept/file"]), ("linked", &["linked"]), ("k/", &[])]
+    {
+        let strangers = store.strangers(prefix).await.unwrap();
+        assert_eq!(strangers.iter().map(Key::as_str).collect::<Vec<_>>(), found, "{prefix}");
     }
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
     // The twin: without the links all of it works.
     std::fs::remove_file(folder.path().join("linked")).unwrap();
     std::fs::remove_file(folder.path().join("kept/file")).unwrap();
     assert_eq!(keys(&store, "").await, ["kept/a"]);
+    assert_eq!(store.strangers("").await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use rustix::{
 use super::{
     super::{ErrorKind, Key, ObjectMeta, failure::Failure},
     files::{modified, size},
-    folder::{Folder, a_link, failure},
+    folder::{Folder, failure},
     names::{from_file, to_file},
 };
 
@@ -21,6 +21,32 @@ use super::{
 const NAMES: usize = 4096;
 /// How many objects one step of the walk yields at most.
 const BATCH: usize = 512;
+/// The most links that are named.
+const MAX_LINKS: usize = 1_000;
+
+/// The keys below `prefix` that are symbolic links.
+pub(super) fn links(root: &Path, prefix: &str) -> Result<Vec<Key>, Failure> {
+    let mut walk = Walk::start(root, prefix, NAMES, Wanted::Links)?;
+    let mut links = Vec::new();
+    while links.len() < MAX_LINKS {
+        let batch = walk.step()?;
+        if batch.is_empty() {
+            break;
+        }
+        links.extend(batch.into_iter().map(|meta| meta.key));
+    }
+    links.truncate(MAX_LINKS);
+    Ok(links)
+}
+
+/// What a walk yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Objects, and links as objects without bytes.
+    All,
+    /// Links alone.
+    Links,
+}
 
 /// A walk under way.
 #[derive(Debug)]
@@ -41,6 +67,7 @@ struct Level {
     names: VecDeque<String>,
     /// The name after which the folder must be read again, if it has more.
     more_after: Option<String>,
+    wanted: Wanted,
 }
 
 impl Walk {
@@ -50,6 +77,10 @@ impl Walk {
     }
 
     pub(super) fn with_names(root: &Path, prefix: &str, names: usize) -> Result<Self, Failure> {
+        Self::start(root, prefix, names, Wanted::All)
+    }
+
+    fn start(root: &Path, prefix: &str, names: usize, wanted: Wanted) -> Result<Self, Failure> {
         let root = Folder::root(root)?;
         let none = Self { levels: Vec::new(), names };
         let (path, prefix) = prefix.rfind('/').map_or(("", prefix), |slash| prefix.split_at(slash + 1));
@@ -62,7 +93,8 @@ impl Walk {
             chain => chain?,
         };
         let Some(folder) = chain.into_iter().next_back() else { return Ok(none) };
-        Ok(Self { levels: vec![Level::read(folder, path.to_owned(), prefix.to_owned(), names)?], names })
+        let level = Level::read(folder, path.to_owned(), prefix.to_owned(), names, wanted)?;
+        Ok(Self { levels: vec![level], ..none })
     }
 
     /// The next objects; none at the end.
@@ -88,8 +120,8 @@ impl Walk {
 }
 
 impl Level {
-    fn read(folder: Folder, path: String, prefix: String, names: usize) -> Result<Self, Failure> {
-        let mut level = Self { folder, path, prefix, names: VecDeque::new(), more_after: None };
+    fn read(folder: Folder, path: String, prefix: String, names: usize, wanted: Wanted) -> Result<Self, Failure> {
+        let mut level = Self { folder, path, prefix, names: VecDeque::new(), more_after: None, wanted };
         level.read_names(None, names)?;
         Ok(level)
     }
@@ -103,10 +135,9 @@ impl Level {
             let raw = entry.file_name().to_bytes();
             let Some(mut name) = from_file(raw).filter(|name| !matches!(name.as_str(), "." | "..")) else { continue };
             match self.file_type(entry.file_type(), &name)? {
-                FileType::RegularFile => {}
+                FileType::RegularFile if self.wanted == Wanted::All => {}
                 FileType::Directory => name.push('/'),
-                // A gap would be worse than an error: what is behind the link would seem lost.
-                FileType::Symlink if name.starts_with(&self.prefix) => return Err(a_link(&name)),
+                FileType::Symlink => {}
                 _ => continue,
             }
             if !name.starts_with(&self.prefix) || after.is_some_and(|after| name.as_str() <= after) {
@@ -151,8 +182,9 @@ impl Level {
             return Ok(None);
         }
         match self.folder.child(segment) {
-            Ok(folder) => Self::read(folder, path + "/", String::new(), names).map(Some),
-            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+            Ok(folder) => Self::read(folder, path + "/", String::new(), names, self.wanted).map(Some),
+            // Removed, or replaced by a link, since the folder above was read.
+            Err(failure) if matches!(failure.kind, ErrorKind::NotFound | ErrorKind::NotAnObject) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -161,7 +193,12 @@ impl Level {
     fn object(&self, segment: &str) -> Result<Option<ObjectMeta>, Failure> {
         let Ok(key) = Key::new(format!("{}{segment}", self.path)) else { return Ok(None) };
         match statat(&self.folder, to_file(segment).as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(ObjectMeta { key, size: size(&stat), modified: modified(&stat) })),
+            Ok(stat) => {
+                // A gap would be worse: what is behind the link would seem never to have been there.
+                let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+                let size = if is_link { 0 } else { size(&stat) };
+                Ok(Some(ObjectMeta { key, size, modified: modified(&stat) }))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(failure(errno)),
         }

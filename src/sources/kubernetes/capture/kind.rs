@@ -6,7 +6,7 @@ use super::{
     super::{
         Error, ErrorKind,
         client::Cluster,
-        kinds,
+        kinds, nesting,
         references::References,
         selection::{ClusterScoped, KubernetesSelection},
     },
@@ -43,6 +43,42 @@ pub(super) struct Outcome {
     pub(super) references: References,
     /// What could not be listed, and why.
     pub(super) failed: Vec<(String, Error)>,
+    pub(super) too_deep: TooDeep,
+}
+
+/// Objects that are stored and that no restore can read, because they are nested too deeply.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct TooDeep {
+    pub(super) count: u64,
+    /// Kind, namespace and name of the first.
+    pub(super) first: Option<String>,
+}
+
+impl TooDeep {
+    fn add(&mut self, id: &str, meta: &kinds::Meta) {
+        self.count += 1;
+        let namespace = if meta.namespace.is_empty() { String::new() } else { format!("{}/", meta.namespace) };
+        self.first.get_or_insert_with(|| format!("{id} {namespace}{}", meta.name));
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.first = self.first.take().or(other.first);
+    }
+
+    /// What a person should know of them.
+    pub(super) fn note(&self, source: &Name) -> Option<String> {
+        let first = crate::types::for_terminal(self.first.as_ref()?);
+        let count = match self.count {
+            1 => "1 object".to_owned(),
+            count => format!("{count} objects"),
+        };
+        Some(format!(
+            "stored, but drctl cannot restore it: {count} of source `{source}` nested more than {} levels deep (the \
+             first: {first})",
+            nesting::DEEPEST
+        ))
+    }
 }
 
 /// Why a list came to no end.
@@ -58,6 +94,7 @@ struct Attempt<'a> {
     writer: Writer<'a>,
     references: References,
     failed: Vec<(usize, Error)>,
+    too_deep: TooDeep,
 }
 
 impl Run<'_> {
@@ -94,7 +131,7 @@ impl Run<'_> {
             }
             failed.extend(name_failures(&task.id, &lists, attempt.failed));
             let groups = attempt.writer.finish().await?;
-            return Ok(Outcome { groups, references: attempt.references, failed });
+            return Ok(Outcome { groups, references: attempt.references, failed, too_deep: attempt.too_deep });
         }
     }
 
@@ -118,7 +155,8 @@ impl Run<'_> {
         let spec =
             StreamSpec { source: self.source.clone(), name: task.id.clone(), media_type: MediaType::KubernetesObjects };
         let writer = Writer::new(self.sink, spec);
-        let mut attempt = Attempt { writer, references: known.clone(), failed: Vec::new() };
+        let mut attempt =
+            Attempt { writer, references: known.clone(), failed: Vec::new(), too_deep: TooDeep::default() };
         let head = Head::of(&task.kind);
         for (at, list) in lists.iter().enumerate() {
             let path = task.kind.list_path(list.namespace.as_deref());
@@ -166,7 +204,11 @@ impl Run<'_> {
                 attempt.references.collect(&task.kind, &item.metadata, json);
             }
             let status = if kinds::needs_status(&task.id) { item.status() } else { serde_json::Value::Null };
-            let restorable = kinds::not_created_by(&task.id, &item.metadata, &status).is_none();
+            let mut restorable = kinds::not_created_by(&task.id, &item.metadata, &status).is_none();
+            if nesting::depth(json) > nesting::DEEPEST {
+                restorable = false;
+                attempt.too_deep.add(&task.id, &item.metadata);
+            }
             let write = |out: &mut bytes::BytesMut| head.write(&item, json, out);
             attempt.writer.line(&item.metadata.namespace, restorable, write).await.map_err(Stop::Sink)?;
             written += 1;

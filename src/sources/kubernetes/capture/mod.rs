@@ -18,7 +18,7 @@ use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, Source},
     types::{Missing, Name, for_terminal},
 };
-use kind::{Outcome, RESTARTS, Run};
+use kind::{Outcome, RESTARTS, Run, TooDeep};
 use page::{Pager, Room, not_a_list};
 use plan::{Existing, Plan, Task};
 
@@ -142,7 +142,7 @@ impl KubernetesSource {
                 .iter()
                 .map(|name| format!("namespace `{}` of source `{}` is being deleted", for_terminal(name), self.name))
                 .collect(),
-            notes: plan.notes,
+            notes: plan.notes.into_iter().chain(total.too_deep.note(&self.name)).collect(),
         })
     }
 }
@@ -167,13 +167,14 @@ struct Total {
     groups: BTreeMap<String, CapturedGroup>,
     references: References,
     failed: Vec<(String, Error)>,
+    too_deep: TooDeep,
 }
 
 impl Total {
     /// Each namespace of the source is counted, also one in which nothing is found.
     fn new(namespaces: &[String]) -> Self {
         let groups = namespaces.iter().map(|name| (name.clone(), writer::empty_group(name))).collect();
-        Self { groups, references: References::default(), failed: Vec::new() }
+        Self { groups, references: References::default(), failed: Vec::new(), too_deep: TooDeep::default() }
     }
 
     async fn add_all(&mut self, run: &Run<'_>, tasks: Vec<Task>) -> Result<(), CaptureError> {
@@ -181,7 +182,8 @@ impl Total {
         let outcomes = stream::iter(tasks).map(|task| run.capture(task, &known));
         let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(KINDS_AT_ONCE));
         while let Some(outcome) = outcomes.next().await {
-            let Outcome { groups, references, failed } = outcome?;
+            let Outcome { groups, references, failed, too_deep } = outcome?;
+            self.too_deep.merge(too_deep);
             self.references.merge(references);
             self.failed.extend(failed);
             for (name, added) in groups {
