@@ -42,6 +42,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("kube", &["sources/kubernetes"]),
     ("serde_saphyr", &["policy"]),
     ("sha2", &["types/digest"]),
+    ("tokio_postgres", &["sources/postgres"]),
+    ("tokio_postgres_rustls", &["sources/postgres"]),
     ("tracing_subscriber", &["telemetry"]),
     ("zstd", &["repository/codec"]),
 ];

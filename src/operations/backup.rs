@@ -9,6 +9,7 @@ use super::{
     Error, Run,
     judge::{Held, Holdings, judge},
     repositories::kubernetes_selection,
+    sources::{self, Connected},
 };
 use crate::{
     policy::{Encryption, Policy, Schedule, SourceSpec},
@@ -16,7 +17,7 @@ use crate::{
         BackupEntry, BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal,
         Manifest, ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
     },
-    sources::{CaptureContext, CaptureReport, CapturedGroup, Source, kubernetes},
+    sources::{CaptureContext, CaptureReport, CapturedGroup, PreparedSource, Source, kubernetes},
     types::{Missing, Name, State},
 };
 
@@ -60,15 +61,14 @@ pub async fn backup(
     let sources = choose_sources(schedule, name, &options.only)?;
     check_pins(policy, repository)?;
     run.monitor.phase("connecting", "step", None);
-    let cluster = kubernetes::Cluster::connect(&options.connect).await?;
-    let identity = cluster.identity().await?;
-    if !options.adopt_cluster {
-        check_cluster(repository, &policy.name, &identity).await?;
+    let Connected { sources: connected, identity } = sources::connect(policy, &sources, &options.connect).await?;
+    if let (Some(identity), false) = (&identity, options.adopt_cluster) {
+        check_cluster(repository, &policy.name, identity).await?;
     }
 
     let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
     let started = Started { repository, policy, schedule, name, sources: &sources, identity };
-    started.finish(&cluster, &writer, run).await.map_err(|error| error.after_start(writer.backup()))
+    started.finish(&connected, &writer, run).await.map_err(|error| error.after_start(writer.backup()))
 }
 
 /// A run whose session is written: from here on, a failure has left something in the store.
@@ -79,18 +79,18 @@ struct Started<'a> {
     schedule: &'a Schedule,
     name: &'a Name,
     sources: &'a [Name],
-    identity: kubernetes::Identity,
+    identity: Option<kubernetes::Identity>,
 }
 
 impl Started<'_> {
     async fn finish(
         self,
-        cluster: &kubernetes::Cluster,
+        connected: &[Box<dyn Source>],
         writer: &BackupWriter,
         run: &Run,
     ) -> Result<BackupOutcome, Error> {
         let Started { repository, policy, schedule, name, sources, identity } = self;
-        let captured = match capture_all(policy, sources, cluster, writer, run).await {
+        let captured = match capture_all(connected, writer, run).await {
             Ok(reports) => store_rest(writer, run).await.map(|()| reports),
             Err(error) => Err(error),
         };
@@ -153,22 +153,17 @@ async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes:
     }
 }
 
+/// Prepares all sources, so that their moments lie close together, then captures one after the other.
 async fn capture_all(
-    policy: &Policy,
-    sources: &[Name],
-    cluster: &kubernetes::Cluster,
+    sources: &[Box<dyn Source>],
     writer: &BackupWriter,
     run: &Run,
 ) -> Result<Vec<CaptureReport>, Error> {
     let context = CaptureContext { sink: writer, monitor: run.monitor.as_ref(), cancel: &run.cancel };
+    let preparing = sources.iter().map(|source| source.prepare(context));
+    let prepared: Vec<Box<dyn PreparedSource>> = futures::future::try_join_all(preparing).await?;
     let mut reports = Vec::new();
-    for name in sources {
-        let Some(SourceSpec::Kubernetes(spec)) = policy.sources.get(name) else {
-            let choices = policy.sources.keys().map(ToString::to_string).collect();
-            return Err(Error::NoSuchSource { wanted: name.to_string(), holder: "the policy".to_owned(), choices });
-        };
-        let selection = kubernetes_selection(spec);
-        let source = kubernetes::KubernetesSource::new(name.clone(), cluster.clone(), selection);
+    for source in prepared {
         reports.push(source.capture(context).await?);
     }
     if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(reports) }
@@ -187,7 +182,7 @@ async fn store_rest(writer: &BackupWriter, run: &Run) -> Result<(), Error> {
 /// The manifest as far as the sources decide it. What `--source` left out is missing, by name.
 fn draft(
     policy: &Policy,
-    identity: kubernetes::Identity,
+    identity: Option<kubernetes::Identity>,
     reports: &[CaptureReport],
     left_out: &[&Name],
 ) -> ManifestDraft {
@@ -203,7 +198,8 @@ fn draft(
         .collect();
     let state = if missing.is_empty() { State::Complete } else { State::Partial };
     let mut draft = ManifestDraft::new(state);
-    draft.cluster = Some(StoredCluster { uid: identity.uid, name: identity.name, version: identity.version });
+    let stored = |it: kubernetes::Identity| StoredCluster { uid: it.uid, name: it.name, version: it.version };
+    draft.cluster = identity.map(stored);
     draft.sources = reports.iter().map(source_entry).collect();
     draft.missing = missing;
     draft.notes = reports.iter().flat_map(|report| report.notes.iter().cloned()).collect();
@@ -221,6 +217,7 @@ fn source_entry(report: &CaptureReport) -> SourceEntry {
         kind: report.kind.clone(),
         consistency: report.consistency.clone(),
         server: report.server.clone(),
+        moment: report.moment.clone(),
         total: GroupTotal::default(),
         groups: report.groups.iter().map(group).collect(),
         groups_omitted: 0,
@@ -249,6 +246,7 @@ impl History<'_> {
             let Some(before) = before else { continue };
             let selected = |namespace: &str| match self.policy.sources.get(&report.source) {
                 Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).takes_namespace(namespace),
+                Some(SourceSpec::Postgres(_)) => true,
                 None => false,
             };
             findings.extend(judge(report.source.as_str(), &held_before(&before), &held_now(report), selected));

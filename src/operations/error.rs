@@ -6,6 +6,7 @@ use crate::{
     sources::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
+        postgres,
     },
     types::{BackupId, ContentsError},
 };
@@ -19,6 +20,9 @@ pub enum Error {
     /// The cluster.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
+    /// A PostgreSQL database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::Error),
     /// A source could not be captured at all.
     #[error(transparent)]
     Capture(CaptureError),
@@ -151,6 +155,7 @@ impl From<CaptureError> for Error {
         match error {
             CaptureError::Interrupted => Self::Interrupted,
             CaptureError::Kubernetes(error) => Self::Kubernetes(error),
+            CaptureError::Postgres(error) => Self::Postgres(error),
             other => Self::Capture(other),
         }
     }

@@ -16,6 +16,7 @@ mod judge;
 mod repositories;
 mod restore;
 mod select;
+mod sources;
 mod verify;
 
 pub use accept::accept;

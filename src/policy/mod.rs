@@ -12,7 +12,8 @@ mod yaml;
 pub use embed::InvalidEmbedded;
 pub use load::{InvalidPolicy, LARGEST_FILE, LoadError, Problem, load, parse};
 pub use model::{
-    ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, Repository, S3, Schedule, SecretRef, SourceSpec,
+    ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3, Schedule,
+    SecretRef, SourceSpec, Via, ViaService,
 };
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};

@@ -95,6 +95,65 @@ pub enum SecretRef {
 pub enum SourceSpec {
     /// Namespaces of a Kubernetes cluster.
     Kubernetes(KubernetesSpec),
+    /// A PostgreSQL database.
+    Postgres(PostgresSpec),
+}
+
+/// One PostgreSQL database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct PostgresSpec {
+    /// Where its address is, as the application has it: a libpq, Prisma or SQLAlchemy URL, with the password in it.
+    pub url: SecretRef,
+    /// How its server is reached, where the address alone does not do from where drctl runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+    /// How its server's certificate is checked. Absent: as the address says, else `verify-full` with the system's authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<PostgresTls>,
+    /// Only these schemas, by name or by a pattern of `pg_dump --schema`. Absent: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<String>,
+    /// Tables that are left out, by name or by a pattern of `pg_dump --exclude-table`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_tables: Vec<String>,
+    /// Tables whose rows are left out, and whose definition is kept: a pattern of `pg_dump --exclude-table-data`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_table_data: Vec<String>,
+}
+
+/// A way to a server that has no address where drctl runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub enum Via {
+    /// Through a port-forward to a Pod of a Service. The Service also says which workload is the database's own.
+    Kubernetes(ViaService),
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ViaService {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service.
+    pub service: String,
+    /// Its port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+}
+
+/// How a database server's certificate is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct PostgresTls {
+    /// A PEM file with the authorities that sign it. The certificate must then be signed by one of them and name the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Namespaces of a cluster. Which cluster, the command line says (`--kubeconfig`, `--context`), never the policy.

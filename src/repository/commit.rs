@@ -67,6 +67,7 @@ impl BackupWriter {
             full_since: self.full_since,
             cluster: draft.cluster.clone(),
             sources: Vec::new(),
+            skew_ms: None,
             missing: Vec::new(),
             missing_omitted: 0,
             suspect: Vec::new(),

@@ -10,7 +10,7 @@ use super::{
     control::{self, Control},
     header::RepositoryId,
 };
-use crate::types::{BackupId, Missing, Name, Sha256Digest, State};
+use crate::types::{BackupId, Missing, Moment, Name, Sha256Digest, State};
 
 /// What a backup is and where its parts are. At most 1 MiB, plain in every repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct Manifest {
     pub cluster: Option<Cluster>,
     /// What was captured, source by source.
     pub sources: Vec<SourceEntry>,
+    /// How far apart the moments of its sources are, in milliseconds; absent with fewer than two of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_ms: Option<u64>,
     /// What should be in it and is not: at most [`MAX_LISTED`].
     #[serde(default)]
     pub missing: Vec<Missing>,
@@ -114,6 +117,10 @@ pub struct SourceEntry {
     pub consistency: String,
     /// Server and version, for people.
     pub server: String,
+    /// The one moment that it was captured at, by its own server; absent where its streams were read one
+    /// after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
     /// Sum over all groups, the omitted ones too.
     pub total: GroupTotal,
     /// Namespaces or databases, sorted by name.
@@ -245,6 +252,7 @@ impl Manifest {
         self.missing_omitted = u64::try_from(missing_left).unwrap_or(u64::MAX);
         let small = |document: &Value| serde_json::to_vec(document).is_ok_and(|json| json.len() <= MAX_POLICY);
         self.policy_document = policy_document.filter(small);
+        self.skew_ms = skew_ms(&sources);
         self.sources = sources.into_iter().map(SourceEntry::summed).collect();
 
         let mut listed = MAX_GROUPS;
@@ -290,6 +298,14 @@ impl SourceEntry {
     }
 }
 
+/// How far apart the moments of `sources` are.
+fn skew_ms(sources: &[SourceEntry]) -> Option<u64> {
+    let times: Vec<Timestamp> = sources.iter().filter_map(|source| Some(source.moment.as_ref()?.time)).collect();
+    let (first, last) = (times.iter().min()?, times.iter().max()?);
+    let apart = last.duration_since(*first).as_millis();
+    (times.len() > 1).then(|| u64::try_from(apart).unwrap_or(u64::MAX))
+}
+
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or(text)),
@@ -319,6 +335,7 @@ mod tests {
             full_since: time,
             cluster: None,
             sources: Vec::new(),
+            skew_ms: None,
             missing: Vec::new(),
             missing_omitted: 0,
             suspect: Vec::new(),
@@ -343,6 +360,7 @@ mod tests {
             kind: "kubernetes".to_owned(),
             consistency: "per-kind".to_owned(),
             server: String::new(),
+            moment: None,
             total: GroupTotal::default(),
             groups: (0..groups).rev().map(group).collect(),
             groups_omitted: 0,

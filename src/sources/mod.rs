@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::types::{CaptureSink, Missing, Monitor, Name, SinkError};
+use crate::types::{CaptureSink, Missing, Moment, Monitor, Name, SinkError};
 
 /// What a run gives to every source that it captures.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,8 @@ pub struct CaptureReport {
     pub consistency: String,
     /// Server and version, for people: `Kubernetes v1.36.3`.
     pub server: String,
+    /// The moment that it was captured at, if there is one.
+    pub moment: Option<Moment>,
     /// What was counted, by group (a namespace, a database; empty: cluster-scoped).
     pub groups: Vec<CapturedGroup>,
     /// What should be there and is not.
@@ -68,21 +70,39 @@ pub enum CaptureError {
     /// The Kubernetes cluster could not be read.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
+    /// The PostgreSQL database could not be read.
+    #[error(transparent)]
+    Postgres(#[from] postgres::Error),
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// One source of a policy, ready to be captured.
+/// One source of a policy. All sources of a run are prepared before the first is captured, so that
+/// their moments lie close together.
 #[async_trait]
 pub trait Source: Debug + Send + Sync {
     /// Its name in the policy.
     fn name(&self) -> &Name;
 
+    /// Fixes the moment that it will be captured at, where it can: locks, a snapshot.
+    ///
+    /// # Errors
+    /// [`CaptureError`] if it cannot be reached or fixed.
+    async fn prepare(&self, context: CaptureContext<'_>) -> Result<Box<dyn PreparedSource>, CaptureError>;
+}
+
+/// A source whose moment is fixed. Dropped, it lets go of what it holds.
+#[async_trait]
+pub trait PreparedSource: Debug + Send + Sync {
+    /// The moment that it will be captured at. A source whose streams are read one after the other has none.
+    fn moment(&self) -> Option<Moment>;
+
     /// Writes all of it into the sink. What cannot be read is named in the report, never skipped
-    /// in silence.
+    /// in silence. The report's moment is the one that was captured in the end: a source that had to
+    /// begin again has a later one.
     ///
     /// # Errors
     /// [`CaptureError`] if nothing of use could be captured, or the repository failed.
-    async fn capture(&self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError>;
+    async fn capture(self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError>;
 }

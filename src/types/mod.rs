@@ -29,4 +29,4 @@ pub use size::{ByteSize, InvalidSize};
 pub use text::for_terminal;
 #[cfg(any(test, feature = "testing"))]
 pub use time::SetClock;
-pub use time::{Clock, SystemClock};
+pub use time::{Clock, Moment, SystemClock};

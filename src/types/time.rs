@@ -3,11 +3,23 @@
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The clock of a run. Code that decides by time takes it from here, so that tests can set it.
 pub trait Clock: Debug + Send + Sync {
     /// The present instant, UTC.
     fn now(&self) -> Timestamp;
+}
+
+/// The one moment that a source is captured at, by its own server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Moment {
+    /// The server's time.
+    pub time: Timestamp,
+    /// The place in the server's own history, where it has one: PostgreSQL's LSN, `0/15D6A48`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
 }
 
 /// The machine's clock.

@@ -31,7 +31,9 @@ async fn capture_into(
     selection: KubernetesSelection,
 ) -> Result<CaptureReport, CaptureError> {
     let source = KubernetesSource::new(Name::new("services").unwrap(), cluster, selection);
-    source.capture(CaptureContext { sink, monitor: &Silent, cancel: &CancellationToken::new() }).await
+    let cancel = CancellationToken::new();
+    let context = CaptureContext { sink, monitor: &Silent, cancel: &cancel };
+    source.prepare(context).await?.capture(context).await
 }
 
 async fn capture(kubeconfig: &std::path::Path, selection: KubernetesSelection) -> (MemorySink, CaptureReport) {

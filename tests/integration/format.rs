@@ -149,6 +149,7 @@ fn draft(backup: &str, state: State) -> ManifestDraft {
                 kind: if kubernetes { "kubernetes" } else { "postgres" }.to_owned(),
                 consistency: if kubernetes { "per-kind" } else { "snapshot" }.to_owned(),
                 server: if kubernetes { "Kubernetes v1.36.3" } else { "PostgreSQL 15.8" }.to_owned(),
+                moment: None,
                 total: GroupTotal::default(),
                 groups: Vec::new(),
                 groups_omitted: 0,

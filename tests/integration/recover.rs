@@ -112,6 +112,7 @@ async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
             kind: "kubernetes".to_owned(),
             consistency: "per-kind".to_owned(),
             server: String::new(),
+            moment: None,
             total,
             groups: vec![GroupEntry { name: "payments".to_owned(), total }],
             groups_omitted: 0,

@@ -10,6 +10,7 @@ use crate::{
     sources::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
+        postgres,
     },
     telemetry,
     types::{ContentsError, SinkError},
@@ -71,6 +72,7 @@ fn of_operation(error: &operations::Error) -> Ending {
     match error {
         E::Repository(error) => of_repository(error),
         E::Kubernetes(error) => of_cluster(error),
+        E::Postgres(error) => of_database(error),
         E::Capture(error) => of_capture(error),
         E::Contents(error) => of_contents(error),
         E::Restore(error) => of_restore(error),
@@ -121,6 +123,23 @@ fn of_repository(error: &repository::Error) -> Ending {
     }
 }
 
+fn of_database(error: &postgres::Error) -> Ending {
+    use postgres::Error as E;
+    match error {
+        E::Url { .. } => (Exit::CouldNotRun, Some("correct the address where the policy's `url` points to")),
+        E::Tls { .. } => (
+            Exit::CouldNotRun,
+            Some("name the server's authority by `tls: {caFile: ...}`, and the host as its certificate does"),
+        ),
+        E::Unreachable { .. } => {
+            (Exit::CouldNotRun, Some("check host, port and network; `via: {kubernetes: ...}` opens a port-forward"))
+        }
+        E::Refused { .. } => (Exit::CouldNotRun, Some("check role, password, database and pg_hba.conf")),
+        E::Pooler { .. } | E::Version { .. } | E::NoTool { .. } => (Exit::CouldNotRun, None),
+        E::Statement { .. } | E::Tool { .. } | E::Local { .. } => (Exit::Failed, None),
+    }
+}
+
 fn of_store(error: &backend::Error) -> Ending {
     use backend::ErrorKind;
     match error.kind {
@@ -163,6 +182,7 @@ fn of_capture(error: &CaptureError) -> Ending {
     match error {
         CaptureError::Sink(SinkError { source, .. }) => of_inner(source.as_ref()),
         CaptureError::Kubernetes(error) => of_cluster(error),
+        CaptureError::Postgres(error) => of_database(error),
         CaptureError::Interrupted => (Exit::Interrupted, None),
     }
 }
@@ -207,6 +227,7 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
         match error {
             operations::Error::Repository(error) => Some(error),
             operations::Error::Kubernetes(error) => Some(error),
+            operations::Error::Postgres(error) => Some(error),
             operations::Error::Capture(error) => Some(error),
             operations::Error::Contents(error) => Some(error),
             operations::Error::Restore(error) => Some(error),
@@ -219,6 +240,7 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
         match error {
             CaptureError::Sink(error) => Some(error),
             CaptureError::Kubernetes(error) => Some(error),
+            CaptureError::Postgres(error) => Some(error),
             CaptureError::Interrupted => None,
         }
     } else if let Some(error) = error.downcast_ref::<RestoreError>() {

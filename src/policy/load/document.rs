@@ -6,11 +6,11 @@ use super::{
     decode::{Decoder, Table},
     node::{Node, Value},
     problem::{Place, Problem},
+    source::source,
 };
 use crate::{
     policy::{
-        ClusterScoped, Cron, Encryption, Keep, KubernetesSpec, Period, Policy, Repository, S3, Schedule, SecretRef,
-        SourceSpec, TimeZone,
+        Cron, Encryption, Keep, Period, Policy, Repository, S3, Schedule, SecretRef, TimeZone,
         embed::{API_VERSION, KIND},
     },
     types::{InvalidLocation, Location, Name},
@@ -18,7 +18,6 @@ use crate::{
 
 const TOP: [&str; 6] = ["apiVersion", "kind", "metadata", "repository", "sources", "schedules"];
 const TOP_LATER: [&str; 8] = ["copies", "drills", "checks", "runbook", "dedupe", "evidence", "notify", "memory"];
-const SOURCE_LATER: [&str; 5] = ["postgres", "mongodb", "container", "azureSql", "command"];
 const S3_KEYS: [&str; 6] = ["region", "endpoint", "pathStyle", "caFile", "accessKeyId", "secretAccessKey"];
 const KEEP: [&str; 7] = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within"];
 
@@ -146,7 +145,7 @@ fn parse_endpoint(text: &str) -> Result<String, String> {
     if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong.to_owned()) }
 }
 
-fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {
+pub(super) fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {
     if !matches!(node.value, Value::Table(_)) {
         decoder.inline_secret(node.place, path);
         return None;
@@ -188,45 +187,6 @@ fn is_variable(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SourceSpec> {
-    let table = decoder.table(node, path, &["kubernetes"], &SOURCE_LATER)?;
-    // An unknown kind was named already; then nothing is missing.
-    if SOURCE_LATER.iter().any(|kind| table.entry(kind).is_some()) {
-        return None;
-    }
-    let node = decoder.required(&table, "kubernetes")?;
-    kubernetes(decoder, node, &table.path_of("kubernetes")).map(SourceSpec::Kubernetes)
-}
-
-fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str) -> Option<KubernetesSpec> {
-    let known = ["namespaces", "excludeNamespaces", "clusterScoped"];
-    let table = decoder.table(node, path, &known, &["include", "exclude", "includeKinds", "excludeKinds"])?;
-    let namespaces =
-        decoder.required(&table, "namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
-    let exclude = table.get("excludeNamespaces").and_then(|node| patterns(decoder, &table, "excludeNamespaces", node));
-    let cluster_scoped = table.get("clusterScoped").and_then(|node| {
-        decoder.parsed(node, &table.path_of("clusterScoped"), |text| match text {
-            "all" => Ok(ClusterScoped::All),
-            "referenced" => Ok(ClusterScoped::Referenced),
-            "none" => Ok(ClusterScoped::None),
-            _ => Err("`clusterScoped` must be `all`, `referenced` or `none`"),
-        })
-    });
-    Some(KubernetesSpec { namespaces: namespaces?, exclude_namespaces: exclude.unwrap_or_default(), cluster_scoped })
-}
-
-fn patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
-    let items = decoder.texts(node, &table.path_of(key))?;
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
-    for (place, text) in &items {
-        if text.len() > 63 || !text.bytes().all(allowed) {
-            let message = format!("`{text}` is neither a namespace nor a pattern: use a-z, 0-9, '-' and '*'");
-            decoder.wrong(*place, message);
-        }
-    }
-    Some(items.into_iter().map(|(_, text)| text.to_owned()).collect())
 }
 
 fn schedule(decoder: &mut Decoder, node: &Node, path: &str, known: &[Name]) -> Option<Schedule> {

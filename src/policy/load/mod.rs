@@ -4,6 +4,7 @@ mod decode;
 mod document;
 mod node;
 mod problem;
+mod source;
 
 #[cfg(test)]
 mod tests;

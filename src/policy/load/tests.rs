@@ -112,7 +112,7 @@ fn every_problem_is_named_at_its_place() {
             "services: {kubernetes:",
             "15:3: `services` is here a second time; the first is in line 14",
         ),
-        ("cluster: {kubernetes:", "cluster: {postgres:", "15:13: unknown key `postgres` in `sources.cluster`"),
+        ("cluster: {kubernetes:", "cluster: {mongodb:", "15:13: unknown key `mongodb` in `sources.cluster`"),
         ("0 2 * * *", "0 25 * * *", "17:17: `0 25 * * *` is not a cron expression"),
         ("Europe/Berlin", "Europe/Bern", "17:40: `Europe/Bern` is not a time zone"),
         (

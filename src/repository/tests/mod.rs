@@ -109,6 +109,7 @@ pub(super) fn draft(streams: &[TestStream]) -> ManifestDraft {
         kind: "kubernetes".to_owned(),
         consistency: "per-kind".to_owned(),
         server: "Kubernetes v1.36.0".to_owned(),
+        moment: None,
         total,
         groups: vec![super::GroupEntry { name: "payments".to_owned(), total }],
         groups_omitted: 0,

@@ -1,5 +1,19 @@
-//! PostgreSQL databases.
+//! PostgreSQL databases: one `pg_dump` stream split in process, restored beside the live database,
+//! compared, and swapped in.
 
 pub mod archive;
+pub mod connect;
 pub mod contents;
+mod error;
+pub mod quote;
 pub mod rows;
+mod session;
+mod tls;
+pub mod tools;
+pub mod url;
+mod watch;
+
+pub use connect::Server;
+pub use error::{Error, Reason};
+pub use session::{ServerVersion, Session};
+pub use url::{ConnectionUrl, InvalidUrl, SslMode};

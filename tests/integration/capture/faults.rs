@@ -234,7 +234,8 @@ async fn a_run_that_is_told_to_stop_stops_at_once() {
         cancel.cancel();
     };
     let (outcome, ()) = tokio::time::timeout(std::time::Duration::from_secs(30), async {
-        tokio::join!(capturing.capture(context), stop)
+        let prepared = capturing.prepare(context).await.unwrap();
+        tokio::join!(prepared.capture(context), stop)
     })
     .await
     .expect("it stops");

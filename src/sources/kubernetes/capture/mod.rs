@@ -15,8 +15,8 @@ use super::{
     Error, ErrorKind, client::Cluster, discovery::Discovery, references::References, selection::KubernetesSelection,
 };
 use crate::{
-    sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, Source},
-    types::{Missing, Name, for_terminal},
+    sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, PreparedSource, Source},
+    types::{Missing, Moment, Name, for_terminal},
 };
 use kind::{Outcome, RESTARTS, Run, TooDeep};
 use page::{Pager, Room, not_a_list};
@@ -136,6 +136,7 @@ impl KubernetesSource {
             kind: "kubernetes".to_owned(),
             consistency: "per-kind".to_owned(),
             server: format!("Kubernetes {version}"),
+            moment: None,
             groups: total.groups.into_values().collect(),
             missing: all,
             suspect: dying
@@ -153,7 +154,19 @@ impl Source for KubernetesSource {
         &self.name
     }
 
-    async fn capture(&self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
+    /// Kinds are listed one after the other: there is nothing to prepare.
+    async fn prepare(&self, _context: CaptureContext<'_>) -> Result<Box<dyn PreparedSource>, CaptureError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl PreparedSource for KubernetesSource {
+    fn moment(&self) -> Option<Moment> {
+        None
+    }
+
+    async fn capture(self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
         tokio::select! {
             biased;
             () = context.cancel.cancelled() => Err(CaptureError::Interrupted),

@@ -1,0 +1,86 @@
+//! From what a policy names to sources that can be captured: each is connected to, nothing is read yet.
+
+use super::{Error, repositories::kubernetes_selection};
+use crate::{
+    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via},
+    sources::{
+        Source,
+        kubernetes::{self, KubernetesSource},
+        postgres::{self, ConnectionUrl, Server},
+    },
+    types::Name,
+};
+
+/// The sources of a run, connected.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// In the order of the schedule.
+    pub(super) sources: Vec<Box<dyn Source>>,
+    /// The cluster, if one of them needs it.
+    pub(super) identity: Option<kubernetes::Identity>,
+}
+
+/// Connects to what `names` of `policy` need: the cluster only if one of them is in it.
+pub(super) async fn connect(
+    policy: &Policy,
+    names: &[Name],
+    options: &kubernetes::ConnectOptions,
+) -> Result<Connected, Error> {
+    let specs = names.iter().map(|name| spec_of(policy, name).map(|spec| (name, spec)));
+    let specs: Vec<(&Name, &SourceSpec)> = specs.collect::<Result<_, _>>()?;
+    let cluster = match specs.iter().any(|(_, spec)| needs_cluster(spec)) {
+        true => Some(kubernetes::Cluster::connect(options).await?),
+        false => None,
+    };
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    for (name, spec) in specs {
+        match (spec, &cluster) {
+            (SourceSpec::Kubernetes(spec), Some(cluster)) => sources.push(Box::new(namespaces(name, spec, cluster))),
+            (SourceSpec::Postgres(spec), _) => sources.push(database(name, spec)?),
+            (SourceSpec::Kubernetes(_), None) => {}
+        }
+    }
+    let identity = match &cluster {
+        Some(cluster) => Some(cluster.identity().await?),
+        None => None,
+    };
+    Ok(Connected { sources, identity })
+}
+
+fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error> {
+    policy.sources.get(name).ok_or_else(|| Error::NoSuchSource {
+        wanted: name.to_string(),
+        holder: "the policy".to_owned(),
+        choices: policy.sources.keys().map(ToString::to_string).collect(),
+    })
+}
+
+fn needs_cluster(spec: &SourceSpec) -> bool {
+    match spec {
+        SourceSpec::Kubernetes(_) => true,
+        SourceSpec::Postgres(spec) => matches!(spec.via, Some(Via::Kubernetes(_))),
+    }
+}
+
+fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster) -> KubernetesSource {
+    KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(spec))
+}
+
+fn database(name: &Name, spec: &PostgresSpec) -> Result<Box<dyn Source>, Error> {
+    let server = server_of(name, spec)?;
+    Err(Error::Postgres(postgres::Error::Unreachable {
+        server: server.shown(),
+        reason: "databases are captured by the next version".to_owned(),
+    }))
+}
+
+/// The server of a database source, as the policy says that it is reached.
+///
+/// # Errors
+/// [`Error::Secret`] if its address cannot be had, [`Error::Postgres`] if it is none.
+pub(super) fn server_of(name: &Name, spec: &PostgresSpec) -> Result<Server, Error> {
+    let address = spec.url.resolve()?;
+    let url = ConnectionUrl::parse(address.expose())
+        .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;
+    Ok(Server::new(url, spec.tls.as_ref().and_then(|tls| tls.ca_file.clone()))?)
+}

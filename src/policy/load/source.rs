@@ -1,0 +1,139 @@
+//! The sources of a policy file: one table a kind.
+
+use std::path::PathBuf;
+
+use super::{
+    decode::{Decoder, Table},
+    document::secret,
+    node::{Node, Value},
+    problem::Problem,
+};
+use crate::policy::{ClusterScoped, KubernetesSpec, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService};
+
+const KINDS: [&str; 2] = ["kubernetes", "postgres"];
+const LATER: [&str; 4] = ["mongodb", "container", "azureSql", "command"];
+
+/// Reads one source: exactly one kind.
+pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SourceSpec> {
+    let table = decoder.table(node, path, &KINDS, &LATER)?;
+    // An unknown kind was named already; then nothing is missing.
+    if LATER.iter().any(|kind| table.entry(kind).is_some()) {
+        return None;
+    }
+    match (table.entry("kubernetes"), table.entry("postgres")) {
+        (_, None) => {
+            let node = decoder.required(&table, "kubernetes")?;
+            kubernetes(decoder, node, &table.path_of("kubernetes")).map(SourceSpec::Kubernetes)
+        }
+        (None, Some(_)) => {
+            let node = decoder.required(&table, "postgres")?;
+            postgres(decoder, node, &table.path_of("postgres")).map(SourceSpec::Postgres)
+        }
+        (Some(_), Some((key, _))) => {
+            let problem = Problem::new(key.place, format!("`{path}` has two kinds; a source has one"));
+            decoder.report(problem.help("make a second source of it, and name both in the schedule"));
+            None
+        }
+    }
+}
+
+fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str) -> Option<KubernetesSpec> {
+    let known = ["namespaces", "excludeNamespaces", "clusterScoped"];
+    let table = decoder.table(node, path, &known, &["include", "exclude", "includeKinds", "excludeKinds"])?;
+    let namespaces =
+        decoder.required(&table, "namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
+    let exclude = table.get("excludeNamespaces").and_then(|node| patterns(decoder, &table, "excludeNamespaces", node));
+    let cluster_scoped = table.get("clusterScoped").and_then(|node| {
+        decoder.parsed(node, &table.path_of("clusterScoped"), |text| match text {
+            "all" => Ok(ClusterScoped::All),
+            "referenced" => Ok(ClusterScoped::Referenced),
+            "none" => Ok(ClusterScoped::None),
+            _ => Err("`clusterScoped` must be `all`, `referenced` or `none`"),
+        })
+    });
+    Some(KubernetesSpec { namespaces: namespaces?, exclude_namespaces: exclude.unwrap_or_default(), cluster_scoped })
+}
+
+fn patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
+    let items = decoder.texts(node, &table.path_of(key))?;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
+    for (place, text) in &items {
+        if text.len() > 63 || !text.bytes().all(allowed) {
+            let message = format!("`{text}` is neither a namespace nor a pattern: use a-z, 0-9, '-' and '*'");
+            decoder.wrong(*place, message);
+        }
+    }
+    Some(items.into_iter().map(|(_, text)| text.to_owned()).collect())
+}
+
+fn postgres(decoder: &mut Decoder, node: &Node, path: &str) -> Option<PostgresSpec> {
+    let known = ["url", "via", "tls", "schemas", "excludeTables", "excludeTableData"];
+    let table = decoder.table(node, path, &known, &["ownership", "consistency", "replica"])?;
+    let url = decoder.required(&table, "url").and_then(|node| secret(decoder, node, &table.path_of("url")));
+    let via = match table.get("via") {
+        Some(node) => Some(via(decoder, node, &table.path_of("via"))?),
+        None => None,
+    };
+    let tls = match table.get("tls") {
+        Some(node) => Some(tls(decoder, node, &table.path_of("tls"))?),
+        None => None,
+    };
+    Some(PostgresSpec {
+        url: url?,
+        via,
+        tls,
+        schemas: table_patterns(decoder, &table, "schemas"),
+        exclude_tables: table_patterns(decoder, &table, "excludeTables"),
+        exclude_table_data: table_patterns(decoder, &table, "excludeTableData"),
+    })
+}
+
+fn table_patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str) -> Vec<String> {
+    let Some(node) = table.get(key) else { return Vec::new() };
+    let items = decoder.texts(node, &table.path_of(key)).unwrap_or_default();
+    for (place, text) in &items {
+        if text.len() > 300 || text.contains(char::is_control) {
+            decoder.wrong(
+                *place,
+                format!("`{}` is neither a name nor a pattern of pg_dump", crate::types::for_terminal(text)),
+            );
+        }
+    }
+    items.into_iter().map(|(_, text)| text.to_owned()).collect()
+}
+
+fn via(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Via> {
+    let table = decoder.table(node, path, &["kubernetes"], &["ssh"])?;
+    let node = decoder.required(&table, "kubernetes")?;
+    let table = decoder.table(node, &table.path_of("kubernetes"), &["namespace", "service", "port"], &[])?;
+    let namespace = dns_label(decoder, &table, "namespace");
+    let service = dns_label(decoder, &table, "service");
+    let port = decoder.required(&table, "port")?;
+    let port = match &port.value {
+        Value::Number(number) => number.parse::<u16>().ok().filter(|port| *port > 0),
+        _ => None,
+    }
+    .or_else(|| {
+        decoder.wrong(port.place, format!("`{}` must be a port from 1 to 65535", table.path_of("port")));
+        None
+    });
+    Some(Via::Kubernetes(ViaService { namespace: namespace?, service: service?, port: port? }))
+}
+
+fn dns_label(decoder: &mut Decoder, table: &Table<'_>, key: &str) -> Option<String> {
+    let node = decoder.required(table, key)?;
+    decoder.parsed(node, &table.path_of(key), |text| {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if text.len() <= 63 && text.bytes().all(fits) {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("`{text}` is no name of a {key}: use a-z, 0-9 and '-'"))
+        }
+    })
+}
+
+fn tls(decoder: &mut Decoder, node: &Node, path: &str) -> Option<PostgresTls> {
+    let table = decoder.table(node, path, &["caFile"], &["mode", "certFile", "keyFile"])?;
+    let ca_file = table.get("caFile").and_then(|node| decoder.text(node, &table.path_of("caFile"))).map(PathBuf::from);
+    Some(PostgresTls { ca_file })
+}
