@@ -196,6 +196,48 @@ fn what_pg_restore_brings_back_has_the_same_contents_and_schema() {
     }
 }
 
+#[test]
+fn the_torture_database_survives_the_stock_tools() {
+    for server in [require!(postgres::v15), require!(postgres::v18)] {
+        let database = server.create_torture();
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("archive");
+        std::fs::write(&archive, database.dump(&["-Fc", "-Z0"])).unwrap();
+        let after = server.create_database("after");
+        after.restore(&archive, &[]);
+        assert_eq!(after.contents(), database.contents());
+        assert_eq!(after.schema(), database.schema());
+    }
+}
+
+#[test]
+fn the_variants_of_the_torture_database_load() {
+    for server in [require!(postgres::v15), require!(postgres::v18)] {
+        for (file, options) in [
+            ("torture-latin1.sql", "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"),
+            ("torture-sql-ascii.sql", "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"),
+            ("torture-subscription.sql", "TEMPLATE template0"),
+        ] {
+            let database = server.create_database_with(file, options);
+            database.run_file(file, &[("odd_names", "1")]);
+            let folder = tempfile::tempdir().unwrap();
+            let archive = folder.path().join("archive");
+            std::fs::write(&archive, database.dump(&["-Fc", "-Z0"])).unwrap();
+            let after = server.create_database_with(&format!("{file} after"), options);
+            after.restore(&archive, &[]);
+            let of =
+                |database: &postgres::Database| database.dump(&["--data-only", "--inserts", "--encoding=SQL_ASCII"]);
+            assert_eq!(without_keys(&of(&after)), without_keys(&of(&database)), "{file}");
+        }
+    }
+}
+
+/// A dump in SQL without the lines that hold a key of its own.
+fn without_keys(dump: &[u8]) -> Vec<&[u8]> {
+    let is_key = |line: &&[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
+    dump.split(|byte| *byte == b'\n').filter(|line| !is_key(line)).collect()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()
 }

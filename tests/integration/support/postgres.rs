@@ -10,6 +10,8 @@
 //! What a test makes is removed with the last of its handles, sessions included: databases and roles whose name begins
 //! with the test's prefix, so also those that a restore made beside them. `DRCTL_TEST_KEEP=1` leaves them.
 //!
+//! `server.create_torture()` makes a database with every kind of object; `tests/data/torture-*.sql` are its variants.
+//!
 //! The helpers go through `psql`, `pg_dump` and `pg_restore` of the server's own major, which know nothing of drctl.
 
 #![allow(dead_code, reason = "not every helper has a user in every state of the tests")]
@@ -161,6 +163,19 @@ impl Postgres {
         database
     }
 
+    /// A new database with every kind of object: `tests/data/torture.sql`, which names its roles after this test. It takes
+    /// some seconds.
+    ///
+    /// # Panics
+    /// If the server refuses.
+    pub(crate) fn create_torture(&self) -> Database {
+        let database = self.create_database("torture");
+        let roles = [("writer", "torture writer"), ("auditor", "torture \"auditor\"")];
+        let variables = roles.map(|(variable, name)| (variable, self.name(name)));
+        database.run_file("torture.sql", &variables.each_ref().map(|(name, value)| (*name, value.as_str())));
+        database
+    }
+
     /// A database that somebody else made or will make, such as a restore.
     pub(crate) fn database(&self, name: &str) -> Database {
         Database { server: self.clone(), name: name.to_owned() }
@@ -208,6 +223,8 @@ impl Drop for Server {
         let script = format!(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots\n\
                WHERE starts_with(database, '{0}') AND NOT active\n\\g\n\
+             DELETE FROM pg_subscription USING pg_database d\n\
+               WHERE subdbid = d.oid AND starts_with(datname, '{0}')\n\\g\n\
              SELECT format('ALTER DATABASE %I IS_TEMPLATE false', datname) FROM pg_database\n\
                WHERE starts_with(datname, '{0}') AND datistemplate\n\\gexec\n\
              SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database\n\
@@ -291,14 +308,19 @@ impl Database {
         feed(command, text)
     }
 
-    /// Runs a file of SQL as [`Role::Admin`].
+    /// Runs a file of `tests/data` as [`Role::Admin`], with these variables of `psql`.
     ///
     /// # Panics
     /// If a statement fails.
-    pub(crate) fn run_file(&self, file: &Path) {
-        let output = self.psql().arg("-f").arg(file).output().expect("psql runs");
+    pub(crate) fn run_file(&self, file: &str, variables: &[(&str, &str)]) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file);
+        let mut command = self.psql();
+        for (name, value) in variables {
+            command.arg("-v").arg(format!("{name}={value}"));
+        }
+        let output = command.arg("-f").arg(path).output().expect("psql runs");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} in {} failed: {errors}", file.display(), self.name);
+        assert!(output.status.success(), "{file} in {} failed: {errors}", self.name);
     }
 
     /// `psql` as [`Role::Admin`], not yet started: a session that a test holds open, to lock or to write.
@@ -359,7 +381,8 @@ impl Database {
     }
 }
 
-/// A partitioned table is read at its root: where a row lies below it may differ after a restore.
+/// Below a hash partitioned table, a restore may put a row elsewhere: it is read at its root. The others are read leaf by
+/// leaf, because a leaf may be a foreign table that nobody can reach. Columns are taken by name.
 const CONTENTS: &str = r#"
 SET search_path = '';
 SET bytea_output = hex;
@@ -369,11 +392,18 @@ SET intervalstyle = postgres;
 SET timezone = 'UTC';
 SET lc_monetary = 'C';
 SET row_security = off;
-SELECT format(
-  'SELECT %L, count(*), md5(string_agg(md5(t::text), '''' ORDER BY md5(t::text) COLLATE "C")) FROM %s %s t',
-  c.oid::regclass, CASE WHEN c.relkind = 'r' THEN 'ONLY' END, c.oid::regclass)
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relispopulated
+SELECT format('SELECT %L, count(*), md5(string_agg(row, '''' ORDER BY row COLLATE "C")) FROM (SELECT md5(ROW(%s)::text) AS row FROM %s %s) t',
+  c.oid::regclass,
+  (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attname COLLATE "C") FROM pg_catalog.pg_attribute
+    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+  CASE WHEN c.relkind = 'r' THEN 'ONLY' END, c.oid::regclass)
+  FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid
+  WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated OR p.partstrat = 'h')
+    AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_partitioned_table h ON h.partrelid = a.relid
+        WHERE h.partstrat = 'h' AND a.relid <> c.oid)
     AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
   ORDER BY c.oid::regclass::text COLLATE "C"
 \gexec
