@@ -1,6 +1,6 @@
 //! Requests to one cluster: bounded answers, bounded patience.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, header};
@@ -22,6 +22,7 @@ use super::{
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    config: Arc<kube::Config>,
     name: String,
     address: String,
 }
@@ -124,8 +125,17 @@ impl Cluster {
         let connection = connect::resolve(options).await?;
         let address = connection.config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let act = format!("use cluster {}", connection.name);
-        let client = kube::Client::try_from(connection.config).map_err(|error| no_answer(&act, &address, error))?;
-        Ok(Self { client, name: connection.name, address })
+        let config = Arc::new(connection.config);
+        let client = kube::Client::try_from((*config).clone()).map_err(|error| no_answer(&act, &address, error))?;
+        Ok(Self { client, config, name: connection.name, address })
+    }
+
+    /// A client whose connections may be silent for as long as they like: a port-forward to a database that
+    /// builds an index says nothing for minutes.
+    pub(super) fn streaming_client(&self, act: &str) -> Result<kube::Client, Error> {
+        let mut config = (*self.config).clone();
+        (config.read_timeout, config.write_timeout) = (None, None);
+        kube::Client::try_from(config).map_err(|error| no_answer(act, &self.address, error))
     }
 
     /// How its kubeconfig calls it.
