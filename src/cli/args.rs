@@ -99,6 +99,8 @@ pub enum Command {
     Restore(super::restore::RestoreArgs),
     /// Accept a suspect backup as the new base
     Accept(super::accept::AcceptArgs),
+    /// Look at what stands between the policy and a complete backup
+    Doctor(super::doctor::DoctorArgs),
     /// Read, show and describe policy files
     #[command(subcommand)]
     Policy(super::policy::PolicyCommand),

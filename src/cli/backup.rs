@@ -39,6 +39,9 @@ pub struct BackupArgs {
     /// Packs between two checkpoints (for tests)
     #[arg(long, hide = true, value_name = "PACKS", value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint_packs: Option<u32>,
+    /// Seconds that others wait for a database's locks before the backup gives way (for tests)
+    #[arg(long, hide = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    patience: Option<u64>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -52,6 +55,7 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         full: args.full,
         connect: context.connect(),
         checkpoint_packs: args.checkpoint_packs,
+        patience: args.patience.map(std::time::Duration::from_secs),
     };
     let repository = operations::open(&policy.repository).await?;
     let outcome = operations::backup(&repository, &policy, &options, &context.run).await?;

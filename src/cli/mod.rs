@@ -9,6 +9,7 @@ mod backup;
 mod completions;
 mod confirm;
 mod context;
+mod doctor;
 mod exit;
 mod list;
 mod output;
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
         Command::Verify(args) => context.block_on(verify::run(args, &context)),
         Command::Restore(args) => context.block_on(restore::run(args, &context)),
         Command::Accept(args) => context.block_on(accept::run(args, &context)),
+        Command::Doctor(args) => context.block_on(doctor::run(args, &context)),
         Command::Policy(command) => policy::run(command, &cli.global),
         Command::Repository(command) => context.block_on(repository::run(command, &context)),
         Command::Completions(args) => completions::run(args),

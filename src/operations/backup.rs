@@ -3,13 +3,13 @@
 //! The order is that of `docs/format.md`, "Writing a backup" (B1 to B7): whatever fails before the
 //! last step leaves no backup, and what was uploaded serves the next run.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Error, Run,
     judge::{Held, Holdings, judge},
     repositories::kubernetes_selection,
-    sources::{self, Connected},
+    sources::{self, ConnectOptions, Connected},
 };
 use crate::{
     policy::{Encryption, Policy, Schedule, SourceSpec},
@@ -36,6 +36,8 @@ pub struct BackupOptions {
     pub connect: kubernetes::ConnectOptions,
     /// Packs between two checkpoints; absent: the format's 64.
     pub checkpoint_packs: Option<u32>,
+    /// How long others wait for a database's locks before the backup gives way; absent: 60 s.
+    pub patience: Option<Duration>,
 }
 
 /// A committed backup.
@@ -61,7 +63,8 @@ pub async fn backup(
     let sources = choose_sources(schedule, name, &options.only)?;
     check_pins(policy, repository)?;
     run.monitor.phase("connecting", "step", None);
-    let Connected { sources: connected, identity } = sources::connect(policy, &sources, &options.connect).await?;
+    let connect = ConnectOptions { cluster: &options.connect, patience: options.patience };
+    let Connected { sources: connected, identity } = sources::connect(policy, &sources, &connect).await?;
     if let (Some(identity), false) = (&identity, options.adopt_cluster) {
         check_cluster(repository, &policy.name, identity).await?;
     }

@@ -1,15 +1,26 @@
 //! From what a policy names to sources that can be captured: each is connected to, nothing is read yet.
 
+use std::time::Duration;
+
 use super::{Error, repositories::kubernetes_selection};
 use crate::{
     policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via},
     sources::{
         Source,
         kubernetes::{self, KubernetesSource},
-        postgres::{self, ConnectionUrl, Server},
+        postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
     types::Name,
 };
+
+/// How the sources of a run are reached.
+#[derive(Debug)]
+pub(super) struct ConnectOptions<'a> {
+    /// Which cluster.
+    pub(super) cluster: &'a kubernetes::ConnectOptions,
+    /// How long others wait for a database's locks before the backup gives way; absent: the usual time.
+    pub(super) patience: Option<Duration>,
+}
 
 /// The sources of a run, connected.
 #[derive(Debug)]
@@ -21,22 +32,24 @@ pub(super) struct Connected {
 }
 
 /// Connects to what `names` of `policy` need: the cluster only if one of them is in it.
-pub(super) async fn connect(
-    policy: &Policy,
-    names: &[Name],
-    options: &kubernetes::ConnectOptions,
-) -> Result<Connected, Error> {
+pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOptions<'_>) -> Result<Connected, Error> {
     let specs = names.iter().map(|name| spec_of(policy, name).map(|spec| (name, spec)));
     let specs: Vec<(&Name, &SourceSpec)> = specs.collect::<Result<_, _>>()?;
     let cluster = match specs.iter().any(|(_, spec)| needs_cluster(spec)) {
-        true => Some(kubernetes::Cluster::connect(options).await?),
+        true => Some(kubernetes::Cluster::connect(options.cluster).await?),
         false => None,
     };
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     for (name, spec) in specs {
         match (spec, &cluster) {
             (SourceSpec::Kubernetes(spec), Some(cluster)) => sources.push(Box::new(namespaces(name, spec, cluster))),
-            (SourceSpec::Postgres(spec), _) => sources.push(database(name, spec)?),
+            (SourceSpec::Postgres(spec), _) => {
+                let source = database(name, spec)?;
+                sources.push(Box::new(match options.patience {
+                    Some(patience) => source.with_patience(patience),
+                    None => source,
+                }));
+            }
             (SourceSpec::Kubernetes(_), None) => {}
         }
     }
@@ -55,7 +68,8 @@ fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error>
     })
 }
 
-fn needs_cluster(spec: &SourceSpec) -> bool {
+/// Whether a source is in a cluster, or reached through one.
+pub(super) fn needs_cluster(spec: &SourceSpec) -> bool {
     match spec {
         SourceSpec::Kubernetes(_) => true,
         SourceSpec::Postgres(spec) => matches!(spec.via, Some(Via::Kubernetes(_))),
@@ -66,12 +80,15 @@ fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster)
     KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(spec))
 }
 
-fn database(name: &Name, spec: &PostgresSpec) -> Result<Box<dyn Source>, Error> {
+/// A database source, as the policy says what of it is captured.
+///
+/// # Errors
+/// As [`server_of`], and [`Error::Postgres`] if a pattern of the policy is none.
+pub(super) fn database(name: &Name, spec: &PostgresSpec) -> Result<PostgresSource, Error> {
     let server = server_of(name, spec)?;
-    Err(Error::Postgres(postgres::Error::Unreachable {
-        server: server.shown(),
-        reason: "databases are captured by the next version".to_owned(),
-    }))
+    let selection = Selection::new(&spec.schemas, &spec.exclude_tables, &spec.exclude_table_data)
+        .map_err(|error| postgres::capture::failed_capture(&server, error.into()))?;
+    Ok(PostgresSource::new(name.clone(), server, selection))
 }
 
 /// The server of a database source, as the policy says that it is reached.

@@ -4,6 +4,7 @@
 //! The text is for people and may change with any version.
 
 mod backup;
+mod doctor;
 mod list;
 mod repository;
 mod restore;
@@ -18,6 +19,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
 pub use backup::{Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart};
+pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
 pub use list::{BackupItem, BackupList, SourceItem};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
 pub use restore::{RestorePlan, RestoreReport, TargetCluster};

@@ -57,6 +57,13 @@ impl Finished {
         Ok(())
     }
 
+    /// Forgets the streams of a source. Their chunks are stored and serve whoever has the same ones.
+    pub(crate) fn abandon(&self, source: &Name) {
+        let mut streams = self.streams();
+        streams.records.retain(|record| record.info.source != *source);
+        streams.names.retain(|(of, _)| of != source);
+    }
+
     /// All of them, by number.
     pub(crate) fn all(&self) -> Vec<StreamRecord> {
         let mut streams = self.streams().records.clone();

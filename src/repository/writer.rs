@@ -266,6 +266,10 @@ impl CaptureSink for BackupWriter {
             Err(error) => Err(SinkError { stream: name, source: Box::new(error) }),
         }
     }
+
+    async fn abandon(&self, source: &Name) {
+        self.finished.abandon(source);
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,32 @@ pub enum CaptureError {
     Interrupted,
 }
 
+/// Something that was found out about a source, or about what a backup needs besides, before one is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about: `source orders-db`.
+    pub subject: String,
+    /// What it means for a backup.
+    pub severity: Severity,
+    /// What was found, in a sentence without its full stop.
+    pub what: String,
+    /// What can be done about it.
+    pub next: Option<String>,
+}
+
+/// What a [`Finding`] means for a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It is as it should be.
+    Good,
+    /// It is worth knowing.
+    Note,
+    /// A backup would be partial.
+    Partial,
+    /// No backup can be taken.
+    Prevents,
+}
+
 /// One source of a policy. All sources of a run are prepared before the first is captured, so that
 /// their moments lie close together.
 #[async_trait]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::types::{CaptureSink, PartSummary, SinkError, StreamSink, StreamSpec};
+use crate::types::{CaptureSink, Name, PartSummary, SinkError, StreamSink, StreamSpec};
 
 /// Keeps finished streams in memory, or only counts their bytes.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +97,10 @@ impl CaptureSink for MemorySink {
             stream: MemoryStream { spec, parts: Vec::new() },
             in_part: false,
         }))
+    }
+
+    async fn abandon(&self, source: &Name) {
+        self.state().streams.retain(|stream| stream.spec.source != *source);
     }
 }
 

@@ -120,6 +120,10 @@ pub trait CaptureSink: Debug + Send + Sync {
     /// # Errors
     /// [`SinkError`] if the repository refuses it.
     async fn open(&self, spec: StreamSpec) -> Result<Box<dyn StreamSink>, SinkError>;
+
+    /// Forgets the streams of a source that were finished: for a source whose streams belong to one moment,
+    /// when it must begin again with another, or is given up. Its open streams are dropped before.
+    async fn abandon(&self, source: &Name);
 }
 
 /// One stream being written: parts one after the other, then [`StreamSink::finish`].

@@ -136,7 +136,27 @@ fn of_database(error: &postgres::Error) -> Ending {
         }
         E::Refused { .. } => (Exit::CouldNotRun, Some("check role, password, database and pg_hba.conf")),
         E::Pooler { .. } | E::Version { .. } | E::NoTool { .. } => (Exit::CouldNotRun, None),
-        E::Statement { .. } | E::Tool { .. } | E::Local { .. } => (Exit::Failed, None),
+        E::Capture { source, .. } => of_capture_failure(source),
+        E::Contents(error) if error.is_damage() => (Exit::Difference, None),
+        E::Statement { .. } | E::Tool { .. } | E::Local { .. } | E::Contents(_) => (Exit::Failed, None),
+    }
+}
+
+fn of_capture_failure(failure: &postgres::capture::Failure) -> Ending {
+    use postgres::capture::Failure as F;
+    match failure {
+        F::Pattern(_) | F::NoSchema(_) => (Exit::CouldNotRun, Some("correct the policy")),
+        F::Unreadable { .. } | F::RowSecurity { .. } => {
+            (Exit::CouldNotRun, Some("`drctl doctor` names all that is in the way of a backup"))
+        }
+        F::Locked { .. } | F::GaveWay { .. } | F::Changing { .. } => (Exit::Failed, None),
+        F::LeaderLost(_) | F::WatchLost(_) => {
+            (Exit::Failed, Some("check the server's log and the network, and run it again"))
+        }
+        F::Dump { .. } => {
+            (Exit::Failed, Some("`drctl doctor` names what pg_dump cannot read; the server's log may say more"))
+        }
+        F::Archive(_) => (Exit::Failed, Some("run it again; if it stays, report it with the version of pg_dump")),
     }
 }
 

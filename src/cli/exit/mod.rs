@@ -7,7 +7,10 @@ use std::{error::Error, process::ExitCode};
 use crate::{
     operations::{BackupOutcome, Restore, RestoreOutcome},
     repository,
-    sources::kubernetes::restore::{Action, OnConflict},
+    sources::{
+        Finding, Severity,
+        kubernetes::restore::{Action, OnConflict},
+    },
     types::State,
 };
 
@@ -41,6 +44,15 @@ impl Exit {
             State::Partial => Self::Partial,
             State::Suspect => Self::Difference,
             State::Aborted => Self::Fenced,
+        }
+    }
+
+    /// How a doctor ends: by the gravest finding.
+    pub(super) fn of_doctor(findings: &[Finding]) -> Self {
+        match findings.iter().map(|finding| finding.severity).max() {
+            Some(Severity::Prevents) => Self::CouldNotRun,
+            Some(Severity::Partial) => Self::Partial,
+            Some(Severity::Note | Severity::Good) | None => Self::Done,
         }
     }
 

@@ -101,6 +101,20 @@ pub enum Error {
         /// The end of what it said.
         stderr: String,
     },
+    /// The database was not captured, although its server could be reached.
+    #[error("cannot capture database `{database}` on {server}")]
+    Capture {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<super::capture::Failure>,
+    },
+    /// A document of the capture could not be made.
+    #[error(transparent)]
+    Contents(#[from] super::contents::Error),
     /// Something of this process or machine: a file descriptor, a folder.
     #[error("cannot {doing}")]
     Local {

@@ -2,6 +2,7 @@
 //! compared, and swapped in.
 
 pub mod archive;
+pub mod capture;
 pub mod connect;
 pub mod contents;
 mod error;
@@ -13,6 +14,7 @@ pub mod tools;
 pub mod url;
 mod watch;
 
+pub use capture::{PostgresSource, Selection};
 pub use connect::Server;
 pub use error::{Error, Reason};
 pub use session::{ServerVersion, Session};

@@ -1,0 +1,94 @@
+//! The document of `drctl doctor`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Document;
+use crate::types::for_terminal;
+
+/// What `drctl doctor` found.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DoctorReport {
+    /// The policy.
+    pub policy: String,
+    /// Whether a backup of all that was looked at can be taken, and be complete.
+    pub healthy: bool,
+    /// Everything that was found, the gravest first.
+    pub findings: Vec<DoctorFinding>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DoctorFinding {
+    /// What it means for a backup.
+    pub severity: DoctorSeverity,
+    /// What it is about: `repository`, `cluster`, `source orders-db`.
+    pub subject: String,
+    /// What was found.
+    pub what: String,
+    /// What can be done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a finding means for a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DoctorSeverity {
+    /// No backup can be taken.
+    Prevents,
+    /// A backup would be partial.
+    Partial,
+    /// It is worth knowing.
+    Note,
+    /// It is as it should be.
+    Good,
+}
+
+impl DoctorSeverity {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Prevents => "PREVENTS",
+            Self::Partial => "PARTIAL",
+            Self::Note => "note",
+            Self::Good => "good",
+        }
+    }
+}
+
+impl Document for DoctorReport {
+    const KIND: &'static str = "DoctorReport";
+}
+
+impl DoctorReport {
+    /// A report with its findings in order.
+    #[must_use]
+    pub fn new(policy: String, mut findings: Vec<DoctorFinding>) -> Self {
+        findings.sort_by_key(|finding| finding.severity);
+        let healthy = findings.iter().all(|finding| finding.severity >= DoctorSeverity::Note);
+        Self { policy, healthy, findings }
+    }
+
+    /// The report for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            let (word, subject) = (finding.severity.words(), for_terminal(&finding.subject));
+            text.push_str(&format!("{word:<9} {subject}: {}\n", for_terminal(&finding.what)));
+            if let Some(next) = &finding.next {
+                text.push_str(&format!("{:<9} next: {}\n", "", for_terminal(next)));
+            }
+        }
+        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let (prevents, partial) = (count(DoctorSeverity::Prevents), count(DoctorSeverity::Partial));
+        text.push_str(&match (prevents, partial) {
+            (0, 0) => "nothing stands in the way of a complete backup\n".to_owned(),
+            (0, partial) => format!("a backup would be partial: {partial} of the findings say why\n"),
+            (prevents, _) => format!("no backup can be taken: {prevents} of the findings say why\n"),
+        });
+        text
+    }
+}

@@ -1,0 +1,169 @@
+//! What stands between a database and a complete backup, said before one is tried.
+
+use super::{
+    PostgresSource,
+    catalog::{self, Facts, Relation, RelationKind},
+    child::find_tool,
+    failure::some_of,
+    leader::{hidden, named, unreadable},
+    obstacles::obstacles,
+};
+use crate::{
+    sources::{
+        Finding, Severity,
+        postgres::{Error, Session, SslMode, tools::Program},
+    },
+    types::Name,
+};
+
+/// Names that a finding lists.
+struct Findings<'a> {
+    source: &'a Name,
+    all: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, severity: Severity, what: impl Into<String>, next: impl Into<String>) {
+        let next = next.into();
+        self.all.push(Finding {
+            subject: format!("source {}", self.source),
+            severity,
+            what: what.into(),
+            next: (!next.is_empty()).then_some(next),
+        });
+    }
+}
+
+impl PostgresSource {
+    /// Looks at the database as a backup would, and locks nothing.
+    ///
+    /// Everything is a finding, also that the server cannot be reached.
+    pub async fn examine(&self) -> Vec<Finding> {
+        let mut findings = Findings { source: &self.name, all: Vec::new() };
+        if let Err(error) = self.examine_into(&mut findings).await {
+            findings.add(Severity::Prevents, error.to_string(), "");
+        }
+        findings.all
+    }
+
+    async fn examine_into(&self, findings: &mut Findings<'_>) -> Result<(), Error> {
+        self.encryption(findings);
+        let session = self.server.connect("doctor").await?;
+        let failed = |error: tokio_postgres::Error| session.failed("read the catalogs", &error);
+        let facts = catalog::facts(session.client()).await.map_err(failed)?;
+        let (url, version) = (self.server.url(), &facts.version);
+        let standby = if facts.standby { ", a standby" } else { "" };
+        let reached = format!(
+            "database `{}` on {}: PostgreSQL {version}{standby}, role `{}`",
+            url.database,
+            self.server.shown(),
+            facts.role
+        );
+        findings.add(Severity::Good, reached, "");
+        for program in [Program::PgDump, Program::PgRestore] {
+            match find_tool(program, facts.major).await {
+                Ok(tool) => findings.add(Severity::Good, format!("{} at {}", tool.version, tool.path.display()), ""),
+                Err(error) => findings.add(Severity::Prevents, error.to_string(), ""),
+            }
+        }
+        self.patterns(&session, findings).await.map_err(failed)?;
+        let relations = catalog::relations(session.client(), &self.selection).await.map_err(failed)?;
+        rows(&facts, &relations, findings);
+        objects(&session, &facts, findings).await.map_err(failed)?;
+        subscriptions(&session, &facts, findings).await.map_err(failed)?;
+        let tables = relations.iter().filter(|relation| relation.is_locked()).count();
+        for obstacle in obstacles(session.client(), tables).await.map_err(failed)? {
+            let severity = if obstacle.blocks { Severity::Prevents } else { Severity::Note };
+            findings.add(severity, obstacle.text, "");
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    fn encryption(&self, findings: &mut Findings<'_>) {
+        let url = self.server.url();
+        if url.is_local() || url.encryption() == SslMode::VerifyFull {
+            return;
+        }
+        findings.add(
+            Severity::Note,
+            format!(
+                "the connection to {} has sslmode `{}`: who is between can read the database",
+                self.server.shown(),
+                url.encryption().as_str()
+            ),
+            "name the server's authority by `tls: {caFile: ...}`, and leave `sslmode` out of the address",
+        );
+    }
+
+    async fn patterns(&self, session: &Session, findings: &mut Findings<'_>) -> Result<(), tokio_postgres::Error> {
+        let counts = catalog::pattern_counts(session.client(), &self.selection).await?;
+        let severity = if counts.has_no_schema() { Severity::Prevents } else { Severity::Partial };
+        for (pattern, _) in counts.schemas.iter().filter(|(_, count)| *count == 0) {
+            findings.add(severity, format!("no schema fits `{pattern}` of `schemas`"), "correct the policy");
+        }
+        for (pattern, _) in counts.exclusions.iter().filter(|(_, count)| *count == 0) {
+            findings.add(Severity::Note, format!("no table fits the exclusion `{pattern}`"), "correct the policy");
+        }
+        Ok(())
+    }
+}
+
+fn rows(facts: &Facts, relations: &[Relation], findings: &mut Findings<'_>) {
+    let role = &facts.role;
+    let tables = named(relations, Relation::is_locked);
+    findings.add(Severity::Good, format!("{} tables to back up", tables.len()), "");
+    let closed = unreadable(relations);
+    if !closed.is_empty() {
+        let next =
+            format!("GRANT pg_read_all_data TO {role} (PostgreSQL 14 and later), or leave them out by `excludeTables`");
+        findings.add(Severity::Prevents, format!("role `{role}` may not read {}", some_of(&closed)), next);
+    }
+    let hidden = hidden(relations);
+    if !hidden.is_empty() {
+        let next = format!("ALTER ROLE {role} BYPASSRLS, or leave them out by `excludeTables`");
+        let what = format!("row security may hide rows from role `{role}` in {}", some_of(&hidden));
+        findings.add(Severity::Prevents, what, next);
+    }
+    let foreign = named(relations, |relation| relation.kind == RelationKind::Foreign);
+    if !foreign.is_empty() {
+        let what = format!("rows of foreign tables are not captured: {}", some_of(&foreign));
+        findings.add(Severity::Note, what, "back them up where they are");
+    }
+    let unlogged = named(relations, |relation| relation.unlogged && relation.kind == RelationKind::Table);
+    if facts.standby && !unlogged.is_empty() {
+        let what = format!("a standby has no rows of unlogged tables: {}", some_of(&unlogged));
+        findings.add(
+            Severity::Partial,
+            what,
+            "take the backup from the primary, or leave them out by `excludeTableData`",
+        );
+    }
+}
+
+async fn objects(session: &Session, facts: &Facts, findings: &mut Findings<'_>) -> Result<(), tokio_postgres::Error> {
+    let objects = catalog::large_objects(session.client()).await?;
+    if objects.unreadable > 0 {
+        let what = format!(
+            "role `{}` may not read {} of {} large objects (`pg_read_all_data` does not reach them): all of them would be left out",
+            facts.role, objects.unreadable, objects.total
+        );
+        findings.add(Severity::Partial, what, "use their owner or a superuser, or GRANT SELECT ON LARGE OBJECT");
+    }
+    Ok(())
+}
+
+async fn subscriptions(
+    session: &Session,
+    facts: &Facts,
+    findings: &mut Findings<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "SELECT count(*) FROM pg_subscription \
+               WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let count: i64 = session.client().query_one(sql, &[]).await?.try_get(0)?;
+    if count > 0 && !facts.superuser {
+        let what = format!("{count} subscriptions are left out: only a superuser may read them");
+        findings.add(Severity::Partial, what, "use a superuser, or keep the statements that make them");
+    }
+    Ok(())
+}

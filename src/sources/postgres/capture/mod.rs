@@ -1,0 +1,370 @@
+//! From a database into a backup.
+//!
+//! A leader session locks and takes the snapshot, a watchdog looks out for who waits for it, one
+//! `pg_dump` reads under that snapshot, and its archive is taken apart as it comes.
+
+mod catalog;
+mod child;
+mod complaints;
+mod doctor;
+mod documents;
+mod failure;
+mod leader;
+mod obstacles;
+mod pattern;
+mod report;
+mod selection;
+mod sql;
+mod take;
+mod watchdog;
+mod writer;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+pub use failure::{Failure, Peer};
+pub use pattern::InvalidPattern;
+pub use selection::Selection;
+
+use self::{
+    catalog::{Facts, LargeObjects},
+    child::{Dump, Order, dump_failure},
+    complaints::Complaints,
+    leader::{Hold, LOCK_WAIT, NoHold},
+    take::{Item, Stopped, WAITING, take},
+    watchdog::Verdict,
+    writer::Writer,
+};
+use super::{
+    Error, Server,
+    archive::{Split, Toc},
+    tools::{Program, Tool},
+};
+use crate::{
+    sources::{CaptureContext, CaptureError, CaptureReport, PreparedSource, Source},
+    types::{Moment, Name},
+};
+
+/// How often a capture is begun.
+const TRIES: u32 = 3;
+/// Who waits for us so long, for that one we give way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct PostgresSource {
+    name: Name,
+    server: Server,
+    selection: Selection,
+    patience: Duration,
+}
+
+impl PostgresSource {
+    /// The source `name` of the policy: what `selection` takes of the database at `server`.
+    #[must_use]
+    pub fn new(name: Name, server: Server, selection: Selection) -> Self {
+        Self { name, server, selection, patience: PATIENCE }
+    }
+
+    /// The same, but that it gives way to who has waited so long (60 s otherwise).
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Looks at what is known before anything is locked, and refuses what cannot go well.
+    async fn survey(&self) -> Result<Survey, Error> {
+        let session = self.server.connect("survey").await?;
+        let failed = |error: &tokio_postgres::Error| session.failed("read the catalogs", error);
+        let facts = catalog::facts(session.client()).await.map_err(|error| failed(&error))?;
+        let pg_dump = child::find_tool(Program::PgDump, facts.major).await?;
+        let pg_restore = child::find_tool(Program::PgRestore, facts.major).await?;
+        let counts =
+            catalog::pattern_counts(session.client(), &self.selection).await.map_err(|error| failed(&error))?;
+        if counts.has_no_schema() {
+            let patterns: Vec<String> = self.selection.schemas.iter().map(|pattern| pattern.text.clone()).collect();
+            return Err(failed_capture(&self.server, Failure::NoSchema(failure::some_of(&patterns))));
+        }
+        let objects = catalog::large_objects(session.client()).await.map_err(|error| failed(&error))?;
+        let number = session.version.number;
+        session.close().await;
+        Ok(Survey { facts, number, pg_dump, pg_restore, objects, counts })
+    }
+
+    /// Locks and takes the snapshot; `tries` counts how often that, or a capture, was begun.
+    async fn hold(&self, survey: &Survey, tries: &mut u32) -> Result<Hold, Error> {
+        loop {
+            *tries += 1;
+            let (why, failure) = match Hold::take(&self.server, &self.selection, self.patience).await {
+                Ok(hold) => {
+                    self.refuse(survey, &hold)?;
+                    return Ok(hold);
+                }
+                Err(NoHold::Failed(error)) => return Err(error),
+                Err(NoHold::Locked(holder)) => {
+                    let why = holder.to_string();
+                    (why, Failure::Locked { tries: *tries, seconds: LOCK_WAIT.as_secs(), holder })
+                }
+                Err(NoHold::GaveWay(waiter)) => (waiter.to_string(), self.gave_way(waiter, *tries)),
+            };
+            if *tries >= TRIES {
+                return Err(failed_capture(&self.server, failure));
+            }
+            tracing::warn!(source = %self.name, session = %why, tries = *tries, "the tables could not be locked; trying again");
+            tokio::time::sleep(self.pause(*tries)).await;
+        }
+    }
+
+    /// The time that others get before the next try.
+    fn pause(&self, tries: u32) -> Duration {
+        self.patience * tries / 2
+    }
+
+    fn gave_way(&self, waiter: Peer, tries: u32) -> Failure {
+        Failure::GaveWay { waiter, seconds: self.patience.as_secs(), tries }
+    }
+
+    /// What the role cannot read, `pg_dump` would fail at: better named all at once.
+    fn refuse(&self, survey: &Survey, hold: &Hold) -> Result<(), Error> {
+        let role = survey.facts.role.clone();
+        let unreadable = leader::unreadable(&hold.relations);
+        if !unreadable.is_empty() {
+            let list = failure::some_of(&unreadable);
+            return Err(failed_capture(&self.server, Failure::Unreadable { role, list }));
+        }
+        let hidden = leader::hidden(&hold.relations);
+        if !hidden.is_empty() {
+            let list = failure::some_of(&hidden);
+            return Err(failed_capture(&self.server, Failure::RowSecurity { role, list }));
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a database before it is locked.
+#[derive(Debug)]
+struct Survey {
+    facts: Facts,
+    number: u32,
+    pg_dump: Tool,
+    pg_restore: Tool,
+    objects: LargeObjects,
+    counts: catalog::PatternCounts,
+}
+
+impl Survey {
+    /// `pg_dump` can leave out all large objects, or none.
+    fn takes_large_objects(&self) -> bool {
+        self.objects.unreadable == 0
+    }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    async fn prepare(&self, context: CaptureContext<'_>) -> Result<Box<dyn PreparedSource>, CaptureError> {
+        let work = async {
+            let survey = self.survey().await?;
+            let mut tries = 0;
+            let hold = self.hold(&survey, &mut tries).await?;
+            let prepared = Prepared { source: self.clone(), survey, hold, tries };
+            Ok(Box::new(prepared) as Box<dyn PreparedSource>)
+        };
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => Err(CaptureError::Interrupted),
+            prepared = work => prepared,
+        }
+    }
+}
+
+/// A database that is locked, and whose snapshot is taken.
+#[derive(Debug)]
+struct Prepared {
+    source: PostgresSource,
+    survey: Survey,
+    hold: Hold,
+    tries: u32,
+}
+
+/// Why a try did not end with a capture.
+enum Ended {
+    /// Somebody waited for us.
+    GaveWay(Peer),
+    /// A table was rewritten between the snapshot and the lock.
+    Changed,
+    /// It would be of no use to try again.
+    Failed(CaptureError),
+}
+
+impl<E: Into<CaptureError>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A `pg_dump` run that was taken apart to its end.
+struct Dumped {
+    split: Split,
+    complaints: Complaints,
+}
+
+#[async_trait]
+impl PreparedSource for Prepared {
+    fn moment(&self) -> Option<Moment> {
+        Some(self.hold.moment.clone())
+    }
+
+    async fn capture(mut self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
+        loop {
+            let ended = match self.once(context).await {
+                Ok(report) => return Ok(report),
+                Err(ended) => ended,
+            };
+            context.sink.abandon(&self.source.name).await;
+            let failure = match ended {
+                Ended::Failed(error) => return Err(error),
+                Ended::GaveWay(waiter) => {
+                    context
+                        .monitor
+                        .note(&format!("source {}: {waiter} waited for the backup, which gave way", self.source.name));
+                    self.source.gave_way(waiter, self.tries)
+                }
+                Ended::Changed => Failure::Changing { tries: self.tries },
+            };
+            if self.tries >= TRIES {
+                return Err(failed_capture(&self.source.server, failure).into());
+            }
+            let pause = self.source.pause(self.tries);
+            let begin_again = async {
+                tokio::time::sleep(pause).await;
+                self.source.hold(&self.survey, &mut self.tries).await
+            };
+            self.hold = tokio::select! {
+                biased;
+                () = context.cancel.cancelled() => return Err(CaptureError::Interrupted),
+                hold = begin_again => hold?,
+            };
+        }
+    }
+}
+
+impl Prepared {
+    /// One try, with the locks and the snapshot that are held now.
+    async fn once(&mut self, context: CaptureContext<'_>) -> Result<CaptureReport, Ended> {
+        let Self { source, survey, hold, .. } = self;
+        context.monitor.phase(&format!("reading {}", source.name), "bytes", None);
+        let mut writer = Writer::new(context, &source.name);
+        let outcome = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => return Err(Ended::Failed(CaptureError::Interrupted)),
+            outcome = dump(source, survey, hold, &mut writer) => outcome,
+            verdict = hold.watchdog.ended() => Err(source.end_of(verdict)),
+        };
+        // What has gone wrong with a session is often only the consequence of what the watchdog knows.
+        let dumped = match (outcome, hold.watchdog.verdict()) {
+            (Ok(dumped), Verdict::Fine) => dumped,
+            (Err(ended), Verdict::Fine) => return Err(ended),
+            (_, verdict) => return Err(source.end_of(verdict)),
+        };
+        sql::write(&survey.pg_restore, &dumped.split.toc, &mut writer).await?;
+        let report = report::finish(source, survey, hold, &dumped, &mut writer).await?;
+        hold.is_held().await?;
+        Ok(report)
+    }
+}
+
+impl PostgresSource {
+    fn end_of(&self, verdict: Verdict) -> Ended {
+        let failure = match verdict {
+            Verdict::GaveWay(waiter) => return Ended::GaveWay(waiter),
+            Verdict::LeaderLost(reason) => Failure::LeaderLost(reason),
+            Verdict::WatchLost(reason) => Failure::WatchLost(reason),
+            Verdict::Fine => Failure::WatchLost("it ended without a reason".to_owned()),
+        };
+        Ended::Failed(failed_capture(&self.server, failure).into())
+    }
+}
+
+/// Runs `pg_dump` and writes what it gives. Dropped, it leaves no child behind.
+async fn dump(source: &PostgresSource, survey: &Survey, hold: &Hold, writer: &mut Writer<'_>) -> Result<Dumped, Ended> {
+    let order = Order {
+        server: &source.server,
+        tool: &survey.pg_dump,
+        selection: &source.selection,
+        snapshot: &hold.snapshot,
+        token: &hold.token,
+        // Longer than the watchdog's patience: who waits for us is the better reason.
+        lock_wait: source.patience * 2,
+        large_objects: survey.takes_large_objects(),
+    };
+    let (child, pipe) = order.start()?;
+    let (sender, items) = mpsc::channel(WAITING);
+    let taker = tokio::task::spawn_blocking(move || take(pipe, sender));
+    match write_items(items, hold, writer).await {
+        Ok(()) => end_of_dump(source, child, taker).await,
+        Err(ended) => {
+            child.stop().await;
+            Err(ended)
+        }
+    }
+}
+
+async fn write_items(mut items: mpsc::Receiver<Item>, hold: &Hold, writer: &mut Writer<'_>) -> Result<(), Ended> {
+    while let Some(item) = items.recv().await {
+        if let Item::Toc(toc) = item {
+            check_tables(hold, &toc).await?;
+            writer.toc(&toc).await.map_err(CaptureError::from)?;
+        } else {
+            writer.item(item).await.map_err(CaptureError::from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tables that `pg_dump` has found and the leader has not locked must be as they were at the snapshot.
+async fn check_tables(hold: &Hold, toc: &Toc) -> Result<(), Ended> {
+    let dumped: Vec<u32> = toc.tables().map(|entry| entry.catalog().1).collect();
+    if hold.check_unlocked(&dumped).await? { Ok(()) } else { Err(Ended::Changed) }
+}
+
+/// What came of a `pg_dump` whose pipe has ended, or whose archive could not be read further.
+async fn end_of_dump(
+    source: &PostgresSource,
+    child: Dump,
+    taker: JoinHandle<Result<Split, Stopped>>,
+) -> Result<Dumped, Ended> {
+    let failed = |failure: Failure| Ended::Failed(failed_capture(&source.server, failure).into());
+    let taken = match taker.await {
+        Ok(taken) => taken,
+        Err(error) => return Err(failed(Failure::Archive(format!("the thread that reads it has ended: {error}")))),
+    };
+    if let Err(stopped) = &taken
+        && !stopped.is_early_end()
+    {
+        child.stop().await;
+        return Err(failed(Failure::Archive(stopped.to_string())));
+    }
+    let (status, complaints) = child.ended().await?;
+    if complaints.is_lock_conflict() {
+        return Err(Ended::GaveWay(Peer::default()));
+    }
+    if !status.success() {
+        return Err(failed(dump_failure(status, &complaints)));
+    }
+    match taken {
+        Ok(split) => Ok(Dumped { split, complaints }),
+        Err(stopped) => Err(failed(Failure::Archive(stopped.to_string()))),
+    }
+}
+
+/// The error of a database that was not captured.
+#[must_use]
+pub fn failed_capture(server: &Server, failure: Failure) -> Error {
+    Error::Capture { database: server.url().database.clone(), server: server.shown(), source: Box::new(failure) }
+}

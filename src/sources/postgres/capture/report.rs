@@ -1,0 +1,152 @@
+//! What a capture ends with: its documents, what is missing, what is worth a line.
+
+use super::{
+    Dumped, PostgresSource, Survey,
+    catalog::RelationKind,
+    documents,
+    leader::{Hold, named},
+    writer::Writer,
+};
+use crate::{
+    sources::{
+        CaptureError, CaptureReport, CapturedGroup,
+        postgres::{
+            Error,
+            contents::{Document, Exclusions, LeftOut},
+        },
+    },
+    types::{MediaType, Missing},
+};
+
+/// Names that are listed in a note.
+const LISTED: usize = 20;
+
+/// Writes `roles.json` and `database.json`, and reports.
+pub(super) async fn finish(
+    source: &PostgresSource,
+    survey: &Survey,
+    hold: &Hold,
+    dumped: &Dumped,
+    writer: &mut Writer<'_>,
+) -> Result<CaptureReport, CaptureError> {
+    let session = hold.session();
+    let read = |error: tokio_postgres::Error| session.failed("read the catalogs", &error);
+    let missing = missing(survey, hold, dumped);
+    let left_out = left_out(source, hold);
+    let roles = documents::roles(session.client()).await.map_err(read)?;
+    let run = documents::Run {
+        facts: &survey.facts,
+        server_number: survey.number,
+        split: &dumped.split,
+        time: hold.moment.time,
+        lsn: hold.moment.position.clone(),
+        exclusions: exclusions(source),
+        left_out: missing.iter().chain(&left_out).cloned().collect(),
+        objects: &writer.objects,
+    };
+    let database = documents::database(session.client(), run).await.map_err(read)?;
+    document(writer, &roles).await?;
+    document(writer, &database).await?;
+    Ok(CaptureReport {
+        source: source.name.clone(),
+        kind: "postgres".to_owned(),
+        consistency: "snapshot".to_owned(),
+        server: format!("PostgreSQL {}", survey.facts.version),
+        moment: Some(hold.moment.clone()),
+        groups: vec![CapturedGroup {
+            name: database.name.clone(),
+            count: writer.count,
+            restorable: dumped.split.toc.created(),
+            bytes: writer.bytes,
+        }],
+        missing: missing
+            .into_iter()
+            .map(|thing| Missing { source: source.name.to_string(), what: thing.what, why: thing.why })
+            .collect(),
+        suspect: Vec::new(),
+        notes: notes(source, survey, dumped, &left_out),
+    })
+}
+
+async fn document<T: Document>(writer: &mut Writer<'_>, document: &T) -> Result<(), CaptureError> {
+    let bytes = document.to_bytes().map_err(Error::from)?;
+    Ok(writer.whole(T::STREAM, MediaType::Text, bytes.into()).await?)
+}
+
+fn exclusions(source: &PostgresSource) -> Exclusions {
+    let selection = &source.selection;
+    let texts =
+        |patterns: &[super::pattern::TablePattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect();
+    Exclusions {
+        schemas: selection.schemas.iter().map(|pattern| pattern.text.clone()).collect(),
+        exclude_tables: texts(&selection.exclude_tables),
+        exclude_table_data: texts(&selection.exclude_table_data),
+    }
+}
+
+/// What should be in the backup and is not.
+fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
+    let mut missing = Vec::new();
+    let mut add = |what: String, why: String| missing.push(LeftOut { what, why });
+    dumped.complaints.missing.iter().for_each(|(what, why)| add(what.clone(), why.clone()));
+    if !survey.takes_large_objects() {
+        let objects = &survey.objects;
+        let example = objects.example.map(|oid| format!(" (one is {oid})")).unwrap_or_default();
+        add(
+            format!("all {} large objects", objects.total),
+            format!(
+                "role `{}` may not read {} of them{example}, and pg_dump leaves out all or none; a superuser, or their owner, can",
+                survey.facts.role, objects.unreadable
+            ),
+        );
+    }
+    if survey.facts.standby {
+        for table in named(&hold.relations, |relation| relation.unlogged && relation.kind == RelationKind::Table) {
+            add(format!("rows of {table}"), "a standby has no rows of unlogged tables".to_owned());
+        }
+    }
+    for (pattern, count) in &survey.counts.schemas {
+        if *count == 0 {
+            add(format!("schema {pattern}"), "no schema of the database fits it".to_owned());
+        }
+    }
+    missing
+}
+
+/// What the policy or the kind of a thing leaves out.
+fn left_out(source: &PostgresSource, hold: &Hold) -> Vec<LeftOut> {
+    let selection = &source.selection;
+    let mut left_out = Vec::new();
+    let mut add = |what: String, why: &str| left_out.push(LeftOut { what, why: why.to_owned() });
+    if !selection.is_whole() {
+        let patterns: Vec<&str> = selection.schemas.iter().map(|pattern| pattern.text.as_str()).collect();
+        add(format!("all schemas but {}", patterns.join(", ")), "the policy's `schemas`");
+    }
+    for pattern in &selection.exclude_tables {
+        add(format!("tables {}", pattern.text), "the policy's `excludeTables`");
+    }
+    for pattern in &selection.exclude_table_data {
+        add(format!("rows of {}", pattern.text), "the policy's `excludeTableData`");
+    }
+    let foreign = named(&hold.relations, |relation| relation.kind == RelationKind::Foreign);
+    for table in foreign.iter().take(LISTED) {
+        add(format!("rows of {table}"), "a foreign table has its rows elsewhere");
+    }
+    if let Some(more @ 1..) = foreign.len().checked_sub(LISTED) {
+        add(format!("rows of {more} more foreign tables"), "a foreign table has its rows elsewhere");
+    }
+    left_out
+}
+
+fn notes(source: &PostgresSource, survey: &Survey, dumped: &Dumped, left_out: &[LeftOut]) -> Vec<String> {
+    let name = &source.name;
+    let mut notes: Vec<String> =
+        left_out.iter().map(|thing| format!("source {name}: {} left out: {}", thing.what, thing.why)).collect();
+    for (pattern, count) in &survey.counts.exclusions {
+        if *count == 0 {
+            notes.push(format!("source {name}: `{pattern}` fits no table"));
+        }
+    }
+    notes.extend(dumped.complaints.notes.iter().map(|note| format!("source {name}: {note}")));
+    notes
+}

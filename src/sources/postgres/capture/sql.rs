@@ -1,0 +1,100 @@
+//! SQL for recovery by hand, from the archive's own table of contents by `pg_restore`.
+
+use std::process::Stdio;
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Command,
+};
+
+use crate::{
+    sources::postgres::{
+        Error,
+        archive::{Field, Toc},
+        contents::{POST_DATA, PRE_DATA, SEQUENCES, WHOLE},
+        tools::{MemoryFile, Tool},
+    },
+    types::{Blake3Digest, MediaType, PartSummary},
+};
+
+use super::{CaptureError, writer::Writer};
+
+/// Bytes of what `pg_restore` says that are kept.
+const SAID: usize = 4 << 10;
+
+/// Writes `pre-data.sql`, `post-data.sql` and `sequences.sql`.
+pub(super) async fn write(tool: &Tool, toc: &Toc, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
+    let archive = MemoryFile::new("drctl-toc", toc.bytes())?;
+    let sets: String = toc.sequence_sets().map(|entry| format!("{};\n", entry.dump_id())).collect();
+    let list = MemoryFile::new("drctl-list", sets.as_bytes())?;
+    let fence = fence(tool, toc).await;
+    for name in [PRE_DATA, SEQUENCES, POST_DATA] {
+        let mut command = tool.command();
+        match name {
+            PRE_DATA => command.arg("--section=pre-data"),
+            POST_DATA => command.arg("--section=post-data"),
+            _ => command.arg("--use-list").arg(list.path()),
+        };
+        command.args(&fence).arg("--file=-").arg(archive.path());
+        one(tool, command, name, writer).await?;
+    }
+    Ok(())
+}
+
+async fn one(tool: &Tool, mut command: Command, name: &str, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
+    let doing = format!("write {name}");
+    let unreadable = |source| Error::Local { doing: "read what pg_restore writes".to_owned(), source };
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| tool.not_started(error))?;
+    drop(command);
+    let stderr = tokio::spawn(said(child.stderr.take()));
+    let mut stream = writer.open(name, MediaType::Text).await?;
+    stream.begin_part(WHOLE).await?;
+    if let Some(mut stdout) = child.stdout.take() {
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = stdout.read(&mut piece).await.map_err(unreadable)?;
+            match piece.get(..read) {
+                Some(bytes) if read > 0 => stream.write(Bytes::copy_from_slice(bytes)).await?,
+                _ => break,
+            }
+        }
+    }
+    let status = child.wait().await.map_err(unreadable)?;
+    if !status.success() {
+        return Err(tool.failed(&doing, status, &stderr.await.unwrap_or_default()).into());
+    }
+    stream.end_part(PartSummary::default()).await?;
+    Ok(stream.finish().await?)
+}
+
+async fn said(stderr: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let (mut said, mut piece) = (Vec::new(), vec![0; SAID]);
+    let Some(mut stderr) = stderr else { return said };
+    while let Ok(read @ 1..) = stderr.read(&mut piece).await {
+        let room = SAID.saturating_sub(said.len());
+        said.extend_from_slice(piece.get(..read.min(room)).unwrap_or_default());
+    }
+    said
+}
+
+/// Current versions of `pg_restore` put the SQL between `\restrict KEY` and `\unrestrict KEY`, so that psql
+/// takes no commands of its own from it. The key must not be in the SQL, and who wrote the SQL must not
+/// know it: a digest of all definitions is neither, and unlike a random key it is the same in the next
+/// backup of an unchanged database.
+async fn fence(tool: &Tool, toc: &Toc) -> Option<String> {
+    let mut command = tool.command();
+    let help = command.arg("--help").stdout(Stdio::piped()).stderr(Stdio::null()).output().await.ok()?;
+    if !String::from_utf8_lossy(&help.stdout).contains("--restrict-key") {
+        return None;
+    }
+    let mut definitions = Vec::new();
+    for entry in toc.entries().filter(|entry| !entry.is_sequence_set()) {
+        for field in [Field::Tag, Field::Owner, Field::Definition] {
+            definitions.extend_from_slice(entry.bytes(field).unwrap_or_default());
+            definitions.push(0);
+        }
+    }
+    Some(format!("--restrict-key={}", Blake3Digest::of(&definitions)))
+}
