@@ -154,7 +154,7 @@ impl Tool {
             Some(password) => Some(MemoryFile::new("drctl-pass", pass_line(password.expose()).as_bytes())?),
             None => None,
         };
-        let passfile = file.as_ref().map_or_else(|| OsString::from("/dev/null"), MemoryFile::path);
+        let passfile = file.as_ref().map_or_else(|| OsString::from("/nonexistent/pgpass"), MemoryFile::path);
         command.env("PGPASSFILE", passfile);
         Ok((command, file))
     }
