@@ -8,7 +8,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use fastcdc::v2020::{self, Normalization};
 
-use super::{ChunkerParameters, CutSizes, Error};
+use super::{ChunkerParameters, CutSizes, Error, large};
 use crate::types::{MediaType, for_terminal};
 
 /// The largest chunk that the format allows, in plain bytes.
@@ -81,7 +81,9 @@ pub(crate) fn parts_begin_chunks(media_type: MediaType) -> bool {
 }
 
 impl CutRule {
-    /// The length of the first chunk of `bytes`, which are the rest of a run or at least `max` of it.
+    /// The length of the first chunk of `bytes`, if they are the rest of a run or at least `max` of it. Of
+    /// fewer bytes, a length that is not all of them is the first chunk's, too: where a cut is depends on
+    /// nothing that comes after it.
     fn first(&self, bytes: &[u8]) -> usize {
         let CutSizes { min, avg, max } = self.sizes;
         let ((strict, loose), (gear, gear_ls)) = (self.masks, &*self.gear);
@@ -97,11 +99,14 @@ pub(crate) struct Chunker {
     rule: CutRule,
     /// Bytes of the present run that are in no chunk yet: fewer than the largest chunk, between calls.
     rest: Vec<u8>,
+    /// With fewer bytes it is not worth while to look for a cut again.
+    look_at: usize,
 }
 
 impl Chunker {
     pub(crate) fn new(rule: CutRule) -> Self {
-        Self { rule, rest: Vec::new() }
+        let look_at = rule.sizes.min as usize;
+        Self { rule, rest: Vec::new(), look_at }
     }
 
     /// Bytes that are in no chunk yet.
@@ -112,30 +117,38 @@ impl Chunker {
     /// Takes the next bytes of the run and gives the chunks that are certain now.
     pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Vec<u8>)) {
         let needed = self.rest.len() + bytes.len();
-        if needed > self.rest.capacity() {
-            // Never twice the largest chunk, as a vector grows by itself.
-            let usual = (2 * self.rest.capacity()).min(self.rule.sizes.max as usize + bytes.len());
-            self.rest.reserve_exact(needed.max(usual) - self.rest.len());
-        }
+        large::make_room(&mut self.rest, needed);
         self.rest.extend_from_slice(bytes);
-        // A cut in fewer bytes than the largest chunk would depend on where the pieces end.
-        self.cut_while(|rest, rule| rest >= rule.sizes.max as usize, &mut emit);
+        let CutSizes { min, max, .. } = self.rule.sizes;
+        let (min, max) = (min as usize, max as usize);
+        let mut at = 0;
+        while let Some(rest) = self.rest.get(at..).filter(|rest| rest.len() >= self.look_at) {
+            let length = self.rule.first(rest);
+            if length == rest.len() && length < max {
+                // No cut yet. What was looked at is looked at again, so not for every few bytes.
+                self.look_at = (length + (length / 2).max(min)).min(max);
+                break;
+            }
+            emit(large::copy(rest.get(..length).unwrap_or(rest)));
+            at += length;
+            self.look_at = min;
+        }
+        if at > 0 {
+            // A buffer that was once full keeps its pages, and there is one for each stream.
+            self.rest = large::copy(self.rest.get(at..).unwrap_or_default());
+        }
     }
 
     /// Ends the run: all that is left becomes chunks.
     pub(crate) fn end_run(&mut self, mut emit: impl FnMut(Vec<u8>)) {
-        self.cut_while(|rest, _| rest > 0, &mut emit);
-        self.rest = Vec::new();
-    }
-
-    fn cut_while(&mut self, more: impl Fn(usize, &CutRule) -> bool, emit: &mut impl FnMut(Vec<u8>)) {
         let mut at = 0;
-        while let Some(rest) = self.rest.get(at..).filter(|rest| more(rest.len(), &self.rule)) {
+        while let Some(rest) = self.rest.get(at..).filter(|rest| !rest.is_empty()) {
             let length = self.rule.first(rest);
-            emit(rest.get(..length).unwrap_or(rest).to_vec());
+            emit(large::copy(rest.get(..length).unwrap_or(rest)));
             at += length;
         }
-        self.rest.drain(..at);
+        self.rest = Vec::new();
+        self.look_at = self.rule.sizes.min as usize;
     }
 }
 
@@ -216,6 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_does_not_wait_for_as_much_as_the_largest_chunk() {
+        // The longest chunk of these bytes has 1.8 MB: they are found with half as much again, and a piece.
+        let bytes = test_bytes(8 << 20);
+        for piece in [1_000, 64 << 10, 256 << 10] {
+            let mut chunker = Chunker::new(rules("0000000000000000").large);
+            let mut most = 0;
+            for piece in bytes.chunks(piece) {
+                chunker.push(piece, |_| {});
+                most = most.max(chunker.held());
+            }
+            assert!(most < 3_000_000, "{most} bytes with pieces of {piece}");
+        }
+    }
+
+    #[test]
     fn impossible_parameters_are_refused() {
         let wrong = |change: fn(&mut ChunkerParameters)| {
             let mut parameters = ChunkerParameters::default();
@@ -243,6 +271,8 @@ mod tests {
             let lengths = cut(&rule, &bytes, piece);
             prop_assert_eq!(&lengths, &cut(&rule, &bytes, length.max(1)));
             prop_assert!(lengths.iter().all(|length| *length > 0 && *length <= 256 << 10));
+            let reference = v2020::FastCDC::new(&bytes, 16 << 10, 64 << 10, 256 << 10).map(|chunk| chunk.length);
+            prop_assert_eq!(lengths, reference.collect::<Vec<_>>());
         }
     }
 }

@@ -8,7 +8,7 @@ use zstd::{
     zstd_safe::{self, CParameter},
 };
 
-use super::{Error, chunker::MAX_CHUNK};
+use super::{Error, chunker::MAX_CHUNK, large};
 
 /// zstd's level for the files of `meta/`: most of them is digests, which nothing makes smaller.
 const META_LEVEL: i32 = 3;
@@ -42,7 +42,7 @@ impl Encoder {
     /// memory must show now, when the source is still there.
     pub(crate) fn encode(&mut self, plain: &[u8]) -> Result<&[u8], Error> {
         self.frame.clear();
-        self.frame.reserve_exact(zstd_safe::compress_bound(plain.len()));
+        large::make_room(&mut self.frame, zstd_safe::compress_bound(plain.len()));
         self.compressor
             .compress_to_buffer(plain, &mut self.frame)
             .map_err(|error| Error::Internal(format!("a chunk could not be compressed: {error}")))?;
@@ -94,8 +94,11 @@ impl Decoder {
             _ => return Err("a chunk is not exactly one zstd frame".to_owned()),
         }
         plain.clear();
-        plain.reserve_exact(length);
-        let written = self.0.decompress_to_buffer(frame, plain).map_err(|error| format!("zstd: {error}"))?;
+        large::make_room(plain, length);
+        // A frame may hold more than it says, so it gets no more room than that.
+        plain.resize(length, 0);
+        let written =
+            self.0.decompress_to_buffer(frame, plain.as_mut_slice()).map_err(|error| format!("zstd: {error}"))?;
         if written == length { Ok(()) } else { Err("a frame decodes to another length".to_owned()) }
     }
 }

@@ -20,6 +20,7 @@ mod finished;
 mod header;
 mod index;
 mod known;
+mod large;
 mod layout;
 mod manifest;
 mod marks;

@@ -2,18 +2,12 @@
 
 use bytes::Bytes;
 
-use super::budget::Held;
+use super::{budget::Held, large};
 
 /// A pack is closed when it has so many stored bytes.
 pub(crate) const CLOSE_AT: usize = 8 << 20;
 /// No pack has more stored bytes.
 pub(crate) const MAX_PACK: u64 = 16 << 20;
-
-/// What is reserved for a pack that is being filled. Pages that are never written are never in
-/// memory, so this costs only addresses. It is over 32 MiB for glibc's sake: a smaller block that is
-/// given back makes its allocator keep blocks of that size in every thread's arena, and a backup's
-/// peak was 40 MB higher (measured: 144 against 107 MB with large chunks).
-const RESERVE: usize = 33 << 20;
 
 /// The pack that frames are appended to at present.
 #[derive(Debug, Default)]
@@ -26,7 +20,7 @@ impl PackBuilder {
     /// Appends a frame and gives its offset; `held` is what of the budget it takes.
     pub(crate) fn append(&mut self, frame: &[u8], held: Held) -> u32 {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(RESERVE);
+            self.bytes = large::buffer(CLOSE_AT);
         }
         // A pack is closed at 8 MiB and a frame is not much more than 4, so this is far from 2^32.
         let offset = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);

@@ -1,5 +1,7 @@
 //! Every command stays within 128 MiB, whatever the size of what it works on.
 
+mod tables;
+
 use std::{fs, process::Stdio, time::Duration};
 
 use crate::support::{

@@ -20,6 +20,7 @@ use super::{
     folder::{Folder, a_link, failure, io_failure},
     names,
 };
+use crate::repository::large;
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// How often a put starts again because prune removed the emptied folder under it.
@@ -122,7 +123,7 @@ pub(super) fn get(root: &Path, key: &Key, limit: u64) -> Result<Bytes, Failure> 
     if size > limit {
         return Err(Failure::too_large(size, limit));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    let mut bytes = large::buffer(usize::try_from(size).unwrap_or_default());
     file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(io_failure)?;
     if bytes.len() as u64 != size {
         return Err(Failure::new(ErrorKind::Other, "its size changed while it was read"));
@@ -138,7 +139,8 @@ pub(super) fn get_range(root: &Path, key: &Key, range: &Range<u64>) -> Result<By
     let Some(length) = length.filter(|_| within) else {
         return Err(Failure::not_within(range, Some(size(&stat))));
     };
-    let mut bytes = vec![0; length];
+    let mut bytes = large::buffer(length);
+    bytes.resize(length, 0);
     file.read_exact_at(&mut bytes, range.start).map_err(io_failure)?;
     Ok(bytes.into())
 }

@@ -13,7 +13,7 @@ use aws_sdk_s3::{
     primitives::{ByteStream, DateTime},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
@@ -23,7 +23,10 @@ use super::{
     failure::Failure,
     retry::{Patience, within},
 };
-use crate::types::{Location, Sha256Digest};
+use crate::{
+    repository::large,
+    types::{Location, Sha256Digest},
+};
 
 /// A bucket, or what lies in it under a prefix.
 #[derive(Debug, Clone)]
@@ -176,7 +179,7 @@ fn part_of(said: Option<&str>, size: u64, range: &Range<u64>) -> Result<(), Fail
 /// The bytes of `body`, which must be `size`: neither more nor fewer are taken.
 async fn collect(mut body: ByteStream, size: u64) -> Result<Bytes, Failure> {
     let length = usize::try_from(size).map_err(|_| Failure::too_large(size, usize::MAX as u64))?;
-    let mut bytes = BytesMut::with_capacity(length);
+    let mut bytes = large::buffer(length);
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| error::broken_body(&error))?;
         if bytes.len().saturating_add(piece.len()) > length {
@@ -187,7 +190,7 @@ async fn collect(mut body: ByteStream, size: u64) -> Result<Bytes, Failure> {
     if bytes.len() < length {
         return Err(Failure::new(ErrorKind::Unreachable, "the connection ended before the object did").passing());
     }
-    Ok(bytes.freeze())
+    Ok(bytes.into())
 }
 
 fn meta(key: Key, size: Option<i64>, modified: Option<&DateTime>) -> Result<ObjectMeta, Failure> {
