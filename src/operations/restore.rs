@@ -113,6 +113,7 @@ pub async fn plan(
             source,
             namespaces: None,
             on_conflict: options.on_conflict,
+            databases: Vec::new(),
         };
         let plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
         restore.plans.push(plan);

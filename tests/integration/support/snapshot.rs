@@ -137,6 +137,7 @@ impl Restore {
             source: source(),
             namespaces: self.namespaces.clone(),
             on_conflict: self.on_conflict,
+            databases: Vec::new(),
         };
         restore::plan(self.context(), &options).await.unwrap()
     }

@@ -7,6 +7,7 @@
 
 mod chosen;
 mod comparison;
+mod databases;
 mod excuses;
 mod execute;
 mod judge;
@@ -31,7 +32,8 @@ mod transform;
 use std::time::Duration;
 
 pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
-pub use plan::{Action, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, Target};
+pub use execute::{Execution, Stage};
+pub use plan::{Action, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
 pub use report::{LoadBalancer, Notes, ObjectName, ObjectNote, RestoreReport, Transformation};
 pub use tiers::Tier;
 use tokio_util::sync::CancellationToken;
@@ -174,6 +176,31 @@ pub async fn execute(
     options: &ExecuteOptions,
 ) -> Result<RestoreReport, RestoreError> {
     execute::run(context, plan, options).await
+}
+
+/// Begins to execute `plan` stage by stage: what databases need, then, once they are restored, the rest.
+///
+/// # Errors
+/// [`RestoreError`] if nothing may be written: conflicts, another cluster.
+pub async fn begin<'a>(
+    context: RestoreContext<'a>,
+    plan: &'a Plan,
+    options: &'a ExecuteOptions,
+) -> Result<Execution<'a>, RestoreError> {
+    execute::begin(context, plan, options).await
+}
+
+/// Waits until the workloads of `plan` that are databases are ready.
+///
+/// # Errors
+/// [`RestoreError`] if the cluster cannot be read.
+pub async fn wait_for_databases(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+    options: &ReadyOptions,
+) -> Result<ReadyReport, RestoreError> {
+    ready::wait_for_databases(context, plan, restored, options).await
 }
 
 /// Waits until the workloads, claims and definitions of `plan` are ready, and for the addresses of

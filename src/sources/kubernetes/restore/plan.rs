@@ -30,6 +30,17 @@ pub struct PlanOptions {
     pub namespaces: Option<Vec<String>>,
     /// What is done about conflicts.
     pub on_conflict: OnConflict,
+    /// Services that lead to databases which are restored too: their workloads come first.
+    pub databases: Vec<ServiceName>,
+}
+
+/// A Service by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What is done with one object.
@@ -138,6 +149,8 @@ pub(super) struct Entry {
     pub(super) uid: Uid,
     pub(super) action: Action,
     pub(super) reason: Reason,
+    /// The workload of a database: it comes before all other workloads.
+    pub(super) first: bool,
 }
 
 /// A uid as its 16 bytes; all zero if it is not one.
@@ -225,6 +238,9 @@ pub struct PlannedObject<'a> {
     pub name: &'a str,
     /// When its turn comes.
     pub tier: Tier,
+    /// The workload of a database that is restored before all other workloads.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub database: bool,
     /// What is done.
     pub action: Action,
     /// Why, where there is more to say.
@@ -291,6 +307,12 @@ impl Plan {
         self.total(Action::Create) + self.total(Action::Merge)
     }
 
+    /// Whether workloads of databases are in it, which come before all others.
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.kinds.iter().flat_map(|kind| &kind.parts).flat_map(|part| &part.entries).any(|entry| entry.first)
+    }
+
     pub(super) fn recount(&mut self) {
         let mut counts = Counts::new();
         for kind in &self.kinds {
@@ -342,6 +364,7 @@ fn objects<'a>(kinds: &'a [PlannedKind], reasons: &'a Reasons) -> impl Iterator<
                 namespace: &part.namespace,
                 name: &entry.name,
                 tier: kind.tier,
+                database: entry.first,
                 action: entry.action,
                 reason: reasons.text(entry.reason),
             })
@@ -362,6 +385,7 @@ mod tests {
             uid: Uid::default(),
             action,
             reason: reasons.intern(reason),
+            first: false,
         };
         let entries = entries.into_iter().map(entry).collect();
         let part = PlannedPart { part: 0, namespace: "shop".to_owned(), entries };

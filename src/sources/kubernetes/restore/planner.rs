@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     PlanOptions, RestoreContext, RestoreError,
     chosen::{Chosen, split_name, streams_of},
+    databases::Databases,
     excuses::{AUTOSCALED, Excuses},
     judge::judge,
     lines::{Line, Lines},
@@ -16,7 +17,7 @@ use super::{
     plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Reasons, Uid},
     report::Waiver,
     target::{Service, TargetCluster, live_uid},
-    tiers::tier_of,
+    tiers::{Tier, tier_of},
     transform::{Outcome, transform},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         unlinked: Vec::new(),
         orphans: Vec::new(),
         going: HashSet::new(),
+        databases: Databases::new(&options.databases),
     };
     let parts = streams.iter().map(|(_, stream)| stream.parts.iter().map(|part| part.count).sum::<u64>()).sum();
     context.monitor.phase("planning", "objects", Some(parts));
@@ -85,6 +87,7 @@ struct Planner<'a> {
     orphans: Vec<Orphan>,
     /// Namespaces that were being deleted when they were backed up.
     going: HashSet<String>,
+    databases: Databases,
 }
 
 struct Unlinked {
@@ -207,6 +210,7 @@ impl Planner<'_> {
             let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
             self.context.monitor.advance(1);
             if self.chosen.object(place.id, place.namespace, &name) {
+                let first = self.is_database(place, &name, line.fields());
                 let (action, reason) = match line {
                     Line::Object(object) => {
                         self.decide(place, object, &name, cursor.as_deref_mut(), entries.len()).await?
@@ -214,9 +218,18 @@ impl Planner<'_> {
                     Line::Unreadable(_, why) => (Action::Cannot, why),
                 };
                 let reason = self.plan.reasons.intern(&reason);
-                entries.push(Entry { name, uid, action, reason });
+                entries.push(Entry { name, uid, action, reason, first });
             }
         }
+    }
+
+    /// Whether an object is the workload of a database; a Service is looked at for it.
+    fn is_database(&mut self, place: &Place<'_>, name: &str, object: &Value) -> bool {
+        if place.id == "services" {
+            self.databases.see_service(place.namespace, name, object);
+        }
+        let tier = self.plan.kinds.last().map(|kind| kind.tier);
+        tier == Some(Tier::Workloads) && self.databases.is_database(place.namespace, object)
     }
 
     async fn decide(
@@ -380,6 +393,7 @@ mod tests {
             name: format!("o{number}").into(),
             uid: uid(number),
             action: *action,
+            first: false,
             reason: Default::default(),
         };
         let entries: Vec<Entry> = Action::ALL.iter().enumerate().map(entry).collect();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     ReadyOptions, ReadyReport, RestoreContext, RestoreError,
     live::{LiveList, get},
-    plan::{Action, Plan, PlannedKind, PlannedPart},
+    plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
     readiness,
     report::{LoadBalancer, ObjectName, RestoreReport},
     target::TargetCluster,
@@ -38,13 +38,34 @@ pub(super) async fn wait(
     restored: &RestoreReport,
     options: &ReadyOptions,
 ) -> Result<ReadyReport, RestoreError> {
+    let groups = groups(plan, restored, |_, _| true);
+    let balancers = restored.load_balancers.clone();
+    wait_for(context, groups, balancers, "waiting until ready", options).await
+}
+
+/// Waits until the workloads that are databases are ready, or time is over.
+pub(super) async fn wait_for_databases(
+    context: RestoreContext<'_>,
+    plan: &Plan,
+    restored: &RestoreReport,
+    options: &ReadyOptions,
+) -> Result<ReadyReport, RestoreError> {
+    let groups = groups(plan, restored, |_, entry| entry.first);
+    wait_for(context, groups, Vec::new(), "waiting for the databases' workloads", options).await
+}
+
+async fn wait_for(
+    context: RestoreContext<'_>,
+    mut groups: Vec<Group<'_>>,
+    load_balancers: Vec<LoadBalancer>,
+    phase: &str,
+    options: &ReadyOptions,
+) -> Result<ReadyReport, RestoreError> {
     let target = TargetCluster::read(context.cluster).await?;
-    let failed: HashSet<&ObjectName> = restored.failed.objects.iter().map(|note| &note.object).collect();
-    let mut groups: Vec<Group<'_>> = plan.kinds.iter().flat_map(|kind| groups_of(kind, &failed)).collect();
     let lazy = lazy_classes(context.cluster, &target).await?;
-    let mut report = ReadyReport { load_balancers: restored.load_balancers.clone(), ..ReadyReport::default() };
+    let mut report = ReadyReport { load_balancers, ..ReadyReport::default() };
     report.waited_for = groups.iter().map(|group| u64::try_from(group.waiting.len()).unwrap_or(u64::MAX)).sum();
-    context.monitor.phase("waiting until ready", "objects", Some(report.waited_for));
+    context.monitor.phase(phase, "objects", Some(report.waited_for));
     let deadline = Instant::now() + options.timeout;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -88,9 +109,7 @@ pub(super) async fn settle(
     restored: &RestoreReport,
     timeout: Duration,
 ) -> Result<(), RestoreError> {
-    let failed: HashSet<&ObjectName> = restored.failed.objects.iter().map(|note| &note.object).collect();
-    let workloads = plan.kinds.iter().filter(|kind| kind.tier == Tier::Workloads);
-    let mut groups: Vec<Group<'_>> = workloads.flat_map(|kind| groups_of(kind, &failed)).collect();
+    let mut groups = groups(plan, restored, |kind, _| kind.tier == Tier::Workloads);
     if groups.is_empty() {
         return Ok(());
     }
@@ -115,13 +134,29 @@ pub(super) async fn settle(
     }
 }
 
-fn groups_of<'p>(kind: &'p PlannedKind, failed: &HashSet<&ObjectName>) -> Vec<Group<'p>> {
+/// What of a plan is waited for, of what `wanted` names.
+fn groups<'p>(
+    plan: &'p Plan,
+    restored: &RestoreReport,
+    wanted: impl Fn(&PlannedKind, &Entry) -> bool,
+) -> Vec<Group<'p>> {
+    let failed: HashSet<&ObjectName> = restored.failed.objects.iter().map(|note| &note.object).collect();
+    plan.kinds.iter().flat_map(|kind| groups_of(kind, &failed, &wanted)).collect()
+}
+
+fn groups_of<'p>(
+    kind: &'p PlannedKind,
+    failed: &HashSet<&ObjectName>,
+    wanted: &impl Fn(&PlannedKind, &Entry) -> bool,
+) -> Vec<Group<'p>> {
     let Some(api) = kind.kind.as_ref().filter(|_| readiness::is_waited_for(&kind.name)) else { return Vec::new() };
     let of_part = |part: &'p PlannedPart| {
         let expected = part.entries.iter().filter(|entry| {
             let name =
                 ObjectName { kind: kind.name.clone(), namespace: part.namespace.clone(), name: entry.name.to_string() };
-            matches!(entry.action, Action::Create | Action::Merge | Action::Same) && !failed.contains(&name)
+            matches!(entry.action, Action::Create | Action::Merge | Action::Same)
+                && wanted(kind, entry)
+                && !failed.contains(&name)
         });
         let waiting: BTreeMap<&str, String> =
             expected.map(|entry| (&*entry.name, "it is not there".to_owned())).collect();

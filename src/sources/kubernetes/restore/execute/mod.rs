@@ -58,11 +58,72 @@ struct Run<'a> {
     options: &'a ExecuteOptions,
     worker: Worker<'a>,
     report: RestoreReport,
+    stage: Stage,
+    /// How long all waits for workloads may take.
+    settle_within: Duration,
     deferred: Vec<Deferred>,
     /// Objects whose turn has come.
     attempted: u64,
     /// A tier has waited for the workloads.
     settled: bool,
+}
+
+/// A part of a plan that is executed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// All of it.
+    All,
+    /// What comes before the workloads, and of the workloads those that are databases.
+    Databases,
+    /// The other workloads, and what comes after them.
+    Rest,
+}
+
+impl Stage {
+    fn takes(self, tier: Tier, first: bool) -> bool {
+        let early = tier < Tier::Workloads || (tier == Tier::Workloads && first);
+        match self {
+            Self::All => true,
+            Self::Databases => early,
+            Self::Rest => !early,
+        }
+    }
+}
+
+/// A plan that is being executed.
+pub struct Execution<'a> {
+    run: Run<'a>,
+    tiers: BTreeMap<Tier, Vec<usize>>,
+}
+
+impl std::fmt::Debug for Execution<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution").field("report", &self.run.report).finish_non_exhaustive()
+    }
+}
+
+impl Execution<'_> {
+    /// Executes one stage. `settle` bounds the waits for workloads, those of earlier stages included.
+    pub async fn stage(&mut self, stage: Stage, settle: Duration) {
+        self.run.stage = stage;
+        self.run.settle_within = settle;
+        for (tier, kinds) in &self.tiers {
+            self.run.settle(*tier, kinds).await;
+            self.run.tier(*tier, kinds).await;
+        }
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn report(&self) -> &RestoreReport {
+        &self.run.report
+    }
+
+    /// The report of all stages.
+    #[must_use]
+    pub fn finish(self) -> RestoreReport {
+        self.run.finish()
+    }
 }
 
 /// Does what the plan says.
@@ -71,6 +132,17 @@ pub(super) async fn run(
     plan: &Plan,
     options: &ExecuteOptions,
 ) -> Result<RestoreReport, RestoreError> {
+    let mut execution = begin(context, plan, options).await?;
+    execution.stage(Stage::All, options.settle).await;
+    Ok(execution.finish())
+}
+
+/// Makes sure that the plan may be executed here.
+pub(super) async fn begin<'a>(
+    context: RestoreContext<'a>,
+    plan: &'a Plan,
+    options: &'a ExecuteOptions,
+) -> Result<Execution<'a>, RestoreError> {
     if plan.on_conflict == OnConflict::Fail && plan.conflicts() > 0 {
         return Err(RestoreError::Conflicts(plan.conflicts()));
     }
@@ -84,17 +156,24 @@ pub(super) async fn run(
         ..RestoreReport::default()
     };
     let worker = Worker::new(context, plan, options, target);
-    let mut run = Run { context, plan, options, worker, report, deferred: Vec::new(), attempted: 0, settled: false };
+    let mut run = Run {
+        context,
+        plan,
+        options,
+        worker,
+        report,
+        stage: Stage::All,
+        settle_within: Duration::ZERO,
+        deferred: Vec::new(),
+        attempted: 0,
+        settled: false,
+    };
     run.name_the_impossible();
     let mut tiers: BTreeMap<Tier, Vec<usize>> = BTreeMap::new();
     for (place, kind) in plan.kinds.iter().enumerate() {
         tiers.entry(kind.tier).or_default().push(place);
     }
-    for (tier, kinds) in tiers {
-        run.settle(tier, &kinds).await;
-        run.tier(tier, &kinds).await;
-    }
-    Ok(run.finish())
+    Ok(Execution { run, tiers })
 }
 
 impl<'a> Run<'a> {
@@ -113,17 +192,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn writes(&self, kinds: &[usize]) -> usize {
+    /// How many objects of `kinds`, all of one tier, this stage writes.
+    fn staged(&self, tier: Tier, kinds: &[usize]) -> usize {
         let parts = kinds.iter().filter_map(|kind| self.plan.kinds.get(*kind)).flat_map(|kind| &kind.parts);
-        parts.flat_map(|part| &part.entries).filter(|entry| is_write(entry.action)).count()
+        let entries = parts.flat_map(|part| &part.entries);
+        entries.filter(|entry| is_write(entry.action) && self.stage.takes(tier, entry.first)).count()
     }
 
     /// What comes after the workloads waits for them: the first tier that has something to create,
     /// and admission again.
     async fn settle(&mut self, tier: Tier, kinds: &[usize]) {
-        let left = self.options.settle.saturating_sub(self.report.waited);
+        let left = self.settle_within.saturating_sub(self.report.waited);
         let patience = patience(tier, self.settled, left);
-        if patience.is_zero() || self.is_stopped() || self.writes(kinds) == 0 {
+        if patience.is_zero() || self.is_stopped() || self.staged(tier, kinds) == 0 {
             return;
         }
         self.settled = true;
@@ -134,14 +215,15 @@ impl<'a> Run<'a> {
     }
 
     async fn tier(&mut self, tier: Tier, kinds: &[usize]) {
-        let total = self.writes(kinds);
+        let (total, stage) = (self.staged(tier, kinds), self.stage);
         if total > 0 && !self.is_stopped() {
             self.context.monitor.phase(&format!("restoring {tier}"), "objects", u64::try_from(total).ok());
-            let jobs =
-                Jobs::new(self.context, self.plan, kinds.iter().copied(), move |_, entry| is_write(entry.action));
+            let jobs = Jobs::new(self.context, self.plan, kinds.iter().copied(), move |_, entry| {
+                is_write(entry.action) && stage.takes(tier, entry.first)
+            });
             self.drain(jobs, &HashMap::new()).await;
         }
-        if tier == Tier::Definitions && !self.is_stopped() {
+        if tier == Tier::Definitions && stage.takes(tier, false) && !self.is_stopped() {
             established::wait(&self.worker, kinds).await;
         }
         self.link_settled().await;
@@ -303,6 +385,18 @@ fn name_of(plan: &Plan, place: Place) -> ObjectName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_object_belongs_to_one_of_the_two_stages() {
+        for (tier, first) in [Tier::Definitions, Tier::Claims, Tier::Workloads, Tier::Routing]
+            .into_iter()
+            .flat_map(|tier| [(tier, true), (tier, false)])
+        {
+            assert!(Stage::All.takes(tier, first));
+            assert_ne!(Stage::Databases.takes(tier, first), Stage::Rest.takes(tier, first), "{tier}");
+        }
+        assert!(Stage::Databases.takes(Tier::Workloads, true) && Stage::Rest.takes(Tier::Workloads, false));
+    }
 
     #[test]
     fn what_comes_after_the_workloads_waits_for_them_once_and_admission_again() {
