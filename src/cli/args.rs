@@ -97,6 +97,8 @@ pub enum Command {
     Verify(super::verify::VerifyArgs),
     /// Bring objects of a backup back into a cluster
     Restore(super::restore::RestoreArgs),
+    /// Write a database of a backup as stock tools read it
+    Export(super::export::ExportArgs),
     /// Accept a suspect backup as the new base
     Accept(super::accept::AcceptArgs),
     /// Look at what stands between the policy and a complete backup

@@ -11,7 +11,9 @@ mod confirm;
 mod context;
 mod doctor;
 mod exit;
+mod export;
 mod list;
+mod new_file;
 mod output;
 mod policy;
 mod repository;
@@ -63,6 +65,7 @@ fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
         Command::Show(args) => context.block_on(show::run(args, &context)),
         Command::Verify(args) => context.block_on(verify::run(args, &context)),
         Command::Restore(args) => context.block_on(restore::run(args, &context)),
+        Command::Export(args) => context.block_on(export::run(args, &context)),
         Command::Accept(args) => context.block_on(accept::run(args, &context)),
         Command::Doctor(args) => context.block_on(doctor::run(args, &context)),
         Command::Policy(command) => policy::run(command, &cli.global),

@@ -108,6 +108,17 @@ pub enum Error {
         /// How many.
         count: u64,
     },
+    /// A source has no form of stock tools yet.
+    #[error("source `{source_name}` is of kind {kind}, which cannot be exported yet: only PostgreSQL databases can")]
+    NotExported {
+        /// The source.
+        source_name: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// An export could not be written, or what it was to be made of is damaged.
+    #[error(transparent)]
+    Export(postgres::export::ExportError),
     /// A secret that the policy refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),

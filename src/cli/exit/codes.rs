@@ -10,7 +10,7 @@ use crate::{
     sources::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
-        postgres,
+        postgres::{self, contents, export::ExportError},
     },
     telemetry,
     types::{ContentsError, SinkError},
@@ -90,6 +90,11 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::Conflicts { .. } => (
             Exit::CouldNotRun,
             Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
+        ),
+        E::Export(error) => of_export(error),
+        E::NotExported { .. } => (
+            Exit::Usage,
+            Some("its objects come back by `drctl restore`; docs/recover.sh writes them as files for kubectl"),
         ),
         E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
         // `could not run` would say that nothing was written.
@@ -214,6 +219,18 @@ fn of_contents(error: &ContentsError) -> Ending {
     of_inner(error.source.as_ref())
 }
 
+fn of_export(error: &ExportError) -> Ending {
+    match error {
+        ExportError::Contents(contents::Error::Contents(error)) => of_contents(error),
+        ExportError::Contents(error) if error.is_damage() => {
+            (Exit::Difference, Some("`drctl verify --level content` reads all of the backup; use another one"))
+        }
+        ExportError::Contents(_) => (Exit::CouldNotRun, None),
+        ExportError::Output(_) => (Exit::Failed, None),
+        ExportError::Interrupted => (Exit::Interrupted, None),
+    }
+}
+
 fn of_restore(error: &RestoreError) -> Ending {
     match error {
         RestoreError::Kubernetes(error) => of_cluster(error),
@@ -251,6 +268,7 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             operations::Error::Capture(error) => Some(error),
             operations::Error::Contents(error) => Some(error),
             operations::Error::Restore(error) => Some(error),
+            operations::Error::Export(error) => Some(error),
             operations::Error::Secret(error) => Some(error),
             _ => None,
         }
@@ -262,6 +280,12 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             CaptureError::Kubernetes(error) => Some(error),
             CaptureError::Postgres(error) => Some(error),
             CaptureError::Interrupted => None,
+        }
+    } else if let Some(error) = error.downcast_ref::<ExportError>() {
+        match error {
+            ExportError::Contents(contents::Error::Contents(error)) => Some(error),
+            ExportError::Contents(error) => Some(error),
+            ExportError::Output(_) | ExportError::Interrupted => None,
         }
     } else if let Some(error) = error.downcast_ref::<RestoreError>() {
         match error {

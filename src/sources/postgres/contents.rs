@@ -12,7 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::archive::{Framing, Toc};
+use super::{
+    archive::{Framing, Toc},
+    quote,
+};
 use crate::types::{BackupContents, ContentsError, Name, StreamInfo, for_terminal};
 
 /// The archive's header and table of contents, byte for byte.
@@ -27,6 +30,9 @@ pub const PRE_DATA: &str = "pre-data.sql";
 pub const POST_DATA: &str = "post-data.sql";
 /// SQL for recovery by hand: the values of sequences.
 pub const SEQUENCES: &str = "sequences.sql";
+/// SQL for recovery by hand: large objects without their contents. Only of archives from 1.16 on; before, they are
+/// in `pre-data.sql`.
+pub const LARGE_OBJECTS: &str = "large-objects.sql";
 /// The one part of each stream that is not rows and not large objects.
 pub const WHOLE: &str = "whole";
 
@@ -39,7 +45,7 @@ pub const API_VERSION: &str = "drctl/v1";
 /// The name of the stream with a table's rows: schema and table, quoted where PostgreSQL needs it.
 #[must_use]
 pub fn table_stream(schema: &str, table: &str) -> String {
-    format!("{}.{}", quoted(schema), quoted(table))
+    quote::shown(schema, table)
 }
 
 /// The name of the stream with the large objects of an entry: its parts are named by their oids.
@@ -52,7 +58,8 @@ pub fn large_objects_stream(dump_id: u32) -> String {
 /// UTF-8 get their dump ids appended.
 #[must_use]
 pub fn table_streams(toc: &Toc) -> Vec<(u32, String)> {
-    let mut names = HashSet::from([TOC, DATABASE, ROLES, PRE_DATA, POST_DATA, SEQUENCES].map(str::to_owned));
+    let mut names =
+        HashSet::from([TOC, DATABASE, ROLES, PRE_DATA, POST_DATA, SEQUENCES, LARGE_OBJECTS].map(str::to_owned));
     toc.tables()
         .map(|entry| {
             let mut name = table_stream(&entry.namespace(), &entry.tag());
@@ -63,12 +70,6 @@ pub fn table_streams(toc: &Toc) -> Vec<(u32, String)> {
             (entry.dump_id(), name)
         })
         .collect()
-}
-
-fn quoted(name: &str) -> String {
-    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if begins && plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// `database.json`: what is not rows and not in the table of contents, and where the rows are.
@@ -495,6 +496,14 @@ pub enum Error {
         /// The stream.
         stream: &'static str,
         /// How.
+        what: String,
+    },
+    /// Rows or large objects are not as they should be.
+    #[error("stream `{}`: {what}", for_terminal(.stream))]
+    Rows {
+        /// The stream.
+        stream: String,
+        /// What is wrong.
         what: String,
     },
     /// The archive's table of contents is no such thing.

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod connect;
 pub mod contents;
 mod error;
+pub mod export;
 pub mod quote;
 pub mod rows;
 mod session;

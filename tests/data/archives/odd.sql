@@ -49,3 +49,4 @@ SELECT lo_from_bytea(17001, 'a large object');
 SELECT lo_from_bytea(17002, convert_to(repeat('z', 40000), 'UTF8'));
 SELECT lo_from_bytea(17003, '\x00ff0a5c2e0a');
 COMMENT ON LARGE OBJECT 17001 IS 'commented';
+GRANT SELECT ON LARGE OBJECT 17002 TO PUBLIC;

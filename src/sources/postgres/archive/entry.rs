@@ -292,6 +292,12 @@ impl<'a> Entry<'a> {
         self.raw.had_dumper && self.is("BLOBS")
     }
 
+    /// Whether it makes large objects, of which another entry has the contents.
+    #[must_use]
+    pub fn is_large_object_metadata(&self) -> bool {
+        self.is("BLOB METADATA")
+    }
+
     /// Whether it sets a sequence to its value.
     #[must_use]
     pub fn is_sequence_set(&self) -> bool {

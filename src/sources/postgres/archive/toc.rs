@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Error, Header,
+    Error, Header, Section,
     entry::{Entry, Raw},
     header,
     read::{Reader, Stop},
@@ -82,6 +82,16 @@ impl Toc {
     /// The entries that set sequences.
     pub fn sequence_sets(&self) -> impl Iterator<Item = Entry<'_>> {
         self.entries().filter(Entry::is_sequence_set)
+    }
+
+    /// The entries that make large objects without their contents, with their grants and comments. Before archive
+    /// version 1.16 there are none: they are among those of [`Section::PreData`](super::Section::PreData).
+    pub fn large_object_metadata(&self) -> impl Iterator<Item = Entry<'_>> {
+        let makes = |entry: &Entry<'_>| entry.section() == Section::Data && entry.is_large_object_metadata();
+        self.entries().filter(move |entry| {
+            let belongs = |id| self.entry(id).is_some_and(|other| makes(&other));
+            makes(entry) || (entry.section() == Section::None && entry.dependencies().any(belongs))
+        })
     }
 
     /// How many entries make something.

@@ -1,0 +1,106 @@
+//! `drctl export`.
+
+use std::{io::IsTerminal as _, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    context::Context,
+    exit::{Exit, Failure},
+    new_file::NewFile,
+};
+use crate::{
+    operations::{self, BackupRef, Export},
+    sources::postgres::export::{Exported, Format},
+    types::{Name, State, for_terminal},
+};
+
+/// Write a database of a backup as stock tools read it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The archive is what pg_dump wrote when the backup was taken, byte for byte; any pg_restore of that version
+or a newer one reads it. SQL is for psql, into an empty database. Every chunk is proven before its bytes are
+written. FILE must not be there yet, and is there only if all of it was written and proven; what goes to
+standard output counts only if the exit code is 0.
+BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
+
+Examples:
+  drctl export latest orders-db -f policies/orders.yaml -o orders.dump
+  drctl export latest:daily orders-db --format sql -o orders.sql
+  drctl export 20261120T02 orders-db --repository s3://orders-dr/prod | pg_restore --list"
+)]
+pub struct ExportArgs {
+    /// The backup: an id, the beginning of one, latest, latest:SCHEDULE, or @TIME
+    backup: BackupRef,
+    /// The source, by its name in the policy
+    source: Name,
+    /// In which form
+    #[arg(long, value_enum, default_value_t)]
+    format: ExportFormat,
+    /// Where to; - is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+}
+
+/// In which form a database is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum ExportFormat {
+    /// pg_dump's custom format, for pg_restore
+    #[default]
+    Archive,
+    /// SQL, for psql
+    Sql,
+}
+
+pub(super) async fn run(args: &ExportArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let to_stdout = args.output.as_os_str() == "-";
+    let format = match args.format {
+        ExportFormat::Archive => Format::Archive,
+        ExportFormat::Sql => Format::Sql,
+    };
+    if to_stdout && format == Format::Archive && std::io::stdout().is_terminal() {
+        return Err(Failure::usage("an archive is not for a terminal").next("name a file with -o, or pipe it"));
+    }
+    // Before the backup is looked for: a name that is taken is known at once.
+    let mut file = if to_stdout { None } else { Some(NewFile::begin(&args.output).await?) };
+    let opened = context.open().await?;
+    let stored = opened.find(&args.backup, &context.say).await?.stored;
+    let export = operations::export(&opened.repository, &stored, &args.source).await?;
+    if export.state != State::Complete {
+        let missing = super::show::of_manifest(&stored.manifest).problems();
+        context.say.lines(&format!("warning: backup {} is {}:\n{missing}", export.backup, export.state));
+    }
+    let exported = match &mut file {
+        Some(file) => export.write(format, file.writer(), &context.run).await,
+        None => export.write(format, &mut tokio::io::stdout(), &context.run).await,
+    };
+    context.telemetry.finish();
+    let exported = exported.map_err(|error| {
+        let failure = Failure::from(error);
+        if to_stdout {
+            failure.next("what was written to standard output is not whole: throw it away")
+        } else {
+            failure
+        }
+    })?;
+    if let Some(file) = file {
+        file.keep().await?;
+    }
+    context.say.lines(&summary(&export, &exported, args));
+    Ok(Exit::Done)
+}
+
+fn summary(export: &Export, exported: &Exported, args: &ExportArgs) -> String {
+    let Exported { bytes, tables, rows, large_objects, .. } = exported;
+    let database = for_terminal(export.database());
+    let mut text = format!(
+        "exported database {database} of backup {}: {tables} tables, {rows} rows, {large_objects} large objects, {bytes} bytes\n",
+        export.backup
+    );
+    if args.format == ExportFormat::Archive && !exported.exact {
+        text.push_str(
+            "note: its frames are not those of pg_dump, which this drctl does not know; it is valid all the same\n",
+        );
+    }
+    text
+}
