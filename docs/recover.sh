@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Recovers one backup of a plain drctl repository without drctl.
 #
-# It needs bash, the standard tools (head tail sort cut mkdir mktemp), and zstd sha256sum b3sum jq.
+# It needs bash, the standard tools (head tail sort cut mkdir mktemp ln grep od tr base64), and zstd sha256sum b3sum jq.
 # It reads the repository and writes only into the new folder OUT. docs/format.md explains each step.
 
 set -euo pipefail
@@ -24,6 +24,14 @@ part's plain bytes. Nothing is left in OUT under a final name that was not prove
                                        of a table in COPY text form, .bson documents, .txt, .bin
   SOURCE.kubectl/NAMESPACE/NN-KIND.json  for Kubernetes: the same as Lists without what a server sets;
                                        `kubectl create -f FOLDER`, cluster-scoped ones (`_`) first
+  SOURCE.psql/N/PIECE                  for PostgreSQL: the same as SQL in pieces (rows are links, not copies)
+
+A database is made again from its pieces, in the order of their names:
+
+  jq '{owner, encoding, locale, settings, acl}' OUT/SOURCE/database.json/000000-whole.txt
+  jq -r '.roles[].name' OUT/SOURCE/roles.json/000000-whole.txt     # the roles that must be there
+  createdb --template=template0 --encoding=ENCODING --locale=LOCALE --owner=OWNER NEW
+  cat OUT/SOURCE.psql/*/* | psql -X -q -v ON_ERROR_STOP=1 -d NEW
 
 Characters of names other than A-Z a-z 0-9 - _ . ~ are percent-encoded.
 END
@@ -77,7 +85,7 @@ if [[ ${1:-} == -h || ${1:-} == --help || $# -eq 0 || $# -gt 3 ]]; then
     [[ $# -gt 0 && $# -le 3 ]] && exit 0
     exit 2
 fi
-for tool in head tail sort cut zstd sha256sum b3sum jq; do
+for tool in head tail sort cut od base64 zstd sha256sum b3sum jq; do
     command -v "$tool" >/dev/null || fail "the program $tool is needed"
 done
 
@@ -133,7 +141,7 @@ safe='def safe: @uri | if startswith(".") then "%2E" + .[1:] else . end
     def ext: {"application/vnd.drctl.kubernetes+jsonl": "jsonl", "text/plain": "txt",
     "application/vnd.drctl.table": "copy", "application/vnd.drctl.collection": "bson"}[.] // "bin";'
 jq -r "$safe"'select(.type == "stream")
-    | [.stream, .source, (.name | safe), (.mediaType | ext), .length, .chunks, .parts] | @tsv' \
+    | [.stream, .source, (.name | safe), (.mediaType | ext), .length, .chunks, .parts, (.name | @base64)] | @tsv' \
     "$work/streams.jsonl" >"$work/streams.tsv"
 jq -r "$safe"'select(.type == "part") | [.stream, .part, .offset, .length, .blake3, (.name | safe)] | @tsv' \
     "$work/streams.jsonl" | sort -t $'\t' -k1,1n -k2,2n >"$work/parts.tsv"
@@ -214,10 +222,84 @@ kubectl_list() { # FROM TO
                    .metadata.annotations["pv.kubernetes.io/bound-by-controller"]) else . end]}' <"$1" >"$2"
 }
 
+# The folder of each stream, by its source and the base64 of its name.
+declare -A folders
+folder_of() { # SOURCE STREAM
+    local key
+    key="$1/$(printf %s "$2" | base64 -w 0)"
+    folder=${folders["$key"]:-}
+    [[ -n $folder ]]
+}
+
+# A database as SQL: what pg_restore made of its table of contents when the backup was taken, and the rows between.
+text_piece() { # SOURCE N STREAM
+    folder_of "$1" "$3" || return 1
+    mkdir -p "$out/$1.psql/$2"
+    ln "$folder/000000-whole.txt" "$out/$1.psql/$2/$3"
+}
+
+row_pieces() { # SOURCE PIECE
+    local part
+    for part in "$folder"/*.copy; do
+        [[ -s $part ]] || continue
+        # After a line that ends the rows, psql would take what follows for SQL.
+        ! grep -aqx '\\\.' "$part" || fail "$part has a line that ends the rows"
+        [[ $(tail -c 1 "$part" | od -An -tx1) == *0a ]] || fail "$part ends within a row"
+        ln "$part" "$2-2-${part##*/}"
+    done
+}
+
+object_pieces() { # SOURCE
+    local part oid hex
+    for part in "$folder"/*.bin; do
+        [[ -f $part ]] || continue
+        oid=${part##*-} oid=${oid%.bin}
+        is_number "$oid" || fail "a large object of $1 has no number"
+        printf "\nBEGIN;\nSELECT pg_catalog.lo_open('%s', 131072);\n" "$oid"
+        od -An -v -tx1 -w8192 "$part" | tr -d ' ' | while read -r hex; do
+            printf "SELECT pg_catalog.lowrite(0, '\\\\x%s');\n" "$hex"
+        done
+        printf 'SELECT pg_catalog.lo_close(0);\nCOMMIT;\n'
+    done
+}
+
+psql_pieces() { # SOURCE
+    local source=$1 psql="$out/$1.psql" document piece n=0 stream copy
+    if ! folder_of "$source" database.json; then
+        printf 'recover.sh: %s has no database.json: its parts are not put together as SQL\n' "$source" >&2
+        return
+    fi
+    document="$folder/000000-whole.txt"
+    jq -e 'select(.apiVersion == "drctl/v1" and .kind == "PostgresDatabase")' "$document" >/dev/null ||
+        fail "database.json of $source is of another version"
+    text_piece "$source" 1 pre-data.sql || fail "$source has no pre-data.sql"
+    text_piece "$source" 2 large-objects.sql || true
+    mkdir -p "$psql/3" "$psql/4" "$psql/5"
+    # What decides how values are read from text, whatever the settings of the database are.
+    printf 'SET %s;\n' "TimeZone = 'UTC'" "lc_monetary = 'C'" "array_nulls = on" "xmloption = content" \
+        "DateStyle = 'ISO'" "IntervalStyle = 'postgres'" >"$psql/3/settings.sql"
+    while IFS=$'\t' read -r stream copy; do
+        n=$((n + 1))
+        piece="$psql/4/$(printf '%06d' "$n")"
+        folder_of "$source" "$(base64 -d <<<"$stream")" || fail "a table of $source has no stream"
+        { base64 -d <<<"$copy" && echo; } >"$piece-1-copy.sql"
+        row_pieces "$source" "$piece"
+        printf '\\.\n' >"$piece-3-end.sql"
+    done < <(jq -r '.tables[] | [(.stream | @base64), (.copy | @base64)] | @tsv' "$document")
+    n=0
+    while read -r stream; do
+        n=$((n + 1))
+        folder_of "$source" "$(base64 -d <<<"$stream")" || fail "large objects of $source have no stream"
+        object_pieces "$source" >"$psql/5/$(printf '%06d' "$n").sql"
+    done < <(jq -r '.largeObjects[] | .stream | @base64' "$document")
+    text_piece "$source" 6 sequences.sql || fail "$source has no sequences.sql"
+    text_piece "$source" 7 post-data.sql || fail "$source has no post-data.sql"
+}
+
 streams=0 parts=0 bytes=0
 next_chunk
 next_part
-while IFS=$'\t' read -r number source name ext length chunks count; do
+while IFS=$'\t' read -r number source name ext length chunks count exact; do
     is_number "$number" && is_label "$source" && is_number "$length" || fail "a stream is impossible"
     join_chunks "$number" "$chunks" "$length"
     [[ $(size_of "$work/plain") == "$length" ]] || fail "stream $source/$name does not have its $length bytes"
@@ -240,7 +322,12 @@ while IFS=$'\t' read -r number source name ext length chunks count; do
         next_part
     done
     [[ $seen == "$count" && $end == "$length" ]] || fail "stream $source/$name has $seen of $count parts"
+    folders["$source/$exact"]="$out/$source/$name"
     streams=$((streams + 1))
 done < <(sort -t $'\t' -k1,1n "$work/streams.tsv")
+while read -r source; do
+    is_label "$source" || fail "a source has an impossible name"
+    psql_pieces "$source"
+done < <(jq -r '.sources[] | select(.kind == "postgres") | .name' <<<"$manifest")
 printf 'recovered %s into %s: %d streams, %d parts, %d bytes; every checksum is right\n' \
     "$backup" "$out" "$streams" "$parts" "$bytes"

@@ -11,8 +11,8 @@ use tokio::{
 use crate::{
     sources::postgres::{
         Error,
-        archive::{Field, Toc},
-        contents::{POST_DATA, PRE_DATA, SEQUENCES, WHOLE},
+        archive::{Entry, Field, Toc},
+        contents::{LARGE_OBJECTS, POST_DATA, PRE_DATA, SEQUENCES, WHOLE},
         tools::{MemoryFile, Tool},
     },
     types::{Blake3Digest, MediaType, PartSummary},
@@ -23,23 +23,32 @@ use super::{CaptureError, writer::Writer};
 /// Bytes of what `pg_restore` says that are kept.
 const SAID: usize = 4 << 10;
 
-/// Writes `pre-data.sql`, `post-data.sql` and `sequences.sql`.
+/// Writes `pre-data.sql`, `post-data.sql` and `sequences.sql`, and `large-objects.sql` where the archive makes
+/// large objects apart from all else.
 pub(super) async fn write(tool: &Tool, toc: &Toc, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
     let archive = MemoryFile::new("drctl-toc", toc.bytes())?;
-    let sets: String = toc.sequence_sets().map(|entry| format!("{};\n", entry.dump_id())).collect();
-    let list = MemoryFile::new("drctl-list", sets.as_bytes())?;
+    let sequences = list(toc.sequence_sets())?;
+    let objects = list(toc.large_object_metadata())?;
     let fence = fence(tool, toc).await;
-    for name in [PRE_DATA, SEQUENCES, POST_DATA] {
+    for name in [PRE_DATA, LARGE_OBJECTS, SEQUENCES, POST_DATA] {
         let mut command = tool.command();
         match name {
             PRE_DATA => command.arg("--section=pre-data"),
             POST_DATA => command.arg("--section=post-data"),
-            _ => command.arg("--use-list").arg(list.path()),
+            LARGE_OBJECTS if toc.large_object_metadata().next().is_none() => continue,
+            LARGE_OBJECTS => command.arg("--use-list").arg(objects.path()),
+            _ => command.arg("--use-list").arg(sequences.path()),
         };
         command.args(&fence).arg("--file=-").arg(archive.path());
         one(tool, command, name, writer).await?;
     }
     Ok(())
+}
+
+/// A list of entries as `pg_restore` reads it.
+fn list<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Result<MemoryFile, Error> {
+    let lines: String = entries.map(|entry| format!("{};\n", entry.dump_id())).collect();
+    MemoryFile::new("drctl-list", lines.as_bytes())
 }
 
 async fn one(tool: &Tool, mut command: Command, name: &str, writer: &mut Writer<'_>) -> Result<(), CaptureError> {

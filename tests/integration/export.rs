@@ -1,0 +1,156 @@
+//! `drctl export`: what stock tools make of it is the database again, and what is damaged is never exported.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::bed::require;
+use crate::support::postgres::{self, Database, Postgres, Role};
+use crate::support::workshop::Workshop;
+
+/// A small database with what an archive may hold of data.
+fn database(server: &Postgres) -> Database {
+    let database = server.create_database("shop");
+    database.sql(
+        "CREATE TABLE orders (id serial PRIMARY KEY, text text, data bytea);
+         INSERT INTO orders (text, data) SELECT repeat(md5(n::text), n % 7) || E'\\n\\t\\\\.', decode(md5(n::text), 'hex')
+             FROM generate_series(1, 5000) n;
+         CREATE TABLE nothing (id int);
+         SELECT lo_from_bytea(4242, decode(repeat('00ff0a', 20000), 'hex'));
+         GRANT SELECT ON LARGE OBJECT 4242 TO PUBLIC;",
+    );
+    database
+}
+
+fn backed_up(database: &Database) -> Workshop {
+    let workshop = Workshop::of_databases(&[("shop", &database.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    workshop
+}
+
+/// Runs a file of SQL as a person would.
+fn run_sql(database: &Database, file: &Path) {
+    let output = database.psql().arg("-f").arg(file).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+}
+
+fn rebuilds_the_torture_database(server: &Postgres) {
+    let database = server.create_torture();
+    let workshop = Workshop::of_databases(&[("torture", &database.url(Role::Admin))]);
+    // Rows of foreign tables are elsewhere, and said to be.
+    let ended = workshop.run(&["backup"]);
+    assert!([0, 3].contains(&ended.code), "{}", ended.stderr);
+    let backup = workshop.backups().pop().unwrap();
+    let (archive, sql) = (workshop.folder().join("torture.dump"), workshop.folder().join("torture.sql"));
+    let ended = workshop.done(&["export", &backup, "torture", "-o", archive.to_str().unwrap()]);
+    assert!(ended.stderr.contains("exported database"), "{}", ended.stderr);
+    workshop.done(&["export", &backup, "torture", "--format", "sql", "-o", sql.to_str().unwrap()]);
+
+    let stock = database.dump(&["-Fc", "-Z0"]);
+    let exported = fs::read(&archive).unwrap();
+    // In front of this is the time.
+    let begin = 51;
+    assert_eq!(exported.len(), stock.len());
+    assert!(exported[begin..] == stock[begin..], "the archive is not the one of pg_dump");
+
+    let (schema, contents) = (database.schema(), database.contents());
+    let by_archive = server.create_database("by-archive");
+    by_archive.restore(&archive, &[]);
+    assert_eq!(by_archive.contents(), contents);
+    assert_eq!(by_archive.schema(), schema);
+    let by_sql = server.create_database("by-sql");
+    run_sql(&by_sql, &sql);
+    assert_eq!(by_sql.contents(), contents);
+    assert_eq!(by_sql.schema(), schema);
+}
+
+#[test]
+fn stock_tools_rebuild_the_torture_database_of_postgresql_15() {
+    rebuilds_the_torture_database(&require!(postgres::v15));
+}
+
+#[test]
+fn stock_tools_rebuild_the_torture_database_of_postgresql_18() {
+    rebuilds_the_torture_database(&require!(postgres::v18));
+}
+
+#[test]
+fn an_export_to_standard_output_is_the_file() {
+    let server = require!(postgres::v15);
+    let database = database(&server);
+    let workshop = backed_up(&database);
+    let file = workshop.folder().join("shop.dump");
+    workshop.done(&["export", "latest", "shop", "-o", file.to_str().unwrap()]);
+    let output = workshop.command(&["export", "latest", "shop"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == fs::read(&file).unwrap());
+
+    // A reader that has left did not get all of it.
+    let mut child = workshop
+        .command(&["export", "latest", "shop"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut begin = [0; 5];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut begin).unwrap();
+    drop(stdout);
+    assert_eq!(&begin, b"PGDMP");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("throw it away"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_there_is_left_alone() {
+    let server = require!(postgres::v15);
+    let workshop = backed_up(&database(&server));
+    let file = workshop.folder().join("taken");
+    fs::write(&file, "mine").unwrap();
+    let ended = workshop.ends(2, &["export", "latest", "shop", "-o", file.to_str().unwrap()]);
+    assert!(ended.stderr.contains("there already"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    let ended = workshop.ends(2, &["export", "latest", "shops", "-o", workshop.folder().join("new").to_str().unwrap()]);
+    assert!(ended.stderr.contains("it has: shop"), "{}", ended.stderr);
+    assert_eq!(leftovers(&workshop), ["policy.yaml", "repository", "taken"]);
+}
+
+#[test]
+fn a_damaged_backup_leaves_no_file() {
+    let server = require!(postgres::v15);
+    let workshop = backed_up(&database(&server));
+    for format in ["archive", "sql"] {
+        let path = workshop.folder().join(format);
+        let arguments = ["export", "latest", "shop", "--format", format, "-o", path.to_str().unwrap()];
+        workshop.done(&arguments);
+        fs::remove_file(&path).unwrap();
+    }
+    let mut packs = Vec::new();
+    for folder in fs::read_dir(workshop.repository().join("data")).unwrap() {
+        packs.extend(fs::read_dir(folder.unwrap().path()).unwrap().map(|pack| pack.unwrap().path()));
+    }
+    let largest = packs.into_iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let place = bytes.len() * 2 / 3;
+    bytes[place] ^= 1;
+    fs::remove_file(&largest).unwrap();
+    fs::write(&largest, bytes).unwrap();
+    for format in ["archive", "sql"] {
+        let path = workshop.folder().join(format);
+        let ended = workshop.ends(4, &["export", "latest", "shop", "--format", format, "-o", path.to_str().unwrap()]);
+        assert!(ended.stderr.contains("damage"), "{}", ended.stderr);
+    }
+    assert_eq!(leftovers(&workshop), ["policy.yaml", "repository"]);
+}
+
+/// What is in the workshop's folder, hidden files too.
+fn leftovers(workshop: &Workshop) -> Vec<String> {
+    let entries = fs::read_dir(workshop.folder()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
