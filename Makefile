@@ -34,8 +34,8 @@ test: toolchain ## all tests; those with servers on a fresh test bed of their ow
 	cargo test --lib --bins
 	cargo test --doc
 	cargo test --test architecture
-	$(call SAY,"Building the test bed. The first time takes about 10 minutes on two cores; later nothing")
-	$(BED) build source target s3 postgres postgres18 tools
+	$(call SAY,"Building the test bed. The first time takes about 15 minutes on two cores; later nothing")
+	$(BED) build source target s3 postgres postgres18 node tools
 	$(call SAY,"Tests with servers")
 	@rm -f $(TEST_LOG)
 	DRCTL_TEST_LOG=$(TEST_LOG) $(BED) run --fresh -- cargo test --test integration

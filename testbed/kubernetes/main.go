@@ -1,12 +1,13 @@
-// Command kubernetes is the control plane of the test bed in one binary.
+// Command kubernetes is the control plane and the node agent of the test bed in one binary.
 //
 // It acts as the program that it was called as: etcd, kube-apiserver,
-// kube-controller-manager, kube-scheduler or kubectl. The test bed makes a
+// kube-controller-manager, kube-scheduler, kubelet or kubectl. The test bed makes a
 // symbolic link to it for each name. One binary is linked once, shares the
-// compiled packages, and takes a third of the space that five would.
+// compiled packages, and takes a third of the space that six would.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
@@ -32,6 +34,7 @@ var commands = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 }
 

@@ -24,6 +24,12 @@ class Component:
         """
         raise NotImplementedError
 
+    def clean_up(self, bed):
+        """Ends what the component's servers leave when they are ended, such as containers and mounts.
+
+        Called when they are gone and before their files are removed; also after a start that failed.
+        """
+
 
 class BuildOnly(Component):
     """Something to install that has no servers."""

@@ -1,12 +1,12 @@
 """The register of everything that the bed knows.
 
 Places are kept here for: azurite (Azure Blob), ferretdb (MongoDB wire
-protocol), node (kubelet and containerd, for tests inside the cluster) and
-argocd. See README.md, "Adding a component".
+protocol) and argocd. See README.md, "Adding a component".
 """
 
 from .component import BuildOnly
 from .kubernetes import Cluster
+from .node import Node
 from .postgres import POSTGRES_18, Postgres
 from .s3 import S3
 from .tools import CARGO_DENY, TEST_PROGRAMS
@@ -23,8 +23,12 @@ RUNNABLE = {
         S3(),
         Postgres("postgres", 15, pooled=True),
         Postgres("postgres18", 18, recipe=POSTGRES_18),
+        Node(),
     )
 }
+
+#: What `up` and `run` start when they are not told. A real Node is for few tests, needs root and takes a gigabyte.
+DEFAULT = [name for name in RUNNABLE if name != "node"]
 
 BUILD_ONLY = {
     each.name: each

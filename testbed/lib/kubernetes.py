@@ -19,14 +19,14 @@ from .process import free_ports, wait_until, write_atomically
 
 VERSION = "1.36.3"
 SOURCE = Path(__file__).parent.parent / "kubernetes"
-PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]
+PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"]
 NODES = ["node-a", "node-b"]
 USER_NAME = "alice"
 START_SECONDS = 120
 
 
 class Kubernetes(Recipe):
-    """One binary of our own that is all five programs, by the name it is called."""
+    """One binary of our own that is all six programs, by the name it is called."""
 
     name = "kubernetes"
     usual_seconds = 420
@@ -98,10 +98,10 @@ class Cluster(Component):
         return [KUBERNETES, KWOK]
 
     def start(self, bed, cancelled):
-        return _Start(self.name, self.flags, bed, cancelled).run()
+        return Start(self.name, self.flags, bed, cancelled).run()
 
 
-class _Start:
+class Start:
     """One attempt to start a cluster: the servers one after the other."""
 
     def __init__(self, name, flags, bed, cancelled):
@@ -137,15 +137,18 @@ class _Start:
         }
 
     def _prepare(self):
-        tokens = (
-            f'{self.secrets["admin_token"]},admin,admin,"system:masters"\n'
-            f"{self.secrets['user_token']},{USER_NAME},{USER_NAME}\n"
-        )
-        write_atomically(self.home / "tokens.csv", tokens)
+        write_atomically(self.home / "tokens.csv", "".join(f"{line}\n" for line in self._tokens()))
         subprocess.run(
             ["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", self.account_key],
             check=True, stdin=subprocess.DEVNULL, capture_output=True,
         )
+
+    def _tokens(self):
+        """Who may come: token, name, id, groups."""
+        return [
+            f'{self.secrets["admin_token"]},admin,admin,"system:masters"',
+            f"{self.secrets['user_token']},{USER_NAME},{USER_NAME}",
+        ]
 
     def _launch(self, program, *words, port=0):
         server = self.bed.start(self.name, program, [self.programs / program, *words], port=port)

@@ -11,6 +11,7 @@ its environment that names its state folder, and `stray` finds the marks.
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -140,7 +141,7 @@ def stop_stray(folder):
     pending = found
     while pending and time.monotonic() < deadline:
         for pid in pending:
-            _signal(pid, signal.SIGKILL)
+            kill(pid)
         time.sleep(0.02)
         pending = stray(folder)
     return found
@@ -227,6 +228,13 @@ def free_ports(count):
             each.close()
 
 
+def mounts_below(folder):
+    """Mount points in a folder, the innermost first."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4]) for line in lines]
+    return [each for each in reversed(points) if Path(each).is_relative_to(folder)]
+
+
 def tail(log, count=TAIL_LINES):
     try:
         return Path(log).read_text(errors="replace").splitlines()[-count:]
@@ -249,8 +257,9 @@ def _signal_group(pid, kind):
         pass
 
 
-def _signal(pid, kind):
+def kill(pid):
+    """Kills a process, if it is still there."""
     try:
-        os.kill(pid, kind)
+        os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass

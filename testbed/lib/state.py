@@ -53,6 +53,7 @@ class Bed:
         fresh = {
             "admin_token": secrets.token_hex(20),
             "user_token": secrets.token_hex(20),
+            "node_token": secrets.token_hex(20),
             "s3_access_key": "bed" + secrets.token_hex(8),
             "s3_secret_key": secrets.token_hex(20),
             **{f"postgres_{role}": secrets.token_hex(16) for role in POSTGRES_ROLES},
@@ -101,11 +102,12 @@ class Bed:
 
     def stop(self, component):
         """Ends a component's servers and removes its files. Logs stay."""
-        servers = self.servers(component)
+        servers = self.servers(component.name)
         left = process.stop(servers)
         for server in servers:
             process.forget(self.folder, server)
-        shutil.rmtree(self.folder / component, ignore_errors=True)
+        component.clean_up(self)
+        self._remove(component.name)
         return left
 
     def stop_all(self, components, keep_logs):
@@ -115,13 +117,22 @@ class Bed:
         """
         left = process.stop(self.servers())
         process.stop_stray(self.folder)
-        for name in [*components, "run", "kubectl", *([] if keep_logs else ["logs"])]:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for component in components:
+            if (self.folder / component.name).is_dir():
+                component.clean_up(self)
+        for name in [*(each.name for each in components), "run", "kubectl", *([] if keep_logs else ["logs"])]:
+            self._remove(name)
         for name in ["secrets.json", "lock"]:
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()  # only if it is empty
         return sorted(set(left) | set(process.stray(self.folder)))
+
+    def _remove(self, name):
+        """Removes a folder, but nothing through a mount that is still in it: behind one may be anybody's files."""
+        folder = self.folder / name
+        if not process.mounts_below(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _same_file(file, path):

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::support::bed::{self, require, test_name};
+use crate::support::node;
 use crate::support::postgres::{self, Pooling, Role};
 
 const DEPLOYMENT: &str = r#"
@@ -159,16 +160,15 @@ fn pgbouncer_answers_in_both_modes() {
 
 #[test]
 fn databases_and_roles_go_with_the_test() {
-    let server = require!(postgres::v15);
+    let (server, other) = (require!(postgres::v15), require!(postgres::v15));
     let database = server.create_database("short-lived");
     let beside = server.create_database("short-lived_beside");
     let role = server.create_role("short-lived", "LOGIN");
     let mut session = database.psql().stdin(std::process::Stdio::piped()).spawn().unwrap();
     let names = [database.name().to_owned(), beside.name().to_owned(), role];
     drop((server, database, beside));
-    let server = require!(postgres::v15);
     let left = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles";
-    let left: Vec<String> = server.sql(left).lines().map(str::to_owned).collect();
+    let left: Vec<String> = other.sql(left).lines().map(str::to_owned).collect();
     assert!(names.iter().all(|name| !left.contains(name)), "{left:?}");
     drop(session.stdin.take());
     session.wait().unwrap();
@@ -236,6 +236,47 @@ fn the_variants_of_the_torture_database_load() {
 fn without_keys(dump: &[u8]) -> Vec<&[u8]> {
     let is_key = |line: &&[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
     dump.split(|byte| *byte == b'\n').filter(|line| !is_key(line)).collect()
+}
+
+const WRITER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: writer, namespace: {namespace}}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: writer
+    image: {image}
+    imagePullPolicy: Never
+    command: [psql, -X, -c, "CREATE TABLE written AS SELECT 7 AS n"]
+    env:
+    - {name: PGHOST, value: 127.0.0.1}
+    - {name: PGPORT, value: "{port}"}
+    - {name: PGUSER, value: postgres}
+    - {name: PGPASSWORD, valueFrom: {secretKeyRef: {name: postgres, key: password}}}
+    resources: {limits: {memory: 64Mi}}
+    securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+"#;
+
+#[test]
+fn a_database_and_what_writes_into_it_really_run_on_the_node() {
+    let (node, client) = (require!(node::node), require!(postgres::v15));
+    let namespace = node.create_namespace("shop");
+    let port = node::free_port();
+    node.apply(&node.postgres(&namespace, "postgres", port, "a password"));
+    node.wait_until_ready(&namespace, "statefulset/postgres");
+    let writer = WRITER.replace("{namespace}", &namespace).replace("{image}", node.image());
+    node.apply(&writer.replace("{port}", &port.to_string()));
+    let phase = "--for=jsonpath={.status.phase}=Succeeded";
+    node.kubectl(&["wait", "pod/writer", "-n", &namespace, phase, "--timeout=60s"]);
+    assert_eq!(node.kubectl(&["logs", "writer", "-n", &namespace]).trim(), "SELECT 1");
+    let forward = node.forward(&namespace, "service/postgres", port);
+    let mut psql = client.program("psql");
+    psql.args(["-XAt", "-h", "127.0.0.1", "-U", "postgres", "-p", &forward.port.to_string()]);
+    let output = psql.args(["-c", "SELECT n FROM written"]).env("PGPASSWORD", "a password").output().unwrap();
+    assert_eq!(text(&output.stdout), "7", "{}", text(&output.stderr));
 }
 
 fn text(bytes: &[u8]) -> String {

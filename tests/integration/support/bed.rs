@@ -75,18 +75,20 @@ pub(crate) fn target(test: &str) -> Option<Cluster> {
 }
 
 fn cluster(which: &str, test: &str) -> Option<Cluster> {
-    let kubeconfig = component(test, &format!("DRCTL_BED_{which}_KUBECONFIG"))?;
-    let user_kubeconfig = component(test, &format!("DRCTL_BED_{which}_USER_KUBECONFIG"))?;
-    let etcd = component(test, &format!("DRCTL_BED_{which}_ETCD"))?;
-    let user_name = component(test, "DRCTL_BED_USER_NAME")?;
-    ran(test);
-    Some(Cluster {
-        kubeconfig: kubeconfig.into(),
-        user_kubeconfig: user_kubeconfig.into(),
-        etcd,
-        user_name,
+    cluster_of(which, test, |variable| component(test, variable))
+}
+
+/// A cluster that these variables tell of, which need not be those of this process.
+pub(super) fn cluster_of(which: &str, test: &str, variable: impl Fn(&str) -> Option<String>) -> Option<Cluster> {
+    let cluster = Cluster {
+        kubeconfig: variable(&format!("DRCTL_BED_{which}_KUBECONFIG"))?.into(),
+        user_kubeconfig: variable(&format!("DRCTL_BED_{which}_USER_KUBECONFIG"))?.into(),
+        etcd: variable(&format!("DRCTL_BED_{which}_ETCD"))?,
+        user_name: variable("DRCTL_BED_USER_NAME")?,
         prefix: unique_name(test),
-    })
+    };
+    ran(test);
+    Some(cluster)
 }
 
 /// A new, empty bucket.

@@ -2,6 +2,7 @@
 
 pub(crate) mod bed;
 pub(crate) mod door;
+pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod schema;

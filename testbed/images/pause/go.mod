@@ -1,0 +1,3 @@
+module drctl/testbed/images/pause
+
+go 1.21
