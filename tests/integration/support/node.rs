@@ -22,7 +22,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use super::bed::{self, Cluster};
@@ -134,10 +134,11 @@ impl Node {
             .stdout(Stdio::piped())
             .spawn()
             .expect("kubectl runs");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        output.read_line(&mut line).unwrap();
         let port = line.split([':', ' ']).find_map(|word| word.parse().ok());
-        Forward { port: port.unwrap_or_else(|| panic!("kubectl opened no port: {line:?}")), child }
+        Forward { port: port.unwrap_or_else(|| panic!("kubectl opened no port: {line:?}")), child, _output: output }
     }
 }
 
@@ -147,6 +148,8 @@ pub(crate) struct Forward {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     child: Child,
+    /// kubectl writes a line for each connection, and ends if nobody could read it.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Drop for Forward {
