@@ -76,10 +76,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server of `url`. `ca_file` names the authorities where the address names none.
+    /// The server of `url`. `ca_file` names its authorities, whatever the address names. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Tls`] if the certificate is to be verified and there is no file of authorities.
+    /// [`Error::Tls`] if the authorities that are named cannot be read.
     pub fn new(mut url: ConnectionUrl, ca_file: Option<PathBuf>) -> Result<Self, Error> {
         if let Some(file) = ca_file {
             // A policy that names an authority wants it to be asked.
@@ -88,14 +88,23 @@ impl Server {
             }
             url.root_cert = Some(file);
         }
-        let roots = tls::root_file(&url).map_err(|reason| Error::Tls { server: url.server(), reason })?;
+        let roots = tls::root_file(&url);
+        if url.root_cert.is_some() {
+            let failed = |reason| Error::Tls { server: url.server(), reason };
+            tls::client_config(&url, roots.as_deref()).map_err(failed)?;
+        }
         Ok(Self { url, roots, forwarded: None, pinned: Arc::default() })
     }
 
-    /// The same server, reached by a port-forward that listens at `address` on this machine. Names in
-    /// certificates are still checked against the address in the URL.
+    /// The same server, reached by a port-forward that listens at `address` on this machine. The forward is
+    /// encrypted as far as the server's own host: where the address says nothing, the server's own encryption
+    /// is used if it has some. A certificate that is checked must still name the host in the URL.
     #[must_use]
-    pub fn forwarded_to(self, address: SocketAddr) -> Self {
+    pub fn forwarded_to(mut self, address: SocketAddr) -> Self {
+        if self.url.ssl_mode.is_none() {
+            self.url.ssl_mode = Some(SslMode::Prefer);
+            self.roots = None;
+        }
         Self { forwarded: Some(address), pinned: Arc::default(), ..self }
     }
 

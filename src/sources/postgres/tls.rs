@@ -17,6 +17,8 @@ use rustls::{
 
 use super::url::{ConnectionUrl, SslMode};
 
+const NO_AUTHORITIES: &str =
+    "this system has no file of certificate authorities; name the server's by `tls: {caFile: ...}` in the policy";
 /// Where distributions keep the authorities that the system trusts.
 const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -25,20 +27,15 @@ const SYSTEM_BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// The file of authorities for `url`, if its mode needs one: what it names, else the system's.
-pub(super) fn root_file(url: &ConnectionUrl) -> Result<Option<PathBuf>, String> {
+/// The file of authorities for `url`, if its mode needs one: what it names, else the system's, if it has one.
+pub(super) fn root_file(url: &ConnectionUrl) -> Option<PathBuf> {
     if !matches!(url.encryption(), SslMode::VerifyCa | SslMode::VerifyFull) {
-        return Ok(None);
-    }
-    if let Some(file) = &url.root_cert {
-        return Ok(Some(file.clone()));
+        return None;
     }
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let system = SYSTEM_BUNDLES.iter().map(PathBuf::from);
-    named.into_iter().chain(system).find(|file| file.is_file()).map(Some).ok_or_else(|| {
-        "this system has no file of certificate authorities; name the server's by `tls: {caFile: …}` in the policy"
-            .to_owned()
-    })
+    let found = named.into_iter().chain(system).find(|file| file.is_file());
+    url.root_cert.clone().or(found)
 }
 
 /// What rustls needs for `mode`.
@@ -55,7 +52,10 @@ pub(super) fn client_config(url: &ConnectionUrl, roots: Option<&Path>) -> Result
                 .map_err(|error| format!("`{}`: {error}", file.display()))?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { provider, inner: Some(inner) }))
         }
-        _ => builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { provider, inner: None })),
+        (SslMode::VerifyFull | SslMode::VerifyCa, None) => return Err(NO_AUTHORITIES.to_owned()),
+        (SslMode::Require | SslMode::Prefer | SslMode::Disable, _) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { provider, inner: None }))
+        }
     };
     match &url.client_cert {
         None => Ok(builder.with_no_client_auth()),
@@ -128,5 +128,30 @@ impl ServerCertVerifier for Lenient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_verified_is_never_taken_unverified() {
+        for (mode, refused) in [("verify-full", true), ("verify-ca", true), ("require", false), ("prefer", false)] {
+            let url = ConnectionUrl::parse(&format!("postgresql://u@db.example.com/d?sslmode={mode}")).unwrap();
+            assert_eq!(client_config(&url, None).is_err(), refused, "{mode}");
+        }
+        let url = ConnectionUrl::parse("postgresql://u@db.example.com/d").unwrap();
+        assert_eq!(client_config(&url, None).unwrap_err(), NO_AUTHORITIES);
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, "nothing").unwrap();
+        let url = ConnectionUrl::parse("postgresql://u@db.example.com/d").unwrap();
+        let error = client_config(&url, Some(&file)).unwrap_err();
+        assert!(error.contains("ca.pem"), "{error}");
     }
 }
