@@ -1,15 +1,13 @@
 """The component `node`: a control plane with a Node on which Pods really run.
 
-kubelet, containerd and runc are the real ones. Everything that they need has a place in the state folder, but for one
-control group in each hierarchy. All traffic stays on the loopback interface: Pods take the machine's network.
+kubelet, containerd and runc are the real ones, in a mount namespace of their own: what they mount, what they write to
+folders that they have no setting for, and the kernel's settings that kubelet changes end with them. Else they have only
+the state folder and one control group in each hierarchy. Pods take the machine's network, on the loopback interface.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
-import re
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -23,10 +21,25 @@ from .process import StartFailed, free_ports, write_atomically
 #: The apiserver reaches the kubelet by the name of its Node.
 NODE = "localhost"
 CLEAN_UP_SECONDS = 20
-#: kubelet makes this folder and a socket in it, and has no setting for it.
-DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
 #: What containerd calls the containers of Kubernetes.
 NAMESPACE = "k8s.io"
+
+#: Runs a command in the state folder's own view of the machine: `sh -c OWN_VIEW sh HOME COMMAND...`.
+OWN_VIEW = """
+set -eu
+home=$1
+shift
+for folder in /run/containerd /var/log/containers /var/lib/kubelet; do
+    mkdir -p "$folder"
+    mount -t tmpfs tmpfs "$folder"
+done
+for name in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+    mkdir -p "$home/sysctl/${name%/*}"
+    cat "/proc/sys/$name" >"$home/sysctl/$name"
+    mount --bind "$home/sysctl/$name" "/proc/sys/$name"
+done
+exec "$@"
+"""
 
 CONTAINERD_SETTINGS = """
 version = 3
@@ -47,7 +60,6 @@ sandbox = '{pause}'
 
 [plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = true # root of a container may lack the right to lower it
-netns_mounts_under_state_dir = true
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ['/usr/lib/cni']
@@ -84,6 +96,7 @@ failSwapOn: false
 localStorageCapacityIsolation: false
 evictionHard: {{memory.available: 1Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}}
 imageGCHighThresholdPercent: 100
+makeIPTablesUtilChains: false
 syncFrequency: 5s
 resolvConf: ""
 """
@@ -113,7 +126,7 @@ class Node(Cluster):
         return _StartNode(self.name, self.flags, bed, cancelled).run()
 
     def clean_up(self, bed):
-        """Ends the containers, whose processes nobody else knows, and takes away mounts and control groups."""
+        """Ends the containers, whose processes nobody else knows; with the last one goes what was mounted."""
         home = bed.home(self.name)
         group = group_of(home)
         deadline = time.monotonic() + CLEAN_UP_SECONDS
@@ -121,15 +134,11 @@ class Node(Cluster):
             for each in processes:
                 process.kill(each)
             time.sleep(0.02)
-        for point in process.mounts_below(home):
-            subprocess.run(["umount", point], check=False, capture_output=True)
-        for file in [*_shim_sockets(home), *_log_links(home)]:
-            file.unlink(missing_ok=True)
-        _remove_unused(DEVICE_PLUGINS)
         for folder in _groups(group):
             while folder.is_dir() and time.monotonic() < deadline:  # a process counts for a moment after its end
                 for inner, _, _ in os.walk(folder, topdown=False):
-                    _remove_folder(inner)
+                    with contextlib.suppress(OSError):
+                        os.rmdir(inner)
 
 
 class _StartNode(Start):
@@ -159,9 +168,9 @@ class _StartNode(Start):
         settings.write_text(CONTAINERD_SETTINGS.format(home=self.home, pause=PAUSE))
         folders = [str(programs), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
         self.path = {"PATH": ":".join(folders)}
-        self.runtime = self.bed.start(
-            self.name, "containerd", [programs / "containerd", "--config", settings], environment=self.path
-        )
+        view = ["unshare", "--mount", "--propagation", "private", "sh", "-c", OWN_VIEW, "sh", self.home]
+        command = [programs / "containerd", "--config", settings]
+        self.runtime = self.bed.start(self.name, "containerd", [*view, *command], environment=self.path)
         self.servers.append(self.runtime)
 
     def _nodes(self, api):
@@ -177,6 +186,7 @@ class _StartNode(Start):
             self.name,
             "kubelet",
             [
+                "nsenter", f"--mount=/proc/{self.runtime.pid}/ns/mnt", "--",
                 self.programs / "kubelet",
                 f"--config={settings}",
                 f"--kubeconfig={self.home / 'kubelet.kubeconfig'}",
@@ -252,34 +262,3 @@ def _shims(home):
         if address in words and b"containerd-shim" in words[0] and process.start_ticks(int(entry.name)) is not None:
             found.append(int(entry.name))
     return found
-
-
-def _shim_sockets(home):
-    """Sockets of shims, which lie outside the state folder."""
-    for file in (home / "containerd" / "state").glob("io.containerd.runtime.v2.task/*/*/bootstrap.json"):
-        found = re.search(r"unix://(/[^\"]+)", file.read_text())
-        if found:
-            yield Path(found[1])
-
-
-def _log_links(home):
-    """Links to the logs of containers, in a folder that kubelet has no setting for."""
-    folder = Path("/var/log/containers")
-    links = folder.iterdir() if folder.is_dir() else []
-    return [each for each in links if each.is_symlink() and os.readlink(each).startswith(f"{home}/")]
-
-
-def _remove_unused(folder):
-    """Takes away what a kubelet left there, unless another one is using it."""
-    path = folder / "kubelet.sock"
-    with socket.socket(socket.AF_UNIX) as client:
-        if client.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink(missing_ok=True)
-    for each in (folder, folder.parent):
-        _remove_folder(each)
-
-
-def _remove_folder(folder):
-    """Removes a folder if it is empty and nobody uses it."""
-    with contextlib.suppress(OSError):
-        os.rmdir(folder)

@@ -6,7 +6,6 @@ Each is made anew for its bed: data, certificate authority, passwords. 15 is the
 
 import os
 import pwd
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from .state import POSTGRES_ROLES
 #: Names that the server's certificate is for. The last one is found by no resolver: it is for tests of the name check.
 NAMES = ["localhost", "127.0.0.1", "db.drctl.test"]
 START_SECONDS = 60
+POOLER_PROGRAM = "/usr/sbin/pgbouncer"
 POSTGRES_18 = FromDebian(
     "postgresql-18",
     suite="sid",
@@ -120,7 +120,7 @@ class Postgres(Component):
             "openssl": "openssl",
             "setpriv": "util-linux",
             "/usr/share/zoneinfo/UTC": "tzdata",
-            **({"pgbouncer": "pgbouncer"} if pooled else {}),
+            **({POOLER_PROGRAM: "pgbouncer"} if pooled else {}),
         }
 
     def recipes(self):
@@ -233,9 +233,8 @@ class _Start:
         name = f"pgbouncer-{mode}"
         text = POOLER.format(home=self.home, server_port=self.port, port=port, mode=mode)
         self._private(f"{name}.ini", text)
-        # Debian has it in /usr/sbin, which is not on everybody's PATH.
-        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-        server = self.bed.start(self.name, name, [*unprivileged(), program, self.home / f"{name}.ini"], port=port)
+        words = [*unprivileged(), POOLER_PROGRAM, self.home / f"{name}.ini"]
+        server = self.bed.start(self.name, name, words, port=port)
         self.servers.append(server)
         self._wait(server, lambda: True)
 
