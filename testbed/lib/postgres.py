@@ -114,7 +114,12 @@ class Postgres(Component):
         self.major = major
         self.recipe = recipe
         self.pooled = pooled
-        own = debian.PACKAGES if recipe else {f"/usr/lib/postgresql/{major}/bin/postgres": f"postgresql-{major}"}
+        # `unit` is an extension with tables that users add rows to.
+        server = {
+            f"/usr/lib/postgresql/{major}/bin/postgres": f"postgresql-{major}",
+            f"/usr/lib/postgresql/{major}/lib/unit.so": f"postgresql-{major}-unit",
+        }
+        own = debian.PACKAGES if recipe else server
         self.packages = {
             **own,
             "openssl": "openssl",

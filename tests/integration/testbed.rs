@@ -232,6 +232,23 @@ fn the_variants_of_the_torture_database_load() {
     }
 }
 
+/// Rows that the extension brings and a dump leaves out are in the restored database, too; those that nobody would bring
+/// are not.
+#[test]
+fn a_restore_adds_to_the_tables_of_an_extension() {
+    let server = require!(postgres::v15);
+    let database = server.create_database("extension");
+    database.run_file("torture-extension.sql", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    std::fs::write(&archive, database.dump(&["-Fc", "-Z0"])).unwrap();
+    let after = server.create_database("after");
+    after.restore(&archive, &[]);
+    let lost = "DELETE FROM measures.unit_units WHERE name = 'not_dumped' RETURNING name";
+    assert_eq!(database.sql(lost), "not_dumped");
+    assert_eq!(after.contents(), database.contents());
+}
+
 /// A dump in SQL without the lines that hold a key of its own.
 fn without_keys(dump: &[u8]) -> Vec<&[u8]> {
     let is_key = |line: &&[u8]| line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
