@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::{Error, repositories::kubernetes_selection};
 use crate::{
-    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via},
+    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
     sources::{
         Source,
-        kubernetes::{self, KubernetesSource},
-        postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
+        kubernetes::{self, Cluster, Forward, KubernetesSource, ServicePort},
+        postgres::{
+            self, ConnectionUrl, PostgresSource, Selection, Server,
+            tools::{self, Program},
+        },
     },
     types::Name,
 };
@@ -29,6 +32,16 @@ pub(super) struct Connected {
     pub(super) sources: Vec<Box<dyn Source>>,
     /// The cluster, if one of them needs it.
     pub(super) identity: Option<kubernetes::Identity>,
+    /// Port-forwards that some of them are reached by; they are open as long as these live.
+    pub(super) forwards: Vec<Forward>,
+}
+
+/// A database's server, and the port-forward that it is reached by, if there is one.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) server: Server,
+    /// It is open as long as this lives.
+    pub(super) forward: Option<Forward>,
 }
 
 /// Connects to what `names` of `policy` need: the cluster only if one of them is in it.
@@ -40,11 +53,15 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         false => None,
     };
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    let mut forwards = Vec::new();
     for (name, spec) in specs {
         match (spec, &cluster) {
             (SourceSpec::Kubernetes(spec), Some(cluster)) => sources.push(Box::new(namespaces(name, spec, cluster))),
             (SourceSpec::Postgres(spec), _) => {
-                let source = database(name, spec)?;
+                let Reached { server, forward } = reach(name, spec, cluster.as_ref()).await?;
+                forwards.extend(forward);
+                is_usable(&server).await?;
+                let source = database(name, spec, server)?;
                 sources.push(Box::new(match options.patience {
                     Some(patience) => source.with_patience(patience),
                     None => source,
@@ -57,7 +74,16 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         Some(cluster) => Some(cluster.identity().await?),
         None => None,
     };
-    Ok(Connected { sources, identity })
+    Ok(Connected { sources, identity, forwards })
+}
+
+/// Finds out before anything is written whether a database answers, and its major version's `pg_dump` is here.
+async fn is_usable(server: &Server) -> Result<(), Error> {
+    let session = server.connect("looking").await?;
+    let major = session.version.major;
+    session.close().await;
+    tools::find(Program::PgDump, major).await?;
+    Ok(())
 }
 
 fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error> {
@@ -83,15 +109,28 @@ fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster)
 /// A database source, as the policy says what of it is captured.
 ///
 /// # Errors
-/// As [`server_of`], and [`Error::Postgres`] if a pattern of the policy is none.
-pub(super) fn database(name: &Name, spec: &PostgresSpec) -> Result<PostgresSource, Error> {
-    let server = server_of(name, spec)?;
+/// [`Error::Postgres`] if a pattern of the policy is none.
+pub(super) fn database(name: &Name, spec: &PostgresSpec, server: Server) -> Result<PostgresSource, Error> {
     let selection = Selection::new(&spec.schemas, &spec.exclude_tables, &spec.exclude_table_data)
         .map_err(|error| postgres::capture::failed_capture(&server, error.into()))?;
     Ok(PostgresSource::new(name.clone(), server, selection))
 }
 
-/// The server of a database source, as the policy says that it is reached.
+/// The server of a database source, as the policy says that it is reached: a port-forward is opened.
+///
+/// # Errors
+/// Those of [`server_of`], and [`Error::Kubernetes`] if no port-forward can be opened.
+pub(super) async fn reach(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Reached, Error> {
+    let server = server_of(name, spec)?;
+    let (Some(Via::Kubernetes(via)), Some(cluster)) = (&spec.via, cluster) else {
+        return Ok(Reached { server, forward: None });
+    };
+    let ViaService { namespace, service, port } = via.clone();
+    let forward = cluster.forward(&ServicePort { namespace, service, port }).await?;
+    Ok(Reached { server: server.forwarded_to(forward.address()), forward: Some(forward) })
+}
+
+/// The server of a database source by its own address.
 ///
 /// # Errors
 /// [`Error::Secret`] if its address cannot be had, [`Error::Postgres`] if it is none.

@@ -18,6 +18,7 @@ mod interrupted;
 mod memory;
 mod not_run;
 mod policy_errors;
+mod postgres_via;
 mod recover;
 mod restore_faults;
 mod restore_flow;
