@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     operations::BackupRef,
-    report::{Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart},
+    report::{Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart, TableItem},
     repository::{self, Manifest, StoredManifest},
-    types::{BackupContents, Missing, PartInfo, StreamInfo},
+    types::{BackupContents, MediaType, Missing, PartInfo, RowDigest, StreamInfo},
 };
 
 /// Show one backup.
@@ -38,9 +38,13 @@ pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, 
     let opened = context.open().await?;
     let stored = opened.find(&args.backup, &context.say).await?.stored;
     let mut backup = document(&stored);
-    if args.streams {
+    let has_tables = backup.sources.iter().any(|source| source.kind != "kubernetes");
+    if args.streams || has_tables {
         let reader = opened.repository.read(&stored.manifest).await?;
-        backup.streams = Some(reader.streams().iter().map(stream).collect());
+        for source in &mut backup.sources {
+            source.tables = tables(reader.streams(), &source.name);
+        }
+        backup.streams = args.streams.then(|| reader.streams().iter().map(stream).collect());
     }
     args.output.print(&backup, Backup::text)?;
     Ok(Exit::Done)
@@ -65,6 +69,7 @@ pub(super) fn of_manifest(manifest: &Manifest) -> Backup {
         parents: manifest.parents.iter().map(ToString::to_string).collect(),
         cluster: manifest.cluster.as_ref().map(cluster),
         sources: manifest.sources.iter().map(source).collect(),
+        skew_ms: manifest.skew_ms,
         totals: Counts {
             streams: totals.streams,
             objects: totals.objects,
@@ -99,11 +104,38 @@ fn source(entry: &repository::SourceEntry) -> Source {
         kind: entry.kind.clone(),
         consistency: entry.consistency.clone(),
         server: entry.server.clone(),
+        moment: entry.moment.clone(),
         objects: entry.total.count,
         restorable: entry.total.restorable,
         bytes: entry.total.bytes,
         groups: entry.groups.iter().map(group).collect(),
         groups_omitted: entry.groups_omitted,
+        tables: Vec::new(),
+    }
+}
+
+/// The tables of a source, in the order of their names.
+fn tables(streams: &[StreamInfo], source: &str) -> Vec<TableItem> {
+    let of_source = |info: &&StreamInfo| info.source.as_str() == source && info.media_type == MediaType::Table;
+    let mut tables: Vec<TableItem> = streams.iter().filter(of_source).map(table).collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    tables
+}
+
+/// Sums of parts are the sum of the whole.
+fn table(info: &StreamInfo) -> TableItem {
+    let mut digest = Some(RowDigest::default());
+    for part in &info.parts {
+        match (&mut digest, &part.digest) {
+            (Some(sum), Some(part)) => sum.add(part),
+            _ => digest = None,
+        }
+    }
+    TableItem {
+        name: info.name.clone(),
+        rows: info.parts.iter().fold(0, |sum, part| sum.saturating_add(part.count)),
+        bytes: info.parts.iter().fold(0, |sum, part| sum.saturating_add(part.length)),
+        digest: digest.map(|digest| digest.to_string()),
     }
 }
 
@@ -117,6 +149,7 @@ fn stream(info: &StreamInfo) -> Stream {
         objects: part.count,
         bytes: part.length,
         blake3: part.blake3.to_string(),
+        digest: part.digest.map(|digest| digest.to_string()),
     };
     let media_type = serde_json::to_value(info.media_type).ok();
     Stream {

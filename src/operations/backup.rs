@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Error, Run,
+    capture::{Failed, capture_all},
     judge::{Held, Holdings, judge},
     repositories::kubernetes_selection,
     sources::{self, ConnectOptions, Connected},
@@ -17,7 +18,7 @@ use crate::{
         BackupEntry, BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal,
         Manifest, ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
     },
-    sources::{CaptureContext, CaptureReport, CapturedGroup, PreparedSource, Source, kubernetes},
+    sources::{CaptureReport, CapturedGroup, Source, kubernetes},
     types::{Missing, Name, State},
 };
 
@@ -64,14 +65,13 @@ pub async fn backup(
     check_pins(policy, repository)?;
     run.monitor.phase("connecting", "step", None);
     let connect = ConnectOptions { cluster: &options.connect, patience: options.patience };
-    let Connected { sources: connected, identity, forwards: _open } =
-        sources::connect(policy, &sources, &connect).await?;
+    let Connected { sources: connected, identity, failed } = sources::connect(policy, &sources, &connect).await?;
     if let (Some(identity), false) = (&identity, options.adopt_cluster) {
         check_cluster(repository, &policy.name, identity).await?;
     }
 
     let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
-    let started = Started { repository, policy, schedule, name, sources: &sources, identity };
+    let started = Started { repository, policy, schedule, name, sources: &sources, identity, failed };
     started.finish(&connected, &writer, run).await.map_err(|error| error.after_start(writer.backup()))
 }
 
@@ -84,6 +84,7 @@ struct Started<'a> {
     name: &'a Name,
     sources: &'a [Name],
     identity: Option<kubernetes::Identity>,
+    failed: Failed,
 }
 
 impl Started<'_> {
@@ -93,8 +94,8 @@ impl Started<'_> {
         writer: &BackupWriter,
         run: &Run,
     ) -> Result<BackupOutcome, Error> {
-        let Started { repository, policy, schedule, name, sources, identity } = self;
-        let captured = match capture_all(connected, writer, run).await {
+        let Started { repository, policy, schedule, name, sources, identity, mut failed } = self;
+        let captured = match capture_all(connected, &mut failed, writer, run).await {
             Ok(reports) => store_rest(writer, run).await.map(|()| reports),
             Err(error) => Err(error),
         };
@@ -112,7 +113,7 @@ impl Started<'_> {
         run.monitor.phase("committing", "step", None);
         let left_out: Vec<&Name> = schedule.sources.iter().filter(|source| !sources.contains(source)).collect();
         let history = History { repository, policy, schedule: name };
-        let mut draft = draft(policy, identity, &reports, &left_out);
+        let mut draft = draft(policy, identity, &reports, &left_out, failed.missing);
         draft.notes.splice(0..0, writer.stats().notes);
         draft.suspect = reports.iter().flat_map(|report| report.suspect.iter().cloned()).collect();
         draft.suspect.extend(history.judge(&reports).await?);
@@ -142,10 +143,11 @@ fn begin_options(
     begin
 }
 
-/// Refuses a cluster that is not the one of the policy's newest backup: a wrong context must not
-/// push good backups out.
+/// Refuses a cluster that is not the one of the policy's newest backup of a cluster: a wrong context must
+/// not push good backups out.
 async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes::Identity) -> Result<(), Error> {
-    let newest = repository.newest(&Scope::Policy(policy.clone())).await?;
+    let of_cluster = |manifest: &Manifest| manifest.cluster.is_some();
+    let newest = repository.newest_that(&Scope::Policy(policy.clone()), of_cluster).await?;
     match newest.and_then(|stored| stored.manifest.cluster) {
         Some(before) if before.uid != now.uid => Err(Error::WrongCluster {
             before_name: before.name,
@@ -155,22 +157,6 @@ async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes:
         }),
         _ => Ok(()),
     }
-}
-
-/// Prepares all sources, so that their moments lie close together, then captures one after the other.
-async fn capture_all(
-    sources: &[Box<dyn Source>],
-    writer: &BackupWriter,
-    run: &Run,
-) -> Result<Vec<CaptureReport>, Error> {
-    let context = CaptureContext { sink: writer, monitor: run.monitor.as_ref(), cancel: &run.cancel };
-    let preparing = sources.iter().map(|source| source.prepare(context));
-    let prepared: Vec<Box<dyn PreparedSource>> = futures::future::try_join_all(preparing).await?;
-    let mut reports = Vec::new();
-    for source in prepared {
-        reports.push(source.capture(context).await?);
-    }
-    if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(reports) }
 }
 
 /// Waits until everything that was captured is stored: the last moment at which the run can be told to stop.
@@ -189,6 +175,7 @@ fn draft(
     identity: Option<kubernetes::Identity>,
     reports: &[CaptureReport],
     left_out: &[&Name],
+    failed: Vec<Missing>,
 ) -> ManifestDraft {
     let on_purpose = |source: &&Name| Missing {
         source: source.to_string(),
@@ -198,6 +185,7 @@ fn draft(
     let missing: Vec<Missing> = left_out
         .iter()
         .map(on_purpose)
+        .chain(failed)
         .chain(reports.iter().flat_map(|report| report.missing.iter().cloned()))
         .collect();
     let state = if missing.is_empty() { State::Complete } else { State::Partial };

@@ -1,16 +1,10 @@
 //! What stands between a policy and its backups, said before one is tried. Nothing is changed.
 
-use super::{
-    Error, Run, repositories,
-    sources::{self, Reached},
-};
+use super::{Error, Run, capture::chain, repositories, sources};
 use crate::{
-    policy::{Policy, PostgresSpec, SourceSpec},
+    policy::{Policy, SourceSpec},
     repository::Scope,
-    sources::{
-        Finding, Severity,
-        kubernetes::{self, Cluster},
-    },
+    sources::{Finding, Severity, kubernetes},
     types::Name,
 };
 
@@ -47,16 +41,13 @@ async fn examine(policy: &Policy, only: &[Name], connect: &kubernetes::ConnectOp
     run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
     let mut findings = vec![of_repository(policy).await];
     run.monitor.advance(1);
-    let mut cluster = None;
     if chosen.iter().any(|(_, spec)| sources::needs_cluster(spec)) {
-        let (cluster_found, finding) = of_cluster(connect).await;
-        cluster = cluster_found;
-        findings.push(finding);
+        findings.push(of_cluster(connect).await);
     }
     for (name, spec) in chosen {
         if let SourceSpec::Postgres(spec) = spec {
-            match of_database(name, spec, cluster.as_ref()).await {
-                Ok(found) => findings.extend(found),
+            match sources::database(name, spec) {
+                Ok(source) => findings.extend(source.examine().await),
                 Err(error) => findings.push(prevents(format!("source {name}"), &error)),
             }
         }
@@ -83,36 +74,18 @@ async fn of_repository(policy: &Policy) -> Finding {
     }
 }
 
-async fn of_database(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Vec<Finding>, Error> {
-    let Reached { server, forward: _open } = sources::reach(name, spec, cluster).await?;
-    Ok(sources::database(name, spec, server)?.examine().await)
-}
-
-async fn of_cluster(connect: &kubernetes::ConnectOptions) -> (Option<Cluster>, Finding) {
+async fn of_cluster(connect: &kubernetes::ConnectOptions) -> Finding {
     let subject = "cluster".to_owned();
-    let looked = async {
-        let cluster = Cluster::connect(connect).await?;
-        let identity = cluster.identity().await?;
-        Ok::<_, kubernetes::Error>((cluster, identity))
-    };
+    let looked = async { kubernetes::Cluster::connect(connect).await?.identity().await };
     match looked.await {
-        Ok((cluster, it)) => {
+        Ok(it) => {
             let what = format!("{} (Kubernetes {}, uid {}) answers", it.name, it.version, it.uid);
-            (Some(cluster), Finding { subject, severity: Severity::Good, what, next: None })
+            Finding { subject, severity: Severity::Good, what, next: None }
         }
-        Err(error) => (None, prevents(subject, &error.into())),
+        Err(error) => prevents(subject, &error.into()),
     }
 }
 
 fn prevents(subject: String, error: &Error) -> Finding {
-    let mut what = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !what.contains(&said) {
-            what = format!("{what}: {said}");
-        }
-        cause = error.source();
-    }
-    Finding { subject, severity: Severity::Prevents, what, next: None }
+    Finding { subject, severity: Severity::Prevents, what: chain(error), next: None }
 }

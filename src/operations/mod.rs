@@ -9,6 +9,7 @@ use crate::types::{Clock, Monitor};
 
 mod accept;
 mod backup;
+mod capture;
 mod catalog;
 mod doctor;
 mod embedded;

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Error, repositories::kubernetes_selection};
+use super::{Error, capture::Failed, repositories::kubernetes_selection};
 use crate::{
-    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
+    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via},
     sources::{
         Source,
-        kubernetes::{self, Cluster, Forward, KubernetesSource, ServicePort},
-        postgres::{
-            self, ConnectionUrl, PostgresSource, Selection, Server,
-            tools::{self, Program},
-        },
+        kubernetes::{self, KubernetesSource},
+        postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
     types::Name,
 };
@@ -28,62 +25,76 @@ pub(super) struct ConnectOptions<'a> {
 /// The sources of a run, connected.
 #[derive(Debug)]
 pub(super) struct Connected {
-    /// In the order of the schedule.
+    /// Databases first, then what is in the cluster.
     pub(super) sources: Vec<Box<dyn Source>>,
     /// The cluster, if one of them needs it.
     pub(super) identity: Option<kubernetes::Identity>,
-    /// Port-forwards that some of them are reached by; they are open as long as these live.
-    pub(super) forwards: Vec<Forward>,
+    /// Those that could not be reached, while others could.
+    pub(super) failed: Failed,
 }
 
-/// A database's server, and the port-forward that it is reached by, if there is one.
-#[derive(Debug)]
-pub(super) struct Reached {
-    pub(super) server: Server,
-    /// It is open as long as this lives.
-    pub(super) forward: Option<Forward>,
-}
-
-/// Connects to what `names` of `policy` need: the cluster only if one of them is in it.
+/// Connects to what `names` of `policy` need: the cluster only if one of them is in it. Nothing is written
+/// yet, so what keeps all sources from being captured ends the run here.
 pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOptions<'_>) -> Result<Connected, Error> {
     let specs = names.iter().map(|name| spec_of(policy, name).map(|spec| (name, spec)));
     let specs: Vec<(&Name, &SourceSpec)> = specs.collect::<Result<_, _>>()?;
     let cluster = match specs.iter().any(|(_, spec)| needs_cluster(spec)) {
-        true => Some(kubernetes::Cluster::connect(options.cluster).await?),
+        true => Some(reach_cluster(options.cluster).await),
         false => None,
     };
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    let mut forwards = Vec::new();
-    for (name, spec) in specs {
-        match (spec, &cluster) {
-            (SourceSpec::Kubernetes(spec), Some(cluster)) => sources.push(Box::new(namespaces(name, spec, cluster))),
-            (SourceSpec::Postgres(spec), _) => {
-                let Reached { server, forward } = reach(name, spec, cluster.as_ref()).await?;
-                forwards.extend(forward);
-                is_usable(&server).await?;
-                let source = database(name, spec, server)?;
-                sources.push(Box::new(match options.patience {
-                    Some(patience) => source.with_patience(patience),
-                    None => source,
-                }));
-            }
-            (SourceSpec::Kubernetes(_), None) => {}
+    let mut reached = Connected { sources: Vec::new(), identity: None, failed: Failed::default() };
+    let cluster = match cluster {
+        Some(Ok((cluster, identity))) => {
+            reached.identity = Some(identity);
+            Some(cluster)
         }
-    }
-    let identity = match &cluster {
-        Some(cluster) => Some(cluster.identity().await?),
+        Some(Err(error)) => {
+            for (name, _) in specs.iter().filter(|(_, spec)| needs_cluster(spec)) {
+                reached.failed.add(name, error.again().into());
+            }
+            None
+        }
         None => None,
     };
-    Ok(Connected { sources, identity, forwards })
+    let mut databases = Vec::new();
+    let mut in_cluster: Vec<Box<dyn Source>> = Vec::new();
+    for (name, spec) in specs {
+        match (spec, &cluster) {
+            (SourceSpec::Kubernetes(spec), Some(cluster)) => {
+                in_cluster.push(Box::new(namespaces(name, spec, cluster)));
+            }
+            (SourceSpec::Kubernetes(_), None) => {}
+            (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
+            (SourceSpec::Postgres(spec), _) => {
+                let source = database(name, spec)?;
+                databases.push(match options.patience {
+                    Some(patience) => source.with_patience(patience),
+                    None => source,
+                });
+            }
+        }
+    }
+    let outcomes = futures::future::join_all(databases.iter().map(PostgresSource::reach)).await;
+    for (source, outcome) in databases.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => reached.sources.push(Box::new(source)),
+            Err(error) => reached.failed.add(source.name(), error.into()),
+        }
+    }
+    // Databases first: what is locked should be given back soon.
+    reached.sources.extend(in_cluster);
+    match reached.sources.is_empty() {
+        true => Err(reached.failed.into_first().unwrap_or(Error::Interrupted)),
+        false => Ok(reached),
+    }
 }
 
-/// Finds out before anything is written whether a database answers, and its major version's `pg_dump` is here.
-async fn is_usable(server: &Server) -> Result<(), Error> {
-    let session = server.connect("looking").await?;
-    let major = session.version.major;
-    session.close().await;
-    tools::find(Program::PgDump, major).await?;
-    Ok(())
+async fn reach_cluster(
+    options: &kubernetes::ConnectOptions,
+) -> Result<(kubernetes::Cluster, kubernetes::Identity), kubernetes::Error> {
+    let cluster = kubernetes::Cluster::connect(options).await?;
+    let identity = cluster.identity().await?;
+    Ok((cluster, identity))
 }
 
 fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error> {
@@ -109,28 +120,15 @@ fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster)
 /// A database source, as the policy says what of it is captured.
 ///
 /// # Errors
-/// [`Error::Postgres`] if a pattern of the policy is none.
-pub(super) fn database(name: &Name, spec: &PostgresSpec, server: Server) -> Result<PostgresSource, Error> {
+/// As [`server_of`], and [`Error::Postgres`] if a pattern of the policy is none.
+pub(super) fn database(name: &Name, spec: &PostgresSpec) -> Result<PostgresSource, Error> {
+    let server = server_of(name, spec)?;
     let selection = Selection::new(&spec.schemas, &spec.exclude_tables, &spec.exclude_table_data)
         .map_err(|error| postgres::capture::failed_capture(&server, error.into()))?;
     Ok(PostgresSource::new(name.clone(), server, selection))
 }
 
-/// The server of a database source, as the policy says that it is reached: a port-forward is opened.
-///
-/// # Errors
-/// Those of [`server_of`], and [`Error::Kubernetes`] if no port-forward can be opened.
-pub(super) async fn reach(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Reached, Error> {
-    let server = server_of(name, spec)?;
-    let (Some(Via::Kubernetes(via)), Some(cluster)) = (&spec.via, cluster) else {
-        return Ok(Reached { server, forward: None });
-    };
-    let ViaService { namespace, service, port } = via.clone();
-    let forward = cluster.forward(&ServicePort { namespace, service, port }).await?;
-    Ok(Reached { server: server.forwarded_to(forward.address()), forward: Some(forward) })
-}
-
-/// The server of a database source by its own address.
+/// The server of a database source, as the policy says that it is reached.
 ///
 /// # Errors
 /// [`Error::Secret`] if its address cannot be had, [`Error::Postgres`] if it is none.

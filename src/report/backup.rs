@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Document, table::Table, words};
-use crate::types::for_terminal;
+use crate::types::{Moment, for_terminal};
 
 /// One backup.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub struct Backup {
     pub cluster: Option<Cluster>,
     /// What it holds, source by source.
     pub sources: Vec<Source>,
+    /// How far apart the moments of its sources are, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skew_ms: Option<u64>,
     /// Sums over all of it.
     pub totals: Counts,
     /// What should be in it and is not.
@@ -76,6 +79,9 @@ pub struct Source {
     pub consistency: String,
     /// Server and version.
     pub server: String,
+    /// The one moment that it was captured at, by its own server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
     /// Objects, rows or documents.
     pub objects: u64,
     /// Of these, what a restore would create.
@@ -86,6 +92,23 @@ pub struct Source {
     pub groups: Vec<Group>,
     /// How many groups are counted and not listed.
     pub groups_omitted: u64,
+    /// The tables of a database, in `show`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableItem>,
+}
+
+/// A table of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct TableItem {
+    /// Its schema and name, quoted where PostgreSQL needs it.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Their bytes in COPY text form.
+    pub bytes: u64,
+    /// The sum modulo 2^256 of the BLAKE3 digests of its rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// A namespace or a database of a source.
@@ -157,6 +180,9 @@ pub struct StreamPart {
     pub bytes: u64,
     /// BLAKE3 over them.
     pub blake3: String,
+    /// The sum modulo 2^256 of the BLAKE3 digests of its rows or objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 impl Document for Backup {
@@ -281,7 +307,10 @@ impl Backup {
 
 impl Source {
     fn text(&self) -> String {
-        let mut table = Table::new(&["NAMESPACE", ">OBJECTS", ">RESTORABLE", ">SIZE"]);
+        let mut table = match self.kind.as_str() {
+            "postgres" => Table::new(&["DATABASE", ">ROWS", ">DEFINITIONS", ">SIZE"]),
+            _ => Table::new(&["NAMESPACE", ">OBJECTS", ">RESTORABLE", ">SIZE"]),
+        };
         for group in &self.groups {
             let name = if group.name.is_empty() { "(cluster-scoped)".to_owned() } else { group.name.clone() };
             table.row([name, group.objects.to_string(), group.restorable.to_string(), words::size(group.bytes)]);
@@ -292,17 +321,34 @@ impl Source {
             for_terminal(&self.kind),
             for_terminal(&self.server),
             for_terminal(&self.consistency),
-            words::count(self.objects, "object"),
+            words::count(self.objects, if self.kind == "postgres" { "row" } else { "object" }),
             words::size(self.bytes),
         );
+        if let Some(moment) = &self.moment {
+            let position =
+                moment.position.as_deref().map(|at| format!(", at {}", for_terminal(at))).unwrap_or_default();
+            text.push_str(&format!("as of {:.3}{position}\n", moment.time));
+        }
         if !table.is_empty() {
             text.push_str(&table.text());
         }
         if self.groups_omitted > 0 {
             text.push_str(&format!("and {} more\n", self.groups_omitted));
         }
+        if !self.tables.is_empty() {
+            text.push_str(&tables_text(&self.tables));
+        }
         text
     }
+}
+
+fn tables_text(tables: &[TableItem]) -> String {
+    let mut table = Table::new(&["TABLE", ">ROWS", ">SIZE", "DIGEST"]);
+    for item in tables {
+        let digest = item.digest.as_deref().unwrap_or("-").chars().take(16).collect();
+        table.row([item.name.clone(), item.rows.to_string(), words::size(item.bytes), digest]);
+    }
+    format!("\n{}", table.text())
 }
 
 fn streams_text(streams: &[Stream]) -> String {

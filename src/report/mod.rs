@@ -18,7 +18,9 @@ mod tests;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
-pub use backup::{Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart};
+pub use backup::{
+    Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart, TableItem,
+};
 pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
 pub use list::{BackupItem, BackupList, SourceItem};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};

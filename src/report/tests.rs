@@ -35,7 +35,10 @@ fn backup() -> Backup {
             bytes: 38_000,
             groups: vec![group("", 4), group("order-service", 21), group("payment\u{1b}[2J", 17)],
             groups_omitted: 3,
+            moment: None,
+            tables: Vec::new(),
         }],
+        skew_ms: None,
         totals: Counts {
             streams: 12,
             objects: 42,

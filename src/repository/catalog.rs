@@ -210,10 +210,22 @@ impl Repository {
     /// # Errors
     /// What the store says.
     pub async fn newest(&self, scope: &Scope) -> Result<Option<StoredManifest>, Error> {
+        self.newest_that(scope, |_| true).await
+    }
+
+    /// The newest backup of `scope` that was committed and that `fits`, whatever its state.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn newest_that(
+        &self,
+        scope: &Scope,
+        fits: impl Fn(&Manifest) -> bool,
+    ) -> Result<Option<StoredManifest>, Error> {
         for listing in self.list_manifests(scope).await?.into_iter().rev() {
             match self.marker(&listing.policy, &listing.schedule, &listing.backup).await {
-                Ok(Marker::Manifest(stored)) => return Ok(Some(*stored)),
-                Ok(Marker::Aborted) => {}
+                Ok(Marker::Manifest(stored)) if fits(&stored.manifest) => return Ok(Some(*stored)),
+                Ok(Marker::Manifest(_) | Marker::Aborted) => {}
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
             }

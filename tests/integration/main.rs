@@ -18,7 +18,7 @@ mod interrupted;
 mod memory;
 mod not_run;
 mod policy_errors;
-mod postgres_via;
+mod postgres_capture;
 mod recover;
 mod restore_faults;
 mod restore_flow;

@@ -46,6 +46,12 @@ impl Error {
         Self { kind, act: act.into(), reason: reason.into(), source: None }
     }
 
+    /// The same error once more, for everything that it concerns, without the library's own.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.kind, self.act.clone(), self.reason.clone())
+    }
+
     /// With the error that it came from.
     pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

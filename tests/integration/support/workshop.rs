@@ -58,6 +58,41 @@ impl Workshop {
         }
     }
 
+    /// A policy `shop` with a database source for each of these names and URLs, the schedule `daily`, and an
+    /// initialised repository in a local folder. There is no cluster.
+    pub(crate) fn of_databases(databases: &[(&str, &str)]) -> Self {
+        let mut workshop = Self {
+            folder: tempfile::tempdir().unwrap(),
+            kubeconfig: "/there/is/no/cluster".into(),
+            environment: Vec::new(),
+            last_backup: Cell::new(0),
+        };
+        for (name, url) in databases {
+            workshop.set(&url_variable(name), url);
+        }
+        let more: Vec<_> = databases.iter().map(|(name, _)| (*name, "")).collect();
+        workshop.write_database_policy(&more);
+        workshop.done(&["repository", "init"]);
+        workshop
+    }
+
+    /// Writes the policy of [`Workshop::of_databases`] anew: of each source its name, and what it says besides its URL
+    /// (`, schemas: [app]`).
+    pub(crate) fn write_database_policy(&self, sources: &[(&str, &str)]) {
+        let source = |(name, more): &(&str, &str)| {
+            format!("  {name}: {{postgres: {{url: {{env: {}}}{more}}}}}\n", url_variable(name))
+        };
+        let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
+        let text = format!(
+            "apiVersion: drctl/v1\nkind: Policy\nmetadata: {{name: shop}}\n{}\nsources:\n{}\
+             schedules:\n  daily: {{cron: \"0 2 * * *\", sources: [{}]}}\n",
+            self.local_repository(),
+            sources.iter().map(source).collect::<String>(),
+            names.join(", ")
+        );
+        fs::write(self.policy(), text).unwrap();
+    }
+
     /// Works on another cluster, or as another user, from now on.
     pub(crate) fn use_kubeconfig(&mut self, kubeconfig: &Path) {
         self.kubeconfig = kubeconfig.to_owned();
@@ -177,6 +212,11 @@ impl Workshop {
     pub(crate) fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.files("").into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
     }
+}
+
+/// The variable with the URL of a database source.
+fn url_variable(source: &str) -> String {
+    format!("TEST_URL_{}", source.to_uppercase().replace('-', "_"))
 }
 
 /// The `repository:` section for a bucket.

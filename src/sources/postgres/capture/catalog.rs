@@ -2,10 +2,13 @@
 //! not read, what `pg_dump` leaves out without a word.
 
 use futures::TryStreamExt as _;
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::{
+    Client, Row,
+    types::{FromSql, ToSql, Type},
+};
 
 use super::selection::Selection;
-use crate::sources::postgres::quote;
+use crate::sources::postgres::{Error, Server, Session, quote};
 
 /// What is known of the server and the role before anything is read.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub(crate) struct Relation {
     pub(crate) oid: u32,
     pub(crate) schema: String,
     pub(crate) name: String,
+    /// Schema and name are as they are in the catalogs; else they hold bytes that are no text.
+    pub(crate) named_exactly: bool,
     pub(crate) kind: RelationKind,
     pub(crate) unlogged: bool,
     /// The role may select from it, and use its schema.
@@ -36,6 +41,36 @@ pub(crate) struct Relation {
     pub(crate) hides_rows: bool,
     /// The policy leaves its rows out.
     pub(crate) without_data: bool,
+}
+
+/// A session that reads catalogs. What is in a database with SQL_ASCII is in no encoding, and the server must
+/// not try to convert it.
+pub(super) async fn connect(server: &Server, purpose: &str) -> Result<Session, Error> {
+    let session = server.connect(purpose).await?;
+    if session.encoding == "SQL_ASCII" {
+        session.run("begin a session", "SET client_encoding TO 'SQL_ASCII'").await?;
+    }
+    Ok(session)
+}
+
+/// A text as the server sends it. In a database with SQL_ASCII it may be text in no encoding.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// The text; what is none is shown by replacement characters.
+    pub(super) text: String,
+    /// The text is what was sent.
+    pub(super) exact: bool,
+}
+
+impl<'a> FromSql<'a> for Sent {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let text = String::from_utf8_lossy(raw);
+        Ok(Self { exact: matches!(text, std::borrow::Cow::Borrowed(_)), text: text.into_owned() })
+    }
+
+    fn accepts(of: &Type) -> bool {
+        <String as FromSql>::accepts(of)
+    }
 }
 
 /// What a relation is.
@@ -53,9 +88,10 @@ impl Relation {
         quote::shown(&self.schema, &self.name)
     }
 
-    /// Whether `pg_dump` locks it.
+    /// Whether it is locked: what `pg_dump` locks, but for names that cannot be sent. Tables that are not
+    /// locked here are checked when `pg_dump` has locked them.
     pub(crate) fn is_locked(&self) -> bool {
-        self.readable && matches!(self.kind, RelationKind::Table | RelationKind::Partitioned)
+        self.readable && self.named_exactly && matches!(self.kind, RelationKind::Table | RelationKind::Partitioned)
     }
 }
 
@@ -141,10 +177,12 @@ fn relation(row: &Row) -> Result<Relation, tokio_postgres::Error> {
     let kind: String = row.try_get(3)?;
     // A relation that is dropped meanwhile has no privileges any more: NULL.
     let readable: Option<bool> = row.try_get(5)?;
+    let (schema, name): (Sent, Sent) = (row.try_get(1)?, row.try_get(2)?);
     Ok(Relation {
         oid: row.try_get(0)?,
-        schema: row.try_get(1)?,
-        name: row.try_get(2)?,
+        named_exactly: schema.exact && name.exact,
+        schema: schema.text,
+        name: name.text,
         kind: match kind.as_str() {
             "p" => RelationKind::Partitioned,
             "S" => RelationKind::Sequence,

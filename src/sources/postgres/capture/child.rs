@@ -36,6 +36,8 @@ pub(super) struct Order<'a> {
     /// How long it waits for a lock.
     pub(super) lock_wait: Duration,
     pub(super) large_objects: bool,
+    /// The database's encoding: a setting of the database or the role must not change it.
+    pub(super) encoding: &'a str,
 }
 
 /// A `pg_dump` that runs. Dropped, it is killed.
@@ -56,6 +58,13 @@ impl Order<'_> {
         };
         let (mut command, password) = self.tool.command_for(self.server, &self.server.url().database)?;
         command.args(self.arguments());
+        if self.tool.major >= 14 {
+            // A session that waits for a lock would not notice that `pg_dump` is gone.
+            let options =
+                command.as_std().get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
+            let options = options.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+            command.env("PGOPTIONS", format!("{options} -c client_connection_check_interval=2000").trim_start());
+        }
         command.env("PGAPPNAME", format!("drctl: {} {}", self.tool.program.name(), self.token));
         let (reader, writer) = std::io::pipe().map_err(local("make a pipe"))?;
         // A larger pipe only saves switches between the two processes.
@@ -73,6 +82,7 @@ impl Order<'_> {
         let mut arguments: Vec<String> =
             ["--format=custom", "--compress=0", "--no-password"].map(str::to_owned).to_vec();
         arguments.push(format!("--snapshot={}", self.snapshot));
+        arguments.push(format!("--encoding={}", self.encoding));
         arguments.push(format!("--lock-wait-timeout={}", self.lock_wait.as_millis()));
         if self.tool.major >= 18 {
             arguments.push("--no-statistics".to_owned());

@@ -48,7 +48,7 @@ impl PostgresSource {
 
     async fn examine_into(&self, findings: &mut Findings<'_>) -> Result<(), Error> {
         self.encryption(findings);
-        let session = self.server.connect("doctor").await?;
+        let session = catalog::connect(&self.server, "doctor").await?;
         let failed = |error: tokio_postgres::Error| session.failed("read the catalogs", &error);
         let facts = catalog::facts(session.client()).await.map_err(failed)?;
         let (url, version) = (self.server.url(), &facts.version);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio_postgres::{Client, Row};
 
-use super::catalog::Facts;
+use super::catalog::{Facts, Sent};
 use crate::sources::postgres::{
     archive::{Entry, Field, Split},
     contents::{
@@ -83,9 +83,8 @@ pub(super) struct Run<'a> {
 /// Makes `database.json`, from the catalogs as the snapshot shows them and from the archive.
 pub(super) async fn database(client: &Client, run: Run<'_>) -> Result<Database, tokio_postgres::Error> {
     let row = client.query_one(DATABASE, &[]).await?;
-    let columns: String = row.try_get(0)?;
-    let columns: Value = serde_json::from_str(&columns).unwrap_or_default();
-    let text = |name: &str| columns.get(name).and_then(Value::as_str).map(str::to_owned);
+    let columns: Value = serde_json::from_str(&text(&row, 0)?).unwrap_or_default();
+    let column = |name: &str| columns.get(name).and_then(Value::as_str).map(str::to_owned);
     let settings = client.query(SETTINGS, &[]).await?.iter().map(setting).collect::<Result<_, _>>()?;
     let extensions = client.query(EXTENSIONS, &[]).await?.iter().map(extension).collect::<Result<_, _>>()?;
     let (api_version, kind) = (API_VERSION.to_owned(), Database::KIND.to_owned());
@@ -95,24 +94,24 @@ pub(super) async fn database(client: &Client, run: Run<'_>) -> Result<Database, 
     Ok(Database {
         api_version,
         kind,
-        name: text("datname").unwrap_or_default(),
-        owner: row.try_get(1)?,
-        acl: row.try_get(2)?,
-        comment: row.try_get(3)?,
+        name: column("datname").unwrap_or_default(),
+        owner: text(&row, 1)?,
+        acl: row.try_get::<_, Option<Vec<Sent>>>(2)?.map(|acl| acl.into_iter().map(|item| item.text).collect()),
+        comment: optional(&row, 3)?,
         settings,
-        encoding: row.try_get(4)?,
+        encoding: text(&row, 4)?,
         locale: Locale {
-            provider: match text("datlocprovider").as_deref() {
+            provider: match column("datlocprovider").as_deref() {
                 Some("i") => "icu".to_owned(),
                 Some("b") => "builtin".to_owned(),
                 _ => "libc".to_owned(),
             },
-            collate: text("datcollate").unwrap_or_default(),
-            ctype: text("datctype").unwrap_or_default(),
+            collate: column("datcollate").unwrap_or_default(),
+            ctype: column("datctype").unwrap_or_default(),
             // 15 and 16 call it `daticulocale`.
-            locale: text("datlocale").or_else(|| text("daticulocale")),
-            icu_rules: text("daticurules"),
-            version: text("datcollversion"),
+            locale: column("datlocale").or_else(|| column("daticulocale")),
+            icu_rules: column("daticurules"),
+            version: column("datcollversion"),
         },
         connection_limit: limit.filter(|limit| *limit >= 0),
         server: Server { version: run.facts.version.clone(), number: run.server_number },
@@ -138,6 +137,14 @@ pub(super) async fn database(client: &Client, run: Run<'_>) -> Result<Database, 
         left_out: run.left_out,
         unknown: Map::new(),
     })
+}
+
+fn text(row: &Row, column: usize) -> Result<String, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Sent>(column)?.text)
+}
+
+fn optional(row: &Row, column: usize) -> Result<Option<String>, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Option<Sent>>(column)?.map(|sent| sent.text))
 }
 
 fn tables(split: &Split) -> Vec<Table> {
@@ -170,7 +177,7 @@ fn setval(statement: &str) -> Option<(i64, bool)> {
 }
 
 fn setting(row: &Row) -> Result<Setting, tokio_postgres::Error> {
-    Ok(split_setting(row.try_get(0)?, row.try_get(1)?))
+    Ok(split_setting(optional(row, 0)?, &text(row, 1)?))
 }
 
 fn split_setting(role: Option<String>, text: &str) -> Setting {
@@ -179,7 +186,7 @@ fn split_setting(role: Option<String>, text: &str) -> Setting {
 }
 
 fn extension(row: &Row) -> Result<Extension, tokio_postgres::Error> {
-    Ok(Extension { name: row.try_get(0)?, version: row.try_get(1)?, schema: row.try_get(2)? })
+    Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? })
 }
 
 /// Makes `roles.json`. Passwords are in a catalog that only superusers may read; it is not read.
@@ -197,9 +204,9 @@ pub(super) async fn roles(client: &Client) -> Result<Roles, tokio_postgres::Erro
 
 fn role(row: &Row) -> Result<Role, tokio_postgres::Error> {
     let limit: i32 = row.try_get(8)?;
-    let settings: Option<Vec<String>> = row.try_get(10)?;
+    let settings: Option<Vec<Sent>> = row.try_get(10)?;
     Ok(Role {
-        name: row.try_get(0)?,
+        name: text(row, 0)?,
         superuser: row.try_get(1)?,
         inherit: row.try_get(2)?,
         create_role: row.try_get(3)?,
@@ -208,20 +215,19 @@ fn role(row: &Row) -> Result<Role, tokio_postgres::Error> {
         replication: row.try_get(6)?,
         bypass_rls: row.try_get(7)?,
         connection_limit: Some(limit).filter(|limit| *limit >= 0),
-        valid_until: row.try_get(9)?,
-        settings: settings.unwrap_or_default().iter().map(|text| split_setting(None, text)).collect(),
-        comment: row.try_get(11)?,
+        valid_until: optional(row, 9)?,
+        settings: settings.unwrap_or_default().iter().map(|setting| split_setting(None, &setting.text)).collect(),
+        comment: optional(row, 11)?,
     })
 }
 
 fn membership(row: &Row) -> Result<Membership, tokio_postgres::Error> {
-    let columns: String = row.try_get(4)?;
-    let columns: Value = serde_json::from_str(&columns).unwrap_or_default();
+    let columns: Value = serde_json::from_str(&text(row, 4)?).unwrap_or_default();
     let option = |name: &str| columns.get(name).and_then(Value::as_bool);
     Ok(Membership {
-        role: row.try_get(0)?,
-        member: row.try_get(1)?,
-        grantor: row.try_get(2)?,
+        role: text(row, 0)?,
+        member: text(row, 1)?,
+        grantor: optional(row, 2)?,
         admin_option: row.try_get(3)?,
         inherit_option: option("inherit_option"),
         set_option: option("set_option"),

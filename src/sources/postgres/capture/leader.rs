@@ -73,7 +73,7 @@ impl Hold {
     /// Locks, then takes the snapshot.
     pub(super) async fn take(server: &Server, selection: &Selection, patience: Duration) -> Result<Self, NoHold> {
         let token = format!("{:08x}", rand::random::<u32>());
-        let session = Arc::new(server.connect(&format!("leader {token}")).await?);
+        let session = Arc::new(catalog::connect(server, &format!("leader {token}")).await?);
         let mut watchdog = Watchdog::start(server, &session, &token, patience).await?;
         for _ in 0..CHANGES {
             let relations = catalog::relations(session.client(), selection)

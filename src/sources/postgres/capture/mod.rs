@@ -29,12 +29,12 @@ pub use pattern::InvalidPattern;
 pub use selection::Selection;
 
 use self::{
-    catalog::{Facts, LargeObjects},
+    catalog::{Facts, LargeObjects, Relation},
     child::{Dump, Order, dump_failure},
     complaints::Complaints,
     leader::{Hold, LOCK_WAIT, NoHold},
     take::{Item, Stopped, WAITING, take},
-    watchdog::Verdict,
+    watchdog::{ENDED, Verdict},
     writer::Writer,
 };
 use super::{
@@ -74,9 +74,17 @@ impl PostgresSource {
         Self { patience, ..self }
     }
 
+    /// Tries what a backup needs before anything is stored: the server, the client programs, the privileges.
+    ///
+    /// # Errors
+    /// [`Error`] names what is in the way.
+    pub async fn reach(&self) -> Result<(), Error> {
+        self.survey().await.map(drop)
+    }
+
     /// Looks at what is known before anything is locked, and refuses what cannot go well.
     async fn survey(&self) -> Result<Survey, Error> {
-        let session = self.server.connect("survey").await?;
+        let session = catalog::connect(&self.server, "survey").await?;
         let failed = |error: &tokio_postgres::Error| session.failed("read the catalogs", error);
         let facts = catalog::facts(session.client()).await.map_err(|error| failed(&error))?;
         let pg_dump = child::find_tool(Program::PgDump, facts.major).await?;
@@ -88,9 +96,11 @@ impl PostgresSource {
             return Err(failed_capture(&self.server, Failure::NoSchema(failure::some_of(&patterns))));
         }
         let objects = catalog::large_objects(session.client()).await.map_err(|error| failed(&error))?;
-        let number = session.version.number;
+        let relations = catalog::relations(session.client(), &self.selection).await.map_err(|error| failed(&error))?;
+        self.refuse(&facts.role, &relations)?;
+        let (number, encoding) = (session.version.number, session.encoding.clone());
         session.close().await;
-        Ok(Survey { facts, number, pg_dump, pg_restore, objects, counts })
+        Ok(Survey { facts, number, encoding, pg_dump, pg_restore, objects, counts })
     }
 
     /// Locks and takes the snapshot; `tries` counts how often that, or a capture, was begun.
@@ -99,7 +109,7 @@ impl PostgresSource {
             *tries += 1;
             let (why, failure) = match Hold::take(&self.server, &self.selection, self.patience).await {
                 Ok(hold) => {
-                    self.refuse(survey, &hold)?;
+                    self.refuse(&survey.facts.role, &hold.relations)?;
                     return Ok(hold);
                 }
                 Err(NoHold::Failed(error)) => return Err(error),
@@ -127,14 +137,14 @@ impl PostgresSource {
     }
 
     /// What the role cannot read, `pg_dump` would fail at: better named all at once.
-    fn refuse(&self, survey: &Survey, hold: &Hold) -> Result<(), Error> {
-        let role = survey.facts.role.clone();
-        let unreadable = leader::unreadable(&hold.relations);
+    fn refuse(&self, role: &str, relations: &[Relation]) -> Result<(), Error> {
+        let role = role.to_owned();
+        let unreadable = leader::unreadable(relations);
         if !unreadable.is_empty() {
             let list = failure::some_of(&unreadable);
             return Err(failed_capture(&self.server, Failure::Unreadable { role, list }));
         }
-        let hidden = leader::hidden(&hold.relations);
+        let hidden = leader::hidden(relations);
         if !hidden.is_empty() {
             let list = failure::some_of(&hidden);
             return Err(failed_capture(&self.server, Failure::RowSecurity { role, list }));
@@ -148,6 +158,7 @@ impl PostgresSource {
 struct Survey {
     facts: Facts,
     number: u32,
+    encoding: String,
     pg_dump: Tool,
     pg_restore: Tool,
     objects: LargeObjects,
@@ -258,24 +269,28 @@ impl Prepared {
     /// One try, with the locks and the snapshot that are held now.
     async fn once(&mut self, context: CaptureContext<'_>) -> Result<CaptureReport, Ended> {
         let Self { source, survey, hold, .. } = self;
-        context.monitor.phase(&format!("reading {}", source.name), "bytes", None);
+        context.monitor.phase(&format!("reading {}", source.name), "MiB", None);
         let mut writer = Writer::new(context, &source.name);
+        let work = async {
+            let dumped = dump(source, survey, hold, &mut writer).await?;
+            sql::write(&survey.pg_restore, &dumped.split.toc, &mut writer).await?;
+            let report = report::finish(source, survey, hold, &dumped, &mut writer).await?;
+            // The last thing: up to here nothing has torn the snapshot.
+            hold.is_held().await?;
+            Ok(report)
+        };
         let outcome = tokio::select! {
             biased;
             () = context.cancel.cancelled() => return Err(Ended::Failed(CaptureError::Interrupted)),
-            outcome = dump(source, survey, hold, &mut writer) => outcome,
+            outcome = work => outcome,
             verdict = hold.watchdog.ended() => Err(source.end_of(verdict)),
         };
         // What has gone wrong with a session is often only the consequence of what the watchdog knows.
-        let dumped = match (outcome, hold.watchdog.verdict()) {
-            (Ok(dumped), Verdict::Fine) => dumped,
-            (Err(ended), Verdict::Fine) => return Err(ended),
-            (_, verdict) => return Err(source.end_of(verdict)),
-        };
-        sql::write(&survey.pg_restore, &dumped.split.toc, &mut writer).await?;
-        let report = report::finish(source, survey, hold, &dumped, &mut writer).await?;
-        hold.is_held().await?;
-        Ok(report)
+        outcome.map_err(|ended| match hold.watchdog.verdict() {
+            Verdict::Fine if hold.session().is_closed() => source.end_of(Verdict::LeaderLost(ENDED.to_owned())),
+            Verdict::Fine => ended,
+            verdict => source.end_of(verdict),
+        })
     }
 }
 
@@ -302,6 +317,7 @@ async fn dump(source: &PostgresSource, survey: &Survey, hold: &Hold, writer: &mu
         // Longer than the watchdog's patience: who waits for us is the better reason.
         lock_wait: source.patience * 2,
         large_objects: survey.takes_large_objects(),
+        encoding: &survey.encoding,
     };
     let (child, pipe) = order.start()?;
     let (sender, items) = mpsc::channel(WAITING);

@@ -8,8 +8,9 @@ use std::{
 };
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
+use super::catalog::{self, Sent};
 use super::failure::{Peer, first_words};
 use crate::sources::postgres::{Error, Server, Session, quote};
 
@@ -45,6 +46,9 @@ const END: &str = "
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE right(application_name, length($1)) = $1 AND pid <> pg_backend_pid()";
 
+/// Why a session is closed of which nobody has said more.
+pub(super) const ENDED: &str = "the server or the network has ended it";
+
 /// What the watchdog has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -69,6 +73,8 @@ pub(super) struct Watchdog {
 
 struct Watcher {
     session: Session,
+    blocking: Statement,
+    waiting: Statement,
     leader: Arc<Session>,
     token: String,
     patience: Duration,
@@ -85,11 +91,17 @@ impl Watchdog {
         token: &str,
         patience: Duration,
     ) -> Result<Self, Error> {
-        let session = server.connect(&format!("watch {token}")).await?;
+        let session = catalog::connect(server, &format!("watch {token}")).await?;
+        let prepare = async |sql: &str| {
+            session.client().prepare(sql).await.map_err(|error| session.failed("prepare to look for locks", &error))
+        };
+        let (blocking, waiting) = (prepare(BLOCKING).await?, prepare(WAITING).await?);
         let (sender, verdict) = watch::channel(Verdict::Fine);
         let blocker = Arc::new(Mutex::new(None));
         let watcher = Watcher {
             session,
+            blocking,
+            waiting,
             leader: Arc::clone(leader),
             token: token.to_owned(),
             patience,
@@ -144,7 +156,7 @@ impl Watcher {
         loop {
             tokio::time::sleep(pause).await;
             if self.leader.is_closed() {
-                settle(&self.verdict, Verdict::LeaderLost("the server or the network has ended it".to_owned()));
+                settle(&self.verdict, Verdict::LeaderLost(ENDED.to_owned()));
                 return;
             }
             let peers = match ask(self.look()).await {
@@ -173,17 +185,19 @@ impl Watcher {
 
     /// Who waits for us; and whom the leader waits for, for the message if it waits too long.
     async fn look(&self) -> Result<Vec<Peer>, Error> {
-        let blocking = self.session.rows("look for locks", BLOCKING, &[&self.leader.pid]).await?;
+        let client = self.session.client();
+        let failed = |error: tokio_postgres::Error| self.session.failed("look for locks", &error);
+        let blocking = client.query(&self.blocking, &[&self.leader.pid]).await.map_err(failed)?;
         if let Some(row) = blocking.first() {
             *self.blocker.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer(row));
         }
-        let rows = self.session.rows("look for waiting sessions", WAITING, &[&self.token]).await?;
+        let rows = client.query(&self.waiting, &[&self.token]).await.map_err(failed)?;
         Ok(rows.iter().map(peer).collect())
     }
 }
 
 fn peer(row: &Row) -> Peer {
-    let text = |column: usize| row.try_get::<_, Option<String>>(column).ok().flatten().unwrap_or_default();
+    let text = |column: usize| row.try_get::<_, Option<Sent>>(column).ok().flatten().unwrap_or_default().text;
     let statement = text(3);
     let (schema, table) = (text(4), text(5));
     Peer {

@@ -16,6 +16,8 @@ use crate::{
     types::{MediaType, Name, PartSummary, SinkError, StreamSink, StreamSpec},
 };
 
+const MIB: u64 = 1 << 20;
+
 /// Writes the streams of one database.
 pub(super) struct Writer<'a> {
     context: CaptureContext<'a>,
@@ -27,6 +29,8 @@ pub(super) struct Writer<'a> {
     pub(super) count: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+    /// Bytes of which the monitor was not told: it counts in MiB.
+    untold: u64,
     /// Large objects by the dump id of their block.
     pub(super) objects: HashMap<u32, u64>,
     open: u32,
@@ -35,7 +39,7 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub(super) fn new(context: CaptureContext<'a>, source: &'a Name) -> Self {
         let (names, objects) = (HashMap::new(), HashMap::new());
-        Self { context, source, names, stream: None, count: 0, bytes: 0, objects, open: 0 }
+        Self { context, source, names, stream: None, count: 0, bytes: 0, untold: 0, objects, open: 0 }
     }
 
     /// Writes the stream `toc`, and learns how the others are called.
@@ -85,7 +89,11 @@ impl<'a> Writer<'a> {
                     stream.write(bytes).await?;
                 }
                 self.bytes += length;
-                self.context.monitor.advance(length);
+                self.untold += length;
+                if self.untold >= MIB {
+                    self.context.monitor.advance(self.untold / MIB);
+                    self.untold %= MIB;
+                }
             }
             Item::PartEnd(summary) => {
                 self.count += summary.count;
