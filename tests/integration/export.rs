@@ -5,8 +5,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use drctl::sources::postgres::connect::TEXT_SETTINGS;
+
 use crate::support::bed::require;
 use crate::support::postgres::{self, Database, Postgres, Role};
+use crate::support::program::drctl;
 use crate::support::workshop::Workshop;
 
 /// A small database with what an archive may hold of data.
@@ -29,6 +32,17 @@ fn backed_up(database: &Database) -> Workshop {
     workshop
 }
 
+/// What the stock `pg_dump` writes with the settings of a backup, which decide how values look as text.
+fn stock_archive(database: &Database) -> Vec<u8> {
+    let settings: Vec<String> = TEXT_SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+    let server = database.server();
+    let mut command = server.program("pg_dump");
+    command.arg("-h").arg(server.socket()).args(["-p", &server.port().to_string(), "-U", "admin", "-Fc", "-Z0"]);
+    let output = command.args(["-d", database.name()]).env("PGOPTIONS", settings.join(" ")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// Runs a file of SQL as a person would.
 fn run_sql(database: &Database, file: &Path) {
     let output = database.psql().arg("-f").arg(file).output().unwrap();
@@ -48,7 +62,7 @@ fn rebuilds_the_torture_database(server: &Postgres) {
     assert!(ended.stderr.contains("exported database"), "{}", ended.stderr);
     workshop.done(&["export", &backup, "torture", "--format", "sql", "-o", sql.to_str().unwrap()]);
 
-    let stock = database.dump(&["-Fc", "-Z0"]);
+    let stock = stock_archive(&database);
     let exported = fs::read(&archive).unwrap();
     // In front of this is the time.
     let begin = 51;
@@ -88,12 +102,8 @@ fn an_export_to_standard_output_is_the_file() {
     assert!(output.stdout == fs::read(&file).unwrap());
 
     // A reader that has left did not get all of it.
-    let mut child = workshop
-        .command(&["export", "latest", "shop"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        workshop.command(&["export", "latest", "shop"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut begin = [0; 5];
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut begin).unwrap();
@@ -145,6 +155,17 @@ fn a_damaged_backup_leaves_no_file() {
         assert!(ended.stderr.contains("damage"), "{}", ended.stderr);
     }
     assert_eq!(leftovers(&workshop), ["policy.yaml", "repository"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let backup = crate::recover::two_backups(&folder.path().join("repository"), &[]).await;
+    let url = format!("file://{}/repository", folder.path().display());
+    let output = drctl(&["export", &backup, "all", "--repository", &url]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("of kind kubernetes, which cannot be exported yet"), "{said}");
 }
 
 /// What is in the workshop's folder, hidden files too.

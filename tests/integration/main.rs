@@ -13,6 +13,7 @@ mod capture;
 mod cli_output;
 mod confirm;
 mod disaster;
+mod export;
 mod format;
 mod interrupted;
 mod memory;

@@ -18,8 +18,10 @@ use drctl::{
 };
 
 use crate::support::bed::require;
+use crate::support::postgres::{self, Postgres, Role};
+use crate::support::workshop::Workshop;
 
-struct Stream {
+pub(crate) struct Stream {
     name: &'static str,
     media_type: MediaType,
     parts: Vec<(String, Vec<u8>)>,
@@ -87,7 +89,7 @@ fn streams() -> Vec<Stream> {
 }
 
 /// A repository in `folder` with two backups of `streams`, the second sharing the packs of the first; gives its id.
-async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
+pub(crate) async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let backend: Arc<dyn Backend> = Arc::new(Directory::make(folder).await.unwrap());
     let repository = Repository::init(backend, &*clock).await.unwrap();
@@ -233,6 +235,44 @@ async fn the_script_refuses_every_damaged_object_and_names_it() {
     assert!(harmed >= 10, "only {harmed} cases");
     let output = recover(&[&repository, Path::new(&backup), &folder.path().join("whole")]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn is_made_again_by_the_script_and_psql(server: &Postgres) {
+    let database = server.create_torture();
+    let workshop = Workshop::of_databases(&[("torture", &database.url(Role::Admin))]);
+    let ended = workshop.run(&["backup"]);
+    assert!([0, 3].contains(&ended.code), "{}", ended.stderr);
+    let backup = workshop.backups().pop().unwrap();
+    let out = workshop.folder().join("out");
+    let output = recover(&[&workshop.repository(), Path::new(&backup), &out]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let again = server.create_database("again");
+    let mut psql = again.psql();
+    let mut pieces = Command::new("bash");
+    pieces.args(["-euo", "pipefail", "-c", "cat \"$1\"/*/*", "-"]).arg(out.join("torture.psql"));
+    let mut pieces = pieces.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let output = psql.arg("-f").arg("-").stdin(pieces.stdout.take().unwrap()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(pieces.wait().unwrap().success() && output.status.success() && errors.is_empty(), "{errors}");
+    assert_eq!(again.contents(), database.contents());
+    assert_eq!(again.schema(), database.schema());
+}
+
+#[test]
+fn a_database_of_postgresql_15_is_made_again_by_the_script_and_psql() {
+    require!(program "zstd");
+    require!(program "b3sum");
+    require!(program "jq");
+    is_made_again_by_the_script_and_psql(&require!(postgres::v15));
+}
+
+#[test]
+fn a_database_of_postgresql_18_is_made_again_by_the_script_and_psql() {
+    require!(program "zstd");
+    require!(program "b3sum");
+    require!(program "jq");
+    is_made_again_by_the_script_and_psql(&require!(postgres::v18));
 }
 
 #[test]

@@ -29,6 +29,12 @@ fn archive(name: &str) -> Bytes {
     archives().into_iter().find(|(found, _)| found == name).unwrap().1
 }
 
+/// An archive up to the number of its entries.
+fn header() -> Bytes {
+    let toc = Toc::parse(split([archive("pg-15")]).unwrap().toc).unwrap();
+    toc.bytes().slice(..toc.get(0).unwrap().place().start - 5)
+}
+
 /// What an archive holds, as the splitter says it.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Plain {
@@ -266,6 +272,55 @@ fn other_archives_are_refused_by_name() {
 }
 
 #[test]
+fn what_no_archive_needs_is_refused_before_it_is_held() {
+    let header = header();
+    let with = |after: &[u8]| Bytes::from([&header, after].concat());
+    let error = split([with(&read::encode_int(400_001))]).unwrap_err();
+    assert!(matches!(error, Error::OverLimit(_)), "{error}");
+    let error = split([with(&read::encode_int(-1))]).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    // An entry whose name goes on for ever.
+    let ints = |values: &[i64]| values.iter().flat_map(|value| read::encode_int(*value)).collect::<Vec<_>>();
+    let entry = [ints(&[1, 7, 0, 1]), b"0".to_vec(), ints(&[1]), b"0".to_vec(), ints(&[1 << 30])].concat();
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    let endless = std::iter::once(with(&entry)).chain(std::iter::repeat_n(piece, 200));
+    let error = split(endless).unwrap_err();
+    assert!(matches!(error, Error::OverLimit(_)), "{error}");
+    let too_long = [ints(&[1, 7, 0, 1]), b"0".to_vec(), ints(&[1]), b"0".to_vec(), ints(&[(1 << 30) + 1])].concat();
+    let error = split([with(&too_long)]).unwrap_err();
+    assert!(error.to_string().contains("a text cannot have"), "{error}");
+}
+
+#[test]
+fn two_entries_with_one_number_are_refused() {
+    let bytes = archive("pg-15");
+    let toc = Toc::parse(split([bytes]).unwrap().toc).unwrap();
+    let (first, second) = (toc.get(3).unwrap(), toc.get(4).unwrap());
+    let mut twice = toc.bytes().to_vec();
+    twice.copy_within(first.place().start..first.place().start + 5, second.place().start);
+    let error = Toc::parse(twice.into()).unwrap_err();
+    assert!(error.to_string().contains(&format!("dump id {}", first.dump_id())), "{error}");
+}
+
+#[test]
+fn texts_have_the_places_that_a_rewrite_needs() {
+    for (name, bytes) in archives() {
+        let toc = Toc::parse(split([bytes]).unwrap().toc).unwrap();
+        for entry in toc.entries() {
+            for field in [Field::Tag, Field::Description, Field::Definition, Field::Namespace, Field::Owner] {
+                let Some(place) = entry.place_of(field) else { continue };
+                assert_eq!(toc.bytes().get(place.clone()), entry.bytes(field), "{name}: {entry:?}");
+                let length = read::encode_int(place.len() as i64);
+                assert_eq!(toc.bytes().slice(place.start - 5..place.start), length[..], "{name}: {entry:?}");
+            }
+            let state = toc.bytes()[entry.place_of_data_state().start];
+            assert_eq!(state, if entry.has_data() { 1 } else { 3 }, "{name}: {entry:?}");
+        }
+        assert!(toc.entries().any(|entry| entry.owner() == "postgres"), "{name}");
+    }
+}
+
+#[test]
 fn a_row_larger_than_memory_passes_in_pieces() {
     let bytes = archive("pg-15");
     let mut plain = split([bytes]).unwrap();
@@ -363,7 +418,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-        let mut begun = archive("pg-15").slice(..0x84).to_vec();
+        let mut begun = header().to_vec();
         begun.extend_from_slice(&bytes);
         prop_assert!(split([begun.into()]).is_err());
         prop_assert!(split([bytes.into()]).is_err());
