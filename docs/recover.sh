@@ -264,7 +264,7 @@ object_pieces() { # SOURCE
 }
 
 psql_pieces() { # SOURCE
-    local source=$1 psql="$out/$1.psql" document piece n=0 stream copy
+    local source=$1 psql="$out/$1.psql" document piece n=0 stream copy encoding
     if ! folder_of "$source" database.json; then
         printf 'recover.sh: %s has no database.json: its parts are not put together as SQL\n' "$source" >&2
         return
@@ -272,11 +272,14 @@ psql_pieces() { # SOURCE
     document="$folder/000000-whole.txt"
     jq -e 'select(.apiVersion == "drctl/v1" and .kind == "PostgresDatabase")' "$document" >/dev/null ||
         fail "database.json of $source is of another version"
+    encoding=$(jq -r .encoding "$document")
+    [[ $encoding =~ ^[A-Za-z0-9_]+$ ]] || fail "the encoding of $source has an impossible name"
     text_piece "$source" 1 pre-data.sql || fail "$source has no pre-data.sql"
     text_piece "$source" 2 large-objects.sql || true
     mkdir -p "$psql/3" "$psql/4" "$psql/5"
-    # What decides how values are read from text, whatever the settings of the database are.
-    printf 'SET %s;\n' "TimeZone = 'UTC'" "lc_monetary = 'C'" "array_nulls = on" "xmloption = content" \
+    # What decides how values are read from text, whatever the settings of the database are. Names are in UTF-8 here,
+    # rows in the encoding of the database, which is said with each COPY.
+    printf 'SET %s;\n' "client_encoding = 'UTF8'" "TimeZone = 'UTC'" "lc_monetary = 'C'" "array_nulls = on" "xmloption = content" \
         "DateStyle = 'ISO'" "IntervalStyle = 'postgres'" >"$psql/3/settings.sql"
     while IFS=$'\t' read -r stream copy; do
         n=$((n + 1))
@@ -285,7 +288,8 @@ psql_pieces() { # SOURCE
         { base64 -d <<<"$copy" && echo; } >"$piece-1-copy.sql"
         row_pieces "$source" "$piece"
         printf '\\.\n' >"$piece-3-end.sql"
-    done < <(jq -r '.tables[] | [(.stream | @base64), (.copy | @base64)] | @tsv' "$document")
+    done < <(jq -r --arg encoding "$encoding" '.tables[] | [(.stream | @base64), (.copy | rtrimstr(";")
+        | . + " WITH (ENCODING \u0027" + $encoding + "\u0027);" | @base64)] | @tsv' "$document")
     n=0
     while read -r stream; do
         n=$((n + 1))

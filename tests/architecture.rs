@@ -36,6 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main.rs"]),
     ("clap_complete", &["cli"]),
     ("croner", &["policy/schedule"]),
+    ("encoding_rs", &["sources/postgres/archive"]),
     ("fastcdc", &["repository/chunker"]),
     ("indicatif", &["telemetry"]),
     ("k8s_openapi", &["sources/kubernetes"]),

@@ -18,7 +18,7 @@ use drctl::{
 };
 
 use crate::support::bed::require;
-use crate::support::postgres::{self, Postgres, Role};
+use crate::support::postgres::{self, Database, Role};
 use crate::support::workshop::Workshop;
 
 pub(crate) struct Stream {
@@ -237,8 +237,7 @@ async fn the_script_refuses_every_damaged_object_and_names_it() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn is_made_again_by_the_script_and_psql(server: &Postgres) {
-    let database = server.create_torture();
+fn is_made_again_by_the_script_and_psql(database: &Database, again: &Database) {
     let workshop = Workshop::of_databases(&[("torture", &database.url(Role::Admin))]);
     let ended = workshop.run(&["backup"]);
     assert!([0, 3].contains(&ended.code), "{}", ended.stderr);
@@ -247,7 +246,6 @@ fn is_made_again_by_the_script_and_psql(server: &Postgres) {
     let output = recover(&[&workshop.repository(), Path::new(&backup), &out]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    let again = server.create_database("again");
     let mut psql = again.psql();
     let mut pieces = Command::new("bash");
     pieces.args(["-euo", "pipefail", "-c", "cat \"$1\"/*/*", "-"]).arg(out.join("torture.psql"));
@@ -264,7 +262,8 @@ fn a_database_of_postgresql_15_is_made_again_by_the_script_and_psql() {
     require!(program "zstd");
     require!(program "b3sum");
     require!(program "jq");
-    is_made_again_by_the_script_and_psql(&require!(postgres::v15));
+    let server = require!(postgres::v15);
+    is_made_again_by_the_script_and_psql(&server.create_torture(), &server.create_database("again"));
 }
 
 #[test]
@@ -272,7 +271,20 @@ fn a_database_of_postgresql_18_is_made_again_by_the_script_and_psql() {
     require!(program "zstd");
     require!(program "b3sum");
     require!(program "jq");
-    is_made_again_by_the_script_and_psql(&require!(postgres::v18));
+    let server = require!(postgres::v18);
+    is_made_again_by_the_script_and_psql(&server.create_torture(), &server.create_database("again"));
+}
+
+#[test]
+fn a_database_whose_names_are_not_utf8_is_made_again_by_the_script_and_psql() {
+    require!(program "zstd");
+    require!(program "b3sum");
+    require!(program "jq");
+    let server = require!(postgres::v15);
+    let new = |name: &str| server.create_database_with(name, "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    let database = new("latin1");
+    database.run_file("torture-latin1.sql", &[]);
+    is_made_again_by_the_script_and_psql(&database, &new("again"));
 }
 
 #[test]

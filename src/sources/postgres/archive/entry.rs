@@ -148,7 +148,7 @@ fn place(at: usize) -> u32 {
 }
 
 /// One entry of a table of contents. Its texts have the encoding of the archive, which is not always UTF-8:
-/// [`Entry::text`] shows what is none by replacement characters, [`Entry::bytes`] is exact.
+/// [`Entry::text`] reads them in it, and shows what cannot be read by replacement characters; [`Entry::bytes`] is exact.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
     pub(super) toc: &'a Toc,
@@ -230,7 +230,7 @@ impl<'a> Entry<'a> {
     /// One of its texts; empty if it has none.
     #[must_use]
     pub fn text(&self, field: Field) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.bytes(field).unwrap_or_default())
+        self.toc.encoding.decode(self.bytes(field).unwrap_or_default())
     }
 
     /// Where the bytes of a text are in the archive, without their length before them.
@@ -329,7 +329,7 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn copy_statement(&self) -> Option<Cow<'a, str>> {
         let statement = self.bytes(Field::Copy)?.trim_ascii();
-        (!statement.is_empty()).then(|| String::from_utf8_lossy(statement))
+        (!statement.is_empty()).then(|| self.toc.encoding.decode(statement))
     }
 
     /// The COPY statement, taken apart.

@@ -6,6 +6,7 @@
 
 mod assembler;
 mod copy;
+mod encoding;
 mod entry;
 mod error;
 mod framing;

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Error, Header, Section,
+    Error, Field, Header, Section,
+    encoding::{self, Encoding},
     entry::{Entry, Raw},
     header,
     read::{Reader, Stop},
@@ -22,6 +23,7 @@ pub struct Toc {
     entries: Vec<Raw>,
     /// Dump ids with the places of their entries, sorted.
     ids: Vec<(u32, u32)>,
+    pub(super) encoding: Encoding,
 }
 
 impl Toc {
@@ -49,6 +51,13 @@ impl Toc {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The encoding of its texts and rows, as PostgreSQL calls it: `UTF8`.
+    #[must_use]
+    pub fn encoding(&self) -> Option<String> {
+        let statement = self.entries().find(|entry| entry.description() == "ENCODING")?;
+        encoding::name_in(&statement.text(Field::Definition)).map(str::to_owned)
     }
 
     /// All entries, in order.
@@ -167,6 +176,8 @@ impl TocParser {
             let at = entries.get(*index as usize).map_or(0, |entry| entry.place.0);
             return Err(Error::damaged(u64::from(at), format!("a second entry has the dump id {id}")));
         }
-        Ok((Toc { bytes: bytes.freeze(), header, entries, ids }, rest))
+        let mut toc = Toc { bytes: bytes.freeze(), header, entries, ids, encoding: Encoding::default() };
+        toc.encoding = toc.encoding().map_or_else(Encoding::default, |name| Encoding::named(&name));
+        Ok((toc, rest))
     }
 }
