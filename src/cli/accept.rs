@@ -47,6 +47,7 @@ pub(super) async fn run(args: &AcceptArgs, context: &Context<'_>) -> Result<Exit
         backup: stored.manifest.backup.to_string(),
         already_accepted: outcome == AcceptOutcome::AlreadyAccepted,
     };
-    args.output.print(&report, AcceptReport::text)?;
+    let done = format!("backup {} was accepted", report.backup);
+    args.output.print_done(&report, AcceptReport::text, (context.say, &done))?;
     Ok(Exit::Done)
 }

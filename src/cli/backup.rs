@@ -66,8 +66,9 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         backup: show::of_manifest(&outcome.manifest),
         partial_on_purpose: outcome.on_purpose,
     };
-    args.output.print(&report, BackupReport::text)?;
     let id = &outcome.manifest.backup;
+    let done = format!("backup {id} was made and is {}", report.backup.state);
+    args.output.print_done(&report, BackupReport::text, (context.say, &done))?;
     if exit != Exit::Done {
         context.say.lines(&format!("the backup is {}:\n{}", report.backup.state, report.backup.problems()));
     }

@@ -5,7 +5,10 @@ use std::io::{self, BufWriter, Write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::exit::{Exit, Failure};
+use super::{
+    exit::{Exit, Failure},
+    say::Say,
+};
 use crate::{
     policy::to_yaml,
     report::{Document, Printed},
@@ -41,6 +44,18 @@ impl OutputArgs {
             OutputFormat::Table => write(&text(document)),
             _ => self.print_data(&Printed::new(document)),
         }
+    }
+
+    /// As [`Self::print`], of something that is done and cannot be undone: if it cannot be printed, `done` is
+    /// said on standard error, so that the failure is not taken for that of the command's work.
+    pub(super) fn print_done<T: Document>(
+        self,
+        document: &T,
+        text: impl FnOnce(&T) -> String,
+        (say, done): (Say, &str),
+    ) -> Result<(), Failure> {
+        self.print(document, text)
+            .inspect_err(|_| say.lines(&format!("{done}, and only its report cannot be printed\n")))
     }
 
     /// Prints a document that says its own `apiVersion` and `kind`; as YAML if it is for people.

@@ -43,7 +43,7 @@ pub(super) async fn run(command: &RepositoryCommand, context: &Context<'_>) -> R
         RepositoryCommand::Init(output) => {
             let policy = context.policy()?;
             let made = operations::initialise(&policy, context.run.clock.as_ref()).await?;
-            output.print(&info(&made, true), RepositoryInfo::text)?;
+            output.print_done(&info(&made, true), RepositoryInfo::text, (context.say, "the repository was made"))?;
         }
         RepositoryCommand::Info(output) => {
             let opened = context.open().await?;

@@ -119,6 +119,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     phases.extend(outcome.phases.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
     let document = report::RestoreReport {
         backup: restore.backup.to_string(),
+        state: restore.state.to_string(),
         target: target(&restore),
         complete: outcome.is_complete() && restore.conflicts() == 0,
         equal: outcome.is_equal(),
@@ -126,7 +127,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         phases,
         ended: outcome.ended.as_ref().map(ToString::to_string),
     };
-    args.output.print(&document, |document| restore_text::report(document, &restore.plans))?;
+    let done = format!("the restore of backup {} has ended", restore.backup);
+    let text = |document: &_| restore_text::report(document, &restore.plans);
+    args.output.print_done(&document, text, (context.say, &done))?;
     let exit = Exit::of_restore(restore.conflicts(), outcome)?;
     if exit != Exit::Done {
         context.say.next("put right what is named, and run it again: what is restored already is left alone");

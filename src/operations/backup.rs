@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::TryStreamExt;
+
 use super::{
     Error, Run,
     capture::{Failed, capture_all},
@@ -15,8 +17,8 @@ use super::{
 use crate::{
     policy::{Encryption, Policy, Schedule, SourceSpec},
     repository::{
-        BackupEntry, BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal,
-        Manifest, ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
+        BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal, Manifest,
+        ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
     },
     sources::{CaptureReport, CapturedGroup, Source, kubernetes},
     types::{Missing, Name, State},
@@ -249,14 +251,15 @@ impl History<'_> {
     /// The source in the newest good backup of the policy that holds it: the schedule's newest one may
     /// not, because the source was not in the schedule then, or is in another one as well.
     async fn last_holding(&self, source: &Name) -> Result<Option<SourceEntry>, Error> {
-        let entries = self.repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
-        let holds = |entry: &&BackupEntry| {
+        let (_, mut entries) = self.repository.newest_first(&Scope::Policy(self.policy.name.clone())).await?;
+        while let Some(entry) = entries.try_next().await? {
             let summary = entry.summary().filter(|_| entry.is_good() && !entry.tombstoned);
-            summary.is_some_and(|summary| summary.sources.iter().any(|held| held.name == *source))
-        };
-        let Some(entry) = entries.iter().rev().find(holds) else { return Ok(None) };
-        let stored = self.repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
-        Ok(entry_of(&stored, source).cloned())
+            if summary.is_some_and(|summary| summary.sources.iter().any(|held| held.name == *source)) {
+                let stored = self.repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
+                return Ok(entry_of(&stored, source).cloned());
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which backups there are, and which one a person means.
 
+use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{BackupRef, Error};
@@ -73,25 +74,28 @@ async fn newest(
     until: Option<Timestamp>,
     wanted: &BackupRef,
 ) -> Result<Found, Error> {
-    let mut entries = repository.backups(scope).await?;
-    let all = entries.len();
-    entries.retain(|entry| until.is_none_or(|until| entry.backup.time() <= until));
+    let (all, mut entries) = repository.newest_first(scope).await?;
     let mut passed_over = Vec::new();
-    for entry in entries.iter().rev() {
+    let mut newest = None;
+    while let Some(entry) = entries.try_next().await? {
+        if until.is_some_and(|until| entry.backup.time() > until) {
+            continue;
+        }
         if let Listed::Damaged(why) = &entry.listed {
             passed_over.push(format!("{} ({})", entry.backup, for_terminal(why)));
         } else if entry.is_good() && !entry.tombstoned {
             let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
             return Ok(Found { stored, passed_over });
         }
+        newest.get_or_insert(entry);
     }
-    let hint = nothing_good(&entries, all);
+    let hint = nothing_good(newest.as_ref(), all);
     Err(Error::NoSuchBackup { wanted: wanted.to_string(), location: repository.location().to_owned(), hint })
 }
 
 /// Says what there is instead, because at this point a person needs to decide.
-fn nothing_good(fitting: &[BackupEntry], all: usize) -> String {
-    match fitting.last() {
+fn nothing_good(newest: Option<&BackupEntry>, all: usize) -> String {
+    match newest {
         Some(entry) => {
             let state = entry.summary().map_or("damaged or aborted", |summary| summary.state.as_str());
             format!("the newest is {} ({state}); name it by its id to use it all the same", entry.backup)

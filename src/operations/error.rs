@@ -92,6 +92,14 @@ pub enum Error {
         /// What was asked for.
         wanted: String,
     },
+    /// The repository holds backups of several policies, and nothing says which of them is meant.
+    #[error("{location} holds backups of several policies ({})", .choices.join(", "))]
+    SeveralPolicies {
+        /// The repository.
+        location: String,
+        /// Its policies.
+        choices: Vec<String>,
+    },
     /// The backup cannot be used for this.
     #[error("backup {backup} {why}")]
     Unusable {

@@ -48,6 +48,8 @@ impl<P: Serialize> Document for RestorePlan<'_, P> {
 pub struct RestoreReport<'a, S> {
     /// The backup.
     pub backup: String,
+    /// `complete`, `partial` or `suspect`.
+    pub state: String,
     /// The cluster that it was restored into.
     pub target: TargetCluster,
     /// Every object of the plan is there, none was left as it differs, and what was waited for is ready.

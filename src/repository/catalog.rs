@@ -1,8 +1,11 @@
 //! Which backups there are: manifests listed, loaded and found by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +158,43 @@ impl Repository {
         entries.buffered(FETCHES).try_filter_map(|entry| std::future::ready(Ok(entry))).try_collect().await
     }
 
+    /// All backups of `scope`, newest first, each read when it is asked for; and how many keys there are. A
+    /// damaged manifest is an entry, as in [`Self::backups`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn newest_first(
+        &self,
+        scope: &Scope,
+    ) -> Result<(usize, BoxStream<'_, Result<BackupEntry, Error>>), Error> {
+        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
+        let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
+        let listings = self.list_manifests(scope).await?;
+        let count = listings.len();
+        let entries = stream::iter(listings.into_iter().rev()).filter_map(move |listing| {
+            let mark = (listing.policy.clone(), listing.backup.clone());
+            let (tombstoned, accepted) = (tombstones.contains_key(&mark), accepts.get(&mark).cloned());
+            async move { self.entry(listing, tombstoned, accepted.as_ref()).await.transpose() }
+        });
+        Ok((count, entries.boxed()))
+    }
+
+    /// The policies that have a backup which can be read, in order.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn policies(&self) -> Result<Vec<Name>, Error> {
+        let listed: BTreeSet<Name> =
+            self.list_manifests(&Scope::All).await?.into_iter().map(|listing| listing.policy).collect();
+        let mut policies = Vec::new();
+        for policy in listed {
+            if self.newest(&Scope::Policy(policy.clone())).await?.is_some() {
+                policies.push(policy);
+            }
+        }
+        Ok(policies)
+    }
+
     /// Loads a backup's manifest.
     ///
     /// # Errors
@@ -192,12 +232,8 @@ impl Repository {
     /// # Errors
     /// What the store says.
     pub async fn newest_good(&self, scope: &Scope) -> Result<Option<StoredManifest>, Error> {
-        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
-        let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
-        for listing in self.list_manifests(scope).await?.into_iter().rev() {
-            let mark = (listing.policy.clone(), listing.backup.clone());
-            let accepted = accepts.get(&mark);
-            let Some(entry) = self.entry(listing, tombstones.contains_key(&mark), accepted).await? else { continue };
+        let (_, mut entries) = self.newest_first(scope).await?;
+        while let Some(entry) = entries.try_next().await? {
             if entry.is_good() && !entry.tombstoned {
                 return self.manifest(&entry.policy, &entry.schedule, &entry.backup).await.map(Some);
             }

@@ -57,7 +57,7 @@ impl BackupWriter {
             schedule: self.options.schedule.clone(),
             backup: self.backup().clone(),
             state: draft.state,
-            started: self.backup().time(),
+            started: self.options.started,
             finished: self.options.clock.now(),
             previous: self
                 .previous

@@ -74,8 +74,8 @@ pub(crate) struct Choice {
 
 impl Choice {
     /// When the line of backups that the new one belongs to began.
-    pub(crate) fn full_since(&self, own: &BackupId) -> Timestamp {
-        self.parents.iter().map(Parent::full_since).min().unwrap_or_else(|| own.time()).min(own.time())
+    pub(crate) fn full_since(&self, own: Timestamp) -> Timestamp {
+        self.parents.iter().map(Parent::full_since).min().unwrap_or(own).min(own)
     }
 }
 

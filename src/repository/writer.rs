@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Repository, Session, Totals,
+    Error, Repository, Scope, Session, Totals,
     backend::PutOutcome,
     catalog::StoredManifest,
     checkpoint::Checkpoints,
@@ -34,8 +34,11 @@ pub struct BeginOptions {
     pub policy: Name,
     /// The schedule.
     pub schedule: Name,
-    /// The new backup's id; its time is the start of the run.
+    /// The new backup's id; its time is the start of the run, to the second. A backup of the same
+    /// schedule that has this second, or one a little later, makes the run take the second after it.
     pub backup: BackupId,
+    /// The start of the run.
+    pub started: Timestamp,
     /// The sources that will be captured: parents are chosen for them.
     pub sources: Vec<Name>,
     /// The machine's clock.
@@ -66,10 +69,12 @@ impl BeginOptions {
     /// a core and at most 4, 32 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
     pub fn new(policy: Name, schedule: Name, sources: Vec<Name>, clock: Arc<dyn Clock>) -> Self {
+        let started = clock.now();
         Self {
             policy,
             schedule,
-            backup: BackupId::new(clock.now()),
+            backup: BackupId::new(started),
+            started,
             sources,
             clock,
             checkpoint_packs: 64,
@@ -122,8 +127,9 @@ impl Repository {
     ///
     /// # Errors
     /// [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store says.
-    pub async fn begin(&self, options: BeginOptions) -> Result<BackupWriter, Error> {
+    pub async fn begin(&self, mut options: BeginOptions) -> Result<BackupWriter, Error> {
         let rules = CutRules::new(&self.header.chunker, self.location())?;
+        self.follow_newest(&mut options).await?;
         let wanted = Wanted {
             policy: &options.policy,
             schedule: &options.schedule,
@@ -132,7 +138,7 @@ impl Repository {
             full_every: options.full_every,
         };
         let mut choice = self.choose_parents(&wanted).await?;
-        let full_since = choice.full_since(&options.backup);
+        let full_since = choice.full_since(options.started);
         let named: Vec<_> = choice.parents.iter().map(Parent::id).cloned().collect();
         let session_written = self.put_session(&options, named, full_since).await?;
         self.confirm_parents(&options.policy, &mut choice).await?;
@@ -168,6 +174,18 @@ impl Repository {
             end,
             options,
         })
+    }
+
+    /// Gives the run an id that sorts after the newest backup of its schedule, also if both begin in one second
+    /// or another machine's clock is a little ahead: the newest by id is then the newest by `previous`, too.
+    async fn follow_newest(&self, options: &mut BeginOptions) -> Result<(), Error> {
+        let scope = Scope::Schedule(options.policy.clone(), options.schedule.clone());
+        let Some(newest) = self.list_manifests(&scope).await?.pop() else { return Ok(()) };
+        let ahead = newest.backup.time().duration_since(options.backup.time());
+        if !ahead.is_negative() && ahead <= MAX_SKEW {
+            options.backup = BackupId::new(newest.backup.time() + SignedDuration::from_secs(1));
+        }
+        Ok(())
     }
 
     /// Puts the session twice: the second put must find the first, or the store overwrites. Gives

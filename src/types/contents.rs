@@ -97,9 +97,14 @@ pub struct SinkError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// A part as people name it: one without a name holds what belongs to no namespace.
+fn called(part: &str) -> String {
+    if part.is_empty() { "cluster-scoped part".to_owned() } else { format!("part `{part}`") }
+}
+
 /// Reading from a backup failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read stream `{stream}`, part `{part}`")]
+#[error("cannot read stream `{stream}`, {}", called(.part))]
 pub struct ContentsError {
     /// The stream that was being read.
     pub stream: String,

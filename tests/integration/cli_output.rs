@@ -212,6 +212,8 @@ fn every_document_of_a_whole_run_fits_its_schema_and_the_commands_work_without_t
         assert_eq!(shown.code, 0, "{wanted}: {shown:?}");
         assert_eq!(json(&shown)["id"], id, "{wanted}");
     }
+    let report = seen.iter().find(|document| document["kind"] == "RestoreReport").unwrap();
+    assert_eq!(report["state"], "complete");
     assert_eq!(without(&["restore", "latest", "--dry-run"]).code, 0);
     let refused = without(&["backup"]);
     assert_eq!(refused.code, 2, "{refused:?}");
@@ -237,4 +239,48 @@ fn without_a_terminal_a_restore_that_writes_is_refused_until_yes_is_said() {
     assert!(source.get("configmap", &namespace, "settings").is_none());
     workshop.done(&["restore", "--yes", "--wait-timeout", "0s"]);
     assert!(source.get("configmap", &namespace, "settings").is_some());
+}
+
+#[test]
+fn a_backup_whose_report_cannot_be_written_is_said_to_exist() {
+    let source = require!(bed::source);
+    let namespace = source.create_namespace("full");
+    let workshop = Workshop::new(&source, &[&namespace]);
+    for words in [&["backup"][..], &["backup", "-o", "json"]] {
+        let before = workshop.backups().len();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = workshop.command(words).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let ids = workshop.backups();
+        assert_eq!(ids.len(), before + 1);
+        let said = format!("backup {} was made and is complete", ids.last().unwrap());
+        assert!(stderr.contains(&said) && stderr.contains("cannot write to standard output"), "{stderr}");
+    }
+    // The twin: what can be printed is not said a second time.
+    let done = workshop.done(&["backup"]);
+    assert!(!done.stderr.contains("was made"), "{}", done.stderr);
+}
+
+#[test]
+fn where_several_policies_share_a_repository_they_are_named() {
+    let source = require!(bed::source);
+    let namespace = source.create_namespace("several");
+    let workshop = Workshop::new(&source, &[&namespace]);
+    workshop.done(&["backup"]);
+    let url = format!("file://{}", workshop.repository().display());
+    let latest = || run(&["show", "latest", "--repository", &url]);
+    // What is no backup is no policy either.
+    let stranger = workshop.repository().join("backups/stranger/daily");
+    fs::create_dir_all(&stranger).unwrap();
+    fs::write(stranger.join("20261120T020000Z-aaaaaa.json"), "junk").unwrap();
+    assert_eq!(latest().code, 0, "{:?}", latest());
+
+    let text = fs::read_to_string(workshop.policy()).unwrap();
+    fs::write(workshop.policy(), text.replace("name: shop", "name: other")).unwrap();
+    workshop.done(&["backup"]);
+    let refused = latest();
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("several policies (other, shop)"), "{}", refused.stderr);
+    workshop.done(&["show", "latest"]);
 }

@@ -76,6 +76,10 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::Capture(error) => of_capture(error),
         E::Contents(error) => of_contents(error),
         E::Restore(error) => of_restore(error),
+        E::SeveralPolicies { .. } => (
+            Exit::Usage,
+            Some("name the policy's file with --file in place of --repository, or name a backup by its id"),
+        ),
         E::WhichSchedule { .. } => (Exit::Usage, Some("name the schedule: SCHEDULE, or latest:SCHEDULE for a backup")),
         E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } => (Exit::Usage, None),
         E::Unusable { .. } => (Exit::Usage, Some("`drctl list` shows the state of every backup")),

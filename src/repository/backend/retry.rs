@@ -8,7 +8,10 @@
 //! `Exists`, as the contract has it.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,10 @@ pub(super) struct Patience {
     /// Whether a call has succeeded, or been refused for good: then the store is there, and is
     /// worth waiting for. Before that, a mistake in its address is more likely than an outage.
     pub(super) reached: AtomicBool,
+    /// After this time without an answer, and again each time it has passed, a line says so.
+    pub(super) say_after: Duration,
+    /// When the store last answered a call, or that it does not was last said.
+    pub(super) heard: Mutex<Option<Instant>>,
 }
 
 /// How many attempts there are on a store that has not been reached.
@@ -38,11 +45,13 @@ const FIRST_CONTACT: u32 = 4;
 /// The slowest transfer that is not yet a stall, in bytes a second: a pack of 16 MiB beside seven
 /// others over 8 Mbit/s.
 const SLOWEST: u64 = 128 << 10;
+/// A person who sees nothing for longer takes the program for dead.
+const SAY_AFTER: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Patience {
     /// Attempts that wait `answer` for an answer; a call whose server never answers ends after
-    /// some five times that.
+    /// some five times that, or twice if it has never answered.
     pub(super) fn new(answer: Duration) -> Self {
         Self {
             answer,
@@ -50,6 +59,8 @@ impl Patience {
             give_up: answer.saturating_mul(4),
             pause: Duration::from_millis(200),
             reached: AtomicBool::new(false),
+            say_after: SAY_AFTER,
+            heard: Mutex::default(),
         }
     }
 
@@ -67,9 +78,10 @@ impl Patience {
         let begin = Instant::now();
         let mut attempts = 1;
         loop {
-            let failure = match attempt().await {
+            let failure = match self.impatient(begin, attempts, attempt()).await {
                 Ok(value) => {
                     self.reached.store(true, Ordering::Relaxed);
+                    *self.heard() = Some(Instant::now());
                     return Ok(value);
                 }
                 Err(failure) => failure,
@@ -77,7 +89,9 @@ impl Patience {
             self.reached.fetch_or(!failure.passing, Ordering::Relaxed);
             let most = if self.reached.load(Ordering::Relaxed) { self.attempts } else { FIRST_CONTACT };
             let pause = self.pause_after(attempts);
-            let over = attempts >= most || begin.elapsed().saturating_add(pause) >= self.give_up;
+            // A store that has never answered is given a second chance and no more: its address may be wrong.
+            let give_up = if self.reached.load(Ordering::Relaxed) { self.give_up } else { self.answer.mul_f32(1.5) };
+            let over = attempts >= most || begin.elapsed().saturating_add(pause) >= give_up;
             if !failure.passing || over {
                 return Err(told(failure, attempts, begin.elapsed()));
             }
@@ -85,6 +99,41 @@ impl Patience {
             sleep(pause).await;
             attempts += 1;
         }
+    }
+
+    /// Waits for `attempt`, and says so every now and then: a person must not take a store that does not
+    /// answer for a drctl that does nothing.
+    async fn impatient<T>(
+        &self,
+        begin: Instant,
+        attempts: u32,
+        attempt: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut attempt = std::pin::pin!(attempt);
+        loop {
+            if let Ok(ended) = timeout(self.say_after, &mut attempt).await {
+                return ended;
+            }
+            if self.may_say() {
+                let seconds = begin.elapsed().as_secs();
+                tracing::warn!("the store has not answered for {seconds} s (attempt {attempts}); still waiting");
+            }
+        }
+    }
+
+    /// Whether no call was answered and nobody has said so for as long: many calls wait for one store, and a
+    /// large object may take its time.
+    fn may_say(&self) -> bool {
+        let mut heard = self.heard();
+        let may = heard.is_none_or(|heard| heard.elapsed() >= self.say_after);
+        if may {
+            *heard = Some(Instant::now());
+        }
+        may
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Doubling, of which a random part is taken: callers that failed together do not come back together.
@@ -128,6 +177,8 @@ mod tests {
             give_up: milliseconds(2000),
             pause: milliseconds(8),
             reached: AtomicBool::new(true),
+            say_after: milliseconds(40),
+            heard: Mutex::default(),
         }
     }
 
@@ -175,6 +226,35 @@ mod tests {
         let refused = Patience { reached: AtomicBool::new(false), ..patience() };
         assert_eq!(tries(&refused, 1, false).await.1, 1);
         assert_eq!(tries(&refused, u32::MAX, true).await.1, 6, "it has refused once");
+    }
+
+    #[tokio::test]
+    async fn that_a_store_does_not_answer_is_said_now_and_then() {
+        let patience = patience();
+        assert!(tries(&patience, 0, true).await.0.is_ok());
+        assert!(!patience.may_say(), "it has just answered");
+        sleep(patience.say_after).await;
+        assert!(patience.may_say());
+        assert!(!patience.may_say(), "it was just said");
+        // A call that waits says it by itself.
+        let heard = *patience.heard();
+        let waits = async { sleep(patience.say_after * 3).await };
+        patience.impatient(Instant::now(), 1, async { Ok(waits.await) }).await.unwrap();
+        assert!(*patience.heard() > heard);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_never_answered_gets_two_chances() {
+        for (reached, least) in [(false, 2), (true, 4)] {
+            let patience = Patience { reached: AtomicBool::new(reached), ..patience() };
+            let count = Cell::new(0);
+            let stalled = patience.persist(|| {
+                count.set(count.get() + 1);
+                within(patience.answer, "answer", std::future::pending::<Result<(), _>>())
+            });
+            assert_eq!(stalled.await.unwrap_err().kind, ErrorKind::TimedOut);
+            assert!(if reached { count.get() >= least } else { count.get() == least }, "{}", count.get());
+        }
     }
 
     #[tokio::test]

@@ -74,6 +74,35 @@ async fn a_deleted_manifest_that_a_later_one_names_is_missing_unless_prune_took_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn backups_that_follow_each_other_sort_in_their_order_also_within_a_second() {
+    let bench = Bench::new().await;
+    bench.clock.set(bench.clock.now() + jiff::SignedDuration::from_millis(250));
+    let begun = bench.clock.now();
+    let mut before: Option<StoredManifest> = None;
+    for seed in 0..4 {
+        let writer = bench.open().await.begin(bench.options()).await.unwrap();
+        write(&writer, &small(seed)).await.unwrap();
+        let stored = committed(writer.commit(draft(&small(seed))).await.unwrap());
+        assert_eq!(stored.manifest.started, begun, "the start is the true one");
+        if let Some(before) = &before {
+            assert!(stored.manifest.backup > before.manifest.backup);
+            assert_eq!(stored.manifest.previous.as_ref().map(|p| &p.id), Some(&before.manifest.backup));
+        }
+        before = Some(stored);
+    }
+    let newest = bench.open().await.newest(&Scope::All).await.unwrap().unwrap();
+    assert_eq!(Some(&newest), before.as_ref());
+
+    // Another schedule has an order of its own; a clock that is far ahead is another matter.
+    let weekly = BeginOptions { schedule: name("weekly"), ..bench.options() };
+    let other = bench.open().await.begin(weekly).await.unwrap();
+    assert_eq!(other.backup().time().as_second(), begun.as_second());
+    bench.clock.set(begun - jiff::SignedDuration::from_mins(5));
+    let early = bench.open().await.begin(bench.options()).await.unwrap();
+    assert!(early.backup().time() < begun);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_object_in_a_named_manifests_place_is_damage() {
     let (bench, [first, second, _]) = three_backups().await;
     let place = &first.manifest;
@@ -201,4 +230,19 @@ async fn links_in_the_place_of_objects_are_damage_and_never_followed() {
     symlink(outside.path(), folder.path().join("data/elsewhere")).unwrap();
     let report = verified(&repository).await;
     assert_eq!(found(&report), vec![("data/elsewhere".to_owned(), FindingKind::Damaged, vec![])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_under_another_policys_prefix_is_no_policy() {
+    let bench = Bench::new().await;
+    bench.backup(&small(1)).await;
+    let junk = Key::new("backups/stranger/daily/20261120T020000Z-aaaaaa.json").unwrap();
+    bench.store.put_new(&junk, Bytes::from_static(b"junk")).await.unwrap();
+    assert_eq!(bench.open().await.policies().await.unwrap(), [name("orders")]);
+    bench.pass(1);
+    let other = BeginOptions { policy: name("payments"), ..bench.options() };
+    let writer = bench.open().await.begin(other).await.unwrap();
+    write(&writer, &small(2)).await.unwrap();
+    committed(writer.commit(draft(&small(2))).await.unwrap());
+    assert_eq!(bench.open().await.policies().await.unwrap(), [name("orders"), name("payments")]);
 }
