@@ -54,7 +54,7 @@ enum Level {
 }
 
 /// Bytes that a verify may hold at once.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 48 << 20;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;

@@ -112,11 +112,7 @@ impl ChunkCache {
         indexes: Vec<IndexRecord>,
         records: Vec<StreamRecord>,
     ) -> Self {
-        let without_parts = |mut record: StreamRecord| {
-            record.info.parts = Vec::new();
-            (record.info.number, record)
-        };
-        let streams = records.into_iter().map(without_parts).collect();
+        let streams = records.into_iter().map(|record| (record.info.number, record)).collect();
         Self { backend, backup, indexes, streams, loaded: Mutex::default(), found: StdMutex::default() }
     }
 

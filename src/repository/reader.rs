@@ -16,7 +16,7 @@ use super::{
     layout,
     objects::{check_ref, get_exact},
     reuse::blocking,
-    streams::{IndexRecord, Streams},
+    streams::{IndexRecord, StreamRecord, Streams},
 };
 use crate::types::{
     BackupContents, BackupId, Blake3Hasher, ContentsError, PartInfo, PartStream, StreamInfo, for_terminal,
@@ -60,7 +60,12 @@ impl Repository {
         let bytes = get_exact(&*self.backend, &key, manifest.streams.size, manifest.streams.sha256).await?;
         let Streams { indexes, streams: records } = blocking(&key, move || Streams::decode(bytes)).await?;
         let (backend, backup) = (Arc::clone(&self.backend), manifest.backup.clone());
-        let streams = records.iter().map(|record| record.info.clone()).collect();
+        // A stream's parts are many, and only the reader needs them.
+        let apart = |mut record: StreamRecord| {
+            let parts = std::mem::take(&mut record.info.parts);
+            (StreamInfo { parts, ..record.info.clone() }, record)
+        };
+        let (streams, records) = records.into_iter().map(apart).unzip();
         let chunks = ChunkCache::new(Arc::clone(&backend), backup.clone(), indexes, records);
         let budget = Budget::new(memory);
         Ok(BackupReader { inner: Arc::new(Inner { backend, backup, streams, chunks, budget, recent: Arc::default() }) })

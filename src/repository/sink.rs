@@ -11,7 +11,7 @@ use super::{
     chunker::{Chunker, CutRule, parts_begin_chunks},
     finished::Finished,
     pipeline::{Chunk, Pipeline},
-    streams::{MAX_NAME, StreamRecord},
+    streams::{MAX_CHUNKS, MAX_NAME, StreamRecord},
 };
 use crate::types::{Blake3Hasher, PartInfo, PartSummary, SinkError, StreamInfo, StreamSink, StreamSpec, for_terminal};
 
@@ -119,8 +119,12 @@ impl StreamWriter {
             let Some(part) = &mut self.part else { return Err(self.misuse("bytes come outside a part")) };
             part.hasher.update(&piece);
             self.length += piece.len() as u64;
-            let chunks = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).push(&piece, held);
+            let (chunks, next) = {
+                let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+                (buffer.push(&piece, held), buffer.next)
+            };
             self.pipeline.submit(chunks);
+            check_chunks(&self.info.name, next)?;
         }
         Ok(())
     }
@@ -143,6 +147,7 @@ impl StreamWriter {
         self.end_run();
         self.pipeline.check()?;
         let chunks = self.buffer.lock().unwrap_or_else(PoisonError::into_inner).next;
+        check_chunks(&self.info.name, chunks)?;
         // The indexes are known when the backup is committed.
         let record = StreamRecord { info: self.info, length: self.length, chunks, indexes: Vec::new() };
         self.finished.add(record)
@@ -171,6 +176,14 @@ fn check_name(of: &str, name: &str) -> Result<(), Error> {
     Err(Error::OverLimit { what, limit: format!("{MAX_NAME} bytes") })
 }
 
+fn check_chunks(stream: &str, chunks: u32) -> Result<(), Error> {
+    if chunks <= MAX_CHUNKS {
+        return Ok(());
+    }
+    let what = format!("the number of chunks of stream `{}`", for_terminal(stream));
+    Err(Error::OverLimit { what, limit: MAX_CHUNKS.to_string() })
+}
+
 #[async_trait]
 impl StreamSink for StreamWriter {
     async fn begin_part(&mut self, name: &str) -> Result<(), SinkError> {
@@ -188,5 +201,20 @@ impl StreamSink for StreamWriter {
     async fn finish(self: Box<Self>) -> Result<(), SinkError> {
         let stream = self.info.name.clone();
         self.close().map_err(|error| SinkError { stream, source: Box::new(error) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_more_chunks_than_a_reader_takes_is_refused() {
+        assert!(check_chunks("t", MAX_CHUNKS).is_ok());
+        let error = check_chunks("t", MAX_CHUNKS + 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the number of chunks of stream `t` is over the limit of the repository format: 1048576"
+        );
     }
 }

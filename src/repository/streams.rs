@@ -25,6 +25,8 @@ pub(crate) const MAX_PARTS: usize = 262_144;
 pub(crate) const MAX_INDEXES: usize = 32_768;
 /// A stream names the indexes that hold its lines in at most so many runs; past it in one that is too wide.
 const MAX_RUNS: usize = 256;
+/// The most chunks of a stream: a reader holds the places of all of them, in 56 bytes each.
+pub(crate) const MAX_CHUNKS: u32 = 1 << 20;
 
 /// An index object, and exactly that one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +160,9 @@ impl Streams {
                     streams.ended(expected)?;
                     expected = line.parts;
                     let room = lines_in(&line.indexes, &lines);
+                    if line.chunks > MAX_CHUNKS {
+                        return Err(format!("stream {} has more than {MAX_CHUNKS} chunks", line.stream));
+                    }
                     if u64::from(line.chunks) > room {
                         return Err(format!("stream {} has more chunks than its indexes have lines", line.stream));
                     }
@@ -316,6 +321,8 @@ mod tests {
             wrong(|s| s.streams[0].info.parts[2].length = u64::MAX),
             "part 2 of stream 4 is not what may come here"
         );
+        assert_eq!(wrong(|s| s.streams[0].chunks = MAX_CHUNKS + 1), "stream 4 has more than 1048576 chunks");
+        assert_eq!(wrong(|s| s.streams[0].chunks = 7), "stream 4 has more chunks than its indexes have lines");
         assert_eq!(wrong(|s| s.indexes[1].index = 5), "index 5 is not what may come here");
         assert_eq!(wrong(|s| s.streams[0].indexes = vec![(1, 2)]), "stream 4 is not what may come here");
     }

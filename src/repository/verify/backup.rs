@@ -34,11 +34,13 @@ use crate::{
 };
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
-const MAX_PROVEN: usize = 1 << 20;
+const MAX_PROVEN: usize = 1 << 17;
 /// So many calls in a row that got no answer in time, retried each, end it.
 const MAX_TIMEOUTS: u32 = 5;
 /// Packs whose listing is remembered; past it, until the next backup.
-const MAX_LISTED: usize = 1 << 20;
+const MAX_LISTED: usize = 1 << 17;
+/// Packs that are counted once; past it, one that several backups need counts for each.
+const MAX_COUNTED: usize = 1 << 19;
 
 /// Verifies backups, one after the other.
 #[derive(Debug)]
@@ -53,7 +55,9 @@ pub(super) struct Verifier<'a> {
     listed: HashMap<PackName, u64>,
     prefixes: HashSet<BackupId>,
     proven: HashSet<[u8; 32]>,
-    packs: HashSet<PackName>,
+    /// The beginnings of the packs' names: enough to count by.
+    packs: HashSet<u64>,
+    counted: u64,
     /// Calls in a row that got no answer in time.
     timeouts: u32,
 }
@@ -76,6 +80,7 @@ impl<'a> Verifier<'a> {
             prefixes: HashSet::new(),
             proven: HashSet::new(),
             packs: HashSet::new(),
+            counted: 0,
             timeouts: 0,
         }
     }
@@ -114,7 +119,7 @@ impl<'a> Verifier<'a> {
     }
 
     fn into_report(mut self, interrupted: bool) -> VerifyReport {
-        self.report.objects = u64::try_from(self.packs.len()).unwrap_or(u64::MAX);
+        self.report.objects = self.counted;
         self.report.interrupted = interrupted;
         let (findings, omitted) = self.findings.finish();
         self.report.findings = findings;
@@ -235,9 +240,19 @@ impl<'a> Verifier<'a> {
             if size != Some(pack.size) && !unlisted.contains(&pack.backup) {
                 absent.insert(name.clone());
             }
-            self.packs.insert(name);
+            self.count(&name);
         }
         Ok(absent)
+    }
+
+    /// Counts a pack that was not counted yet.
+    fn count(&mut self, (_, sha256): &PackName) {
+        let beginning = sha256.as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let known = self.packs.contains(&beginning);
+        if self.packs.len() < MAX_COUNTED {
+            self.packs.insert(beginning);
+        }
+        self.counted += u64::from(!known);
     }
 
     async fn list(&mut self, backup: &BackupId) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Distinct frames that are remembered; past it, less is counted as used than is.
-const MAX_FRAMES: usize = 1 << 20;
+const MAX_FRAMES: usize = 1 << 18;
 
 /// What the streams of a backup use of its packs.
 #[derive(Debug)]
