@@ -90,7 +90,8 @@ impl Patience {
             let most = if self.reached.load(Ordering::Relaxed) { self.attempts } else { FIRST_CONTACT };
             let pause = self.pause_after(attempts);
             // A store that has never answered is given a second chance and no more: its address may be wrong.
-            let give_up = if self.reached.load(Ordering::Relaxed) { self.give_up } else { self.answer.mul_f32(1.5) };
+            let stranger = failure.kind == ErrorKind::TimedOut && !self.reached.load(Ordering::Relaxed);
+            let give_up = if stranger { self.answer.mul_f32(1.5) } else { self.give_up };
             let over = attempts >= most || begin.elapsed().saturating_add(pause) >= give_up;
             if !failure.passing || over {
                 return Err(told(failure, attempts, begin.elapsed()));
