@@ -120,15 +120,29 @@ fn dumped(database: &Database) -> Vec<u8> {
     database.dump(&["-Fc", "-Z0", "-d", &connection])
 }
 
+/// Compares an archive with what stock `pg_dump` writes. Two runs of that may number their entries differently (18
+/// does at times), so it gets some chances.
+fn same_as_stock(ours: &[u8], database: &Database) {
+    let mut difference = String::new();
+    for _ in 0..6 {
+        let theirs = timeless(dumped(database));
+        if ours == theirs {
+            return;
+        }
+        let at = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs).unwrap_or(ours.len());
+        let around = |bytes: &[u8]| {
+            String::from_utf8_lossy(&bytes[at.saturating_sub(80)..(at + 80).min(bytes.len())]).into_owned()
+        };
+        difference = format!("{} and {} bytes:\n{}\n{}", ours.len(), theirs.len(), around(ours), around(&theirs));
+    }
+    panic!("{}: {difference}", database.name());
+}
+
 async fn reassembles(server: &Postgres, database: &Database) {
     let (sink, report) = capture(&database.url(Role::Admin), Selection::default()).await;
     assert_eq!(missing(&report), []);
-    let theirs = timeless(dumped(database));
     let ours = timeless(archive(&sink));
-    let at = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs).unwrap_or(ours.len());
-    let around =
-        |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(80)..(at + 80).min(bytes.len())]).into_owned();
-    assert!(ours == theirs, "{} and {} bytes:\n{}\n{}", ours.len(), theirs.len(), around(&ours), around(&theirs));
+    same_as_stock(&ours, database);
     let document = document(&sink);
     assert_eq!(document.archive.bytes, ours.len() as u64);
     assert_eq!(document.name, database.name());
@@ -164,7 +178,7 @@ async fn databases_in_other_encodings_are_put_together_too() {
         database.run_file(file, variables);
         let (sink, report) = capture(&database.url(Role::Admin), Selection::default()).await;
         assert_eq!(missing(&report), [], "{encoding}");
-        assert!(timeless(archive(&sink)) == timeless(dumped(&database)), "{encoding}");
+        same_as_stock(&timeless(archive(&sink)), &database);
         assert_eq!(document(&sink).encoding, encoding);
     }
 }

@@ -40,6 +40,7 @@ fn the_schemas_of_the_documents_are_current() {
     check("backup-list", &schema_of::<report::BackupList>().to_value());
     check("backup-report", &schema_of::<report::BackupReport>().to_value());
     check("verify-report", &schema_of::<report::VerifyReport>().to_value());
+    check("doctor-report", &schema_of::<report::DoctorReport>().to_value());
     check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan>>().to_value());
     check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource>>().to_value());
     check("accept-report", &schema_of::<report::AcceptReport>().to_value());

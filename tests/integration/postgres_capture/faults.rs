@@ -77,7 +77,7 @@ fn a_session_that_is_ended_on_the_server_ends_the_backup() {
     for (session, says) in [
         ("leader", "the session that holds the snapshot was lost"),
         ("watch", "the session that watches the locks was lost"),
-        ("pg_dump", "terminating connection due to administrator command"),
+        ("pg_dump", "pg_dump failed (exit status: 1): "),
     ] {
         let Standing { database, door, workshop, child } = Standing::new(&server, session);
         let pids = sessions(&database, session);
