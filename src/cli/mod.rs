@@ -18,6 +18,8 @@ mod output;
 mod policy;
 mod repository;
 mod restore;
+mod restore_databases;
+mod restore_databases_text;
 mod restore_text;
 mod say;
 mod show;

@@ -6,24 +6,30 @@ use clap::{Args, ValueEnum};
 
 use super::{
     confirm::{self, Answer},
-    context::Context,
+    context::{Context, Opened},
     exit::{Exit, Failure},
     output::OutputArgs,
+    restore_databases::{self, DatabaseArgs},
     restore_text, show,
 };
 use crate::{
-    operations::{self, BackupRef, Restore, RestoreOptions},
+    operations::{self, BackupRef, DatabaseOutcome, DatabaseRestore, Restore, RestoreOptions, RestoreOutcome},
     report::{self, Phase, TargetCluster},
-    sources::kubernetes::restore::OnConflict,
+    repository::StoredManifest,
+    sources::kubernetes::restore::{OnConflict, Plan},
     types::{Name, State, for_terminal},
 };
 
-/// Bring objects of a backup back into a cluster.
+/// Bring databases and objects of a backup back.
 #[derive(Debug, Args)]
 #[command(
     after_help = "It plans first and writes nothing until the plan is agreed to: on a terminal by an answer, elsewhere by --yes.
 What is there already and equal is left alone, so a second run goes on where an interrupted one ended.
 Then it waits until workloads are ready, and compares every object with the backup, field by field.
+
+A database is loaded into a new one beside the live one and compared, table by table; only if it is equal to the
+backup it takes the live one's name, and the one before is kept until it is dropped by hand. --undo goes back.
+Databases come first, so that an application which starts finds its data.
 
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
 The exit code is 3 if something could not be restored or is not ready, and 4 if something that is there differs.
@@ -32,6 +38,9 @@ BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time li
 Examples:
   drctl restore -f policies/orders.yaml --dry-run
   drctl restore latest:daily -f policies/orders.yaml
+  drctl restore latest:daily --source orders-db --yes
+  drctl restore --undo --source orders-db
+  drctl restore --source orders-db --database-url env:NEW_SERVER_URL --create
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore 20261120T02 --repository s3://orders-dr/prod --context new --cluster 0c4e7d1a-… --yes"
 )]
@@ -57,6 +66,8 @@ pub struct RestoreArgs {
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
+    databases: DatabaseArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -68,6 +79,15 @@ enum Conflict {
     Fail,
     /// They are left as they are, and the rest is restored
     Skip,
+}
+
+impl Conflict {
+    fn of_plan(self) -> OnConflict {
+        match self {
+            Self::Fail => OnConflict::Fail,
+            Self::Skip => OnConflict::Skip,
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -84,57 +104,201 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    if args.databases.undo {
+        return restore_databases::undo(&args.databases, &args.sources, args.yes, args.output, context).await;
+    }
     let opened = context.open().await?;
     let stored = opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored;
-    let options = RestoreOptions {
-        sources: args.sources.clone(),
-        on_conflict: match args.on_conflict {
-            Conflict::Fail => OnConflict::Fail,
-            Conflict::Skip => OnConflict::Skip,
-        },
-        connect: context.connect(),
-    };
     let began = Instant::now();
-    let restore = operations::plan_restore(&opened.repository, &stored, &options, &context.run).await?;
-    let planned = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
+    let planned = plan(args, &opened, &stored, context).await?;
+    let plan_phase = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
-    is_meant(args, &restore)?;
-    if restore.state != State::Complete {
-        let missing = show::of_manifest(&stored.manifest).problems();
-        context.say.lines(&format!("warning: backup {} is {}:\n{missing}", restore.backup, restore.state));
+    if let Some(objects) = &planned.objects {
+        is_meant(args, objects)?;
+    }
+    let manifest = &stored.manifest;
+    if manifest.state != State::Complete {
+        let missing = show::of_manifest(manifest).problems();
+        context.say.lines(&format!("warning: backup {} is {}:\n{missing}", manifest.backup, manifest.state));
     }
     if args.dry_run {
-        let plan = plan_document(&restore);
-        args.output.print(&plan, |plan| restore_text::plan(plan, &restore.plans))?;
-        if restore.conflicts() > 0 && args.on_conflict == Conflict::Fail {
-            context.say.next("put right what differs; or --on-conflict skip leaves it as it is and restores the rest");
-        }
-        return Ok(Exit::of_plan(&restore, options.on_conflict));
+        return dry_run(args, &planned, context);
     }
-    agree(args, &restore, context).await?;
-    let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
-    let outcome = restore.execute(wait, &context.run).await?;
-    context.telemetry.finish();
-    let mut phases = vec![planned];
-    phases.extend(outcome.phases.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
-    let document = report::RestoreReport {
-        backup: restore.backup.to_string(),
-        state: restore.state.to_string(),
-        target: target(&restore),
-        complete: outcome.is_complete() && restore.conflicts() == 0,
-        equal: outcome.is_equal(),
-        sources: &outcome.sources,
-        phases,
-        ended: outcome.ended.as_ref().map(ToString::to_string),
+    if let Some(databases) = &planned.databases {
+        restore_databases::possible(databases)?;
+    }
+    agree(args, &planned, context).await?;
+    execute(args, &planned, plan_phase, context).await
+}
+
+/// What was planned: databases, objects of a cluster, or both.
+struct Planned {
+    backup: String,
+    state: State,
+    databases: Option<DatabaseRestore>,
+    objects: Option<Restore>,
+}
+
+impl Planned {
+    fn document(&self) -> restore_text::PlanDocument<'_> {
+        report::RestorePlan {
+            backup: self.backup.clone(),
+            state: self.state.to_string(),
+            origin: self.objects.as_ref().and_then(|objects| objects.origin.as_ref().map(show::cluster)),
+            target: self.objects.as_ref().map(target),
+            conflicts: self.objects.as_ref().map_or(0, Restore::conflicts),
+            sources: self.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
+            databases: self.databases.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
+        }
+    }
+}
+
+async fn plan(
+    args: &RestoreArgs,
+    opened: &Opened,
+    stored: &StoredManifest,
+    context: &Context<'_>,
+) -> Result<Planned, Failure> {
+    let chosen = operations::choose_sources(stored, &args.sources)?;
+    let mut planned = Planned {
+        backup: stored.manifest.backup.to_string(),
+        state: stored.manifest.state,
+        databases: None,
+        objects: None,
     };
-    let done = format!("the restore of backup {} has ended", restore.backup);
-    let text = |document: &_| restore_text::report(document, &restore.plans);
-    args.output.print_done(&document, text, (context.say, &done))?;
-    let exit = Exit::of_restore(restore.conflicts(), outcome)?;
-    if exit != Exit::Done {
-        context.say.next("put right what is named, and run it again: what is restored already is left alone");
+    let (repository, run) = (&opened.repository, &context.run);
+    if !chosen.databases.is_empty() {
+        let policy = restore_databases::policy_of(opened, stored);
+        let options = args.databases.options()?;
+        let databases =
+            operations::plan_databases(repository, stored, policy.as_ref(), &chosen.databases, &options, run).await?;
+        planned.databases = Some(databases);
+    }
+    if !chosen.objects.is_empty() {
+        let options = RestoreOptions {
+            sources: chosen.objects,
+            on_conflict: args.on_conflict.of_plan(),
+            connect: context.connect(),
+        };
+        planned.objects = Some(operations::plan_restore(repository, stored, &options, run).await?);
+    }
+    Ok(planned)
+}
+
+fn dry_run(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> Result<Exit, Failure> {
+    args.output.print(&planned.document(), restore_text::plan)?;
+    let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
+    if refused {
+        context.say.next("put right what is refused");
+        return Ok(Exit::CouldNotRun);
+    }
+    let left_out =
+        planned.databases.iter().flat_map(|databases| &databases.plans).any(|plan| !plan.left_out.is_empty());
+    let of_databases = if left_out { Exit::Partial } else { Exit::Done };
+    let Some(objects) = &planned.objects else { return Ok(of_databases) };
+    if objects.conflicts() > 0 && args.on_conflict == Conflict::Fail {
+        context.say.next("put right what differs; or --on-conflict skip leaves it as it is and restores the rest");
+    }
+    Ok(match Exit::of_plan(objects, args.on_conflict.of_plan()) {
+        Exit::Done => of_databases,
+        other => other,
+    })
+}
+
+/// Databases first: an application that starts finds its data, or does not start.
+async fn execute(
+    args: &RestoreArgs,
+    planned: &Planned,
+    plan_phase: Phase,
+    context: &Context<'_>,
+) -> Result<Exit, Failure> {
+    let run = &context.run;
+    let mut databases = DatabaseOutcome::default();
+    if let Some(planned) = &planned.databases {
+        let mut loaded = planned.load(run).await?;
+        if !args.databases.no_switch {
+            loaded.switch().await;
+        }
+        databases = loaded.outcome;
+    }
+    let waits = planned.databases.is_some() && args.databases.no_switch;
+    let proceed = databases.ended.is_none() && databases.is_equal() && !waits;
+    let objects = match &planned.objects {
+        Some(objects) if proceed => {
+            let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
+            Some(objects.execute(wait, run).await?)
+        }
+        _ => None,
+    };
+    context.telemetry.finish();
+    report(args, planned, plan_phase, databases, objects, context)
+}
+
+fn report(
+    args: &RestoreArgs,
+    planned: &Planned,
+    plan_phase: Phase,
+    mut databases: DatabaseOutcome,
+    objects: Option<RestoreOutcome>,
+    context: &Context<'_>,
+) -> Result<Exit, Failure> {
+    let conflicts = planned.objects.as_ref().map_or(0, Restore::conflicts);
+    let skipped = planned.objects.is_some() && objects.is_none();
+    let mut phases = vec![plan_phase];
+    let took = databases.phases.iter().chain(objects.iter().flat_map(|outcome| &outcome.phases));
+    phases.extend(took.map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
+    let ended = databases.ended.as_ref().or(objects.as_ref().and_then(|outcome| outcome.ended.as_ref()));
+    let plans: &[Plan] = planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice());
+    let document = report::RestoreReport {
+        backup: planned.backup.clone(),
+        state: planned.state.to_string(),
+        target: planned.objects.as_ref().map(target),
+        complete: databases.is_complete()
+            && !skipped
+            && conflicts == 0
+            && objects.as_ref().is_none_or(RestoreOutcome::is_complete),
+        equal: databases.is_equal() && !skipped && objects.as_ref().is_none_or(RestoreOutcome::is_equal),
+        sources: objects.as_ref().map_or(&[], |outcome| outcome.sources.as_slice()),
+        databases: &databases.databases,
+        phases,
+        ended: ended.map(ToString::to_string),
+    };
+    let done = format!("the restore of backup {} has ended", planned.backup);
+    args.output.print_done(&document, |document| restore_text::report(document, plans), (context.say, &done))?;
+    let of_databases = restore_databases::exit_of(&mut databases)?;
+    let of_objects = match objects {
+        Some(outcome) => Exit::of_restore(conflicts, outcome)?,
+        None => Exit::Done,
+    };
+    let exit = if of_databases == Exit::Done { of_objects } else { of_databases };
+    if let Some(next) = next(args, &databases, skipped, exit) {
+        context.say.next(&next);
     }
     Ok(exit)
+}
+
+/// What a person does next.
+fn next(args: &RestoreArgs, databases: &DatabaseOutcome, skipped: bool, exit: Exit) -> Option<String> {
+    let differing = databases.databases.iter().find(|database| !database.loaded.is_equal());
+    if let Some(differing) = differing {
+        return Some(format!(
+            "nothing was swapped: look at database {}, and drop it when it is not wanted any more",
+            for_terminal(&differing.loaded.database)
+        ));
+    }
+    if skipped {
+        return Some(
+            "objects were left alone: restore them with --source once the database is in its place".to_owned(),
+        );
+    }
+    if exit != Exit::Done {
+        return Some("put right what is named, and run it again: what is restored already is left alone".to_owned());
+    }
+    let swapped = databases.databases.iter().any(|database| database.switched.is_some());
+    (swapped && !args.databases.no_switch).then(|| {
+        "check the application; `drctl restore --undo` goes back for as long as the database from before is kept"
+            .to_owned()
+    })
 }
 
 fn target(restore: &Restore) -> TargetCluster {
@@ -143,17 +307,6 @@ fn target(restore: &Restore) -> TargetCluster {
         name: restore.target.name.clone(),
         version: restore.target.version.clone(),
         same: restore.is_same_cluster(),
-    }
-}
-
-fn plan_document(restore: &Restore) -> report::RestorePlan<'_, crate::sources::kubernetes::restore::Plan> {
-    report::RestorePlan {
-        backup: restore.backup.to_string(),
-        state: restore.state.to_string(),
-        origin: restore.origin.as_ref().map(show::cluster),
-        target: target(restore),
-        conflicts: restore.conflicts(),
-        sources: &restore.plans,
     }
 }
 
@@ -166,28 +319,40 @@ fn is_meant(args: &RestoreArgs, restore: &Restore) -> Result<(), Failure> {
     Err(Failure::new(Exit::CouldNotRun, message).next("use the right --kubeconfig and --context"))
 }
 
-/// Makes sure that this restore into this cluster is meant.
-async fn agree(args: &RestoreArgs, restore: &Restore, context: &Context<'_>) -> Result<(), Failure> {
-    let uid = &restore.target.uid;
-    let named = restore.is_same_cluster() || args.cluster.is_some();
-    let writes: u64 = restore.plans.iter().map(crate::sources::kubernetes::restore::Plan::writes).sum();
-    // What writes nothing needs no agreement, and conflicts are refused before anything is written.
-    if writes == 0 || (restore.conflicts() > 0 && args.on_conflict == Conflict::Fail) || (args.yes && named) {
+/// Makes sure that this restore, into this cluster and these databases, is meant.
+async fn agree(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> Result<(), Failure> {
+    let databases =
+        planned.databases.as_ref().map(|plans| restore_databases::question(plans, args.databases.no_switch));
+    let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(args, objects));
+    let named = objects.is_none_or(|objects| objects.is_same_cluster() || args.cluster.is_some());
+    if (databases.is_none() && objects.is_none()) || (args.yes && named) {
         return Ok(());
     }
-    let question = question(restore, writes);
+    let parts = databases.into_iter().chain(objects.map(|objects| question(objects, writes(objects))));
+    let question = parts.collect::<Vec<_>>().join(";\n");
     let asks = confirm::can_ask();
     if asks {
-        context.say.lines(&format!("{}\n", restore_text::plan(&plan_document(restore), &restore.plans)));
+        context.say.lines(&format!("{}\n", restore_text::plan(&planned.document())));
     }
-    match (named, asks) {
-        (true, true) => confirm::ask(context, &question, Answer::Yes).await,
-        (false, true) => confirm::ask(context, &question, Answer::Name(restore.target.name.clone())).await,
-        (true, false) => Err(Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"))
-            .next("look at the plan with --dry-run, then run it again with --yes")),
-        (false, false) => Err(Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"))
-            .next(format!("if this cluster is meant, run it again with --cluster {uid} --yes"))),
+    let nobody = || Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"));
+    match (objects.filter(|_| !named), asks) {
+        (None, true) => confirm::ask(context, &question, Answer::Yes).await,
+        (Some(objects), true) => confirm::ask(context, &question, Answer::Name(objects.target.name.clone())).await,
+        (None, false) => Err(nobody().next("look at the plan with --dry-run, then run it again with --yes")),
+        (Some(objects), false) => {
+            let uid = &objects.target.uid;
+            Err(nobody().next(format!("if this cluster is meant, run it again with --cluster {uid} --yes")))
+        }
     }
+}
+
+/// What writes nothing needs no agreement, and conflicts are refused before anything is written.
+fn asks_for_objects(args: &RestoreArgs, objects: &Restore) -> bool {
+    writes(objects) > 0 && (objects.conflicts() == 0 || args.on_conflict != Conflict::Fail)
+}
+
+fn writes(objects: &Restore) -> u64 {
+    objects.plans.iter().map(Plan::writes).sum()
 }
 
 fn question(restore: &Restore, writes: u64) -> String {

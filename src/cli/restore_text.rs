@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::restore_databases_text;
 use crate::{
-    operations::RestoredSource,
+    operations::{RestoredDatabase, RestoredSource},
     report::{self, Table, words},
-    sources::kubernetes::restore::{
-        Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport,
+    sources::{
+        kubernetes::restore::{Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport},
+        postgres::restore::Plan as DatabasePlan,
     },
     types::for_terminal,
 };
@@ -14,9 +16,23 @@ use crate::{
 /// So many single objects of each sort are shown; `-o json` has more.
 const SHOWN: usize = 20;
 
-/// The plan: what is written where, and what is not and why.
-pub(super) fn plan(document: &report::RestorePlan<'_, Plan>, plans: &[Plan]) -> String {
-    let target = &document.target;
+/// Both kinds of plans.
+pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan>;
+/// Both kinds of reports.
+pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase>;
+
+/// The plan: what is written where, and what is not and why. Databases come first.
+pub(super) fn plan(document: &PlanDocument<'_>) -> String {
+    let mut text = restore_databases_text::plans(&document.backup, document.databases);
+    match &document.target {
+        Some(target) => text.push_str(&objects(document, target)),
+        None => text.push_str("Nothing was changed.\n"),
+    }
+    text
+}
+
+fn objects(document: &PlanDocument<'_>, target: &report::TargetCluster) -> String {
+    let plans = document.sources;
     let mut text = format!(
         "Plan: backup {} ({}) into cluster `{}` ({}, uid {}){}\n",
         for_terminal(&document.backup),
@@ -110,15 +126,12 @@ fn more(count: u64, shown: usize) -> String {
 }
 
 /// The report: what was written, what is ready, what is equal.
-pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>, plans: &[Plan]) -> String {
-    let target = &document.target;
-    let mut text = format!(
-        "restored backup {} into cluster `{}` (uid {}): {}\n",
-        for_terminal(&document.backup),
-        for_terminal(&target.name),
-        for_terminal(&target.uid),
-        verdict(document),
-    );
+pub(super) fn report(document: &ReportDocument<'_>, plans: &[Plan]) -> String {
+    let place = document.target.as_ref().map_or_else(String::new, |target| {
+        format!(" into cluster `{}` (uid {})", for_terminal(&target.name), for_terminal(&target.uid))
+    });
+    let mut text = format!("restored backup {}{place}: {}\n", for_terminal(&document.backup), verdict(document));
+    text.push_str(&restore_databases_text::databases(document.databases));
     for (source, plan) in document.sources.iter().zip(plans) {
         text.push_str(&of_source(source));
         text.push_str(&named(plan, Action::Conflict));
@@ -129,7 +142,7 @@ pub(super) fn report(document: &report::RestoreReport<'_, RestoredSource>, plans
     text
 }
 
-fn verdict(document: &report::RestoreReport<'_, RestoredSource>) -> &'static str {
+fn verdict(document: &ReportDocument<'_>) -> &'static str {
     match (document.ended.is_some(), document.complete, document.equal) {
         (true, ..) => "NOT FINISHED",
         (false, true, true) => "complete, and equal to the backup",

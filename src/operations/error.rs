@@ -130,9 +130,12 @@ pub enum Error {
     /// A secret that the policy refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A restore could not go on.
+    /// A restore of objects could not go on.
     #[error(transparent)]
     Restore(RestoreError),
+    /// A restore of a database could not go on.
+    #[error(transparent)]
+    RestoreDatabase(postgres::restore::RestoreError),
     /// A run failed after its session was written: what it uploaded stays, and no backup was committed.
     #[error("backup {backup} was not committed")]
     Unfinished {
@@ -193,6 +196,17 @@ impl From<RestoreError> for Error {
             RestoreError::Kubernetes(error) => Self::Kubernetes(error),
             RestoreError::Contents(error) => Self::Contents(error),
             other => Self::Restore(other),
+        }
+    }
+}
+
+impl From<postgres::restore::RestoreError> for Error {
+    fn from(error: postgres::restore::RestoreError) -> Self {
+        use postgres::restore::RestoreError as E;
+        match error {
+            E::Interrupted => Self::Interrupted,
+            E::Postgres(error) => Self::Postgres(error),
+            other => Self::RestoreDatabase(other),
         }
     }
 }

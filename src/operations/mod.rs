@@ -11,6 +11,7 @@ mod accept;
 mod backup;
 mod capture;
 mod catalog;
+mod databases;
 mod doctor;
 mod embedded;
 mod error;
@@ -25,12 +26,19 @@ mod verify;
 pub use accept::accept;
 pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, find, list};
+pub use databases::{
+    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase,
+    plan as plan_databases, plan_undo,
+};
 pub use doctor::doctor;
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use export::{Export, export};
 pub use repositories::{initialise, open, open_at};
-pub use restore::{PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, plan as plan_restore};
+pub use restore::{
+    ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources,
+    plan as plan_restore,
+};
 pub use select::{BackupRef, InvalidBackupRef};
 pub use verify::verify;
 

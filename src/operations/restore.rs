@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Error, Run};
 use crate::{
-    repository::{BackupReader, Cluster as StoredCluster, Repository, StoredManifest},
+    repository::{BackupReader, Cluster as StoredCluster, Repository, SourceEntry, StoredManifest},
     sources::kubernetes::{
         self,
         restore::{
@@ -93,7 +93,7 @@ pub async fn plan(
     run: &Run,
 ) -> Result<Restore, Error> {
     let manifest = &stored.manifest;
-    let sources = chosen_sources(stored, &options.sources)?;
+    let sources = choose_sources(stored, &options.sources)?.objects;
     let reader = repository.read(manifest).await?;
     run.monitor.phase("connecting", "step", None);
     let cluster = kubernetes::Cluster::connect(&options.connect).await?;
@@ -121,7 +121,20 @@ pub async fn plan(
     Ok(restore)
 }
 
-fn chosen_sources(stored: &StoredManifest, wanted: &[Name]) -> Result<Vec<Name>, Error> {
+/// Sources of a backup, by what they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChosenSources {
+    /// Those of a cluster's objects.
+    pub objects: Vec<Name>,
+    /// Those that are databases.
+    pub databases: Vec<Name>,
+}
+
+/// The sources of a backup; those that are wanted, or all.
+///
+/// # Errors
+/// [`Error::NoSuchSource`] if one that is wanted is not in the backup.
+pub fn choose_sources(stored: &StoredManifest, wanted: &[Name]) -> Result<ChosenSources, Error> {
     let held: Vec<Name> = stored.manifest.sources.iter().map(|entry| entry.name.clone()).collect();
     if let Some(stranger) = wanted.iter().find(|source| !held.contains(source)) {
         let choices = held.iter().map(ToString::to_string).collect();
@@ -131,7 +144,10 @@ fn chosen_sources(stored: &StoredManifest, wanted: &[Name]) -> Result<Vec<Name>,
             choices,
         });
     }
-    Ok(held.into_iter().filter(|source| wanted.is_empty() || wanted.contains(source)).collect())
+    let chosen = stored.manifest.sources.iter().filter(|entry| wanted.is_empty() || wanted.contains(&entry.name));
+    let (databases, objects): (Vec<_>, Vec<_>) = chosen.partition(|entry| entry.kind == "postgres");
+    let names = |entries: Vec<&SourceEntry>| entries.into_iter().map(|entry| entry.name.clone()).collect();
+    Ok(ChosenSources { objects: names(objects), databases: names(databases) })
 }
 
 impl Restore {
@@ -233,7 +249,7 @@ fn waited(outcome: &RestoreOutcome) -> Duration {
     outcome.sources.iter().map(|source| source.execution.waited).sum()
 }
 
-fn stop_if_told(run: &Run) -> Result<(), Error> {
+pub(super) fn stop_if_told(run: &Run) -> Result<(), Error> {
     if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
 }
 

@@ -24,7 +24,7 @@ pub use backup::{
 pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
 pub use list::{BackupItem, BackupList, SourceItem};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
-pub use restore::{RestorePlan, RestoreReport, TargetCluster};
+pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster};
 pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
 

@@ -19,10 +19,10 @@ pub struct TargetCluster {
     pub same: bool,
 }
 
-/// What a restore would do. `P` is the plan of one source.
+/// What a restore would do. `P` is the plan of one source's objects, `D` that of a database.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestorePlan<'a, P> {
+pub struct RestorePlan<'a, P, D> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
@@ -30,34 +30,41 @@ pub struct RestorePlan<'a, P> {
     /// The cluster that the backup was taken of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Cluster>,
-    /// The cluster that it would be restored into.
-    pub target: TargetCluster,
+    /// The cluster that objects would be restored into; absent if only databases would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetCluster>,
     /// Live objects that differ from the backup.
     pub conflicts: u64,
-    /// What would be done, source by source.
+    /// What would be done with objects, source by source.
     pub sources: &'a [P],
+    /// What would be done with databases; they come first.
+    pub databases: &'a [D],
 }
 
-impl<P: Serialize> Document for RestorePlan<'_, P> {
+impl<P: Serialize, D: Serialize> Document for RestorePlan<'_, P, D> {
     const KIND: &'static str = "RestorePlan";
 }
 
-/// What a restore did. `S` is the report of one source.
+/// What a restore did. `S` is the report of one source's objects, `D` that of a database.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestoreReport<'a, S> {
+pub struct RestoreReport<'a, S, D> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
     pub state: String,
-    /// The cluster that it was restored into.
-    pub target: TargetCluster,
-    /// Every object of the plan is there, none was left as it differs, and what was waited for is ready.
+    /// The cluster that objects were restored into; absent if only databases were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetCluster>,
+    /// Every object of the plan is there, none was left as it differs, what was waited for is ready, and
+    /// nothing of a database was left out.
     pub complete: bool,
-    /// Every object that should be there was compared, and is equal.
+    /// Every object, table, large object and sequence that should be there was compared, and is equal.
     pub equal: bool,
-    /// What was done, source by source.
+    /// What was done with objects, source by source.
     pub sources: &'a [S],
+    /// What was done with databases.
+    pub databases: &'a [D],
     /// How long each phase took, in order.
     pub phases: Vec<Phase>,
     /// Why it ended early, if it did.
@@ -65,6 +72,22 @@ pub struct RestoreReport<'a, S> {
     pub ended: Option<String>,
 }
 
-impl<S: Serialize> Document for RestoreReport<'_, S> {
+impl<S: Serialize, D: Serialize> Document for RestoreReport<'_, S, D> {
     const KIND: &'static str = "RestoreReport";
+}
+
+/// What `restore --undo` did. `W` is the swap.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreUndo<'a, W> {
+    /// The source in the policy.
+    pub source: String,
+    /// The server, host and port.
+    pub server: String,
+    /// Which database has which name now.
+    pub switched: &'a W,
+}
+
+impl<W: Serialize> Document for RestoreUndo<'_, W> {
+    const KIND: &'static str = "RestoreUndo";
 }

@@ -10,7 +10,7 @@ use crate::{
     sources::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
-        postgres::{self, contents, export::ExportError},
+        postgres::{self, contents, export::ExportError, restore::RestoreError as DatabaseRestoreError},
     },
     telemetry,
     types::{ContentsError, SinkError},
@@ -76,6 +76,7 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::Capture(error) => of_capture(error),
         E::Contents(error) => of_contents(error),
         E::Restore(error) => of_restore(error),
+        E::RestoreDatabase(error) => of_database_restore(error),
         E::SeveralPolicies { .. } => (
             Exit::Usage,
             Some("name the policy's file with --file in place of --repository, or name a backup by its id"),
@@ -246,6 +247,26 @@ fn of_restore(error: &RestoreError) -> Ending {
     }
 }
 
+fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
+    use DatabaseRestoreError as E;
+    match error {
+        E::Postgres(error) => of_database(error),
+        _ if error.is_damage() => (Exit::Difference, Some("`drctl verify` names every backup that the damage touches")),
+        E::Backup(contents::Error::Contents(error)) => of_contents(error),
+        E::Usage(_) => (Exit::Usage, None),
+        E::Refused { .. } => (Exit::CouldNotRun, Some("put that right; --dry-run shows the plan")),
+        E::Busy { .. } | E::NothingToUndo => (Exit::CouldNotRun, None),
+        E::Rows { source, .. } => match of_database_restore(source) {
+            // The live database is untouched, but something was written.
+            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+            ending => ending,
+        },
+        E::Interrupted => (Exit::Interrupted, None),
+        E::SessionsRemain { .. } => (Exit::Failed, Some("stop what uses the database, and run it again")),
+        E::Backup(_) | E::Build { .. } | E::Count { .. } | E::NotEmpty | E::NotReady { .. } => (Exit::Failed, None),
+    }
+}
+
 /// A repository's error that came through a border which does not know its type.
 fn of_inner(error: &(dyn Error + Send + Sync + 'static)) -> Ending {
     let mut inner: Option<&(dyn Error + 'static)> = Some(error);
@@ -273,6 +294,7 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             operations::Error::Contents(error) => Some(error),
             operations::Error::Restore(error) => Some(error),
             operations::Error::Export(error) => Some(error),
+            operations::Error::RestoreDatabase(error) => Some(error),
             operations::Error::Secret(error) => Some(error),
             _ => None,
         }
@@ -297,6 +319,14 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             RestoreError::Contents(error) => Some(error),
             _ => None,
         }
+    } else if let Some(error) = error.downcast_ref::<DatabaseRestoreError>() {
+        match error {
+            DatabaseRestoreError::Postgres(error) => Some(error),
+            DatabaseRestoreError::Backup(error) => Some(error),
+            _ => None,
+        }
+    } else if let Some(contents::Error::Contents(error)) = error.downcast_ref() {
+        Some(error)
     } else {
         None
     };

@@ -8,6 +8,7 @@ pub mod contents;
 mod error;
 pub mod export;
 pub mod quote;
+pub mod restore;
 pub mod rows;
 mod session;
 mod tls;

@@ -2,7 +2,9 @@
 
 pub(crate) mod bed;
 pub(crate) mod door;
+pub(crate) mod dumped;
 pub(crate) mod node;
+pub(crate) mod paused;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod schema;

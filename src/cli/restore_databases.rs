@@ -1,0 +1,269 @@
+//! The part of `drctl restore` that is about databases: its options, its questions, and `--undo`.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    confirm::{self, Answer},
+    context::{Context, Opened},
+    exit::{Exit, Failure},
+    output::OutputArgs,
+    restore_databases_text as text,
+};
+use crate::{
+    operations::{self, DatabaseOptions, DatabaseOutcome, DatabaseRestore},
+    policy::{Policy, SecretRef, SourceSpec},
+    report::{self, words},
+    repository::StoredManifest,
+    sources::postgres::restore::{Ownership, Plan, Scope, Way},
+    types::{Name, for_terminal},
+};
+
+/// Options that only databases have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Databases")]
+pub(super) struct DatabaseArgs {
+    /// Put the database that was live before the last restore back in its place
+    #[arg(long, conflicts_with_all = ["backup", "dry_run"])]
+    pub(super) undo: bool,
+    /// Load and compare beside the live database, and leave it there
+    #[arg(long)]
+    pub(super) no_switch: bool,
+    /// Create the database: none has its name
+    #[arg(long, conflicts_with_all = ["in_place", "tables"])]
+    create: bool,
+    /// Into the live database itself, which must be empty and in nobody's use
+    #[arg(long, conflicts_with = "tables")]
+    in_place: bool,
+    /// Only this table, into a schema of its own in the live database; may be repeated
+    #[arg(long = "table", value_name = "SCHEMA.TABLE")]
+    tables: Vec<String>,
+    /// The database to restore, if it is not the one of the address
+    #[arg(long, value_name = "NAME")]
+    target_database: Option<String>,
+    /// Where the address of the server to restore into is, if it is not the policy's: env:NAME or file:PATH
+    #[arg(long, value_name = "REFERENCE", value_parser = reference)]
+    database_url: Option<SecretRef>,
+    /// Objects without rows
+    #[arg(long, conflicts_with_all = ["data_only", "tables"])]
+    schema_only: bool,
+    /// Rows into tables that are there and empty; with --in-place
+    #[arg(long, requires = "in_place")]
+    data_only: bool,
+    /// To whom objects belong [default: keep]
+    #[arg(long, value_enum)]
+    ownership: Option<OwnershipArg>,
+    /// Put a role in the place of another; may be repeated
+    #[arg(long = "map-role", value_name = "OLD=NEW", value_parser = pair)]
+    map_roles: Vec<(String, String)>,
+    /// Leave out tables that the server cannot take, with their rows
+    #[arg(long)]
+    leave_out: bool,
+    /// Sessions that load and build side by side (default: one a processor, 8 at most)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
+}
+
+/// To whom objects belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OwnershipArg {
+    /// To the roles of the backup, with its grants
+    Keep,
+    /// As keep, with the roles of --map-role in the place of others
+    Map,
+    /// To the role that restores, without any grants
+    None,
+}
+
+fn reference(text: &str) -> Result<SecretRef, String> {
+    match text.split_once(':') {
+        Some(("env", name)) if !name.is_empty() => Ok(SecretRef::Env(name.to_owned())),
+        Some(("file", path)) if !path.is_empty() => Ok(SecretRef::File(path.into())),
+        // What was typed may be the address itself, with its password.
+        _ => Err("use env:NAME or file:PATH; the address itself would be seen by everyone on this machine".to_owned()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("use OLD=NEW".to_owned()),
+    }
+}
+
+impl DatabaseArgs {
+    pub(super) fn options(&self) -> Result<DatabaseOptions, Failure> {
+        let roles: BTreeMap<String, String> = self.map_roles.iter().cloned().collect();
+        let ownership = match (self.ownership, roles.is_empty()) {
+            (None | Some(OwnershipArg::Keep), true) => Ownership::Keep,
+            (None | Some(OwnershipArg::Map), false) => Ownership::Map(roles),
+            (Some(OwnershipArg::None), true) => Ownership::None,
+            (Some(OwnershipArg::Map), true) => return Err(Failure::usage("--ownership map needs --map-role OLD=NEW")),
+            (Some(_), false) => return Err(Failure::usage("--map-role goes with --ownership map alone")),
+        };
+        let way = match (self.create, self.in_place, self.tables.is_empty()) {
+            (true, ..) => Way::Create,
+            (_, true, _) => Way::InPlace,
+            (_, _, false) => Way::Tables,
+            _ => Way::Beside,
+        };
+        let scope = match (self.schema_only, self.data_only) {
+            (true, _) => Scope::Schema,
+            (_, true) => Scope::Data,
+            _ => Scope::All,
+        };
+        Ok(DatabaseOptions {
+            address: self.database_url.clone(),
+            database: self.target_database.clone(),
+            way,
+            scope,
+            tables: self.tables.clone(),
+            ownership,
+            leave_out: self.leave_out,
+            jobs: self.jobs.map(usize::from),
+        })
+    }
+}
+
+/// The policy that says where databases are: the file, or else the one inside the backup.
+pub(super) fn policy_of(opened: &Opened, stored: &StoredManifest) -> Option<Policy> {
+    let embedded = || Policy::from_embedded(stored.manifest.policy_document.as_ref()?).ok();
+    opened.policy.clone().or_else(embedded)
+}
+
+/// What has to be agreed to, a paragraph a database.
+pub(super) fn question(restore: &DatabaseRestore, no_switch: bool) -> String {
+    let paragraphs: Vec<String> = restore.plans.iter().map(|plan| question_of(plan, no_switch)).collect();
+    paragraphs.join(";\n")
+}
+
+fn question_of(plan: &Plan, no_switch: bool) -> String {
+    let (database, server) = (for_terminal(&plan.database), for_terminal(&plan.server));
+    let what = format!("restoring {} ({})", text::contents(plan), words::size(plan.bytes));
+    let live = plan.live.as_ref().map_or_else(String::new, |live| {
+        let size = live.bytes.map_or_else(String::new, |bytes| format!("{}, ", words::size(bytes)));
+        format!(" ({size}{})", words::count(live.sessions, "session"))
+    });
+    match plan.way {
+        _ if no_switch && plan.swaps() => format!("{what} beside database `{database}`{live} on {server}"),
+        Way::Beside => {
+            let before = plan.before.as_deref().unwrap_or_default();
+            format!(
+                "{what} REPLACES database `{database}`{live} on {server}; after the comparison its sessions are ended, and it is \
+                 kept as `{}`",
+                for_terminal(before)
+            )
+        }
+        Way::Create => format!("{what} creates database `{database}` on {server}"),
+        Way::InPlace => format!("{what} INTO the live database `{database}`{live} on {server}"),
+        Way::Tables => {
+            let schema = plan.schema.as_deref().unwrap_or_default();
+            format!("{what} into schema `{schema}` of the live database `{database}` on {server}")
+        }
+    }
+}
+
+/// Refuses what the plans say cannot be done, before anything is asked or written.
+pub(super) fn possible(restore: &DatabaseRestore) -> Result<(), Failure> {
+    let refusals = restore.refusals();
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = refusals.iter().map(|why| format!("  - {}", for_terminal(why))).collect();
+    let message = format!("it cannot be restored; nothing was changed:\n{}", lines.join("\n"));
+    Err(Failure::new(Exit::CouldNotRun, message).next("put that right, and look at the plan again with --dry-run"))
+}
+
+/// How a restore of databases ends.
+pub(super) fn exit_of(outcome: &mut DatabaseOutcome) -> Result<Exit, Failure> {
+    match outcome.ended.take() {
+        Some(error) => Err(Failure::from(error)),
+        None if !outcome.is_equal() => Ok(Exit::Difference),
+        None if !outcome.is_complete() => Ok(Exit::Partial),
+        None => Ok(Exit::Done),
+    }
+}
+
+/// `drctl restore --undo`.
+pub(super) async fn undo(
+    args: &DatabaseArgs,
+    sources: &[Name],
+    yes: bool,
+    output: OutputArgs,
+    context: &Context<'_>,
+) -> Result<Exit, Failure> {
+    let options = args.options()?;
+    let policy = context.policy()?;
+    let name = one_database(&policy, sources)?;
+    let planned = operations::plan_undo(Some(&policy), &name, &options).await?;
+    let undoable = &planned.undoable;
+    let (database, server) = (for_terminal(&undoable.database), for_terminal(&undoable.server));
+    let question = match (&undoable.before, undoable.closed) {
+        (_, true) => {
+            format!("opening database `{database}` on {server} again, which a swap that did not end has closed")
+        }
+        (Some((before, marker)), false) => format!(
+            "putting `{}` back in the place of database `{database}` on {server}; it was live until restore {} of backup {}; \
+             what was written since then stays in the database that is live now, which is kept under another name",
+            for_terminal(before),
+            for_terminal(&marker.restore),
+            for_terminal(&marker.backup)
+        ),
+        (None, false) => {
+            let message = format!("no restore of database `{database}` on {server} can be undone; nothing was changed");
+            return Err(Failure::new(Exit::CouldNotRun, message)
+                .next("databases that were live before are called NAME_before_…; `psql -l` lists them"));
+        }
+    };
+    if !yes {
+        if !confirm::can_ask() {
+            return Err(Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"))
+                .next("run it again with --yes"));
+        }
+        confirm::ask(context, &question, Answer::Yes).await?;
+    }
+    let switched = planned.execute(context.run.clock.now()).await?;
+    context.telemetry.finish();
+    let document =
+        report::RestoreUndo { source: name.to_string(), server: undoable.server.clone(), switched: &switched };
+    output.print(&document, |_| text::undone(&switched))?;
+    Ok(Exit::Done)
+}
+
+fn one_database(policy: &Policy, sources: &[Name]) -> Result<Name, Failure> {
+    let is_database = |name: &&Name| matches!(policy.sources.get(*name), Some(SourceSpec::Postgres(_)));
+    let all: Vec<&Name> = policy.sources.keys().filter(is_database).collect();
+    let chosen: Vec<&Name> = all.iter().copied().filter(|name| sources.is_empty() || sources.contains(name)).collect();
+    match chosen.as_slice() {
+        [one] => Ok((*one).clone()),
+        _ => {
+            let choices: Vec<String> = all.iter().map(ToString::to_string).collect();
+            let message = format!("name one database with --source; the policy has: {}", choices.join(", "));
+            Err(Failure::usage(message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_never_taken_from_the_command_line_itself() {
+        assert!(matches!(reference("env:URL"), Ok(SecretRef::Env(name)) if name == "URL"));
+        assert!(matches!(reference("file:/run/url"), Ok(SecretRef::File(_))));
+        for bad in ["postgres://u:hunter2@h/d", "env:", "URL", ""] {
+            let error = reference(bad).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_put_in_the_place_of_another() {
+        assert_eq!(pair("a=b"), Ok(("a".to_owned(), "b".to_owned())));
+        for bad in ["a", "=b", "a=", ""] {
+            assert!(pair(bad).is_err(), "{bad}");
+        }
+    }
+}

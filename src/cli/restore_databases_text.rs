@@ -1,0 +1,168 @@
+//! What a restore of databases will do and did, for people.
+
+use crate::{
+    operations::RestoredDatabase,
+    report::words,
+    sources::postgres::restore::{Difference, LeftOut, Plan, Scope, Switched, Way},
+    types::for_terminal,
+};
+
+/// So many of each sort are shown; `-o json` has all.
+const SHOWN: usize = 20;
+
+/// `12 tables with 3,400 rows, 3 large objects`.
+pub(super) fn contents(plan: &Plan) -> String {
+    if plan.scope == Scope::Schema {
+        return format!("{} without rows", words::count(plan.objects, "object"));
+    }
+    let mut text = format!("{} with {}", words::count(plan.tables, "table"), words::count(plan.rows, "row"));
+    if plan.large_objects > 0 {
+        text.push_str(&format!(", {}", words::count(plan.large_objects, "large object")));
+    }
+    text
+}
+
+/// The plan of each database.
+pub(super) fn plans(backup: &str, plans: &[Plan]) -> String {
+    let mut text = String::new();
+    for plan in plans {
+        text.push_str(&format!(
+            "Plan: source {} of backup {} ({}, PostgreSQL {}) into {} (PostgreSQL {}) as role {}\n",
+            for_terminal(&plan.source),
+            for_terminal(backup),
+            plan.snapshot,
+            for_terminal(&plan.backup_version),
+            for_terminal(&plan.server),
+            for_terminal(&plan.server_version),
+            for_terminal(&plan.role),
+        ));
+        text.push_str(&format!("  load: {} ({})\n", contents(plan), words::size(plan.bytes)));
+        text.push_str(&steps(plan));
+        text.push_str(&left_out(&plan.left_out));
+        for warning in &plan.warnings {
+            text.push_str(&format!("  note: {}\n", for_terminal(warning)));
+        }
+        for why in &plan.refusals {
+            text.push_str(&format!("  REFUSED: {}\n", for_terminal(why)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn steps(plan: &Plan) -> String {
+    let database = for_terminal(&plan.database);
+    let live = plan.live.as_ref().map_or_else(
+        || "which does not exist".to_owned(),
+        |live| {
+            let size = live.bytes.map_or_else(|| "size unknown".to_owned(), words::size);
+            let owner = for_terminal(&live.owner);
+            format!("{size}, {}, {}, owner {owner}", live.encoding, words::count(live.sessions, "session"))
+        },
+    );
+    let mut text = format!("  live: database {database} ({live})\n");
+    let scratch = plan.scratch.as_deref().map(for_terminal).unwrap_or_default();
+    match plan.way {
+        Way::Beside => {
+            let before = plan.before.as_deref().map(for_terminal).unwrap_or_default();
+            text.push_str(&format!("  create: database {scratch}; the server needs room for both\n"));
+            text.push_str(&format!(
+                "  swap: if it is equal to the backup, {database} becomes {before}, and {scratch} becomes {database}\n"
+            ));
+        }
+        Way::Create => {
+            text.push_str(&format!(
+                "  create: database {scratch}, which becomes {database} if it is equal to the backup\n"
+            ));
+        }
+        Way::InPlace => text.push_str("  in place: into the live database, without a swap and without a way back\n"),
+        Way::Tables => {
+            let schema = plan.schema.as_deref().unwrap_or_default();
+            text.push_str(&format!("  create: schema {schema} in the live database\n"));
+        }
+    }
+    for half in &plan.dropped {
+        text.push_str(&format!("  drop: database {}, left half loaded by an earlier restore\n", for_terminal(half)));
+    }
+    text
+}
+
+fn left_out(list: &[LeftOut]) -> String {
+    let line = |left: &LeftOut| format!("  left out: {}: {}\n", for_terminal(&left.what), for_terminal(&left.why));
+    let mut text: String = list.iter().take(SHOWN).map(line).collect();
+    text.push_str(&more(list.len()));
+    text
+}
+
+fn more(count: usize) -> String {
+    let rest = count.saturating_sub(SHOWN);
+    if rest == 0 { String::new() } else { format!("  and {rest} more (see -o json)\n") }
+}
+
+/// What became of each database.
+pub(super) fn databases(list: &[RestoredDatabase]) -> String {
+    list.iter().map(of_database).collect()
+}
+
+fn of_database(database: &RestoredDatabase) -> String {
+    let loaded = &database.loaded;
+    let mut text = format!(
+        "  database of source {}: {} rows in {}, {} ({})\n",
+        for_terminal(&database.source),
+        loaded.rows,
+        words::count(loaded.tables, "table"),
+        words::count(loaded.large_objects, "large object"),
+        words::size(loaded.bytes),
+    );
+    text.push_str(&format!(
+        "  compared: {}, {}, {}, {}: {}\n",
+        words::count(loaded.compared_tables, "table"),
+        words::count(loaded.compared_large_objects, "large object"),
+        words::count(loaded.compared_sequences, "sequence"),
+        words::count(loaded.compared_objects, "object"),
+        if loaded.is_equal() { "equal to the backup" } else { "NOT EQUAL to the backup" },
+    ));
+    let line =
+        |found: &Difference| format!("  different: {}: {}\n", for_terminal(&found.what), for_terminal(&found.how));
+    text.extend(loaded.differences.iter().take(SHOWN).map(line));
+    text.push_str(&more(loaded.differences.len()));
+    text.push_str(&left_out(&loaded.left_out));
+    for note in loaded.notes.iter().take(SHOWN) {
+        text.push_str(&format!("  note: {}\n", for_terminal(note)));
+    }
+    text.push_str(&more(loaded.notes.len()));
+    match &database.switched {
+        Some(switched) => text.push_str(&swapped(switched)),
+        None => text.push_str(&format!("  it is in database {}\n", for_terminal(&loaded.database))),
+    }
+    if let Some(merge) = &loaded.merge {
+        text.push_str(&format!("\n{merge}\n"));
+    }
+    text
+}
+
+fn swapped(switched: &Switched) -> String {
+    let mut text = format!(
+        "  swapped in: database {} ({} ended, {} without connections)\n",
+        for_terminal(&switched.database),
+        words::count(switched.ended_sessions, "session"),
+        words::seconds(switched.seconds),
+    );
+    if let (Some(before), Some(drop)) = (&switched.before, &switched.drop) {
+        text.push_str(&format!("  kept: database {}; once it is not wanted any more: {drop}\n", for_terminal(before)));
+    }
+    text
+}
+
+/// What an undo did.
+pub(super) fn undone(switched: &Switched) -> String {
+    let name = for_terminal(&switched.database);
+    match (&switched.before, &switched.drop) {
+        (Some(other), Some(drop)) => format!(
+            "database {name} is the one from before again ({} ended)\n  kept: the restored one as {}; once it is not wanted any more: {drop}\n",
+            words::count(switched.ended_sessions, "session"),
+            for_terminal(other),
+        ),
+        _ => format!("database {name} is open again; it had not been replaced\n"),
+    }
+}

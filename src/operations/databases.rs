@@ -1,0 +1,268 @@
+//! The restore of databases: planned, loaded beside the live ones, compared, swapped in.
+//!
+//! [`plan`] writes nothing. [`DatabaseRestore::load`] brings every database in and compares it, and only
+//! when all of them are equal [`LoadedDatabases::switch`] swaps them in: two databases of one backup
+//! belong together.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{Error, PhaseTime, Run, restore::stop_if_told, sources};
+use crate::{
+    policy::{Policy, SecretRef, SourceSpec},
+    repository::{BackupReader, Repository, StoredManifest},
+    sources::postgres::{
+        self, ConnectionUrl, Server,
+        restore::{
+            Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, Scope, Switched, Undoable, Way,
+        },
+    },
+    types::Name,
+};
+
+/// What the command line says about databases.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseOptions {
+    /// The address of the server to restore into; absent: the one of the policy.
+    pub address: Option<SecretRef>,
+    /// The database whose place is at stake; absent: the one that the address names.
+    pub database: Option<String>,
+    /// Where the data goes.
+    pub way: Way,
+    /// How much of it.
+    pub scope: Scope,
+    /// Only these tables.
+    pub tables: Vec<String>,
+    /// To whom it belongs.
+    pub ownership: Ownership,
+    /// Tables that the target cannot take may be left out with their rows.
+    pub leave_out: bool,
+    /// Sessions side by side.
+    pub jobs: Option<usize>,
+}
+
+/// Planned restores of databases.
+#[derive(Debug)]
+pub struct DatabaseRestore {
+    reader: BackupReader,
+    servers: Vec<Server>,
+    /// One plan a database.
+    pub plans: Vec<Plan>,
+}
+
+/// What came of one database.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredDatabase {
+    /// The source.
+    pub source: String,
+    /// What was loaded, and what the comparison found.
+    pub loaded: Loaded,
+    /// The swap; absent if it did not come to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Switched>,
+}
+
+/// What a restore of databases did, as far as it came.
+#[derive(Debug, Default)]
+pub struct DatabaseOutcome {
+    /// Database by database.
+    pub databases: Vec<RestoredDatabase>,
+    /// Phase by phase.
+    pub phases: Vec<PhaseTime>,
+    /// Why it ended early, if it did.
+    pub ended: Option<Error>,
+}
+
+impl DatabaseOutcome {
+    /// Whether all that was loaded is equal to the backup.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.databases.iter().all(|database| database.loaded.is_equal())
+    }
+
+    /// Whether nothing was left out, and nothing ended early.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.ended.is_none() && self.databases.iter().all(|database| database.loaded.left_out.is_empty())
+    }
+}
+
+/// Plans the restore of the databases `names`. Nothing is written.
+///
+/// # Errors
+/// [`Error`] if the backup or a server cannot be read, or nothing says where a database is.
+pub async fn plan(
+    repository: &Repository,
+    stored: &StoredManifest,
+    policy: Option<&Policy>,
+    names: &[Name],
+    options: &DatabaseOptions,
+    run: &Run,
+) -> Result<DatabaseRestore, Error> {
+    let reader = repository.read(&stored.manifest).await?;
+    run.monitor.phase("connecting", "step", None);
+    let one_address = options.address.is_some() || options.database.is_some() || options.way == Way::Tables;
+    if one_address && names.len() > 1 {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        return Err(RestoreError::Usage(format!(
+            "the backup has several databases ({}): name the one that is meant with --source",
+            names.join(", ")
+        ))
+        .into());
+    }
+    let mut restore = DatabaseRestore { reader, servers: Vec::new(), plans: Vec::new() };
+    for name in names {
+        let server = server(policy, name, options.address.as_ref())?;
+        let plan_options = PlanOptions {
+            backup: stored.manifest.backup.to_string(),
+            source: name.clone(),
+            database: options.database.clone(),
+            way: options.way,
+            scope: options.scope,
+            tables: options.tables.clone(),
+            ownership: options.ownership.clone(),
+            leave_out: options.leave_out,
+            jobs: options.jobs,
+            now: run.clock.now(),
+        };
+        let plan = postgres::restore::plan(context(&server, &restore.reader, run), &plan_options).await?;
+        restore.servers.push(server);
+        restore.plans.push(plan);
+    }
+    Ok(restore)
+}
+
+/// The server of a source: at the address that the command line names, or else where the policy says.
+fn server(policy: Option<&Policy>, name: &Name, address: Option<&SecretRef>) -> Result<Server, Error> {
+    let spec = policy.and_then(|policy| match policy.sources.get(name) {
+        Some(SourceSpec::Postgres(spec)) => Some(spec),
+        _ => None,
+    });
+    match (address, spec) {
+        (Some(address), _) => {
+            let text = address.resolve()?;
+            let url = ConnectionUrl::parse(text.expose())
+                .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;
+            let ca_file = spec.and_then(|spec| spec.tls.as_ref()).and_then(|tls| tls.ca_file.clone());
+            Ok(Server::new(url, ca_file)?)
+        }
+        (None, Some(spec)) => sources::server_of(name, spec),
+        (None, None) => Err(RestoreError::Usage(format!(
+            "no policy says where the database of source `{name}` is: name its address with --database-url"
+        ))
+        .into()),
+    }
+}
+
+fn context<'a>(server: &'a Server, contents: &'a BackupReader, run: &'a Run) -> RestoreContext<'a> {
+    RestoreContext { server, contents, monitor: run.monitor.as_ref(), cancel: &run.cancel }
+}
+
+/// Databases that are loaded and compared, and not yet swapped in.
+#[derive(Debug)]
+pub struct LoadedDatabases<'a> {
+    running: Vec<Restore<'a>>,
+    /// What was done so far.
+    pub outcome: DatabaseOutcome,
+}
+
+impl DatabaseRestore {
+    /// Why it cannot be done; empty: it can.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<&str> {
+        self.plans.iter().flat_map(|plan| plan.refusals.iter().map(String::as_str)).collect()
+    }
+
+    /// Loads and compares every database, one after the other. A failure is in the outcome.
+    ///
+    /// # Errors
+    /// [`Error`] if a plan is not possible; then nothing was written.
+    pub async fn load<'a>(&'a self, run: &'a Run) -> Result<LoadedDatabases<'a>, Error> {
+        if let Some(plan) = self.plans.iter().find(|plan| !plan.is_possible()) {
+            let (database, reasons) = (plan.database.clone(), plan.refusals.clone());
+            return Err(RestoreError::Refused { database, reasons }.into());
+        }
+        let mut loaded = LoadedDatabases { running: Vec::new(), outcome: DatabaseOutcome::default() };
+        for (plan, server) in self.plans.iter().zip(&self.servers) {
+            if let Err(error) = loaded.add(context(server, &self.reader, run), plan, run).await {
+                loaded.outcome.ended = Some(error);
+                break;
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+impl<'a> LoadedDatabases<'a> {
+    async fn add(&mut self, context: RestoreContext<'a>, plan: &'a Plan, run: &Run) -> Result<(), Error> {
+        stop_if_told(run)?;
+        let restore = Restore::begin(context, plan).await?;
+        let loaded = restore.load().await?;
+        for took in &loaded.phases {
+            self.outcome.phases.push(PhaseTime { phase: took.phase, seconds: took.seconds });
+        }
+        self.outcome.databases.push(RestoredDatabase { source: plan.source.clone(), loaded, switched: None });
+        self.running.push(restore);
+        Ok(())
+    }
+
+    /// Whether all of them may be swapped in.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.outcome.ended.is_none() && self.outcome.is_equal()
+    }
+
+    /// Swaps every database in, if all of them are equal to the backup.
+    pub async fn switch(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
+        let began = Instant::now();
+        let swaps = self.running.iter_mut().zip(&mut self.outcome.databases).filter(|(running, _)| running.swaps());
+        let mut any = false;
+        for (running, database) in swaps {
+            any = true;
+            match running.switch().await {
+                Ok(switched) => database.switched = Some(switched),
+                Err(error) => {
+                    self.outcome.ended = Some(error.into());
+                    break;
+                }
+            }
+        }
+        if any {
+            self.outcome.phases.push(PhaseTime { phase: "switch", seconds: began.elapsed().as_secs_f64() });
+        }
+    }
+}
+
+/// A database that an earlier restore can be undone for.
+#[derive(Debug)]
+pub struct DatabaseUndo {
+    server: Server,
+    /// What would be done.
+    pub undoable: Undoable,
+}
+
+/// Looks for what an undo would do. Nothing is written.
+///
+/// # Errors
+/// [`Error`] if no policy and no option says where the database is, or its server cannot be read.
+pub async fn plan_undo(policy: Option<&Policy>, name: &Name, options: &DatabaseOptions) -> Result<DatabaseUndo, Error> {
+    let server = server(policy, name, options.address.as_ref())?;
+    let database = options.database.clone().unwrap_or_else(|| server.url().database.clone());
+    let undoable = postgres::restore::undoable(&server, &database).await?;
+    Ok(DatabaseUndo { server, undoable })
+}
+
+impl DatabaseUndo {
+    /// Puts the database that was live before back.
+    ///
+    /// # Errors
+    /// [`Error`] if there is nothing to undo, or the server refuses.
+    pub async fn execute(&self, now: Timestamp) -> Result<Switched, Error> {
+        Ok(postgres::restore::undo(&self.server, &self.undoable.database, now).await?)
+    }
+}

@@ -1,0 +1,286 @@
+//! A new database beside the live one: created, loaded, compared, built, compared again.
+
+use super::{
+    super::{
+        Session,
+        quote::{identifier, literal},
+        tools::{Program, Tool},
+    },
+    Phases, Restore, RestoreError,
+    build::{Builder, TimeZone},
+    catalogs::{self, Strictness},
+    copy::{Emptied, Load},
+    databases,
+    journal::{Marker, Stage},
+    loading_session,
+    pause::{self, Point},
+    plan::Scope,
+    planner::text_list,
+    properties,
+    report::{Difference, Loaded},
+    rows::Rows,
+    sequences, work,
+};
+use crate::types::StreamInfo;
+
+impl Restore<'_> {
+    pub(super) async fn load_beside(&self) -> Result<Loaded, RestoreError> {
+        let (plan, scratch) = (self.plan, self.plan.loaded_database());
+        let mut phases = Phases::begin();
+        self.drop_half_loaded().await?;
+        self.context.monitor.phase("creating the database", "step", None);
+        let owner = self.owner();
+        let sql = properties::create(scratch, &plan.inner.document, owner.as_deref(), plan.inner.target_major);
+        self.session.run(&format!("create database {scratch}"), &sql).await?;
+        let loaded = self.fill(&mut phases).await;
+        match loaded {
+            Ok(loaded) => Ok(loaded),
+            Err(error) => {
+                // The error to report is the first one.
+                if let Err(second) = self.remove_scratch().await {
+                    tracing::warn!(error = %second, database = scratch, "the half loaded database could not be dropped");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops what the plan has found half loaded, if it still is: nobody else has the lock.
+    async fn drop_half_loaded(&self) -> Result<(), RestoreError> {
+        if self.plan.dropped.is_empty() {
+            return Ok(());
+        }
+        let traces = databases::traces(&self.session, &self.plan.database).await?;
+        for (half, marker) in traces.abandoned {
+            if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
+                databases::drop_database(&self.session, &half.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_scratch(&self) -> Result<(), RestoreError> {
+        if self.session.is_closed() {
+            let session = databases::beside(self.context.server, &self.plan.database).await?;
+            return Ok(databases::drop_database(&session, self.plan.loaded_database()).await?);
+        }
+        Ok(databases::drop_database(&self.session, self.plan.loaded_database()).await?)
+    }
+
+    fn owner(&self) -> Option<String> {
+        let (ownership, document) = (&self.plan.ownership, &self.plan.inner.document);
+        ownership.keeps_owners().then(|| ownership.name(&document.owner).unwrap_or(&document.owner).to_owned())
+    }
+
+    async fn mark(&self, stage: Stage) -> Result<(), RestoreError> {
+        let marker = Marker {
+            restore: self.plan.inner.id.as_str().to_owned(),
+            backup: self.plan.backup.clone(),
+            of: self.plan.database.clone(),
+            stage,
+            comment: None,
+        };
+        let (name, text) = (identifier(self.plan.loaded_database()), literal(&marker.text()));
+        Ok(self.session.run("mark the restored database", &format!("COMMENT ON DATABASE {name} IS {text}")).await?)
+    }
+
+    async fn fill(&self, phases: &mut Phases) -> Result<Loaded, RestoreError> {
+        self.mark(Stage::Loading).await?;
+        let mut loaded = self.load_database(phases, true).await?;
+        let (plan, name) = (self.plan, self.plan.loaded_database());
+        let (document, ownership) = (&plan.inner.document, &plan.ownership);
+        let left_out = properties::finish(&self.session, name, document, ownership).await?;
+        let differs = properties::compare(&self.session, name, document, ownership, &left_out).await?;
+        loaded.left_out.extend(left_out);
+        loaded.differences.extend(differs);
+        self.mark(if loaded.is_equal() { Stage::Ready } else { Stage::Differs }).await?;
+        loaded.phases = std::mem::take(&mut phases.done);
+        Ok(loaded)
+    }
+
+    /// Objects and rows into a database that holds nothing, and the comparison.
+    pub(super) async fn load_database(&self, phases: &mut Phases, nothing_else: bool) -> Result<Loaded, RestoreError> {
+        let plan = self.plan;
+        let database = plan.loaded_database();
+        let session = loading_session(self.context.server, database).await?;
+        let replication_role = self.replication_role(&session).await?;
+        let builder = self.builder(replication_role)?;
+        self.make("what is there before the rows", &builder, &plan.inner.selection.before).await?;
+        phases.end("create");
+
+        let mut loaded = self.bring_rows(&session, &plan.inner.loads).await?;
+        phases.end("load");
+
+        self.context.monitor.phase("building indexes and constraints", "step", None);
+        let mut failures = builder.make("build what follows the rows", &plan.inner.selection.after).await?;
+        let last = Builder { jobs: 1, time_zone: self.time_zone(), ..builder };
+        failures.extend(last.make("fill materialized views", &self.last()).await?);
+        phases.end("build");
+        pause::at(Point::Built).await;
+
+        self.context.monitor.phase("comparing the catalogs", "step", None);
+        self.compare_catalogs(&session, nothing_else, failures, &mut loaded).await?;
+        phases.end("catalogs");
+
+        self.context.monitor.phase("analyzing", "step", None);
+        loaded.notes.extend(analyze(&session).await?);
+        phases.end("analyze");
+        session.close().await;
+        Ok(loaded)
+    }
+
+    fn time_zone(&self) -> TimeZone<'_> {
+        let settings = &self.plan.inner.document.settings;
+        let own = settings.iter().find(|set| set.role.is_none() && set.name.eq_ignore_ascii_case("TimeZone"));
+        own.map_or(TimeZone::Server, |set| TimeZone::Own(&set.value))
+    }
+
+    /// Without rows, materialized views stay unfilled, too.
+    fn last(&self) -> Vec<u32> {
+        let inner = &self.plan.inner;
+        let fills = |id: &&u32| {
+            let entry = inner.toc.entry(**id);
+            self.plan.scope == Scope::All || entry.is_none_or(|entry| entry.description() != "MATERIALIZED VIEW DATA")
+        };
+        inner.selection.last.iter().filter(fills).copied().collect()
+    }
+
+    fn builder(&self, replication_role: bool) -> Result<Builder<'_>, RestoreError> {
+        let inner = &self.plan.inner;
+        Ok(Builder {
+            tool: self.tool(inner.pg_restore.as_ref(), Program::PgRestore)?,
+            server: self.context.server,
+            database: self.plan.loaded_database(),
+            toc: inner.toc.bytes(),
+            jobs: inner.jobs,
+            no_owner: !self.plan.ownership.keeps_owners(),
+            no_tablespaces: inner.no_tablespaces,
+            replication_role,
+            time_zone: TimeZone::Utc,
+            cancel: self.context.cancel,
+        })
+    }
+
+    fn tool<'t>(&self, tool: Option<&'t Tool>, program: Program) -> Result<&'t Tool, RestoreError> {
+        let reason = || format!("there is no {} of the server's version", program.name());
+        tool.ok_or_else(|| RestoreError::Refused { database: self.plan.database.clone(), reasons: vec![reason()] })
+    }
+
+    /// Whether a new session of this role says another `session_replication_role` than `origin`.
+    async fn replication_role(&self, session: &Session) -> Result<bool, RestoreError> {
+        let sql = "SELECT reset_val <> 'origin' FROM pg_catalog.pg_settings WHERE name = 'session_replication_role'";
+        Ok(session.row("read the settings", sql, &[]).await?.get(0))
+    }
+
+    async fn make(&self, what: &'static str, builder: &Builder<'_>, entries: &[u32]) -> Result<(), RestoreError> {
+        let one = Builder { jobs: 1, ..*builder };
+        let failures = one.make(&format!("make {what}"), entries).await?;
+        if failures.is_empty() { Ok(()) } else { Err(RestoreError::Build { what, failures }) }
+    }
+
+    /// Rows, large objects and sequences, loaded and compared.
+    async fn bring_rows(&self, session: &Session, loads: &[Load]) -> Result<Loaded, RestoreError> {
+        let (plan, context) = (self.plan, self.context);
+        let mut loads = loads.to_vec();
+        extension_tables(session, &mut loads).await?;
+        let objects: Vec<&StreamInfo> =
+            plan.inner.objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
+        context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
+        let rows = self.rows();
+        let database = plan.loaded_database();
+        let sequences = if plan.scope == Scope::Schema { &[][..] } else { plan.sequences() };
+        sequences::set(session, sequences).await?;
+        let worked = work::load_and_compare(rows, context.server, database, &loads, &objects, plan.inner.jobs).await?;
+        Ok(Loaded {
+            database: database.to_owned(),
+            tables: plan.tables,
+            rows: plan.rows,
+            bytes: plan.bytes,
+            large_objects: plan.large_objects,
+            compared_tables: worked.compared_tables,
+            compared_large_objects: worked.compared_objects,
+            differences: worked.differences,
+            left_out: plan.left_out.clone(),
+            ..Loaded::default()
+        })
+    }
+
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows {
+            contents: self.context.contents,
+            monitor: self.context.monitor,
+            cancel: self.context.cancel,
+            encoding: &self.plan.inner.document.encoding,
+        }
+    }
+
+    async fn compare_catalogs(
+        &self,
+        session: &Session,
+        nothing_else: bool,
+        failures: Vec<String>,
+        loaded: &mut Loaded,
+    ) -> Result<(), RestoreError> {
+        let (plan, inner) = (self.plan, &self.plan.inner);
+        let failed = failures.into_iter().map(|how| Difference { what: "could not be built".to_owned(), how });
+        loaded.differences.extend(failed);
+        if plan.scope != Scope::Schema {
+            loaded.differences.extend(sequences::compare(session, plan.sequences()).await?);
+            loaded.compared_sequences = plan.sequences().len() as u64;
+        }
+        let pg_dump = self.tool(inner.pg_dump.as_ref(), Program::PgDump)?;
+        let database = plan.loaded_database();
+        let found = catalogs::read(pg_dump, self.context.server, database, self.context.cancel).await?;
+        let wanted = inner.selection.made();
+        let strictness = Strictness {
+            owners: plan.ownership.keeps_owners(),
+            same_major: inner.target_major == inner.document.server.number / 10_000,
+            nothing_else,
+        };
+        let compared = catalogs::compare(&inner.toc, &wanted, &found, strictness);
+        loaded.compared_objects = compared.entries;
+        loaded.differences.extend(compared.differences);
+        loaded.notes.extend(compared.notes);
+        Ok(())
+    }
+}
+
+/// Gathers statistics. What cannot be analyzed is worth a note and no more: the rows are compared.
+/// Foreign tables are asked nothing.
+async fn analyze(session: &Session) -> Result<Vec<String>, RestoreError> {
+    const AT_ONCE: usize = 100;
+    let sql = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^(pg_|information_schema)' \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class f ON f.oid = i.inhrelid \
+             WHERE i.inhparent = c.oid AND f.relkind IN ('f', 'p'))";
+    let tables = text_list(session, "list the tables", sql).await?;
+    let mut notes = Vec::new();
+    for some in tables.chunks(AT_ONCE) {
+        if let Err(error) = session.run("analyze tables", &format!("ANALYZE {}", some.join(", "))).await {
+            notes.push(error.to_string());
+        }
+    }
+    Ok(notes)
+}
+
+/// Tables that an extension has made are emptied of what the extension lists as the user's own.
+async fn extension_tables(session: &Session, loads: &mut [Load]) -> Result<(), RestoreError> {
+    let sql = "SELECT c.oid, coalesce(e.condition, '') FROM pg_catalog.pg_extension x \
+         CROSS JOIN LATERAL unnest(x.extconfig, x.extcondition) AS e(oid, condition) \
+         JOIN pg_catalog.pg_class c ON c.oid = e.oid";
+    let rows = session.rows("look at the extensions", sql, &[]).await?;
+    let config: std::collections::HashMap<u32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    if config.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = loads.iter().map(|load| load.table.as_str()).collect();
+    let sql = "SELECT pg_catalog.to_regclass(t.name)::oid FROM unnest($1::text[]) WITH ORDINALITY AS t(name, place) ORDER BY t.place";
+    let oids = session.rows("look for the tables", sql, &[&names]).await?;
+    for (load, row) in loads.iter_mut().zip(&oids) {
+        if let Some(condition) = row.get::<_, Option<u32>>(0).and_then(|oid| config.get(&oid)) {
+            load.emptied = Emptied::Delete { condition: condition.clone() };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! The restored catalogs against the archive's table of contents.
+//!
+//! `pg_dump` is asked what it would dump of the restored database, and its table of contents is held
+//! against the backup's: each entry by what it is, its name, owner and grants, and its definition. So
+//! an index that is missing or not valid, a trigger that is off, or a constraint that was not checked
+//! is seen: `pg_dump` writes each of them in another way, or not at all.
+
+use std::{collections::HashMap, process::Stdio, sync::Arc};
+
+use tokio::io::AsyncReadExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        Error, Server,
+        archive::{Entry, Event, Field, Splitter, Toc},
+        tools::Tool,
+    },
+    RestoreError, build,
+    report::Difference,
+    selection::{self, Turn},
+    sql,
+};
+
+/// The table of contents that `pg_dump` writes of `database` now. It is ended before the rows.
+pub(super) async fn read(
+    tool: &Tool,
+    server: &Server,
+    database: &str,
+    cancel: &CancellationToken,
+) -> Result<Arc<Toc>, RestoreError> {
+    let doing = "read the restored catalogs";
+    let (mut command, _password) = tool.command_for(server, database)?;
+    command
+        .env("PGOPTIONS", build::options(&[("quote_all_identifiers", "off"), ("standard_conforming_strings", "on")]));
+    command.args(["-Fc", "-Z0", "--no-sync"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| tool.not_started(error))?;
+    let (Some(mut out), Some(mut words)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(RestoreError::Interrupted);
+    };
+    let reading = async {
+        let mut splitter = Splitter::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = out.read(&mut buffer).await.unwrap_or(0);
+            if length == 0 {
+                return Ok(None);
+            }
+            let piece = buffer.get(..length).unwrap_or_default();
+            splitter.push(bytes::Bytes::copy_from_slice(piece));
+            if let Some(Event::Toc(toc)) = splitter.next_event()? {
+                return Ok::<_, super::super::archive::Error>(Some(toc));
+            }
+        }
+    };
+    let read = tokio::select! {
+        read = reading => read,
+        () = cancel.cancelled() => return Err(RestoreError::Interrupted),
+    };
+    let toc = read.map_err(|error| Error::Tool {
+        program: tool.program.name(),
+        doing: doing.to_owned(),
+        status: "its output is not understood".to_owned(),
+        stderr: error.to_string(),
+    })?;
+    if let Some(toc) = toc {
+        // What follows is rows, and nobody wants them.
+        let _killed = child.kill().await;
+        return Ok(toc);
+    }
+    let mut stderr = Vec::new();
+    let _read = (&mut words).take(64 * 1024).read_to_end(&mut stderr).await;
+    let status = child.wait().await.map_err(|source| Error::Local { doing: doing.to_owned(), source })?;
+    Err(tool.failed(doing, status, &stderr).into())
+}
+
+/// How strictly is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strictness {
+    /// Owners and grants too.
+    pub(super) owners: bool,
+    /// Both were written by the same major version: definitions and what is there in addition count.
+    pub(super) same_major: bool,
+    /// There was nothing before: what is there in addition is a difference.
+    pub(super) nothing_else: bool,
+}
+
+/// What the comparison of catalogs found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    pub(super) entries: u64,
+    pub(super) differences: Vec<Difference>,
+    pub(super) notes: Vec<String>,
+}
+
+type Key<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn key<'a>(entry: &Entry<'a>) -> Key<'a> {
+    let bytes = |field| entry.bytes(field).unwrap_or_default();
+    (bytes(Field::Description), bytes(Field::Namespace), bytes(Field::Tag))
+}
+
+/// Entries that say the same in one text of fixed form, whatever version wrote it.
+const EXACT: [&str; 8] =
+    ["ACL", "DEFAULT ACL", "COMMENT", "SECURITY LABEL", "TRIGGER", "ROW SECURITY", "PUBLICATION TABLE", "INDEX ATTACH"];
+
+/// Entries that are rows or the like.
+const NO_OBJECTS: [&str; 4] = ["BLOBS", "BLOB COMMENTS", "STATISTICS DATA", "SEQUENCE SET"];
+
+/// Holds `found` against the entries `wanted` of `expected`.
+pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: Strictness) -> Compared {
+    let mut compared = Compared::default();
+    let mut there: HashMap<Key<'_>, Vec<Entry<'_>>> = HashMap::new();
+    found.entries().for_each(|entry| there.entry(key(&entry)).or_default().push(entry));
+    let mut large_objects = 0u64;
+    for entry in wanted.iter().filter_map(|id| expected.entry(*id)) {
+        let description = entry.description();
+        if NO_OBJECTS.contains(&description.as_ref()) {
+            continue;
+        }
+        if !strictness.same_major && is_of_large_objects(&entry) {
+            // Versions differ in which large objects they list together.
+            large_objects += 1;
+            continue;
+        }
+        compared.entries += 1;
+        let what = selection::named(&entry);
+        let Some(others) = there.get_mut(&key(&entry)).filter(|others| !others.is_empty()) else {
+            compared.differences.push(Difference { what, how: "it is missing, or not valid".to_owned() });
+            continue;
+        };
+        let nearest = others.iter().position(|other| same_definition(&entry, other)).unwrap_or(0);
+        let other = others.swap_remove(nearest);
+        if strictness.owners && entry.owner() != other.owner() {
+            let how = format!("its owner is {}, and in the backup {}", other.owner(), entry.owner());
+            compared.differences.push(Difference { what: what.clone(), how });
+        }
+        if !same_definition(&entry, &other) {
+            if strictness.same_major || EXACT.contains(&description.as_ref()) {
+                compared.differences.push(Difference { what, how: "its definition is another".to_owned() });
+            } else {
+                compared.notes.push(format!("{what}: this version of PostgreSQL writes its definition differently"));
+            }
+        }
+    }
+    if large_objects > 0 {
+        compared.notes.push("owners and grants of large objects are not compared between versions".to_owned());
+    }
+    if strictness.nothing_else {
+        for entry in there.into_values().flatten().filter(is_worth_a_word) {
+            let what = selection::named(&entry);
+            if strictness.same_major {
+                compared.differences.push(Difference { what, how: "it is not in the backup".to_owned() });
+            } else {
+                compared.notes.push(format!("{what}: it is not in the backup"));
+            }
+        }
+    }
+    compared.differences.sort_by(|one, other| one.what.cmp(&other.what));
+    compared.notes.sort();
+    compared
+}
+
+fn is_of_large_objects(entry: &Entry<'_>) -> bool {
+    let belongs = || entry.bytes(Field::Tag).is_some_and(|tag| tag.starts_with(b"LARGE OBJECT"));
+    match entry.description().as_ref() {
+        "BLOB" | "BLOB METADATA" => true,
+        "ACL" | "COMMENT" | "SECURITY LABEL" => belongs(),
+        _ => false,
+    }
+}
+
+/// Comments come with extensions, and rows of tables whose rows were left out are none.
+fn is_worth_a_word(entry: &Entry<'_>) -> bool {
+    let description = entry.description();
+    let is_none = NO_OBJECTS.contains(&description.as_ref())
+        || matches!(description.as_ref(), "COMMENT" | "TABLE DATA" | "MATERIALIZED VIEW DATA");
+    !is_none && selection::turn(entry) != Turn::Ours
+}
+
+fn same_definition(one: &Entry<'_>, other: &Entry<'_>) -> bool {
+    let (one_sql, other_sql) = (one.text(Field::Definition), other.text(Field::Definition));
+    if selection::is_grant(one) {
+        // The order of grants says nothing.
+        let sorted = |text: &str| {
+            let mut lines: Vec<Vec<String>> = text.lines().map(sql::bare).collect();
+            lines.sort();
+            lines
+        };
+        return sorted(&one_sql) == sorted(&other_sql);
+    }
+    sql::means_the_same(&one_sql, &other_sql)
+}

@@ -1,0 +1,146 @@
+//! The databases of a server, as a restore sees them from beside.
+
+use super::{
+    super::{Error, Server, Session, quote::identifier},
+    RestoreError,
+    journal::{Marker, Stage},
+};
+
+/// Databases that are tried, in this order, for a session that renames others.
+const USUAL: [&str; 2] = ["postgres", "template1"];
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Its object id, which a rename does not change.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// The connecting role is its owner, or a member of it.
+    pub owned: bool,
+    /// It takes connections.
+    pub open: bool,
+    /// Its encoding.
+    pub encoding: String,
+    /// Its size in bytes, where this role may ask.
+    pub bytes: Option<u64>,
+    /// Sessions in it.
+    pub sessions: u64,
+    /// Prepared transactions in it: no rename while there is one.
+    pub prepared: u64,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl Database {
+    /// What a restore wrote about it.
+    #[must_use]
+    pub fn marker(&self) -> Option<Marker> {
+        self.comment.as_deref().and_then(Marker::parse)
+    }
+}
+
+/// A session of a database beside `database`: nobody can rename the one that he is in.
+///
+/// # Errors
+/// The error of the last database that was tried.
+pub(super) async fn beside(server: &Server, database: &str) -> Result<Session, Error> {
+    let mut last = None;
+    for name in USUAL.into_iter().filter(|name| *name != database) {
+        match server.connect_to(name, "restore").await {
+            Ok(session) => {
+                session.run("begin a session", "SET default_transaction_read_only TO off").await?;
+                return Ok(session);
+            }
+            Err(error @ Error::Refused { .. }) => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::Unreachable {
+        server: server.shown(),
+        reason: "there is no other database to work from".to_owned(),
+    }))
+}
+
+/// All databases but the templates.
+pub(super) async fn list(session: &Session) -> Result<Vec<Database>, Error> {
+    let sql = "SELECT d.oid, d.datname::text, pg_catalog.pg_get_userbyid(d.datdba)::text, \
+         pg_catalog.pg_has_role(d.datdba, 'USAGE'), d.datallowconn, \
+         pg_catalog.pg_encoding_to_char(d.encoding)::text, \
+         CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') THEN pg_catalog.pg_database_size(d.oid) END, \
+         (SELECT count(*) FROM pg_catalog.pg_stat_activity a \
+          WHERE a.datid = d.oid AND a.usesysid IS NOT NULL), \
+         (SELECT count(*) FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname), \
+         pg_catalog.shobj_description(d.oid, 'pg_database') \
+         FROM pg_catalog.pg_database d WHERE NOT d.datistemplate ORDER BY d.datname";
+    let rows = session.rows("list the databases", sql, &[]).await?;
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+    let database = |row: &tokio_postgres::Row| Database {
+        oid: row.get(0),
+        name: row.get(1),
+        owner: row.get(2),
+        owned: row.get(3),
+        open: row.get(4),
+        encoding: row.get(5),
+        bytes: row.get::<_, Option<i64>>(6).map(unsigned),
+        sessions: unsigned(row.get(7)),
+        prepared: unsigned(row.get(8)),
+        comment: row.get(9),
+    };
+    Ok(rows.iter().map(database).collect())
+}
+
+/// What earlier restores of one database have left on the server.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Traces {
+    /// The live database.
+    pub(super) live: Option<Database>,
+    /// The live database is closed because a swap, or the way back, did not end. This one tells of it.
+    pub(super) unended: Option<(Database, Marker)>,
+    /// Loaded or half loaded databases of runs that ended before the swap.
+    pub(super) abandoned: Vec<(Database, Marker)>,
+    /// What was live before, newest first.
+    pub(super) replaced: Vec<(Database, Marker)>,
+}
+
+/// Looks for them.
+pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, Error> {
+    let mut traces = Traces::default();
+    for found in list(session).await? {
+        if found.name == database {
+            traces.live = Some(found);
+            continue;
+        }
+        let Some(marker) = found.marker().filter(|marker| marker.of == database) else { continue };
+        match marker.stage {
+            Stage::Switching | Stage::Undoing => traces.unended = Some((found, marker)),
+            Stage::Loading | Stage::Differs | Stage::Ready => traces.abandoned.push((found, marker)),
+            Stage::Replaced => traces.replaced.push((found, marker)),
+            Stage::Undone => {}
+        }
+    }
+    traces.replaced.sort_by(|(_, one), (_, other)| other.restore.cmp(&one.restore));
+    Ok(traces)
+}
+
+/// Makes sure that no other restore of this database runs. The lock ends with the session.
+pub(super) async fn lock(session: &Session, database: &str) -> Result<(), RestoreError> {
+    let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))";
+    let key = format!("drctl restore {database}");
+    // The session of a run that was killed is gone within moments.
+    for _ in 0..20 {
+        if session.row("lock the restore", sql, &[&key]).await?.get(0) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    Err(RestoreError::Busy { database: database.to_owned() })
+}
+
+/// Removes a database that a restore has made.
+pub(super) async fn drop_database(session: &Session, name: &str) -> Result<(), Error> {
+    let force = if session.version.major >= 13 { " WITH (FORCE)" } else { "" };
+    session.run("drop the scratch database", &format!("DROP DATABASE IF EXISTS {}{force}", identifier(name))).await
+}

@@ -1,0 +1,112 @@
+//! Why a database could not be restored.
+
+use super::super::{Error, contents};
+use crate::types::{ContentsError, for_terminal};
+
+/// A restore could not go on. What it had written is gone again, unless the text says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The server, or a client program.
+    #[error(transparent)]
+    Postgres(#[from] Error),
+    /// The backup does not hold the database as it should, or cannot be read.
+    #[error(transparent)]
+    Backup(#[from] contents::Error),
+    /// What is said about the restore makes no sense for this backup. Nothing was written.
+    #[error("{0}")]
+    Usage(String),
+    /// The target cannot take it. Nothing was written.
+    #[error("{} cannot be restored:\n{}", for_terminal(.database), listed(.reasons))]
+    Refused {
+        /// The database.
+        database: String,
+        /// Each reason, with its way out.
+        reasons: Vec<String>,
+    },
+    /// Another restore of the same database runs on this server.
+    #[error("another restore of database `{}` runs on this server; wait for its end", for_terminal(.database))]
+    Busy {
+        /// The database.
+        database: String,
+    },
+    /// `pg_restore` could not make all of the objects.
+    #[error("cannot make {what}:\n{}", listed(.failures))]
+    Build {
+        /// `what is there before the rows`.
+        what: &'static str,
+        /// Each failure, in the server's words.
+        failures: Vec<String>,
+    },
+    /// The rows of a table could not be loaded.
+    #[error("cannot load {}", for_terminal(.table))]
+    Rows {
+        /// The table.
+        table: String,
+        /// Why.
+        #[source]
+        source: Box<RestoreError>,
+    },
+    /// The server counted other rows than the backup.
+    #[error("the backup has {expected} rows of it, and the server took {found}; run `drctl verify` on this backup")]
+    Count {
+        /// Rows in the backup.
+        expected: u64,
+        /// Rows that the server took.
+        found: u64,
+    },
+    /// A table that this run did not make holds rows.
+    #[error("it is not empty, and rows of others are never removed: empty it, or restore beside the live database")]
+    NotEmpty,
+    /// The scratch database is not what the swap needs.
+    #[error("database `{}` is not a restored database that is ready to be swapped in", for_terminal(.database))]
+    NotReady {
+        /// Its name.
+        database: String,
+    },
+    /// No earlier swap can be undone.
+    #[error("there is no database that an earlier restore has taken the place of")]
+    NothingToUndo,
+    /// Sessions did not end.
+    #[error(
+        "sessions of database `{}` did not end within 30 s: {}; the live database is open again",
+        for_terminal(.database),
+        for_terminal(.sessions)
+    )]
+    SessionsRemain {
+        /// The database.
+        database: String,
+        /// Who they are.
+        sessions: String,
+    },
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<ContentsError> for RestoreError {
+    fn from(error: ContentsError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+impl RestoreError {
+    /// Whether the backup itself is not what it should be.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Backup(error) => error.is_damage(),
+            Self::Count { .. } => true,
+            Self::Rows { source, .. } => source.is_damage(),
+            _ => false,
+        }
+    }
+}
+
+fn listed(list: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut lines: Vec<String> = list.iter().take(SHOWN).map(|line| format!("  - {}", for_terminal(line))).collect();
+    if list.len() > SHOWN {
+        lines.push(format!("  and {} more", list.len() - SHOWN));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,164 @@
+//! Into the live database itself: an empty one, or one whose tables are there and empty.
+
+use super::{
+    super::{Session, quote::identifier},
+    Phases, Restore, RestoreError,
+    copy::Load,
+    databases, loading_session,
+    plan::Scope,
+    planner::text_list,
+    report::{Difference, Loaded},
+    sequences,
+};
+
+impl Restore<'_> {
+    pub(super) async fn load_in_place(&self) -> Result<Loaded, RestoreError> {
+        let mut phases = Phases::begin();
+        self.is_unused().await?;
+        let mut loaded = match self.plan.scope {
+            Scope::Data => self.load_data(&mut phases).await?,
+            Scope::All | Scope::Schema => {
+                self.is_empty().await?;
+                self.load_database(&mut phases, false).await?
+            }
+        };
+        loaded.phases = std::mem::take(&mut phases.done);
+        Ok(loaded)
+    }
+
+    /// Nobody else is in the live database.
+    async fn is_unused(&self) -> Result<(), RestoreError> {
+        let live = databases::traces(&self.session, &self.plan.database).await?.live;
+        match live.map_or(0, |live| live.sessions) {
+            0 => Ok(()),
+            sessions => Err(self.refused(format!("{sessions} sessions are in the database: stop what uses it"))),
+        }
+    }
+
+    /// The live database holds nothing that a restore could meet. Nothing of it is ever removed.
+    async fn is_empty(&self) -> Result<(), RestoreError> {
+        let session = self.context.server.connect_to(&self.plan.database, "restore").await?;
+        let sql = "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
+                 AND d.objid = c.oid AND d.deptype = 'e') \
+             UNION ALL SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 5";
+        let found = text_list(&session, "look at the live database", sql).await?;
+        session.close().await;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let what = found.join(", ");
+        Err(self.refused(format!(
+            "the database is not empty ({what}), and in place nothing is ever removed: restore beside it (without --in-place), or empty it by hand"
+        )))
+    }
+
+    fn refused(&self, reason: String) -> RestoreError {
+        RestoreError::Refused { database: self.plan.database.clone(), reasons: vec![reason] }
+    }
+
+    /// All tables in one transaction, which ends well only when all of them are equal to the backup.
+    async fn load_data(&self, phases: &mut Phases) -> Result<Loaded, RestoreError> {
+        let plan = self.plan;
+        let session = loading_session(self.context.server, &plan.database).await?;
+        self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
+        session.run("begin a transaction", "BEGIN").await?;
+        let differences = self.load_and_compare_data(&session).await;
+        let equal = differences.as_ref().is_ok_and(Vec::is_empty);
+        session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await?;
+        let mut differences = differences?;
+        if equal {
+            sequences::set(&session, plan.sequences()).await?;
+            differences.extend(sequences::compare(&session, plan.sequences()).await?);
+        }
+        phases.end("load");
+        let tables: Vec<&str> = plan.inner.loads.iter().map(|load| load.table.as_str()).collect();
+        if equal && !tables.is_empty() {
+            session.run("analyze the tables", &format!("ANALYZE {}", tables.join(", "))).await?;
+            phases.end("analyze");
+        }
+        session.close().await;
+        let notes = if equal { Vec::new() } else { vec!["the tables are empty again: nothing was kept".to_owned()] };
+        Ok(Loaded {
+            database: plan.database.clone(),
+            tables: plan.tables,
+            rows: plan.rows,
+            bytes: plan.bytes,
+            compared_tables: plan.tables,
+            compared_sequences: if equal { plan.sequences().len() as u64 } else { 0 },
+            differences,
+            left_out: plan.left_out.clone(),
+            notes,
+            ..Loaded::default()
+        })
+    }
+
+    async fn load_and_compare_data(&self, session: &Session) -> Result<Vec<Difference>, RestoreError> {
+        let loads = in_order(session, &self.plan.inner.loads).await?;
+        let triggers = triggers(session, &loads).await?;
+        let rows = self.rows();
+        session.run("switch triggers off", &triggers.off).await?;
+        for load in &loads {
+            rows.load_inside(session, load).await.map_err(|source| match source {
+                RestoreError::Interrupted => source,
+                source => RestoreError::Rows { table: load.shown.clone(), source: Box::new(source) },
+            })?;
+        }
+        session.run("check the constraints", "SET CONSTRAINTS ALL IMMEDIATE").await?;
+        session.run("switch triggers on", &triggers.on).await?;
+        let mut differences = Vec::new();
+        for load in &loads {
+            differences.extend(rows.compare(session, load).await?);
+        }
+        Ok(differences)
+    }
+}
+
+/// The tables with those first that foreign keys of others point to. A circle keeps its order, and the
+/// server says what it misses.
+async fn in_order<'l>(session: &Session, loads: &'l [Load]) -> Result<Vec<&'l Load>, RestoreError> {
+    let names: Vec<&str> = loads.iter().map(|load| load.table.as_str()).collect();
+    let sql = "WITH t AS (SELECT place::int4, pg_catalog.to_regclass(name) AS oid \
+             FROM unnest($1::text[]) WITH ORDINALITY AS t(name, place)) \
+         SELECT a.place - 1, b.place - 1 FROM pg_catalog.pg_constraint c JOIN t a ON a.oid = c.conrelid \
+         JOIN t b ON b.oid = c.confrelid WHERE c.contype = 'f' AND a.place <> b.place";
+    let links = session.rows("look at the foreign keys", sql, &[&names]).await?;
+    let mut needs: Vec<(i32, i32)> = links.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut left: Vec<(i32, &Load)> = (0..).zip(loads).collect();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let free = left.iter().position(|(place, _)| !needs.iter().any(|(from, _)| from == place)).unwrap_or(0);
+        let (place, load) = left.remove(free);
+        needs.retain(|(from, to)| *to != place && *from != place);
+        ordered.push(load);
+    }
+    Ok(ordered)
+}
+
+/// Statements that switch the tables' own triggers off, and on again as they were.
+#[derive(Debug, Default)]
+struct Triggers {
+    off: String,
+    on: String,
+}
+
+async fn triggers(session: &Session, loads: &[&Load]) -> Result<Triggers, RestoreError> {
+    let names: Vec<&str> = loads.iter().map(|load| load.table.as_str()).collect();
+    let sql = "SELECT t.name, g.tgname::text, g.tgenabled::text FROM unnest($1::text[]) AS t(name) \
+         JOIN pg_catalog.pg_trigger g ON g.tgrelid = pg_catalog.to_regclass(t.name) \
+         WHERE NOT g.tgisinternal AND g.tgenabled <> 'D'";
+    let mut triggers = Triggers::default();
+    for row in session.rows("look at the triggers", sql, &[&names]).await? {
+        let (table, name, enabled): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+        let how = match enabled {
+            "A" => "ALWAYS ",
+            "R" => "REPLICA ",
+            _ => "",
+        };
+        triggers.off.push_str(&format!("ALTER TABLE {table} DISABLE TRIGGER {};", identifier(name)));
+        triggers.on.push_str(&format!("ALTER TABLE {table} ENABLE {how}TRIGGER {};", identifier(name)));
+    }
+    Ok(triggers)
+}

@@ -1,0 +1,92 @@
+//! What a restore writes about itself on the server: a comment on the database that it makes.
+//!
+//! A comment is written in the same transaction as the step that it tells of, follows the database
+//! through a rename, and may be written by the database's owner. So the next run, after a crash at any
+//! place, reads from the server alone how far the last one came.
+
+use serde::{Deserialize, Serialize};
+
+/// What every marker begins with; the rest is JSON.
+const PREFIX: &str = "drctl restore ";
+/// A longer comment is not ours.
+const LONGEST: usize = 64 * 1024;
+
+/// How far a restore has come with a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It is being loaded, or was when the run ended.
+    Loading,
+    /// The comparison found differences; it is kept to be looked at.
+    Differs,
+    /// It is loaded and compared, and equal to the backup.
+    Ready,
+    /// The live database is closed for the swap; this is the one that takes its place.
+    Switching,
+    /// It was the live database until another took its place.
+    Replaced,
+    /// The live database is closed for the way back; this is the one that had its place before.
+    Undoing,
+    /// It was restored and swapped in, and then swapped out again.
+    Undone,
+}
+
+/// The comment on a database that a restore has made or moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Marker {
+    /// The restore.
+    pub restore: String,
+    /// The backup that it restores.
+    pub backup: String,
+    /// The name of the database whose place is at stake.
+    pub of: String,
+    /// How far it came.
+    pub stage: Stage,
+    /// The database's own comment, which comes back with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+impl Marker {
+    /// The comment's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        // A struct of texts always serialises.
+        format!("{PREFIX}{}", serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The marker in a comment, if it is one.
+    #[must_use]
+    pub fn parse(comment: &str) -> Option<Self> {
+        let json = comment.strip_prefix(PREFIX)?;
+        (comment.len() <= LONGEST).then(|| serde_json::from_str(json).ok())?
+    }
+
+    /// The same restore, at another stage.
+    #[must_use]
+    pub fn at(&self, stage: Stage) -> Self {
+        Self { stage, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_read_back_and_other_comments_are_none() {
+        let marker = Marker {
+            restore: "20261121150501abcd".to_owned(),
+            backup: "20261120T020000Z-k3x7pq".to_owned(),
+            of: "orders \"x\"".to_owned(),
+            stage: Stage::Switching,
+            comment: Some("the shop's orders".to_owned()),
+        };
+        assert_eq!(Marker::parse(&marker.text()), Some(marker.clone()));
+        assert_eq!(Marker::parse(&marker.at(Stage::Ready).text()).unwrap().stage, Stage::Ready);
+        for other in ["", "orders", "drctl restore", "drctl restore {}", "drctl restore {\"restore\":1}"] {
+            assert_eq!(Marker::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The names that a restore gives to databases and schemas.
+
+use jiff::Timestamp;
+use rand::Rng;
+
+/// The longest name that PostgreSQL keeps, in bytes; longer ones are cut in silence.
+const LONGEST: usize = 63;
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// What one restore is called: its start in UTC and four random characters, `20261121150501abcd`.
+/// Names that end with it sort by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreId(String);
+
+impl RestoreId {
+    /// A new one for a restore that starts at `start`.
+    #[must_use]
+    pub fn new(start: Timestamp) -> Self {
+        let mut rng = rand::rng();
+        let suffix: String = (0..4).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect();
+        Self(format!("{}{suffix}", start.strftime("%Y%m%d%H%M%S")))
+    }
+
+    /// It as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The database that is loaded beside `database`.
+    #[must_use]
+    pub fn scratch(&self, database: &str) -> String {
+        joined(database, "_drctl_", &self.0)
+    }
+
+    /// What `database` is called once another has taken its place.
+    #[must_use]
+    pub fn before(&self, database: &str) -> String {
+        joined(database, "_before_", &self.0)
+    }
+
+    /// What the restored database is called once the one before has its place again.
+    #[must_use]
+    pub fn undone(&self, database: &str) -> String {
+        joined(database, "_undone_", &self.0)
+    }
+
+    /// The schema that single tables are restored into.
+    #[must_use]
+    pub fn schema(&self) -> String {
+        format!("drctl_{}", self.0)
+    }
+}
+
+/// `name`, `word` and `id` in 63 bytes: where they are too long, `name` is cut between characters.
+fn joined(name: &str, word: &str, id: &str) -> String {
+    let room = LONGEST.saturating_sub(word.len() + id.len());
+    let end = (0..=room.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}{word}{id}", &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> RestoreId {
+        RestoreId::new("2026-11-21T15:05:01Z".parse().unwrap())
+    }
+
+    #[test]
+    fn names_tell_what_they_are_and_when_it_was() {
+        let id = id();
+        assert!(id.scratch("orders").starts_with("orders_drctl_20261121150501"), "{}", id.scratch("orders"));
+        assert!(id.before("orders").starts_with("orders_before_20261121150501"));
+        assert!(id.undone("orders").starts_with("orders_undone_20261121150501"));
+        assert!(id.schema().starts_with("drctl_20261121150501"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_longer_than_postgresql_keeps(name in ".{0,80}") {
+            let id = id();
+            for made in [id.scratch(&name), id.before(&name), id.undone(&name)] {
+                prop_assert!(made.len() <= LONGEST);
+                prop_assert!(made.ends_with(id.as_str()));
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Makes a plan: reads the backup's documents and the server's catalogs, and writes nothing.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        Session,
+        archive::Toc,
+        contents::{self, Database as Document},
+        tools::{self, Program},
+    },
+    RestoreContext, RestoreError, copy, databases,
+    names::RestoreId,
+    plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
+    preflight::{self, Findings, Target},
+    report::LeftOut,
+    selection::{self, Selection},
+};
+
+/// Sessions at most, where nothing is said.
+const MOST_JOBS: usize = 8;
+
+/// Makes the plan.
+pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
+    let document: Document = contents::read(context.contents, &options.source).await?;
+    let toc = contents::read_toc(context.contents, &options.source).await?;
+    let toc = options.ownership.applied(toc)?;
+    let database = options.database.clone().unwrap_or_else(|| context.server.url().database.clone());
+    let session = databases::beside(context.server, &database).await?;
+    let target = Target::look(&session, &database, &context.server.url().user).await?;
+    let mut findings = Findings::default();
+
+    let abilities = target.abilities(options);
+    let mut selection = selection::select(&toc, &abilities);
+    let mut loads = copy::loads(context.contents, &options.source, &document, &toc)?;
+    let whole = options.way != Way::Tables && options.scope != Scope::Data;
+    let objects = if whole { object_streams(context, options, &document)? } else { Vec::new() };
+    let id = RestoreId::new(options.now);
+    narrow(options, &document, &toc, &id, &mut selection, &mut loads)?;
+    preflight::check(&mut findings, options, &document, &toc, &selection, &target);
+    left_out_rows(&mut findings, options, &document, &selection);
+
+    let major = session.version.major;
+    let mut tool = async |program| match tools::find(program, major).await {
+        Ok(tool) => Some(tool),
+        Err(error) => {
+            findings.refuse(error.to_string());
+            None
+        }
+    };
+    let (pg_restore, pg_dump) = (tool(Program::PgRestore).await, tool(Program::PgDump).await);
+    let wants_rows = options.scope != Scope::Schema;
+    let (loads, objects) = if wants_rows { (loads, objects) } else { (Vec::new(), Vec::new()) };
+    let large_objects: Vec<_> = objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
+    let object_bytes = large_objects.iter().flat_map(|stream| &stream.parts).map(|part| part.length).sum::<u64>();
+    let beside = matches!(options.way, Way::Beside | Way::Create);
+    let no_tablespaces = target.lacks_tablespaces(&toc);
+    if no_tablespaces {
+        findings.warn("tablespaces of the backup are not on this server: everything goes into the default one");
+    }
+    Ok(Plan {
+        backup: options.backup.clone(),
+        source: options.source.to_string(),
+        server: context.server.shown(),
+        server_version: session.version.text.clone(),
+        role: context.server.url().user.clone(),
+        backup_version: document.server.version.clone(),
+        snapshot: document.snapshot.time,
+        original: document.name.clone(),
+        way: options.way,
+        scope: options.scope,
+        scratch: beside.then(|| id.scratch(&database)),
+        before: (options.way == Way::Beside).then(|| id.before(&database)),
+        schema: (options.way == Way::Tables).then(|| id.schema()),
+        live: target.traces.live.as_ref().map(|live| Live {
+            bytes: live.bytes,
+            owner: live.owner.clone(),
+            encoding: live.encoding.clone(),
+            sessions: live.sessions,
+        }),
+        ownership: options.ownership.clone(),
+        tables: loads.iter().map(|load| load.streams.len() as u64).sum(),
+        rows: loads.iter().map(|load| load.expected.rows).sum(),
+        large_objects: large_objects.iter().map(|stream| stream.parts.len() as u64).sum(),
+        bytes: loads.iter().map(|load| load.bytes).sum::<u64>().saturating_add(object_bytes),
+        objects: selection.made().len() as u64,
+        left_out: selection.left_out.clone(),
+        refusals: findings.refusals,
+        warnings: findings.warnings,
+        dropped: if beside { target.dropped() } else { Vec::new() },
+        database,
+        inner: Arc::new(Inner {
+            id,
+            toc,
+            document,
+            loads,
+            objects,
+            selection,
+            pg_restore,
+            pg_dump,
+            jobs: options.jobs.unwrap_or_else(processors).max(1),
+            no_tablespaces,
+            target_major: major,
+        }),
+    })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MOST_JOBS)
+}
+
+fn object_streams(
+    context: RestoreContext<'_>,
+    options: &PlanOptions,
+    document: &Document,
+) -> Result<Vec<usize>, RestoreError> {
+    let place = |block: &contents::LargeObjects| {
+        copy::stream(context.contents, &options.source, &block.stream).map(|(place, _)| place)
+    };
+    document.large_objects.iter().map(place).collect()
+}
+
+/// Leaves only what the way and the scope are about.
+fn narrow(
+    options: &PlanOptions,
+    document: &Document,
+    toc: &Toc,
+    id: &RestoreId,
+    selection: &mut Selection,
+    loads: &mut Vec<copy::Load>,
+) -> Result<(), RestoreError> {
+    // Rows of a table that cannot be made have no place to go.
+    let out: Vec<&str> = document
+        .tables
+        .iter()
+        .filter(|table| selection.out.contains(&table.dump_id))
+        .map(|table| table.copy.as_str())
+        .collect();
+    let table_of = |load: &copy::Load| format!("COPY {} ", load.table);
+    loads.retain(|load| !out.iter().any(|copy| copy.starts_with(&table_of(load))));
+    match (options.way, options.scope) {
+        (Way::Tables, _) => super::tables::narrow(options, document, toc, &id.schema(), selection, loads),
+        (_, Scope::Data) => {
+            *selection = Selection::default();
+            if !document.large_objects.is_empty() {
+                let why = "--data-only loads rows into tables that are there".to_owned();
+                selection.left_out.push(LeftOut { what: "large objects".to_owned(), why });
+            }
+            loads.iter_mut().for_each(|load| load.emptied = copy::Emptied::MustBe);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A table that is left out takes its rows along; that is agreed to in words.
+fn left_out_rows(findings: &mut Findings, options: &PlanOptions, document: &Document, selection: &Selection) {
+    if options.leave_out {
+        return;
+    }
+    for table in document.tables.iter().filter(|table| selection.out.contains(&table.dump_id)) {
+        let why = selection
+            .left_out
+            .iter()
+            .find(|left| left.what.starts_with("TABLE DATA") && left.what.ends_with(&table.name));
+        let why = why.map_or_else(String::new, |left| format!(": {}", left.why));
+        findings.refuse(format!(
+            "the rows of table {} would be left out{why}; put that right, or agree to it with --leave-out",
+            table.stream
+        ));
+    }
+}
+
+/// A session that can be looked at for more.
+pub(super) async fn text_list(session: &Session, doing: &str, sql: &str) -> Result<Vec<String>, RestoreError> {
+    let rows = session.rows(doing, sql, &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

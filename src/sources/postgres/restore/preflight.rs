@@ -1,0 +1,316 @@
+//! What the target server is and can take. Everything that stands in the way is found before any write.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{
+    super::{
+        Session,
+        archive::{Field, Toc},
+        contents::Database as Document,
+    },
+    RestoreError,
+    databases::{self, Traces},
+    journal::Stage,
+    ownership::{self, Ownership},
+    plan::{PlanOptions, Scope, Way},
+    planner::text_list,
+    selection::{Abilities, Selection},
+};
+
+/// What was found: why it cannot be done, and what a person should know.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) refusals: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    pub(super) fn refuse(&mut self, why: impl Into<String>) {
+        self.refusals.push(why.into());
+    }
+
+    pub(super) fn warn(&mut self, what: impl Into<String>) {
+        self.warnings.push(what.into());
+    }
+}
+
+/// The server and the role, as far as the plan needs them.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) database: String,
+    pub(super) traces: Traces,
+    major: u32,
+    user: String,
+    superuser: bool,
+    create_db: bool,
+    /// Each role of the server, and whether this one may act as it.
+    roles: BTreeMap<String, bool>,
+    tablespaces: BTreeSet<String>,
+    extensions: HashMap<String, bool>,
+    collations: BTreeSet<String>,
+    slots: Vec<String>,
+    subscriptions: Vec<String>,
+    /// Roles of sessions in the live database that this one may not end.
+    strangers: Vec<String>,
+}
+
+impl Target {
+    pub(super) async fn look(session: &Session, database: &str, user: &str) -> Result<Self, RestoreError> {
+        let row = session
+            .row(
+                "look at the role",
+                "SELECT rolsuper, rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user",
+                &[],
+            )
+            .await?;
+        let (superuser, create_db): (bool, bool) = (row.get(0), row.get(1));
+        let roles = "SELECT rolname::text, pg_catalog.pg_has_role(oid, 'MEMBER') FROM pg_catalog.pg_roles";
+        let roles = session.rows("list the roles", roles, &[]).await?;
+        let trusted = if session.version.major >= 13 { "v.trusted" } else { "false" };
+        let extensions = format!(
+            "SELECT e.name::text, pg_catalog.bool_or($1 OR NOT v.superuser OR {trusted}) \
+             FROM pg_catalog.pg_available_extensions e \
+             JOIN pg_catalog.pg_available_extension_versions v ON v.name = e.name AND v.version = e.default_version GROUP BY 1"
+        );
+        let extensions = session.rows("list the extensions", &extensions, &[&superuser]).await?;
+        let collations = "SELECT collcollate::text FROM pg_catalog.pg_collation WHERE collcollate IS NOT NULL \
+             UNION SELECT datcollate::text FROM pg_catalog.pg_database UNION SELECT datctype::text FROM pg_catalog.pg_database";
+        let strangers = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
+             JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
+             WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+             AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))";
+        let strangers = session.rows("look at the sessions", strangers, &[&database]).await?;
+        let slots = "SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE database = $1 ORDER BY 1";
+        let slots = session.rows("list the replication slots", slots, &[&database]).await?;
+        let subscriptions = "SELECT s.subname::text FROM pg_catalog.pg_subscription s \
+             JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1 ORDER BY 1";
+        // Not every role may ask.
+        let subscriptions =
+            session.rows("list the subscriptions", subscriptions, &[&database]).await.unwrap_or_default();
+        let texts = |rows: Vec<tokio_postgres::Row>| rows.iter().map(|row| row.get(0)).collect::<Vec<String>>();
+        Ok(Self {
+            database: database.to_owned(),
+            traces: databases::traces(session, database).await?,
+            major: session.version.major,
+            user: user.to_owned(),
+            superuser,
+            create_db: superuser || create_db,
+            roles: roles.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            tablespaces: text_list(
+                session,
+                "list the tablespaces",
+                "SELECT spcname::text FROM pg_catalog.pg_tablespace",
+            )
+            .await?
+            .into_iter()
+            .collect(),
+            extensions: extensions.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            collations: text_list(session, "list the collations", collations).await?.into_iter().collect(),
+            slots: texts(slots),
+            subscriptions: texts(subscriptions),
+            strangers: texts(strangers),
+        })
+    }
+
+    pub(super) fn abilities(&self, options: &PlanOptions) -> Abilities {
+        Abilities {
+            superuser: self.superuser,
+            extensions: self.extensions.clone(),
+            grants: options.ownership.keeps_grants(),
+        }
+    }
+
+    /// The archive names tablespaces that are not here.
+    pub(super) fn lacks_tablespaces(&self, toc: &Toc) -> bool {
+        let mut named = toc.entries().map(|entry| entry.text(Field::Tablespace));
+        named.any(|name| !name.is_empty() && !self.tablespaces.contains(name.as_ref()))
+    }
+
+    /// Half loaded databases of runs that ended: their lock is free, or the plan is refused later.
+    pub(super) fn dropped(&self) -> Vec<String> {
+        let half = self.traces.abandoned.iter().filter(|(_, marker)| marker.stage == Stage::Loading);
+        half.map(|(database, _)| database.name.clone()).collect()
+    }
+}
+
+/// Looks for everything that stands in the way.
+pub(super) fn check(
+    findings: &mut Findings,
+    options: &PlanOptions,
+    document: &Document,
+    toc: &Toc,
+    selection: &Selection,
+    target: &Target,
+) {
+    versions(findings, document, target);
+    match options.way {
+        Way::Beside | Way::Create => {
+            new_database(findings, options, document, target);
+            live_database(findings, options, document, target);
+        }
+        Way::InPlace | Way::Tables => in_live(findings, options, document, target),
+    }
+    if options.scope != Scope::Data && options.way != Way::Tables {
+        roles(findings, options, document, toc, selection, target);
+    }
+    traces(findings, options, target);
+}
+
+fn versions(findings: &mut Findings, document: &Document, target: &Target) {
+    let backup = document.server.number / 10_000;
+    if target.major < backup {
+        findings.refuse(format!(
+            "the server is PostgreSQL {}, older than the {backup} that the backup was taken of: restore into {backup} or newer",
+            target.major
+        ));
+    } else if target.major > backup {
+        findings.warn(format!("the backup was taken of PostgreSQL {backup}, and the server is {}", target.major));
+    }
+}
+
+fn new_database(findings: &mut Findings, options: &PlanOptions, document: &Document, target: &Target) {
+    if !target.create_db {
+        findings.refuse(format!(
+            "role {} may not create databases: ALTER ROLE {} CREATEDB, or restore into an empty database with --in-place",
+            target.user, target.user
+        ));
+    }
+    let locale = &document.locale;
+    for name in [&locale.collate, &locale.ctype] {
+        let known = ["C", "POSIX", "C.UTF-8", "C.utf8"].contains(&name.as_str()) || target.collations.contains(name);
+        if !known {
+            findings.warn(format!("no database and no collation of the server uses the locale {name}; it may lack it"));
+        }
+    }
+    if locale.provider == "icu" && target.major < 15 || locale.provider == "builtin" && target.major < 17 {
+        findings.refuse(format!("the server knows no locale provider {}", locale.provider));
+    }
+    if options.scope == Scope::Data {
+        findings.refuse("--data-only needs tables that are there: use it with --in-place");
+    }
+}
+
+fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Document, target: &Target) {
+    let Some(live) = &target.traces.live else {
+        if options.way == Way::Beside {
+            findings.refuse(format!("there is no database {} on the server: create it with --create", target.database));
+        }
+        return;
+    };
+    if options.way == Way::Create {
+        findings.refuse(format!(
+            "database {} exists ({} sessions): leave --create out, and the restored one takes its place after the comparison",
+            target.database, live.sessions
+        ));
+        return;
+    }
+    if !live.owned && !target.superuser {
+        findings.refuse(format!("database {} belongs to {}: only its owner may rename it", live.name, live.owner));
+    }
+    if live.prepared > 0 {
+        findings.refuse(format!(
+            "database {} has {} prepared transactions, and cannot be renamed: commit or roll them back (pg_prepared_xacts)",
+            live.name, live.prepared
+        ));
+    }
+    if !target.strangers.is_empty() {
+        findings.refuse(format!(
+            "role {} may not end the sessions of {}: GRANT pg_signal_backend TO it, or stop them (a superuser's: restore as a superuser)",
+            target.user,
+            target.strangers.join(", ")
+        ));
+    }
+    if live.encoding != document.encoding {
+        findings.warn(format!(
+            "database {} has the encoding {}, and the restored one will have {}",
+            live.name, live.encoding, document.encoding
+        ));
+    }
+    if live.sessions > 0 {
+        findings.warn(format!("{} sessions of database {} are ended for the swap", live.sessions, live.name));
+    }
+    for slot in &target.slots {
+        findings.warn(format!(
+            "replication slot {slot} stays with the old database: what reads it (change data capture) must be set up again"
+        ));
+    }
+    for subscription in &target.subscriptions {
+        findings.warn(format!("subscription {subscription} stays with the old database"));
+    }
+}
+
+fn in_live(findings: &mut Findings, options: &PlanOptions, document: &Document, target: &Target) {
+    let Some(live) = &target.traces.live else {
+        findings.refuse(format!("there is no database {} on the server", target.database));
+        return;
+    };
+    if live.encoding != document.encoding {
+        findings.refuse(format!(
+            "database {} has the encoding {}, and the backup {}: restore beside it instead",
+            live.name, live.encoding, document.encoding
+        ));
+    }
+    if options.way == Way::InPlace && live.sessions > 0 {
+        findings.refuse(format!(
+            "{} sessions are in database {}: stop what uses it, or restore beside it",
+            live.sessions, live.name
+        ));
+    }
+}
+
+fn roles(
+    findings: &mut Findings,
+    options: &PlanOptions,
+    document: &Document,
+    toc: &Toc,
+    selection: &Selection,
+    target: &Target,
+) {
+    if options.ownership == Ownership::None {
+        return;
+    }
+    let mut needed = ownership::needed(toc, &selection.made());
+    needed.owners.insert(options.ownership.name(&document.owner).unwrap_or(&document.owner).to_owned());
+    let missing: Vec<&String> =
+        needed.owners.iter().chain(&needed.named).filter(|role| !target.roles.contains_key(*role)).collect();
+    let mut named = BTreeSet::new();
+    for role in missing {
+        if named.insert(role) {
+            findings.refuse(format!(
+                "role {role} is not on the server: CREATE ROLE it, put another in its place with --map-role {role}=OTHER, or use --ownership none"
+            ));
+        }
+    }
+    if target.superuser {
+        return;
+    }
+    for role in needed.owners.iter().filter(|role| target.roles.get(*role) == Some(&false)) {
+        findings.refuse(format!(
+            "role {} is no member of {role}, and may not give it objects: GRANT {role} TO {}, restore as a superuser, or use --ownership none",
+            target.user, target.user
+        ));
+    }
+}
+
+fn traces(findings: &mut Findings, options: &PlanOptions, target: &Target) {
+    if let Some((other, marker)) = &target.traces.unended {
+        findings.warn(format!(
+            "database {} is closed, because restore {} did not end its swap with {}: it is opened again first",
+            target.database, marker.restore, other.name
+        ));
+    }
+    for (database, marker) in &target.traces.abandoned {
+        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        match marker.stage {
+            Stage::Loading if matches!(options.way, Way::Beside | Way::Create) => findings.warn(format!(
+                "database {} was left half loaded by restore {}: it is dropped first",
+                database.name, marker.restore
+            )),
+            _ => findings.warn(format!("database {} is left of restore {}: {drop}", database.name, marker.restore)),
+        }
+    }
+    for (database, _) in &target.traces.replaced {
+        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        findings.warn(format!("database {} was live before an earlier restore: {drop}", database.name));
+    }
+}

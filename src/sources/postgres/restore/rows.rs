@@ -1,0 +1,155 @@
+//! Rows into tables, and back for the comparison.
+
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{Session, rows::RowTotals},
+    RestoreError,
+    copy::{Emptied, Load},
+    report::Difference,
+};
+use crate::types::{BackupContents, Monitor};
+
+/// What loading and comparing a table needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) contents: &'a dyn BackupContents,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) cancel: &'a CancellationToken,
+    /// The encoding of the rows.
+    pub(super) encoding: &'a str,
+}
+
+impl Rows<'_> {
+    /// Loads one table in one transaction. It is committed only when every part was read to its end and
+    /// proven, and the server took as many rows as the backup has.
+    pub(super) async fn load(self, session: &Session, load: &Load) -> Result<(), RestoreError> {
+        session.run("begin a transaction", "BEGIN").await?;
+        let loaded = self.load_inside(session, load).await;
+        let ended = match &loaded {
+            Ok(()) => session.run("commit the rows", "COMMIT").await,
+            Err(_) => session.run("roll back", "ROLLBACK").await,
+        };
+        let loaded = loaded.and(ended.map_err(RestoreError::from));
+        loaded.map_err(|error| match error {
+            RestoreError::Interrupted => error,
+            source => RestoreError::Rows { table: load.shown.clone(), source: Box::new(source) },
+        })
+    }
+
+    /// The same inside a transaction of the caller's.
+    pub(super) async fn load_inside(self, session: &Session, load: &Load) -> Result<(), RestoreError> {
+        if let Some(sql) = load.prepare() {
+            session.run("empty the table", &sql).await?;
+        }
+        if load.emptied == Emptied::MustBe {
+            let table = &load.table;
+            session.run("lock the table", &format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await?;
+            let sql = format!("SELECT EXISTS (SELECT FROM {}{table})", if load.through_root { "" } else { "ONLY " });
+            if session.row("look for rows", &sql, &[]).await?.get(0) {
+                return Err(RestoreError::NotEmpty);
+            }
+        }
+        let failed = |error: tokio_postgres::Error| RestoreError::from(session.failed("copy rows", &error));
+        let sink = session.client().copy_in(&load.copy_in(self.encoding)).await.map_err(failed)?;
+        let mut sink = std::pin::pin!(sink);
+        for stream in load.streams.iter().filter_map(|place| self.contents.streams().get(*place)) {
+            for part in 0..stream.parts.len() {
+                let mut pieces = self.contents.read_part(stream, part).await?;
+                while let Some(piece) = self.next(pieces.try_next()).await?? {
+                    let length = piece.len() as u64;
+                    sink.send(piece).await.map_err(failed)?;
+                    self.monitor.advance(length);
+                }
+            }
+        }
+        // A sink that is dropped before this ends the COPY with an error.
+        let found = sink.finish().await.map_err(failed)?;
+        let expected = load.expected.rows;
+        if found == expected { Ok(()) } else { Err(RestoreError::Count { expected, found }) }
+    }
+
+    pub(super) async fn next<T>(self, piece: impl Future<Output = T>) -> Result<T, RestoreError> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(RestoreError::Interrupted),
+            piece = piece => Ok(piece),
+        }
+    }
+
+    /// Reads a table back and holds its rows against the backup's.
+    pub(super) async fn compare(self, session: &Session, load: &Load) -> Result<Option<Difference>, RestoreError> {
+        let failed = |error: tokio_postgres::Error| RestoreError::from(session.failed("read rows back", &error));
+        let rows = session.client().copy_out(&load.copy_out(self.encoding)).await.map_err(failed)?;
+        let mut rows = std::pin::pin!(rows);
+        let mut adder = Adder::default();
+        while let Some(row) = self.next(rows.next()).await? {
+            // The server sends a message for each row.
+            let row = row.map_err(failed)?;
+            if let Some(bytes) = adder.push(&row).await? {
+                self.monitor.advance(bytes);
+            }
+        }
+        Ok(difference(load, &adder.finish().await?))
+    }
+}
+
+/// Bytes of rows that are added up at once.
+const BATCH: usize = 1 << 20;
+
+/// Adds rows up on another thread, while the next ones come.
+#[derive(Debug, Default)]
+struct Adder {
+    batch: Vec<u8>,
+    adding: Option<JoinHandle<RowTotals>>,
+    totals: RowTotals,
+}
+
+impl Adder {
+    /// Takes a row with its line end. Says how many bytes were given away, if it were enough.
+    async fn push(&mut self, row: &[u8]) -> Result<Option<u64>, RestoreError> {
+        self.batch.extend_from_slice(row);
+        if self.batch.len() < BATCH {
+            return Ok(None);
+        }
+        let given = self.batch.len() as u64;
+        self.add_batch().await?;
+        Ok(Some(given))
+    }
+
+    async fn add_batch(&mut self) -> Result<(), RestoreError> {
+        self.wait().await?;
+        let rows = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH + (BATCH >> 3)));
+        self.adding = Some(spawn_blocking(move || RowTotals::of(&rows)));
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<(), RestoreError> {
+        if let Some(adding) = self.adding.take() {
+            // It ends early only when the whole runtime does.
+            let added = adding.await.map_err(|_| RestoreError::Interrupted)?;
+            self.totals.add(&added);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<RowTotals, RestoreError> {
+        self.add_batch().await?;
+        self.wait().await?;
+        Ok(self.totals)
+    }
+}
+
+fn difference(load: &Load, found: &RowTotals) -> Option<Difference> {
+    let expected = &load.expected;
+    let how = if found == expected {
+        return None;
+    } else if found.rows == expected.rows {
+        format!("its {} rows are not those of the backup: their digest is another", found.rows)
+    } else {
+        format!("it has {} rows, and the backup {}", found.rows, expected.rows)
+    };
+    Some(Difference { what: format!("table {}", load.shown), how })
+}

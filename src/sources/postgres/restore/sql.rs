@@ -1,0 +1,345 @@
+//! SQL as pg_dump writes it, in pieces: enough to compare two definitions and to change a role's name.
+
+/// A piece of SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// White space, or a comment.
+    Space(&'a str),
+    /// A key word, a number, or a name without quotes.
+    Word(&'a str),
+    /// A name in quotes, with them.
+    Quoted(&'a str),
+    /// A literal: `'…'`, `E'…'`, `$tag$…$tag$`.
+    Literal(&'a str),
+    /// Any other character.
+    Mark(&'a str),
+}
+
+impl<'a> Piece<'a> {
+    /// Its text.
+    pub(super) fn text(self) -> &'a str {
+        match self {
+            Self::Space(text) | Self::Word(text) | Self::Quoted(text) | Self::Literal(text) | Self::Mark(text) => text,
+        }
+    }
+
+    fn is_word(self, word: &str) -> bool {
+        matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
+    }
+
+    fn is_mark(self, mark: &str) -> bool {
+        matches!(self, Self::Mark(text) if text == mark)
+    }
+}
+
+/// Cuts `sql` into pieces; together they are `sql` again. Nothing is refused: what is not closed ends with the text.
+pub(super) fn pieces(sql: &str) -> Vec<Piece<'_>> {
+    let mut rest = sql;
+    let mut pieces = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let (piece, length) = next_piece(rest, first);
+        pieces.push(piece);
+        rest = &rest[length..];
+    }
+    pieces
+}
+
+fn next_piece(rest: &str, first: char) -> (Piece<'_>, usize) {
+    let while_true = |test: fn(char) -> bool| rest.find(|c: char| !test(c)).unwrap_or(rest.len());
+    if first.is_whitespace() {
+        let end = while_true(char::is_whitespace);
+        return (Piece::Space(&rest[..end]), end);
+    }
+    if rest.starts_with("--") {
+        let end = rest.find('\n').unwrap_or(rest.len());
+        return (Piece::Space(&rest[..end]), end);
+    }
+    if first == '"' {
+        let end = closing(rest, 1, '"', false);
+        return (Piece::Quoted(&rest[..end]), end);
+    }
+    if first == '\'' {
+        let end = closing(rest, 1, '\'', false);
+        return (Piece::Literal(&rest[..end]), end);
+    }
+    if matches!(first, 'E' | 'e') && rest[1..].starts_with('\'') {
+        let end = closing(rest, 2, '\'', true);
+        return (Piece::Literal(&rest[..end]), end);
+    }
+    if first == '$'
+        && let Some(end) = dollar_quoted(rest)
+    {
+        return (Piece::Literal(&rest[..end]), end);
+    }
+    if is_word(first) {
+        let end = while_true(is_word);
+        return (Piece::Word(&rest[..end]), end);
+    }
+    (Piece::Mark(&rest[..first.len_utf8()]), first.len_utf8())
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$')
+}
+
+/// Where the text in quotes that begins at byte `from` ends; a doubled quote does not end it.
+fn closing(text: &str, from: usize, quote: char, backslashes: bool) -> usize {
+    let mut at = text[from..].char_indices().peekable();
+    while let Some((place, c)) = at.next() {
+        if backslashes && c == '\\' {
+            at.next();
+        } else if c == quote && at.next_if(|(_, next)| *next == quote).is_none() {
+            return from + place + 1;
+        }
+    }
+    text.len()
+}
+
+fn dollar_quoted(text: &str) -> Option<usize> {
+    let end = text[1..].find('$')? + 2;
+    let tag = &text[..end];
+    let name = &tag[1..end - 1];
+    if !name.chars().all(|c| c.is_alphanumeric() || c == '_') || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    Some(text[end..].find(tag).map_or(text.len(), |place| end + place + end))
+}
+
+/// Whether two definitions mean the same. A server writes the casts and parentheses of an expression
+/// that it has read back in another way than it was given them, so those are left out of it.
+pub(super) fn means_the_same(one: &str, other: &str) -> bool {
+    one == other || bare(one) == bare(other)
+}
+
+pub(super) fn bare(sql: &str) -> Vec<String> {
+    let all: Vec<Piece<'_>> = pieces(sql).into_iter().filter(|piece| !matches!(piece, Piece::Space(_))).collect();
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while let Some(piece) = all.get(at) {
+        if piece.is_mark(":") && all.get(at + 1).is_some_and(|next| next.is_mark(":")) {
+            at = after_type(&all, at + 2);
+            continue;
+        }
+        if !piece.is_mark("(") && !piece.is_mark(")") {
+            // A name in quotes that it does not need is the same name.
+            kept.push(match piece {
+                Piece::Quoted(text) if is_plain(text) => unquoted(text),
+                _ => piece.text().to_owned(),
+            });
+        }
+        at += 1;
+    }
+    kept
+}
+
+/// Whether a name in quotes would be the same without them, or would be a key word.
+fn is_plain(quoted: &str) -> bool {
+    let inner = quoted.trim_matches('"');
+    inner.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && inner.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && inner.len() + 2 == quoted.len()
+}
+
+/// The place after the type's name that begins at `at`.
+fn after_type(all: &[Piece<'_>], mut at: usize) -> usize {
+    let is = |at: usize, word: &str| all.get(at).is_some_and(|piece| piece.is_word(word));
+    let mark = |at: usize, text: &str| all.get(at).is_some_and(|piece| piece.is_mark(text));
+    at += 1;
+    while mark(at, ".") {
+        at += 2;
+    }
+    if is(at, "varying") || is(at, "precision") {
+        at += 1;
+    }
+    if mark(at, "(") {
+        at = all[at..].iter().position(|piece| piece.is_mark(")")).map_or(all.len(), |place| at + place + 1);
+    }
+    if (is(at, "with") || is(at, "without")) && is(at + 1, "time") && is(at + 2, "zone") {
+        at += 3;
+    }
+    while mark(at, "[") && mark(at + 1, "]") {
+        at += 2;
+    }
+    at
+}
+
+/// `sql`, which grants or revokes, with every role's name as `rename` says (`None`: as it is). Names
+/// are given and taken without quotes.
+pub(super) fn with_roles(sql: &str, rename: &dyn Fn(&str) -> Option<String>, quote: &dyn Fn(&str) -> String) -> String {
+    let mut text = String::with_capacity(sql.len());
+    let (mut expects_role, mut over) = (false, false);
+    let mut before = Piece::Space("");
+    for piece in pieces(sql) {
+        if over || matches!(piece, Piece::Space(_)) {
+            text.push_str(piece.text());
+            continue;
+        }
+        let is_name = matches!(piece, Piece::Quoted(_) | Piece::Word(_));
+        if expects_role && is_name && !piece.is_word("PUBLIC") {
+            let name = unquoted(piece.text());
+            text.push_str(&rename(&name).map_or_else(|| piece.text().to_owned(), |new| quote(&new)));
+            expects_role = false;
+        } else {
+            text.push_str(piece.text());
+            expects_role = ["TO", "FROM", "AUTHORIZATION"].iter().any(|word| piece.is_word(word))
+                || (piece.is_word("ROLE") && before.is_word("FOR"))
+                || (piece.is_word("FOR") && before.is_word("MAPPING"))
+                || (piece.is_word("BY") && before.is_word("GRANTED"))
+                || (piece.is_mark(",") && !matches!(before, Piece::Mark(_)) && in_role_list(&text));
+            // The expression of a policy names tables after FROM.
+            over = piece.is_word("USING");
+        }
+        before = piece;
+    }
+    text
+}
+
+/// Whether the statement so far ends inside a list of roles: its last key word of these is TO or FROM.
+fn in_role_list(text: &str) -> bool {
+    let words = pieces(text).into_iter().rev().take_while(|piece| !piece.is_mark(";"));
+    let mut last = words.filter(|piece| ["TO", "FROM", "ON", "GRANT", "REVOKE"].iter().any(|word| piece.is_word(word)));
+    last.next().is_some_and(|piece| piece.is_word("TO") || piece.is_word("FROM"))
+}
+
+/// `sql`, which makes and alters the table `schema.name`, for a table called `new` (in SQL) instead.
+/// `None` if it takes columns from other tables: what is made of it would belong to them.
+pub(super) fn for_table(sql: &str, schema: &str, name: &str, new: &str) -> Option<String> {
+    let all = pieces(sql);
+    if all.iter().any(|piece| piece.is_word("INHERITS")) {
+        return None;
+    }
+    let is_name = |piece: Option<&Piece<'_>>, wanted: &str| match piece {
+        Some(Piece::Word(text) | Piece::Quoted(text)) => unquoted(text) == wanted,
+        _ => false,
+    };
+    let (mut text, mut at, mut expected) = (String::with_capacity(sql.len()), 0, false);
+    while let Some(piece) = all.get(at) {
+        let here = expected
+            && is_name(Some(piece), schema)
+            && all.get(at + 1).is_some_and(|dot| dot.is_mark("."))
+            && is_name(all.get(at + 2), name);
+        if here {
+            text.push_str(new);
+            at += 3;
+            expected = false;
+            continue;
+        }
+        if !matches!(piece, Piece::Space(_)) {
+            expected = piece.is_word("TABLE") || piece.is_word("ONLY");
+        }
+        text.push_str(piece.text());
+        at += 1;
+    }
+    Some(text)
+}
+
+/// A name without its quotes.
+pub(super) fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotes_comments_and_dollar_quotes_are_one_piece_each() {
+        let sql = r#"a"b ""c" 'd''e' E'f\'g' $x$ h' $x$ -- i
+5.2"#;
+        let found: Vec<_> = pieces(sql).into_iter().filter(|piece| !matches!(piece, Piece::Space(_))).collect();
+        assert_eq!(
+            found,
+            [
+                Piece::Word("a"),
+                Piece::Quoted(r#""b ""c""#),
+                Piece::Literal("'d''e'"),
+                Piece::Literal(r"E'f\'g'"),
+                Piece::Literal("$x$ h' $x$"),
+                Piece::Word("5"),
+                Piece::Mark("."),
+                Piece::Word("2"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_expression_that_a_server_has_read_back_means_the_same() {
+        let given = "CHECK (((status)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[])))";
+        let back =
+            "CHECK (((status)::text = ANY (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])))";
+        assert!(means_the_same(given, back));
+        for other in [given.replace("'b'", "'c'"), given.replace("status", "state"), given.replace("ANY", "ALL")] {
+            assert!(!means_the_same(&other, back), "{other}");
+        }
+        assert!(means_the_same(
+            "x timestamp DEFAULT (now())::timestamp(3) without time zone",
+            "x timestamp DEFAULT now()"
+        ));
+        assert!(!means_the_same("x character varying(20)", "x character varying(21)"));
+        assert!(!means_the_same("x integer", "x bigint"));
+        assert!(means_the_same(r#""public"."a" + "B""#, r#"public.a + "B""#));
+        assert!(!means_the_same(r#""B""#, "B"));
+    }
+
+    #[test]
+    fn roles_of_grants_are_renamed_and_nothing_else() {
+        let rename = |name: &str| (name == "app").then(|| "new app".to_owned());
+        let quote = |name: &str| format!("\"{name}\"");
+        for (sql, wanted) in [
+            ("GRANT SELECT ON TABLE public.app TO app;", "GRANT SELECT ON TABLE public.app TO \"new app\";"),
+            ("REVOKE ALL ON SCHEMA app FROM \"app\";", "REVOKE ALL ON SCHEMA app FROM \"new app\";"),
+            (
+                "GRANT SELECT(app),UPDATE(app) ON TABLE t TO app;",
+                "GRANT SELECT(app),UPDATE(app) ON TABLE t TO \"new app\";",
+            ),
+            (
+                "ALTER DEFAULT PRIVILEGES FOR ROLE app IN SCHEMA app GRANT SELECT ON TABLES TO PUBLIC;",
+                "ALTER DEFAULT PRIVILEGES FOR ROLE \"new app\" IN SCHEMA app GRANT SELECT ON TABLES TO PUBLIC;",
+            ),
+            (
+                "SET SESSION AUTHORIZATION app;\nGRANT ALL ON TABLE t TO other WITH GRANT OPTION;\nRESET SESSION AUTHORIZATION;",
+                "SET SESSION AUTHORIZATION \"new app\";\nGRANT ALL ON TABLE t TO other WITH GRANT OPTION;\nRESET SESSION AUTHORIZATION;",
+            ),
+            (
+                "CREATE USER MAPPING FOR app SERVER app OPTIONS (",
+                "CREATE USER MAPPING FOR \"new app\" SERVER app OPTIONS (",
+            ),
+            (
+                "CREATE POLICY p ON t TO other, app USING ((EXISTS ( SELECT 1 FROM app)));",
+                "CREATE POLICY p ON t TO other, \"new app\" USING ((EXISTS ( SELECT 1 FROM app)));",
+            ),
+        ] {
+            assert_eq!(with_roles(sql, &rename, &quote), wanted);
+        }
+    }
+
+    #[test]
+    fn a_table_is_made_under_another_name() {
+        let sql = "CREATE TABLE s.\"T t\" (\n    s integer CHECK (s.f(s) > 0)\n);\nALTER TABLE ONLY s.\"T t\" FORCE ROW LEVEL SECURITY;";
+        let new = for_table(sql, "s", "T t", "n.t").unwrap();
+        assert_eq!(
+            new,
+            "CREATE TABLE n.t (\n    s integer CHECK (s.f(s) > 0)\n);\nALTER TABLE ONLY n.t FORCE ROW LEVEL SECURITY;"
+        );
+        assert_eq!(for_table("CREATE TABLE s.t (\n)\nINHERITS (s.p);", "s", "t", "n.t"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_put_together_are_the_text(text in ".{0,200}") {
+            let back: String = pieces(&text).into_iter().map(Piece::text).collect();
+            prop_assert_eq!(back, text);
+        }
+
+        #[test]
+        fn quotes_never_break_the_pieces(text in "[a'\"$E\\\\ -]{0,60}") {
+            let back: String = pieces(&text).into_iter().map(Piece::text).collect();
+            prop_assert_eq!(back, text);
+        }
+    }
+}

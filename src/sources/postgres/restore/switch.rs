@@ -1,0 +1,196 @@
+//! The swap: the restored database takes the live one's name, and the way back.
+//!
+//! Two transactions. The first closes the live database to new sessions and writes so into the marker;
+//! then its sessions are ended; the second renames both databases, moves the markers on and opens them.
+//! Clients see the old database, then none, then the new one, never a mixture. After a crash the marker
+//! tells which of the two was done: [`mend`] opens the live database again where only the first was.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        Error, Session,
+        quote::{identifier, literal},
+    },
+    RestoreError,
+    databases::{self, Database, Traces},
+    journal::{Marker, Stage},
+    pause::{self, Point},
+    report::Switched,
+};
+
+/// How long sessions of the live database may take to end.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// A database that changes its name and its marker.
+struct Move<'a> {
+    from: &'a str,
+    to: &'a str,
+    comment: Option<String>,
+}
+
+impl Move<'_> {
+    fn sql(&self) -> String {
+        let (from, to) = (identifier(self.from), identifier(self.to));
+        let comment = self.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+        format!(
+            "ALTER DATABASE {from} RENAME TO {to}; COMMENT ON DATABASE {to} IS {comment}; \
+             ALTER DATABASE {to} ALLOW_CONNECTIONS true;"
+        )
+    }
+}
+
+/// Puts `scratch` in the place of the live database, which is then called `before`. Where there is no
+/// live database, it only takes the name. `comment` is the restored database's own comment.
+pub(super) async fn switch(
+    session: &Session,
+    scratch: &str,
+    before: &str,
+    comment: Option<String>,
+) -> Result<Switched, RestoreError> {
+    let all = databases::list(session).await?;
+    let find = |name: &str| all.iter().find(|database| database.name == name).cloned();
+    let gone = || RestoreError::NotReady { database: scratch.to_owned() };
+    let restored = find(scratch).ok_or_else(gone)?;
+    let marker = restored.marker().filter(|marker| marker.stage == Stage::Ready).ok_or_else(gone)?;
+    let live = marker.of.clone();
+    let incoming = Move { from: scratch, to: &live, comment };
+    let began = Instant::now();
+    let Some(old) = find(&live) else {
+        let sql = format!("BEGIN; {} COMMIT", incoming.sql());
+        end_sessions(session, &restored).await?;
+        in_one_transaction(session, "name the restored database", &sql).await?;
+        return Ok(Switched { database: live, before: None, drop: None, ended_sessions: 0, seconds: 0.0 });
+    };
+    let replaced = Marker { comment: old.comment.clone(), ..marker.at(Stage::Replaced) };
+    let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()) };
+    let ended_sessions = swap(session, &old, &restored, &marker.at(Stage::Switching), &[outgoing, incoming]).await?;
+    Ok(Switched {
+        database: live,
+        before: Some(before.to_owned()),
+        drop: Some(format!("DROP DATABASE {};", identifier(before))),
+        ended_sessions,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Puts the database that was live before the newest swap back in its place.
+pub(super) async fn undo(session: &Session, traces: &Traces, undone: &str) -> Result<Switched, RestoreError> {
+    let nothing = || RestoreError::NothingToUndo;
+    let (old, marker) = traces.replaced.first().ok_or_else(nothing)?;
+    let live = traces.live.as_ref().ok_or_else(nothing)?;
+    let began = Instant::now();
+    let out = Marker { comment: live.comment.clone(), ..marker.at(Stage::Undone) };
+    let moves = [
+        Move { from: &live.name, to: undone, comment: Some(out.text()) },
+        Move { from: &old.name, to: &live.name, comment: marker.comment.clone() },
+    ];
+    let ended_sessions = swap(session, live, old, &marker.at(Stage::Undoing), &moves).await?;
+    Ok(Switched {
+        database: live.name.clone(),
+        before: Some(undone.to_owned()),
+        drop: Some(format!("DROP DATABASE {};", identifier(undone))),
+        ended_sessions,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// Closes `live`, ends its sessions and those of `incoming`, and does the moves. If that fails, `live`
+/// is open again under its name.
+async fn swap(
+    session: &Session,
+    live: &Database,
+    incoming: &Database,
+    marker: &Marker,
+    moves: &[Move<'_>],
+) -> Result<u64, RestoreError> {
+    let close = format!(
+        "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS false; COMMENT ON DATABASE {} IS {}; COMMIT",
+        identifier(&live.name),
+        identifier(&incoming.name),
+        literal(&marker.text()),
+    );
+    in_one_transaction(session, "close the live database", &close).await?;
+    let swapped = renamed(session, live, incoming, moves).await;
+    if swapped.is_err() {
+        // The error to report is the first one; the next run mends what this cannot.
+        let back = incoming.marker().unwrap_or_else(|| marker.clone());
+        if let Err(error) = open(session, &live.name, &incoming.name, &back).await {
+            tracing::warn!(%error, "the live database could not be opened again; run the restore again, or --undo");
+        }
+    }
+    swapped
+}
+
+async fn renamed(
+    session: &Session,
+    live: &Database,
+    incoming: &Database,
+    moves: &[Move<'_>],
+) -> Result<u64, RestoreError> {
+    pause::at(Point::Closed).await;
+    let ended = end_sessions(session, live).await?;
+    end_sessions(session, incoming).await?;
+    pause::at(Point::Ended).await;
+    let steps: String = moves.iter().map(Move::sql).collect();
+    in_one_transaction(session, "swap the databases", &format!("BEGIN; {steps} COMMIT")).await?;
+    pause::at(Point::Swapped).await;
+    Ok(ended)
+}
+
+/// Opens the live database again and puts the marker of the other one back to `back`.
+async fn open(session: &Session, live: &str, other: &str, back: &Marker) -> Result<(), Error> {
+    let sql = format!(
+        "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS true; COMMENT ON DATABASE {} IS {}; COMMIT",
+        identifier(live),
+        identifier(other),
+        literal(&back.text()),
+    );
+    in_one_transaction(session, "open the live database", &sql).await
+}
+
+/// Undoes the first half of a swap whose second half never came. Returns the database's name, if there
+/// was something to mend.
+pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, Error> {
+    let (Some((other, marker)), Some(live)) = (&traces.unended, &traces.live) else { return Ok(None) };
+    let stage = if marker.stage == Stage::Switching { Stage::Ready } else { Stage::Replaced };
+    open(session, &live.name, &other.name, &marker.at(stage)).await?;
+    Ok(Some(live.name.clone()))
+}
+
+/// Ends the sessions of a database, and says how many there were.
+async fn end_sessions(session: &Session, database: &Database) -> Result<u64, RestoreError> {
+    let sql = "SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, '') \
+         FROM pg_catalog.pg_stat_activity a WHERE a.datid = $1 AND a.pid <> pg_catalog.pg_backend_pid() \
+         AND a.usesysid IS NOT NULL";
+    let deadline = Instant::now() + ENDING;
+    let mut ended = std::collections::BTreeSet::new();
+    loop {
+        let rows = session.rows("list the sessions", sql, &[&database.oid]).await?;
+        if rows.is_empty() {
+            return Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX));
+        }
+        for row in &rows {
+            let pid: i32 = row.get(0);
+            ended.insert(pid);
+            let end = "SELECT pg_catalog.pg_terminate_backend($1)";
+            session.row("end a session", end, &[&pid]).await?;
+        }
+        if Instant::now() > deadline {
+            let names = rows.iter().map(|row| format!("{} ({})", row.get::<_, &str>(1), row.get::<_, &str>(2)));
+            let sessions = names.collect::<Vec<_>>().join(", ");
+            return Err(RestoreError::SessionsRemain { database: database.name.clone(), sessions });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs a transaction; after an error none is open.
+async fn in_one_transaction(session: &Session, doing: &str, sql: &str) -> Result<(), Error> {
+    let done = session.run(doing, sql).await;
+    if done.is_err() {
+        // Without a connection this fails too, and the server has rolled back by itself.
+        let _rolled_back = session.run("roll back", "ROLLBACK").await;
+    }
+    done
+}

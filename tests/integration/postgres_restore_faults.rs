@@ -1,0 +1,343 @@
+//! What stands in the way of a restore of a database, and what goes wrong on the way: each is said, and the live
+//! database is untouched.
+
+use drctl::sources::postgres::{
+    contents::Document,
+    restore::{self, Ownership, RestoreError, Scope, Way},
+};
+
+use crate::support::{
+    bed::require,
+    dumped::{Bench, Dumped, SHOP},
+    postgres::{self, Database, Postgres, Role},
+};
+
+/// A live database with a little in it, and the bench of its backup.
+fn shop(server: &Postgres, name: &str) -> (Database, Bench) {
+    let live = server.create_database(name);
+    live.sql("CREATE TABLE a (id int PRIMARY KEY, t text); INSERT INTO a SELECT g, 'row ' || g FROM generate_series(1, 1000) g; CREATE TABLE b (x int)");
+    let bench = Bench::new(&live, &live, Role::Admin);
+    (live, bench)
+}
+
+/// The live database is as it was, and nothing else is left.
+fn untouched(live: &Database, contents: &str) {
+    assert_eq!(live.contents(), contents);
+    assert_eq!(live.server().databases(), [live.name()]);
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_sound_backup_is_restored() {
+    let server = require!(postgres::v15);
+    let (live, bench) = shop(&server, "twin");
+    let contents = live.contents();
+    bench.restore().await;
+    assert_eq!(live.contents(), contents);
+}
+
+#[tokio::test]
+async fn a_backup_that_names_a_table_twice_is_refused() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "twice");
+    let contents = live.contents();
+    let mut document = bench.dumped.document();
+    document.tables.push(document.tables[0].clone());
+    bench.dumped.set_document_bytes(document.to_bytes().unwrap());
+    let error = restore::plan(bench.context(), &bench.options).await.unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("names table public.a twice"), "{error}");
+
+    // Under another name, it is the archive that it contradicts.
+    document.tables[2].name = "c".to_owned();
+    document.tables[2].stream = "public.b".to_owned();
+    document.tables[1].stream = "public.c".to_owned();
+    bench.dumped.set_document_bytes(document.to_bytes().unwrap());
+    let error = restore::plan(bench.context(), &bench.options).await.unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    untouched(&live, &contents);
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_their_table_end_the_restore_and_name_the_table() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "unfit");
+    let contents = live.contents();
+    for rows in [&b"1\tx\nhunter2\ty\n"[..], b"1\tx\ty\n", b"1\n", b"1\tx\n1"] {
+        bench.dumped.set_rows("public.a", rows, rows);
+        let error = bench.load().await.unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains("cannot load public.a"), "{text}");
+        assert!(!text.contains("DETAIL"), "{text}");
+        untouched(&live, &contents);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_not_those_that_were_counted_end_the_restore() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "counted");
+    let contents = live.contents();
+    bench.dumped.set_rows("public.a", b"1\tx\n", b"1\tx\n2\ty\n");
+    let error = bench.load().await.unwrap_err();
+    assert!(
+        error.is_damage() && chain(&error).contains("the backup has 2 rows of it, and the server took 1"),
+        "{error}"
+    );
+    untouched(&live, &contents);
+}
+
+#[tokio::test]
+async fn a_part_that_is_damaged_ends_the_restore_and_counts_for_nothing() {
+    let server = require!(postgres::v15);
+    let (live, bench) = shop(&server, "damaged");
+    let contents = live.contents();
+    bench.dumped.break_stream("public.a", 500);
+    let error = bench.load().await.unwrap_err();
+    assert!(error.is_damage() && chain(&error).contains("cannot load public.a"), "{}", chain(&error));
+    untouched(&live, &contents);
+}
+
+#[tokio::test]
+async fn rows_that_differ_are_named_and_never_swapped_in() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "differs");
+    let contents = live.contents();
+    bench.dumped.set_rows("public.a", b"1\tx\n", b"1\ty\n");
+    let plan = bench.plan().await;
+    let mut running = restore::Restore::begin(bench.context(), &plan).await.unwrap();
+    let loaded = running.load().await.unwrap();
+    let what: Vec<&str> = loaded.differences.iter().map(|difference| difference.what.as_str()).collect();
+    assert_eq!(what, ["table public.a"]);
+    let error = running.switch().await.unwrap_err();
+    assert!(matches!(error, RestoreError::NotReady { .. }), "{error}");
+    assert_eq!(live.contents(), contents);
+    assert_eq!(server.database(&loaded.database).sql("SELECT count(*) FROM a"), "1");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_said_before_anything_is_written() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "way");
+    let contents = live.contents();
+    let refused = async |bench: &Bench, what: &str| {
+        let plan = bench.plan().await;
+        assert!(plan.refusals.iter().any(|why| why.contains(what)), "{what}: {:#?}", plan.refusals);
+        let error = restore::Restore::begin(bench.context(), &plan).await.unwrap_err();
+        assert!(matches!(error, RestoreError::Refused { .. }), "{error}");
+    };
+    bench.options.way = Way::Create;
+    refused(&bench, "exists").await;
+    bench.options.way = Way::Beside;
+    bench.options.database = Some(server.name("none"));
+    refused(&bench, "create it with --create").await;
+    bench.options.database = None;
+
+    let mut child = live.psql().arg("-c").arg("SELECT pg_sleep(600)").spawn().unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", live.name());
+    while server.sql(&sessions) != "1" {}
+    bench.options.way = Way::InPlace;
+    refused(&bench, "1 sessions are in database").await;
+    server.sql(&sessions.replace("count(*)", "pg_terminate_backend(pid)"));
+    child.wait().unwrap();
+    while server.sql(&sessions) != "0" {}
+    bench.options.way = Way::Beside;
+
+    let mut document = bench.dumped.document();
+    document.server.number = 190_000;
+    bench.dumped.set_document(&document);
+    refused(&bench, "older than the 19").await;
+    document.server.number = 150_000;
+    document.owner = "nobody-here".to_owned();
+    bench.dumped.set_document(&document);
+    refused(&bench, "role nobody-here is not on the server").await;
+    bench.options.ownership = Ownership::None;
+    assert!(bench.plan().await.is_possible());
+    untouched(&live, &contents);
+}
+
+#[tokio::test]
+async fn in_place_nothing_is_removed_and_no_other_encoding_is_taken() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "place");
+    let contents = live.contents();
+    bench.options.way = Way::InPlace;
+    let error = bench.load().await.unwrap_err();
+    assert!(error.to_string().contains("in place nothing is ever removed"), "{error}");
+    untouched(&live, &contents);
+
+    let latin = server.create_database_with("latin", "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    let mut bench = Bench::of(bench.dumped.clone(), &latin.url(Role::Admin));
+    bench.options.way = Way::InPlace;
+    let plan = bench.plan().await;
+    assert!(plan.refusals.iter().any(|why| why.contains("has the encoding LATIN1")), "{:#?}", plan.refusals);
+
+    let empty = server.create_database("empty");
+    let mut bench = Bench::of(bench.dumped.clone(), &empty.url(Role::Admin));
+    bench.options.way = Way::InPlace;
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+    assert_eq!(empty.contents(), contents);
+}
+
+#[tokio::test]
+async fn rows_alone_go_into_tables_that_are_empty_and_into_no_others() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "rows");
+    live.sql(
+        "CREATE TABLE c (id int REFERENCES a); INSERT INTO c VALUES (3); CREATE TABLE aa (id int REFERENCES c2 (id))"
+            .split(" CREATE TABLE aa")
+            .next()
+            .unwrap(),
+    );
+    live.sql("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; CREATE TRIGGER no BEFORE INSERT ON b FOR EACH ROW EXECUTE FUNCTION no()");
+    live.sql("ALTER TABLE b DISABLE TRIGGER no; INSERT INTO b VALUES (1); ALTER TABLE b ENABLE ALWAYS TRIGGER no");
+    let (contents, schema) = (live.contents(), live.schema());
+    bench.dumped = Dumped::of(&live);
+    (bench.options.way, bench.options.scope) = (Way::InPlace, Scope::Data);
+    let error = bench.load().await.unwrap_err();
+    assert!(chain(&error).contains("is not empty"), "{}", chain(&error));
+    assert_eq!(live.contents(), contents);
+
+    live.sql("TRUNCATE a, b, c");
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+    assert_eq!((live.contents(), live.schema()), (contents, schema));
+}
+
+#[tokio::test]
+async fn another_restore_of_the_same_database_is_not_run_beside_the_first() {
+    let server = require!(postgres::v15);
+    let (_live, bench) = shop(&server, "busy");
+    let plan = bench.plan().await;
+    let first = restore::Restore::begin(bench.context(), &plan).await.unwrap();
+    let error = restore::Restore::begin(bench.context(), &plan).await.unwrap_err();
+    assert!(matches!(error, RestoreError::Busy { .. }), "{error}");
+    drop(first);
+    restore::Restore::begin(bench.context(), &plan).await.unwrap();
+}
+
+#[tokio::test]
+async fn settings_of_the_target_change_nothing() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("hostile");
+    live.sql(SHOP);
+    let contents = live.contents();
+    let bench_of = |dumped: &Dumped, user: &str| Bench::of(dumped.clone(), &live.url_as(user, "secret"));
+    let dumped = Dumped::of(&live);
+    let hostile = server.create_role("hostile", "LOGIN SUPERUSER PASSWORD 'secret'");
+    for setting in [
+        "array_nulls = off",
+        "bytea_output = escape",
+        "DateStyle = 'German, DMY'",
+        "IntervalStyle = sql_standard",
+        "search_path = nowhere",
+        "session_replication_role = replica",
+        "TimeZone = 'Asia/Kolkata'",
+        "lc_monetary = 'C'",
+        "default_transaction_read_only = on",
+        "default_transaction_isolation = serializable",
+        "extra_float_digits = -5",
+        "statement_timeout = 1000",
+        "lock_timeout = 10",
+        "standard_conforming_strings = off",
+        "client_encoding = LATIN1",
+        "check_function_bodies = on",
+        "xmloption = document",
+        "row_security = on",
+        "default_tablespace = ''",
+        "quote_all_identifiers = on",
+    ] {
+        server.sql(&format!("ALTER ROLE {} SET {setting}", postgres::quoted(&hostile)));
+    }
+    let (_, loaded, _) = bench_of(&dumped, &hostile).restore().await;
+    assert!(loaded.is_equal());
+    // This view holds what its query says in the time zone of whoever fills it.
+    let but_view = |text: &str| text.lines().filter(|line| !line.contains("per_day")).collect::<Vec<_>>().join("\n");
+    assert_eq!(but_view(&live.contents()), but_view(&contents));
+}
+
+#[tokio::test]
+async fn an_owner_who_may_create_databases_restores_what_is_his() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("mine");
+    let output = live.try_sql_as(
+        Role::Owner,
+        "CREATE TABLE a (id serial PRIMARY KEY, t text); INSERT INTO a (t) SELECT 'x' FROM generate_series(1, 100); \
+         CREATE EXTENSION pgcrypto; GRANT SELECT ON a TO reader; SELECT lo_from_bytea(4711, 'mine')",
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (contents, schema) = (live.contents(), live.schema());
+    let bench = Bench::new(&live, &live, Role::Owner);
+    let (_, loaded, _) = bench.restore().await;
+    assert_eq!(loaded.left_out, []);
+    assert_eq!((live.contents(), live.schema()), (contents, schema));
+
+    // What belongs to others he may not give them.
+    live.sql("CREATE TABLE others (); CREATE PUBLICATION all_of_it FOR ALL TABLES");
+    let bench = Bench::new(&live, &live, Role::Owner);
+    let plan = bench.plan().await;
+    assert!(plan.refusals.iter().any(|why| why.contains("is no member of admin")), "{:#?}", plan.refusals);
+    assert!(plan.left_out.iter().any(|left| left.what == "PUBLICATION all_of_it"), "{:#?}", plan.left_out);
+    let mut bench = bench;
+    bench.options.ownership = Ownership::None;
+    let (_, loaded, _) = bench.restore().await;
+    assert_eq!(loaded.left_out.len(), 1);
+}
+
+#[tokio::test]
+async fn roles_are_put_in_the_place_of_others() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("mapped");
+    let (old, new, guest) =
+        (server.create_role("old", ""), server.create_role("new", ""), server.create_role("guest", ""));
+    let [old_name, guest_name] = [&old, &guest].map(|name| postgres::quoted(name));
+    live.sql(&format!(
+        "CREATE TABLE a (id int); ALTER TABLE a OWNER TO {old_name}; GRANT SELECT ON a TO {guest_name}; \
+         ALTER DEFAULT PRIVILEGES FOR ROLE {old_name} GRANT SELECT ON TABLES TO {guest_name}; \
+         CREATE POLICY p ON a TO {old_name} USING (id > 0)"
+    ));
+    let mut bench = Bench::new(&live, &live, Role::Admin);
+    live.sql(&format!("DROP OWNED BY {old_name}; DROP OWNED BY {guest_name}; DROP ROLE {old_name}"));
+    let plan = bench.plan().await;
+    assert!(
+        plan.refusals.iter().any(|why| why.contains(&format!("role {old} is not on the server"))),
+        "{:#?}",
+        plan.refusals
+    );
+    bench.options.ownership = Ownership::Map([(old.clone(), new.clone())].into());
+    bench.restore().await;
+    assert_eq!(live.sql("SELECT relowner::regrole FROM pg_class WHERE relname = 'a'"), postgres::quoted(&new));
+    assert_eq!(live.sql("SELECT polroles::regrole[] FROM pg_policy"), format!("{{\"\\\"{new}\\\"\"}}"));
+    assert!(!live.schema().contains(&old));
+    assert!(live.schema().contains(&guest));
+}
+
+#[tokio::test]
+async fn single_tables_come_into_a_schema_of_their_own() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("single");
+    live.sql(SHOP);
+    let mut bench = Bench::new(&live, &live, Role::Admin);
+    live.sql("DELETE FROM orders WHERE id > 100");
+    bench.options.way = Way::Tables;
+    bench.options.tables = vec!["public.orders".to_owned(), "customers".to_owned()];
+    let error = restore::plan(bench.context(), &bench.options).await.unwrap_err();
+    assert!(error.to_string().contains("the backup has no table customers"), "{error}");
+    bench.options.tables = vec!["public.orders".to_owned(), "public.customers".to_owned()];
+    let (plan, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+    let schema = plan.schema.unwrap();
+    assert_eq!(live.sql(&format!("SELECT count(*) FROM {schema}.orders")), "3000");
+    assert_eq!(live.sql("SELECT count(*) FROM orders"), "100");
+    live.sql(&loaded.merge.unwrap());
+    assert_eq!(live.sql("SELECT count(*), sum(twice) FROM orders"), "3000|9003000");
+}

@@ -1,0 +1,231 @@
+//! The swap of a restored database, seen by clients and survived by kills, and the way back.
+
+use std::{
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use crate::support::{
+    bed::require,
+    paused::Paused,
+    postgres::{self, Database, Postgres, Role},
+    schema::misfits,
+    workshop::Workshop,
+};
+
+/// A database whose backup says `old` and which itself says `new` since, and a workshop with the backup.
+fn shop(server: &Postgres, name: &str, role: Role) -> (Database, Workshop) {
+    let live = server.create_database(name);
+    let output = live.try_sql_as(
+        role,
+        "CREATE TABLE a (t text); CREATE TABLE b (t text); INSERT INTO a VALUES ('old'); INSERT INTO b VALUES ('old')",
+    );
+    assert!(output.status.success());
+    live.sql(&format!(
+        "COMMENT ON DATABASE {0} IS 'the shop'; ALTER DATABASE {0} SET work_mem = '5MB'; GRANT CONNECT ON DATABASE {0} TO reader",
+        live.quoted()
+    ));
+    let workshop = Workshop::of_databases(&[("db", &live.url(role))]);
+    workshop.done(&["backup"]);
+    live.sql("UPDATE a SET t = 'new'; UPDATE b SET t = 'new'");
+    (live, workshop)
+}
+
+fn says(database: &Database) -> String {
+    database.sql("SELECT a.t || b.t FROM a, b")
+}
+
+fn named<'n>(names: &'n [String], word: &str) -> Vec<&'n String> {
+    names.iter().filter(|name| name.contains(word)).collect()
+}
+
+/// What belongs to the database itself.
+fn properties(database: &Database) -> String {
+    database.sql(
+        "SELECT pg_get_userbyid(datdba), datacl, datallowconn, datconnlimit, shobj_description(oid, 'pg_database'), \
+         (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d \
+         WHERE datname = current_database()",
+    )
+}
+
+#[test]
+fn the_swap_and_its_undo_carry_owner_grants_settings_and_comment() {
+    let server = require!(postgres::v15);
+    for (name, role) in [("admin", Role::Admin), ("owner", Role::Owner)] {
+        let (live, workshop) = shop(&server, name, role);
+        let before = properties(&live);
+        let report = workshop.json(0, &["restore", "--yes"]);
+        assert_eq!(misfits(&schema("restore-report"), &report), Vec::<String>::new());
+        assert_eq!((says(&live).as_str(), properties(&live)), ("oldold", before.clone()));
+        let drop = report["databases"][0]["switched"]["drop"].as_str().unwrap();
+        assert!(drop.starts_with("DROP DATABASE \""), "{drop}");
+
+        let undone = workshop.json(0, &["restore", "--undo", "--yes"]);
+        assert_eq!(misfits(&schema("restore-undo"), &undone), Vec::<String>::new());
+        assert_eq!((says(&live).as_str(), properties(&live)), ("newnew", before));
+        let ended = workshop.ends(5, &["restore", "--undo", "--yes"]);
+        assert!(ended.stderr.contains("can be undone"), "{}", ended.stderr);
+    }
+}
+
+fn schema(name: &str) -> serde_json::Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn clients_that_come_back_all_the_time_see_the_old_database_or_the_new_one() {
+    const CLIENTS: usize = 50;
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "clients", Role::Admin);
+    let stop = Arc::new(AtomicBool::new(false));
+    let client = || {
+        let (live, stop) = (live.clone(), Arc::clone(&stop));
+        thread::spawn(move || {
+            let (mut seen, mut odd) = (Vec::new(), Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                // Both tables in two statements of one session: a mixture would show.
+                let output = live.try_sql_as(Role::Admin, "SELECT t FROM a; SELECT pg_sleep(0.02); SELECT t FROM b");
+                let text = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<String>();
+                match (output.status.success(), text.as_str()) {
+                    (true, "newnew" | "oldold") => seen.push(text),
+                    (false, "" | "new" | "old") => {}
+                    _ => odd.push(format!("{text}: {}", String::from_utf8_lossy(&output.stderr))),
+                }
+            }
+            seen.dedup();
+            (seen, odd)
+        })
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(|_| client()).collect();
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(says(&live), "oldold");
+    workshop.done(&["restore", "--undo", "--yes"]);
+    assert_eq!(says(&live), "newnew");
+    stop.store(true, Ordering::Relaxed);
+    let mut whole = 0;
+    for client in clients {
+        let (seen, odd) = client.join().unwrap();
+        assert_eq!(odd, Vec::<String>::new());
+        // Old, then new, then old again: never back and forth.
+        assert!(seen.len() <= 3, "{seen:?}");
+        whole += seen.len();
+    }
+    assert!(whole >= CLIENTS, "the clients saw next to nothing: {whole}");
+}
+
+#[test]
+fn a_kill_at_any_step_of_the_swap_is_found_and_mended_by_the_next_run() {
+    let server = require!(postgres::v15);
+    for (point, says_after) in
+        [("loaded", "newnew"), ("ready", "newnew"), ("closed", ""), ("ended", ""), ("swapped", "oldold")]
+    {
+        let (live, workshop) = shop(&server, point, Role::Owner);
+        Paused::at(&workshop, point, &["restore", "--yes"]).kill();
+        let output = live.try_sql("SELECT a.t || b.t FROM a, b");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), says_after, "{point}");
+
+        let plan = workshop.json(0, &["restore", "--dry-run"]);
+        let warnings = plan["databases"][0]["warnings"].to_string();
+        let wanted = match point {
+            "loaded" => "left half loaded",
+            "ready" => "is left of restore",
+            "swapped" => "was live before an earlier restore",
+            _ => "it is opened again first",
+        };
+        assert!(warnings.contains(wanted), "{point}: {warnings}");
+        workshop.done(&["restore", "--yes"]);
+        assert_eq!(says(&live), "oldold", "{point}");
+        let names = server.databases();
+        let left = named(&names, &format!("{point}_drctl_"));
+        assert_eq!(left.len(), usize::from(!["loaded", "swapped"].contains(&point)), "{names:?}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_of_the_swap_can_be_undone() {
+    let server = require!(postgres::v15);
+    for point in ["closed", "ended", "swapped"] {
+        let (live, workshop) = shop(&server, point, Role::Owner);
+        let before = properties(&live);
+        Paused::at(&workshop, point, &["restore", "--yes"]).kill();
+        workshop.done(&["restore", "--undo", "--yes"]);
+        assert_eq!((says(&live).as_str(), properties(&live)), ("newnew", before.clone()), "{point}");
+        // And a kill on the way back.
+        workshop.done(&["restore", "--yes"]);
+        assert_eq!(says(&live), "oldold");
+        Paused::at(&workshop, point, &["restore", "--undo", "--yes"]).kill();
+        if point != "swapped" {
+            workshop.done(&["restore", "--undo", "--yes"]);
+        }
+        assert_eq!((says(&live).as_str(), properties(&live)), ("newnew", before), "{point}");
+    }
+}
+
+#[test]
+fn a_swap_that_is_told_not_to_happen_does_not_happen() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "no-switch", Role::Admin);
+    let report = workshop.json(0, &["restore", "--yes", "--no-switch"]);
+    let beside = server.database(report["databases"][0]["loaded"]["database"].as_str().unwrap());
+    assert_eq!((says(&live).as_str(), says(&beside).as_str()), ("newnew", "oldold"));
+}
+
+#[test]
+fn a_restore_that_nobody_agreed_to_writes_nothing() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "agreed", Role::Admin);
+    let ended = workshop.ends(2, &["restore"]);
+    for word in ["REPLACES database", live.name(), "nobody is there to ask"] {
+        assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
+    let plan = workshop.json(0, &["restore", "--dry-run"]);
+    assert_eq!(misfits(&schema("restore-plan"), &plan), Vec::<String>::new());
+    workshop.ends(2, &["restore", "--undo"]);
+    workshop.ends(2, &["restore", "--source", "other", "--yes"]);
+    let url = live.url(Role::Admin);
+    let ended = workshop.ends(2, &["restore", "--yes", "--database-url", &url]);
+    assert!(!ended.stderr.contains(server.password(Role::Admin)), "{}", ended.stderr);
+    assert_eq!(server.databases(), [live.name()]);
+    assert_eq!(says(&live), "newnew");
+}
+
+#[test]
+fn a_lost_database_is_created_again_here_or_on_another_server() {
+    let server = require!(postgres::v15);
+    let (live, mut workshop) = shop(&server, "lost", Role::Admin);
+    let before = properties(&live);
+    server.sql(&format!("DROP DATABASE {}", live.quoted()));
+    let ended = workshop.ends(5, &["restore", "--yes"]);
+    assert!(ended.stderr.contains("create it with --create"), "{}", ended.stderr);
+    workshop.done(&["restore", "--yes", "--create"]);
+    assert_eq!((says(&live).as_str(), properties(&live)), ("oldold", before));
+
+    let newer = require!(postgres::v18);
+    let other = newer.database(&newer.name("elsewhere"));
+    workshop.set("ELSEWHERE", &other.url(Role::Admin));
+    workshop.done(&["restore", "--yes", "--create", "--database-url", "env:ELSEWHERE"]);
+    assert_eq!(says(&other), "oldold");
+}
+
+#[test]
+fn a_restore_that_is_interrupted_leaves_nothing_behind() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "interrupted", Role::Admin);
+    let mut command = workshop.command(&["restore", "--yes"]);
+    let file = workshop.folder().join("go");
+    command.env("DRCTL_TEST_PAUSE", format!("loaded:{}", file.display()));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    crate::support::workshop::wait_for("the point", 60, || file.with_extension("reached").exists().then_some(()));
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    std::fs::write(&file, b"").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.databases(), [live.name()]);
+    assert_eq!(says(&live), "newnew");
+}

@@ -1,0 +1,56 @@
+//! A restore that stops at a point until the test lets it go on, or kills it.
+
+#![allow(dead_code, reason = "not every helper has a user in every state of the tests")]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Stdio},
+};
+
+use super::{
+    program::Ended,
+    workshop::{Workshop, wait_for},
+};
+
+/// A run of `drctl` that stands at a point.
+#[derive(Debug)]
+pub(crate) struct Paused {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Paused {
+    /// Starts `drctl` and waits until it stands at `point`: `loaded`, `built`, `ready`, `closed`, `ended`, `swapped`.
+    #[track_caller]
+    pub(crate) fn at(workshop: &Workshop, point: &str, args: &[&str]) -> Self {
+        let file = workshop.folder().join(format!("go-on-{point}"));
+        let reached = file.with_extension("reached");
+        let _ = fs::remove_file(&reached);
+        let _ = fs::remove_file(&file);
+        let mut command = workshop.command(args);
+        command.env("DRCTL_TEST_PAUSE", format!("{point}:{}", file.display()));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = wait_for("the point", 120, || match child.try_wait().unwrap() {
+            Some(_) => Some(true),
+            None => reached.exists().then_some(false),
+        });
+        if ended {
+            let ended: Ended = child.wait_with_output().unwrap().into();
+            panic!("it ended before {point}: {ended:?}");
+        }
+        Self { child, file }
+    }
+
+    /// Lets it go on, to its end.
+    pub(crate) fn go_on(self) -> Ended {
+        fs::write(&self.file, b"").unwrap();
+        self.child.wait_with_output().unwrap().into()
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
