@@ -88,6 +88,11 @@ impl Relation {
         quote::shown(&self.schema, &self.name)
     }
 
+    /// Whether the policy wants its rows, and a standby has none.
+    pub(crate) fn has_no_rows_on_a_standby(&self) -> bool {
+        self.unlogged && self.kind == RelationKind::Table && !self.without_data
+    }
+
     /// Whether it is locked: what `pg_dump` locks, but for names that cannot be sent. Tables that are not
     /// locked here are checked when `pg_dump` has locked them.
     pub(crate) fn is_locked(&self) -> bool {

@@ -130,7 +130,7 @@ fn rows(facts: &Facts, relations: &[Relation], findings: &mut Findings<'_>) {
         let what = format!("rows of foreign tables are not captured: {}", some_of(&foreign));
         findings.add(Severity::Note, what, "back them up where they are");
     }
-    let unlogged = named(relations, |relation| relation.unlogged && relation.kind == RelationKind::Table);
+    let unlogged = named(relations, Relation::has_no_rows_on_a_standby);
     if facts.standby && !unlogged.is_empty() {
         let what = format!("a standby has no rows of unlogged tables: {}", some_of(&unlogged));
         findings.add(

@@ -2,7 +2,7 @@
 
 use super::{
     Dumped, PostgresSource, Survey,
-    catalog::RelationKind,
+    catalog::{Relation, RelationKind},
     documents,
     leader::{Hold, named},
     writer::Writer,
@@ -101,7 +101,7 @@ fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
         );
     }
     if survey.facts.standby {
-        for table in named(&hold.relations, |relation| relation.unlogged && relation.kind == RelationKind::Table) {
+        for table in named(&hold.relations, Relation::has_no_rows_on_a_standby) {
             add(format!("rows of {table}"), "a standby has no rows of unlogged tables".to_owned());
         }
     }
