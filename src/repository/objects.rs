@@ -60,3 +60,21 @@ pub(crate) fn check_ref(backup: &BackupId, key: &Key, object: &ObjectRef) -> Res
         Err(Error::damaged(key, "the manifest names another object, or one that is too large"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::backend::Memory;
+
+    #[tokio::test]
+    async fn an_object_is_taken_only_with_the_size_and_the_digest_that_are_recorded() {
+        let (store, key) = (Memory::default(), Key::new("meta/x").unwrap());
+        store.put_new(&key, Bytes::from_static(b"abcd")).await.unwrap();
+        let digest = |bytes: &[u8]| Sha256Digest::of(bytes);
+        assert_eq!(get_exact(&store, &key, 4, digest(b"abcd")).await.unwrap(), "abcd");
+        for (size, digest) in [(4, digest(b"abce")), (5, digest(b"abcd")), (3, digest(b"abc"))] {
+            let error = get_exact(&store, &key, size, digest).await.unwrap_err();
+            assert!(error.is_damage(), "{error}");
+        }
+    }
+}

@@ -188,6 +188,27 @@ async fn verified_with(bench: &Bench, manifest: &Manifest, level: Level) -> Veri
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_not_what_its_blake3_says_counts_neither_for_a_reader_nor_for_a_verify() {
+    let bench = Bench::new().await;
+    let stored = bench.backup(&sample()).await;
+    let key = layout::streams(&stored.manifest.backup);
+    let mut streams = Streams::decode(bench.store.get(&key, u64::MAX).await.unwrap()).unwrap();
+    let right = streams.streams[0].info.parts[1].blake3;
+    for (blake3, sound) in [(right, true), (Blake3Digest::of(b"something else"), false)] {
+        streams.streams[0].info.parts[1].blake3 = blake3;
+        let manifest = replace_meta(&bench, &stored, "streams.jsonl.zst", streams.encode().unwrap()).await;
+        let report = verified_with(&bench, &manifest, Level::Content).await;
+        assert_eq!(report.is_sound(), sound, "{report:#?}");
+        let reader = bench.open().await.read(&manifest).await.unwrap();
+        for part in 0..2 {
+            let read: Result<Vec<Bytes>, _> =
+                reader.read_part(&reader.streams()[0], part).await.unwrap().try_collect().await;
+            assert_eq!(read.is_ok(), sound || part == 0, "part {part}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refs_and_totals_that_do_not_agree_with_the_streams_are_found() {
     let bench = Bench::new().await;
     let stored = bench.backup(&sample()).await;

@@ -5,8 +5,8 @@ use jiff::SignedDuration;
 use super::*;
 use crate::repository::{
     Abort, AcceptOutcome, Error, Scope, SessionState,
-    backend::{ErrorKind, Fault, Faulty, Key, Op, Rule},
-    control, layout,
+    backend::{ErrorKind, Fault, Faulty, Key, Op, Recording, Rule},
+    control, index, layout,
     objects::put_own,
 };
 
@@ -138,6 +138,54 @@ async fn the_session_names_the_parents_before_they_are_used() {
     let SessionState::Open { session, .. } = &sessions[1].state else { panic!("{sessions:?}") };
     assert_eq!(session.parents, [first.manifest.backup]);
     assert_eq!(&session.backup, writer.backup());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tombstones_are_read_only_after_the_session_is_written() {
+    let bench = Bench::new().await;
+    bench.backup(&small(1)).await;
+    bench.pass(1);
+    let recording = Recording::new(Arc::new(bench.store.clone()));
+    let writer = bench.open_on(recording.clone()).await.begin(bench.options()).await.unwrap();
+    assert_eq!(writer.stats().parents.len(), 1);
+    let calls = recording.calls();
+    let place = |op: Op, prefix: &str| calls.iter().rposition(|call| call.op == op && call.subject.starts_with(prefix));
+    let (put, list) = (place(Op::PutNew, "sessions/").unwrap(), place(Op::List, "tombstones/").unwrap());
+    let parent = place(Op::Get, "backups/").unwrap();
+    assert!(put < list && put < parent, "{calls:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_names_no_pack_that_the_store_has_not_acknowledged() {
+    let bench = Bench::new().await;
+    let faulty = Faulty::new(Arc::new(bench.store.clone()));
+    faulty.on(Rule::new(Op::PutNew, Fault::Stall).under("data/"));
+    let options = BeginOptions { pack_bytes: 100_000, ..bench.options() };
+    let writer = Arc::new(bench.open_on(faulty.clone()).await.begin(options).await.unwrap());
+    write(&writer, &small(1)).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while faulty.stalled() < 1 {
+        assert!(std::time::Instant::now() < deadline, "no put stands still");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let named = || async {
+        let mut packs = Vec::new();
+        for key in bench.keys("meta/") {
+            let bytes = bench.store.get(&Key::new(key).unwrap(), u64::MAX).await.unwrap();
+            index::decode(bytes, |line| packs.push(layout::pack(&line.backup, &line.pack).to_string())).unwrap();
+        }
+        packs
+    };
+    writer.checkpoints.write_all().await.unwrap();
+    let stored = bench.keys("data/");
+    assert!(named().await.iter().all(|pack| stored.contains(pack)), "{:?} of {stored:?}", named().await);
+    // The twin: once it is acknowledged, it is named.
+    faulty.heal();
+    writer.checkpoint().await.unwrap();
+    let (mut packs, stored) = (named().await, bench.keys("data/"));
+    packs.sort();
+    packs.dedup();
+    assert_eq!(packs, stored);
 }
 
 #[tokio::test(flavor = "multi_thread")]
