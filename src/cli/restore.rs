@@ -6,14 +6,17 @@ use clap::{Args, ValueEnum};
 
 use super::{
     confirm::{self, Answer},
-    context::{Context, Opened},
+    context::Context,
     exit::{Exit, Failure},
     output::OutputArgs,
     restore_databases::{self, DatabaseArgs},
     restore_text, show,
 };
 use crate::{
-    operations::{self, BackupRef, DatabaseOutcome, DatabaseRestore, Restore, RestoreOptions, RestoreOutcome},
+    operations::{
+        self, BackupRef, DatabaseOutcome, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome,
+        WholeRestore,
+    },
     report::{self, Phase, TargetCluster},
     repository::StoredManifest,
     sources::kubernetes::restore::{OnConflict, Plan},
@@ -110,7 +113,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let opened = context.open().await?;
     let stored = opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored;
     let began = Instant::now();
-    let planned = plan(args, &opened, &stored, context).await?;
+    let policy = restore_databases::policy_of(&opened, &stored);
+    let (repository, wanted) = (&opened.repository, options(args, context)?);
+    let planned = operations::plan_restore(repository, &stored, policy.as_ref(), wanted, &context.run).await?;
     let plan_phase = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
     if let Some(objects) = &planned.objects {
@@ -122,71 +127,47 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         context.say.lines(&format!("warning: backup {} is {}:\n{missing}", manifest.backup, manifest.state));
     }
     if args.dry_run {
-        return dry_run(args, &planned, context);
+        return dry_run(args, &planned, &stored, context);
     }
     if let Some(databases) = &planned.databases {
         restore_databases::possible(databases)?;
     }
-    agree(args, &planned, context).await?;
-    execute(args, &planned, plan_phase, context).await
+    agree(args, &planned, &stored, context).await?;
+    let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
+    let outcome = planned.execute(wait, &context.run).await?;
+    context.telemetry.finish();
+    report(args, &planned, plan_phase, outcome, context, &stored)
 }
 
-/// What was planned: databases, objects of a cluster, or both.
-struct Planned {
-    backup: String,
-    state: State,
-    databases: Option<DatabaseRestore>,
-    objects: Option<Restore>,
-}
-
-impl Planned {
-    fn document(&self) -> restore_text::PlanDocument<'_> {
-        report::RestorePlan {
-            backup: self.backup.clone(),
-            state: self.state.to_string(),
-            origin: self.objects.as_ref().and_then(|objects| objects.origin.as_ref().map(show::cluster)),
-            target: self.objects.as_ref().map(target),
-            conflicts: self.objects.as_ref().map_or(0, Restore::conflicts),
-            sources: self.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
-            databases: self.databases.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
-        }
+fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {
+    report::RestorePlan {
+        backup: stored.manifest.backup.to_string(),
+        state: stored.manifest.state.to_string(),
+        origin: planned.objects.as_ref().and_then(|objects| objects.origin.as_ref().map(show::cluster)),
+        target: planned.objects.as_ref().map(target),
+        conflicts: planned.objects.as_ref().map_or(0, Restore::conflicts),
+        sources: planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
+        databases: planned.databases.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
+        later_databases: &planned.later,
     }
 }
 
-async fn plan(
+fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Failure> {
+    let objects = RestoreOptions {
+        sources: args.sources.clone(),
+        on_conflict: args.on_conflict.of_plan(),
+        connect: context.connect(),
+    };
+    Ok(WholeOptions { objects, databases: args.databases.options()?, no_switch: args.databases.no_switch })
+}
+
+fn dry_run(
     args: &RestoreArgs,
-    opened: &Opened,
+    planned: &WholeRestore<'_>,
     stored: &StoredManifest,
     context: &Context<'_>,
-) -> Result<Planned, Failure> {
-    let chosen = operations::choose_sources(stored, &args.sources)?;
-    let mut planned = Planned {
-        backup: stored.manifest.backup.to_string(),
-        state: stored.manifest.state,
-        databases: None,
-        objects: None,
-    };
-    let (repository, run) = (&opened.repository, &context.run);
-    if !chosen.databases.is_empty() {
-        let policy = restore_databases::policy_of(opened, stored);
-        let options = args.databases.options()?;
-        let databases =
-            operations::plan_databases(repository, stored, policy.as_ref(), &chosen.databases, &options, run).await?;
-        planned.databases = Some(databases);
-    }
-    if !chosen.objects.is_empty() {
-        let options = RestoreOptions {
-            sources: chosen.objects,
-            on_conflict: args.on_conflict.of_plan(),
-            connect: context.connect(),
-        };
-        planned.objects = Some(operations::plan_restore(repository, stored, &options, run).await?);
-    }
-    Ok(planned)
-}
-
-fn dry_run(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> Result<Exit, Failure> {
-    args.output.print(&planned.document(), restore_text::plan)?;
+) -> Result<Exit, Failure> {
+    args.output.print(&document(planned, stored), restore_text::plan)?;
     let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
     if refused {
         context.say.next("put right what is refused");
@@ -205,53 +186,23 @@ fn dry_run(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> Resu
     })
 }
 
-/// Databases first: an application that starts finds its data, or does not start.
-async fn execute(
-    args: &RestoreArgs,
-    planned: &Planned,
-    plan_phase: Phase,
-    context: &Context<'_>,
-) -> Result<Exit, Failure> {
-    let run = &context.run;
-    let mut databases = DatabaseOutcome::default();
-    if let Some(planned) = &planned.databases {
-        let mut loaded = planned.load(run).await?;
-        if !args.databases.no_switch {
-            loaded.switch().await;
-        }
-        databases = loaded.outcome;
-    }
-    let waits = planned.databases.is_some() && args.databases.no_switch;
-    let proceed = databases.ended.is_none() && databases.is_equal() && !waits;
-    let objects = match &planned.objects {
-        Some(objects) if proceed => {
-            let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
-            Some(objects.execute(wait, run).await?)
-        }
-        _ => None,
-    };
-    context.telemetry.finish();
-    report(args, planned, plan_phase, databases, objects, context)
-}
-
 fn report(
     args: &RestoreArgs,
-    planned: &Planned,
+    planned: &WholeRestore<'_>,
     plan_phase: Phase,
-    mut databases: DatabaseOutcome,
-    objects: Option<RestoreOutcome>,
+    outcome: WholeOutcome,
     context: &Context<'_>,
+    stored: &StoredManifest,
 ) -> Result<Exit, Failure> {
     let conflicts = planned.objects.as_ref().map_or(0, Restore::conflicts);
-    let skipped = planned.objects.is_some() && objects.is_none();
+    let WholeOutcome { mut databases, objects, phases: took, held_back: skipped } = outcome;
     let mut phases = vec![plan_phase];
-    let took = databases.phases.iter().chain(objects.iter().flat_map(|outcome| &outcome.phases));
-    phases.extend(took.map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
+    phases.extend(took.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
     let ended = databases.ended.as_ref().or(objects.as_ref().and_then(|outcome| outcome.ended.as_ref()));
     let plans: &[Plan] = planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice());
     let document = report::RestoreReport {
-        backup: planned.backup.clone(),
-        state: planned.state.to_string(),
+        backup: stored.manifest.backup.to_string(),
+        state: stored.manifest.state.to_string(),
         target: planned.objects.as_ref().map(target),
         complete: databases.is_complete()
             && !skipped
@@ -263,7 +214,7 @@ fn report(
         phases,
         ended: ended.map(ToString::to_string),
     };
-    let done = format!("the restore of backup {} has ended", planned.backup);
+    let done = format!("the restore of backup {} has ended", stored.manifest.backup);
     args.output.print_done(&document, |document| restore_text::report(document, plans), (context.say, &done))?;
     let of_databases = restore_databases::exit_of(&mut databases)?;
     let of_objects = match objects {
@@ -320,7 +271,12 @@ fn is_meant(args: &RestoreArgs, restore: &Restore) -> Result<(), Failure> {
 }
 
 /// Makes sure that this restore, into this cluster and these databases, is meant.
-async fn agree(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> Result<(), Failure> {
+async fn agree(
+    args: &RestoreArgs,
+    planned: &WholeRestore<'_>,
+    stored: &StoredManifest,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
     let databases =
         planned.databases.as_ref().map(|plans| restore_databases::question(plans, args.databases.no_switch));
     let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(args, objects));
@@ -328,11 +284,12 @@ async fn agree(args: &RestoreArgs, planned: &Planned, context: &Context<'_>) -> 
     if (databases.is_none() && objects.is_none()) || (args.yes && named) {
         return Ok(());
     }
-    let parts = databases.into_iter().chain(objects.map(|objects| question(objects, writes(objects))));
+    let later = planned.later.iter().map(restore_databases::later_question);
+    let parts = databases.into_iter().chain(objects.map(|objects| question(objects, writes(objects)))).chain(later);
     let question = parts.collect::<Vec<_>>().join(";\n");
     let asks = confirm::can_ask();
     if asks {
-        context.say.lines(&format!("{}\n", restore_text::plan(&planned.document())));
+        context.say.lines(&format!("{}\n", restore_text::plan(&document(planned, stored))));
     }
     let nobody = || Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"));
     match (objects.filter(|_| !named), asks) {

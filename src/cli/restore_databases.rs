@@ -12,7 +12,7 @@ use super::{
     restore_databases_text as text,
 };
 use crate::{
-    operations::{self, DatabaseOptions, DatabaseOutcome, DatabaseRestore},
+    operations::{self, DatabaseOptions, DatabaseOutcome, DatabaseRestore, LaterDatabase},
     policy::{Policy, SecretRef, SourceSpec},
     report::{self, words},
     repository::StoredManifest,
@@ -164,6 +164,16 @@ fn question_of(plan: &Plan, no_switch: bool) -> String {
     }
 }
 
+/// What has to be agreed to of a database whose server comes back first.
+pub(super) fn later_question(later: &LaterDatabase) -> String {
+    format!(
+        "source {} is loaded into the database behind Service {}/{} as soon as its workload is ready",
+        for_terminal(&later.source),
+        for_terminal(&later.namespace),
+        for_terminal(&later.service)
+    )
+}
+
 /// Refuses what the plans say cannot be done, before anything is asked or written.
 pub(super) fn possible(restore: &DatabaseRestore) -> Result<(), Failure> {
     let refusals = restore.refusals();
@@ -196,7 +206,7 @@ pub(super) async fn undo(
     let options = args.options()?;
     let policy = context.policy()?;
     let name = one_database(&policy, sources)?;
-    let planned = operations::plan_undo(Some(&policy), &name, &options).await?;
+    let planned = operations::plan_undo(Some(&policy), &name, &options, &context.connect()).await?;
     let undoable = &planned.undoable;
     let (database, server) = (for_terminal(&undoable.database), for_terminal(&undoable.server));
     let question = match (&undoable.before, undoable.closed) {

@@ -1,7 +1,7 @@
 //! What a restore of databases will do and did, for people.
 
 use crate::{
-    operations::RestoredDatabase,
+    operations::{LaterDatabase, RestoredDatabase},
     report::words,
     sources::postgres::restore::{Difference, LeftOut, Plan, Scope, Switched, Way},
     types::for_terminal,
@@ -48,6 +48,19 @@ pub(super) fn plans(backup: &str, plans: &[Plan]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Databases whose servers come back with the objects.
+pub(super) fn later(databases: &[LaterDatabase]) -> String {
+    let line = |database: &LaterDatabase| {
+        let (source, place) = (for_terminal(&database.source), for_terminal(&database.namespace));
+        format!(
+            "Plan: source {source}: its server is behind Service {place}/{}, whose workload comes back first; when that \
+             is ready the database is loaded, compared and put in its place, and only then other workloads start\n\n",
+            for_terminal(&database.service)
+        )
+    };
+    databases.iter().map(line).collect()
 }
 
 fn steps(plan: &Plan) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::restore_databases_text;
 use crate::{
-    operations::{RestoredDatabase, RestoredSource},
+    operations::{LaterDatabase, RestoredDatabase, RestoredSource},
     report::{self, Table, words},
     sources::{
         kubernetes::restore::{Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport},
@@ -17,13 +17,14 @@ use crate::{
 const SHOWN: usize = 20;
 
 /// Both kinds of plans.
-pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan>;
+pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan, LaterDatabase>;
 /// Both kinds of reports.
 pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase>;
 
 /// The plan: what is written where, and what is not and why. Databases come first.
 pub(super) fn plan(document: &PlanDocument<'_>) -> String {
     let mut text = restore_databases_text::plans(&document.backup, document.databases);
+    text.push_str(&restore_databases_text::later(document.later_databases));
     match &document.target {
         Some(target) => text.push_str(&objects(document, target)),
         None => text.push_str("Nothing was changed.\n"),

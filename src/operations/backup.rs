@@ -67,7 +67,8 @@ pub async fn backup(
     check_pins(policy, repository)?;
     run.monitor.phase("connecting", "step", None);
     let connect = ConnectOptions { cluster: &options.connect, patience: options.patience };
-    let Connected { sources: connected, identity, failed } = sources::connect(policy, &sources, &connect).await?;
+    let Connected { sources: connected, identity, failed, forwards: _open } =
+        sources::connect(policy, &sources, &connect).await?;
     if let (Some(identity), false) = (&identity, options.adopt_cluster) {
         check_cluster(repository, &policy.name, identity).await?;
     }

@@ -8,14 +8,22 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{Error, PhaseTime, Run, restore::stop_if_told, sources};
+use super::{
+    Error, PhaseTime, Run,
+    restore::stop_if_told,
+    sources::{self, Reached},
+};
 use crate::{
     policy::{Policy, SecretRef, SourceSpec},
     repository::{BackupReader, Repository, StoredManifest},
-    sources::postgres::{
-        self, ConnectionUrl, Server,
-        restore::{
-            Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, Scope, Switched, Undoable, Way,
+    sources::{
+        kubernetes::{self, Cluster},
+        postgres::{
+            self, ConnectionUrl, Server,
+            restore::{
+                Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, Scope, Switched, Undoable,
+                Way,
+            },
         },
     },
     types::Name,
@@ -46,7 +54,7 @@ pub struct DatabaseOptions {
 #[derive(Debug)]
 pub struct DatabaseRestore {
     reader: BackupReader,
-    servers: Vec<Server>,
+    servers: Vec<Reached>,
     /// One plan a database.
     pub plans: Vec<Plan>,
 }
@@ -93,12 +101,13 @@ impl DatabaseOutcome {
 ///
 /// # Errors
 /// [`Error`] if the backup or a server cannot be read, or nothing says where a database is.
-pub async fn plan(
+pub(super) async fn plan(
     repository: &Repository,
     stored: &StoredManifest,
     policy: Option<&Policy>,
     names: &[Name],
     options: &DatabaseOptions,
+    connect: &kubernetes::ConnectOptions,
     run: &Run,
 ) -> Result<DatabaseRestore, Error> {
     let reader = repository.read(&stored.manifest).await?;
@@ -113,8 +122,9 @@ pub async fn plan(
         .into());
     }
     let mut restore = DatabaseRestore { reader, servers: Vec::new(), plans: Vec::new() };
+    let cluster = cluster_for(policy, names, options, connect).await?;
     for name in names {
-        let server = server(policy, name, options.address.as_ref())?;
+        let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
         let plan_options = PlanOptions {
             backup: stored.manifest.backup.to_string(),
             source: name.clone(),
@@ -127,15 +137,20 @@ pub async fn plan(
             jobs: options.jobs,
             now: run.clock.now(),
         };
-        let plan = postgres::restore::plan(context(&server, &restore.reader, run), &plan_options).await?;
-        restore.servers.push(server);
+        let plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
+        restore.servers.push(reached);
         restore.plans.push(plan);
     }
     Ok(restore)
 }
 
 /// The server of a source: at the address that the command line names, or else where the policy says.
-fn server(policy: Option<&Policy>, name: &Name, address: Option<&SecretRef>) -> Result<Server, Error> {
+async fn server(
+    policy: Option<&Policy>,
+    name: &Name,
+    address: Option<&SecretRef>,
+    cluster: Option<&Cluster>,
+) -> Result<Reached, Error> {
     let spec = policy.and_then(|policy| match policy.sources.get(name) {
         Some(SourceSpec::Postgres(spec)) => Some(spec),
         _ => None,
@@ -146,14 +161,28 @@ fn server(policy: Option<&Policy>, name: &Name, address: Option<&SecretRef>) -> 
             let url = ConnectionUrl::parse(text.expose())
                 .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;
             let ca_file = spec.and_then(|spec| spec.tls.as_ref()).and_then(|tls| tls.ca_file.clone());
-            Ok(Server::new(url, ca_file)?)
+            Ok(Reached { server: Server::new(url, ca_file)?, forward: None })
         }
-        (None, Some(spec)) => sources::server_of(name, spec),
+        (None, Some(spec)) => sources::reach(name, spec, cluster).await,
         (None, None) => Err(RestoreError::Usage(format!(
             "no policy says where the database of source `{name}` is: name its address with --database-url"
         ))
         .into()),
     }
+}
+
+/// The cluster, if one of the databases is reached through it.
+async fn cluster_for(
+    policy: Option<&Policy>,
+    names: &[Name],
+    options: &DatabaseOptions,
+    connect: &kubernetes::ConnectOptions,
+) -> Result<Option<Cluster>, Error> {
+    let mut specs = names.iter().filter_map(|name| policy?.sources.get(name));
+    if options.address.is_some() || !specs.any(sources::needs_cluster) {
+        return Ok(None);
+    }
+    Ok(Some(Cluster::connect(connect).await?))
 }
 
 fn context<'a>(server: &'a Server, contents: &'a BackupReader, run: &'a Run) -> RestoreContext<'a> {
@@ -185,7 +214,7 @@ impl DatabaseRestore {
             return Err(RestoreError::Refused { database, reasons }.into());
         }
         let mut loaded = LoadedDatabases { running: Vec::new(), outcome: DatabaseOutcome::default() };
-        for (plan, server) in self.plans.iter().zip(&self.servers) {
+        for (plan, Reached { server, .. }) in self.plans.iter().zip(&self.servers) {
             if let Err(error) = loaded.add(context(server, &self.reader, run), plan, run).await {
                 loaded.outcome.ended = Some(error);
                 break;
@@ -241,7 +270,7 @@ impl<'a> LoadedDatabases<'a> {
 /// A database that an earlier restore can be undone for.
 #[derive(Debug)]
 pub struct DatabaseUndo {
-    server: Server,
+    reached: Reached,
     /// What would be done.
     pub undoable: Undoable,
 }
@@ -250,11 +279,17 @@ pub struct DatabaseUndo {
 ///
 /// # Errors
 /// [`Error`] if no policy and no option says where the database is, or its server cannot be read.
-pub async fn plan_undo(policy: Option<&Policy>, name: &Name, options: &DatabaseOptions) -> Result<DatabaseUndo, Error> {
-    let server = server(policy, name, options.address.as_ref())?;
-    let database = options.database.clone().unwrap_or_else(|| server.url().database.clone());
-    let undoable = postgres::restore::undoable(&server, &database).await?;
-    Ok(DatabaseUndo { server, undoable })
+pub async fn plan_undo(
+    policy: Option<&Policy>,
+    name: &Name,
+    options: &DatabaseOptions,
+    connect: &kubernetes::ConnectOptions,
+) -> Result<DatabaseUndo, Error> {
+    let cluster = cluster_for(policy, std::slice::from_ref(name), options, connect).await?;
+    let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
+    let database = options.database.clone().unwrap_or_else(|| reached.server.url().database.clone());
+    let undoable = postgres::restore::undoable(&reached.server, &database).await?;
+    Ok(DatabaseUndo { reached, undoable })
 }
 
 impl DatabaseUndo {
@@ -263,6 +298,6 @@ impl DatabaseUndo {
     /// # Errors
     /// [`Error`] if there is nothing to undo, or the server refuses.
     pub async fn execute(&self, now: Timestamp) -> Result<Switched, Error> {
-        Ok(postgres::restore::undo(&self.server, &self.undoable.database, now).await?)
+        Ok(postgres::restore::undo(&self.reached.server, &self.undoable.database, now).await?)
     }
 }

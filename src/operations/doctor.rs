@@ -1,10 +1,18 @@
 //! What stands between a policy and its backups, said before one is tried. Nothing is changed.
 
-use super::{Error, Run, capture::chain, repositories, sources};
+use super::{
+    Error, Run,
+    capture::chain,
+    repositories,
+    sources::{self, Reached},
+};
 use crate::{
-    policy::{Policy, SourceSpec},
+    policy::{Policy, PostgresSpec, SourceSpec},
     repository::Scope,
-    sources::{Finding, Severity, kubernetes},
+    sources::{
+        Finding, Severity,
+        kubernetes::{self, Cluster},
+    },
     types::Name,
 };
 
@@ -41,13 +49,16 @@ async fn examine(policy: &Policy, only: &[Name], connect: &kubernetes::ConnectOp
     run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
     let mut findings = vec![of_repository(policy).await];
     run.monitor.advance(1);
+    let mut cluster = None;
     if chosen.iter().any(|(_, spec)| sources::needs_cluster(spec)) {
-        findings.push(of_cluster(connect).await);
+        let (cluster_found, finding) = of_cluster(connect).await;
+        cluster = cluster_found;
+        findings.push(finding);
     }
     for (name, spec) in chosen {
         if let SourceSpec::Postgres(spec) = spec {
-            match sources::database(name, spec) {
-                Ok(source) => findings.extend(source.examine().await),
+            match of_database(name, spec, cluster.as_ref()).await {
+                Ok(found) => findings.extend(found),
                 Err(error) => findings.push(prevents(format!("source {name}"), &error)),
             }
         }
@@ -74,15 +85,24 @@ async fn of_repository(policy: &Policy) -> Finding {
     }
 }
 
-async fn of_cluster(connect: &kubernetes::ConnectOptions) -> Finding {
+async fn of_database(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Vec<Finding>, Error> {
+    let Reached { server, forward: _open } = sources::reach(name, spec, cluster).await?;
+    Ok(sources::database(name, spec, server)?.examine().await)
+}
+
+async fn of_cluster(connect: &kubernetes::ConnectOptions) -> (Option<Cluster>, Finding) {
     let subject = "cluster".to_owned();
-    let looked = async { kubernetes::Cluster::connect(connect).await?.identity().await };
+    let looked = async {
+        let cluster = Cluster::connect(connect).await?;
+        let identity = cluster.identity().await?;
+        Ok::<_, kubernetes::Error>((cluster, identity))
+    };
     match looked.await {
-        Ok(it) => {
+        Ok((cluster, it)) => {
             let what = format!("{} (Kubernetes {}, uid {}) answers", it.name, it.version, it.uid);
-            Finding { subject, severity: Severity::Good, what, next: None }
+            (Some(cluster), Finding { subject, severity: Severity::Good, what, next: None })
         }
-        Err(error) => prevents(subject, &error.into()),
+        Err(error) => (None, prevents(subject, &error.into())),
     }
 }
 

@@ -127,6 +127,23 @@ pub enum Error {
     /// An export could not be written, or what it was to be made of is damaged.
     #[error(transparent)]
     Export(postgres::export::ExportError),
+    /// A database's own workload did not come up: nothing could be loaded, and nothing that needs it was started.
+    #[error("the workload of a database is not ready: {workload}: {why}; no other workload was started")]
+    DatabaseNotReady {
+        /// Which.
+        workload: String,
+        /// Why.
+        why: String,
+    },
+    /// A database whose server had come back could not be restored. What it needs is in the cluster.
+    #[error("source {database} could not be restored into its new server; no other workload was started")]
+    LaterDatabase {
+        /// The source.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// A secret that the policy refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -163,6 +180,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a server that has just come up may answer otherwise a moment later.
+    pub(super) fn may_pass(&self) -> bool {
+        use postgres::Error as E;
+        // 57P03: it is starting up. 3D000, 28P01: its image has not made the database or the role yet.
+        let early = |reason: &postgres::Reason| matches!(reason.code(), Some("57P03" | "57P01" | "3D000" | "28P01"));
+        match self {
+            Self::Kubernetes(_) | Self::Postgres(E::Unreachable { .. } | E::Tls { .. }) => true,
+            Self::Postgres(E::Refused { reason, .. }) => early(reason),
+            _ => false,
+        }
+    }
+
     /// The error of a run whose session is written. Being told to stop, or fenced, says it all by itself.
     pub(super) fn after_start(self, backup: &BackupId) -> Self {
         match self {

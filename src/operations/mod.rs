@@ -22,25 +22,23 @@ mod restore;
 mod select;
 mod sources;
 mod verify;
+mod whole;
 
 pub use accept::accept;
 pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, find, list};
 pub use databases::{
-    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase,
-    plan as plan_databases, plan_undo,
+    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase, plan_undo,
 };
 pub use doctor::doctor;
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use export::{Export, export};
 pub use repositories::{initialise, open, open_at};
-pub use restore::{
-    ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources,
-    plan as plan_restore,
-};
+pub use restore::{ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources};
 pub use select::{BackupRef, InvalidBackupRef};
 pub use verify::verify;
+pub use whole::{LaterDatabase, WholeOptions, WholeOutcome, WholeRestore, plan as plan_restore};
 
 /// What every operation is given: who hears of its progress, what time it is, and when to stop.
 #[derive(Debug, Clone)]

@@ -12,12 +12,15 @@ use crate::{
     sources::kubernetes::{
         self,
         restore::{
-            ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport, RestoreContext,
-            RestoreReport,
+            ComparisonReport, ExecuteOptions, Execution, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
+            RestoreContext, RestoreReport, ServiceName, Stage,
         },
     },
     types::{BackupId, Name, State},
 };
+
+/// How long a database's own workload is waited for where nothing else is.
+const DATABASE_WAIT: Duration = Duration::from_secs(300);
 
 /// What the command line says about a restore.
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ pub struct RestoreOptions {
 pub struct Restore {
     reader: BackupReader,
     cluster: kubernetes::Cluster,
+    options: ExecuteOptions,
     /// The backup.
     pub backup: BackupId,
     /// Its state: a partial or suspect one is worth a word before it is restored.
@@ -82,14 +86,16 @@ pub struct RestoreOutcome {
     pub ended: Option<Error>,
 }
 
-/// Plans the restore of a backup into a cluster. Nothing is written.
+/// Plans the restore of a backup into a cluster. Nothing is written. `databases` are Services whose workloads
+/// come before all others.
 ///
 /// # Errors
 /// [`Error`] if the backup cannot be read, the cluster not be reached, or a source is not in it.
-pub async fn plan(
+pub(super) async fn plan(
     repository: &Repository,
     stored: &StoredManifest,
     options: &RestoreOptions,
+    databases: &[ServiceName],
     run: &Run,
 ) -> Result<Restore, Error> {
     let manifest = &stored.manifest;
@@ -101,6 +107,7 @@ pub async fn plan(
     let mut restore = Restore {
         reader,
         cluster,
+        options: ExecuteOptions::default(),
         backup: manifest.backup.clone(),
         state: manifest.state,
         origin: manifest.cluster.clone(),
@@ -113,7 +120,7 @@ pub async fn plan(
             source,
             namespaces: None,
             on_conflict: options.on_conflict,
-            databases: Vec::new(),
+            databases: databases.to_vec(),
         };
         let plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
         restore.plans.push(plan);
@@ -172,81 +179,165 @@ impl Restore {
         self.plans.iter().map(Plan::conflicts).sum()
     }
 
-    /// Executes the plans, waits until what they created is ready, and compares. `wait` bounds the
-    /// sum of all waits, those between two tiers too; absent: nothing is waited for.
+    /// Refuses plans that conflict with what is live, where they were told to.
     ///
     /// # Errors
-    /// [`Error::Conflicts`], and then nothing was written. Any later failure is in the outcome,
-    /// beside what was done.
-    pub async fn execute(&self, wait: Option<Duration>, run: &Run) -> Result<RestoreOutcome, Error> {
-        let undecided =
-            self.plans.iter().filter(|plan| plan.on_conflict == OnConflict::Fail).map(Plan::conflicts).sum();
-        if undecided > 0 {
-            return Err(Error::Conflicts { count: undecided });
+    /// [`Error::Conflicts`].
+    pub fn refuse_conflicts(&self) -> Result<(), Error> {
+        let fails = self.plans.iter().filter(|plan| plan.on_conflict == OnConflict::Fail);
+        match fails.map(Plan::conflicts).sum() {
+            0 => Ok(()),
+            count => Err(Error::Conflicts { count }),
         }
-        let mut outcome = RestoreOutcome { sources: Vec::new(), phases: Vec::new(), ended: None };
-        if let Err(error) = self.run_phases(wait, run, &mut outcome).await {
-            outcome.ended = Some(error);
-        }
-        Ok(outcome)
     }
 
-    async fn run_phases(&self, wait: Option<Duration>, run: &Run, outcome: &mut RestoreOutcome) -> Result<(), Error> {
-        let context = self.context(run);
-        let began = Instant::now();
-        let created = self.create(context, wait.unwrap_or_default(), outcome).await;
-        let settled = waited(outcome);
-        let creating = began.elapsed().saturating_sub(settled);
-        outcome.phases.push(PhaseTime { phase: "create", seconds: creating.as_secs_f64() });
-        if !settled.is_zero() {
-            outcome.phases.push(PhaseTime { phase: "settle", seconds: settled.as_secs_f64() });
+    /// Begins to execute the plans. `wait` bounds the sum of all waits, those between two tiers too; absent:
+    /// nothing is waited for. Nothing is written yet.
+    pub(super) fn begin<'a>(&'a self, wait: Option<Duration>, run: &'a Run) -> Executing<'a> {
+        let executions = self.plans.iter().map(|_| None).collect();
+        Executing {
+            restore: self,
+            run,
+            wait,
+            executions,
+            waited: Duration::ZERO,
+            phases: Vec::new(),
+            reports: Vec::new(),
+            ended: None,
         }
-        created?;
-
-        if let Some(timeout) = wait {
-            let began = Instant::now();
-            let deadline = began + timeout.saturating_sub(settled);
-            for (plan, source) in self.plans.iter().zip(&mut outcome.sources) {
-                let timeout = deadline.saturating_duration_since(Instant::now());
-                let options = ReadyOptions { timeout };
-                source.readiness =
-                    Some(kubernetes::restore::wait_ready(context, plan, &source.execution, &options).await?);
-            }
-            outcome.phases.push(PhaseTime { phase: "ready", seconds: began.elapsed().as_secs_f64() });
-        }
-
-        let began = Instant::now();
-        for (plan, source) in self.plans.iter().zip(&mut outcome.sources) {
-            stop_if_told(run)?;
-            source.comparison = Some(kubernetes::restore::compare(context, plan, &source.execution).await?);
-        }
-        outcome.phases.push(PhaseTime { phase: "compare", seconds: began.elapsed().as_secs_f64() });
-        stop_if_told(run)
-    }
-
-    async fn create(
-        &self,
-        context: RestoreContext<'_>,
-        wait: Duration,
-        outcome: &mut RestoreOutcome,
-    ) -> Result<(), Error> {
-        for plan in &self.plans {
-            let options = ExecuteOptions { settle: wait.saturating_sub(waited(outcome)), ..ExecuteOptions::default() };
-            let execution = kubernetes::restore::execute(context, plan, &options).await?;
-            let interrupted = execution.interrupted;
-            let source = plan.source.clone();
-            outcome.sources.push(RestoredSource { source, execution, readiness: None, comparison: None });
-            if interrupted {
-                return Err(Error::Interrupted);
-            }
-        }
-        Ok(())
     }
 }
 
-/// How long tiers waited for workloads so far.
-fn waited(outcome: &RestoreOutcome) -> Duration {
-    outcome.sources.iter().map(|source| source.execution.waited).sum()
+/// Plans that are being executed.
+#[derive(Debug)]
+pub(super) struct Executing<'a> {
+    restore: &'a Restore,
+    run: &'a Run,
+    wait: Option<Duration>,
+    /// Those that have begun, a place a plan.
+    executions: Vec<Option<Execution<'a>>>,
+    /// How long was waited for databases.
+    waited: Duration,
+    phases: Vec<PhaseTime>,
+    reports: Vec<RestoredSource>,
+    ended: Option<Error>,
+}
+
+impl Executing<'_> {
+    /// Creates what databases need and their own workloads, and waits until those are ready.
+    pub(super) async fn databases(&mut self) {
+        if let Err(error) = self.run_databases().await {
+            self.ended = Some(error);
+        }
+    }
+
+    /// Creates what is left, waits until it is ready, and compares all of it.
+    pub(super) async fn rest(&mut self) {
+        if let Err(error) = self.run_rest().await {
+            self.ended = Some(error);
+        }
+    }
+
+    /// Whether something failed that ends the restore.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// What was done.
+    pub(super) fn finish(mut self) -> RestoreOutcome {
+        if self.reports.is_empty() {
+            self.take_reports();
+        }
+        RestoreOutcome { sources: self.reports, phases: self.phases, ended: self.ended }
+    }
+
+    fn took(&mut self, phase: &'static str, time: Duration) {
+        self.phases.push(PhaseTime { phase, seconds: time.as_secs_f64() });
+    }
+
+    async fn run_databases(&mut self) -> Result<(), Error> {
+        let context = self.restore.context(self.run);
+        let began = Instant::now();
+        for (plan, slot) in self.restore.plans.iter().zip(&mut self.executions) {
+            if !plan.has_databases() {
+                continue;
+            }
+            let mut execution = kubernetes::restore::begin(context, plan, &self.restore.options).await?;
+            execution.stage(Stage::Databases, Duration::ZERO).await;
+            *slot = Some(execution);
+            stop_if_told(self.run)?;
+        }
+        self.took("prepare", began.elapsed());
+        let began = Instant::now();
+        let deadline = began + self.wait.unwrap_or(DATABASE_WAIT);
+        for (plan, slot) in self.restore.plans.iter().zip(&self.executions) {
+            let Some(execution) = slot else { continue };
+            let options = ReadyOptions { timeout: deadline.saturating_duration_since(Instant::now()) };
+            let ready = kubernetes::restore::wait_for_databases(context, plan, execution.report(), &options).await?;
+            if let Some(first) = ready.not_ready.objects.first() {
+                return Err(Error::DatabaseNotReady { workload: first.object.to_string(), why: first.reason.clone() });
+            }
+        }
+        self.waited = began.elapsed();
+        self.took("database ready", self.waited);
+        stop_if_told(self.run)
+    }
+
+    async fn run_rest(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let created = self.create().await;
+        self.take_reports();
+        let settled = self.reports.iter().map(|source| source.execution.waited).sum();
+        self.took("create", began.elapsed().saturating_sub(settled));
+        if !settled.is_zero() {
+            self.took("settle", settled);
+        }
+        created?;
+        let context = self.restore.context(self.run);
+        if let Some(timeout) = self.wait {
+            let began = Instant::now();
+            let deadline = began + timeout.saturating_sub(settled + self.waited);
+            for (plan, source) in self.restore.plans.iter().zip(&mut self.reports) {
+                let options = ReadyOptions { timeout: deadline.saturating_duration_since(Instant::now()) };
+                let ready = kubernetes::restore::wait_ready(context, plan, &source.execution, &options).await?;
+                source.readiness = Some(ready);
+            }
+            self.took("ready", began.elapsed());
+        }
+        let began = Instant::now();
+        for (plan, source) in self.restore.plans.iter().zip(&mut self.reports) {
+            stop_if_told(self.run)?;
+            source.comparison = Some(kubernetes::restore::compare(context, plan, &source.execution).await?);
+        }
+        self.took("compare", began.elapsed());
+        stop_if_told(self.run)
+    }
+
+    /// One plan after the other: what the next one needs may come with the one before it.
+    async fn create(&mut self) -> Result<(), Error> {
+        let context = self.restore.context(self.run);
+        let patience = self.wait.unwrap_or_default().saturating_sub(self.waited);
+        let mut settled = Duration::ZERO;
+        for (plan, slot) in self.restore.plans.iter().zip(&mut self.executions) {
+            let stage = if slot.is_some() { Stage::Rest } else { Stage::All };
+            let execution = match slot {
+                Some(execution) => execution,
+                None => slot.insert(kubernetes::restore::begin(context, plan, &self.restore.options).await?),
+            };
+            execution.stage(stage, patience.saturating_sub(settled)).await;
+            settled += execution.report().waited;
+            stop_if_told(self.run)?;
+        }
+        Ok(())
+    }
+
+    fn take_reports(&mut self) {
+        for (plan, slot) in self.restore.plans.iter().zip(&mut self.executions) {
+            let Some(execution) = slot.take() else { continue };
+            let (source, execution) = (plan.source.clone(), execution.finish());
+            self.reports.push(RestoredSource { source, execution, readiness: None, comparison: None });
+        }
+    }
 }
 
 pub(super) fn stop_if_told(run: &Run) -> Result<(), Error> {

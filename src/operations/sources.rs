@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Error, capture::Failed, repositories::kubernetes_selection};
 use crate::{
-    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via},
+    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
     sources::{
         Source,
-        kubernetes::{self, KubernetesSource},
+        kubernetes::{self, Cluster, Forward, KubernetesSource, ServicePort},
         postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
     types::Name,
@@ -31,6 +31,16 @@ pub(super) struct Connected {
     pub(super) identity: Option<kubernetes::Identity>,
     /// Those that could not be reached, while others could.
     pub(super) failed: Failed,
+    /// Port-forwards that some of them are reached by; they are open as long as these live.
+    pub(super) forwards: Vec<Forward>,
+}
+
+/// A database's server, and the port-forward that it is reached by, if there is one.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) server: Server,
+    /// It is open as long as this lives.
+    pub(super) forward: Option<Forward>,
 }
 
 /// Connects to what `names` of `policy` need: the cluster only if one of them is in it. Nothing is written
@@ -42,7 +52,8 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         true => Some(reach_cluster(options.cluster).await),
         false => None,
     };
-    let mut reached = Connected { sources: Vec::new(), identity: None, failed: Failed::default() };
+    let mut reached =
+        Connected { sources: Vec::new(), identity: None, failed: Failed::default(), forwards: Vec::new() };
     let cluster = match cluster {
         Some(Ok((cluster, identity))) => {
             reached.identity = Some(identity);
@@ -66,7 +77,16 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
             (SourceSpec::Kubernetes(_), None) => {}
             (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
             (SourceSpec::Postgres(spec), _) => {
-                let source = database(name, spec)?;
+                let Reached { server, forward } = match reach(name, spec, cluster.as_ref()).await {
+                    Ok(reached) => reached,
+                    Err(error @ Error::Kubernetes(_)) => {
+                        reached.failed.add(name, error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                reached.forwards.extend(forward);
+                let source = database(name, spec, server)?;
                 databases.push(match options.patience {
                     Some(patience) => source.with_patience(patience),
                     None => source,
@@ -120,19 +140,32 @@ fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster)
 /// A database source, as the policy says what of it is captured.
 ///
 /// # Errors
-/// As [`server_of`], and [`Error::Postgres`] if a pattern of the policy is none.
-pub(super) fn database(name: &Name, spec: &PostgresSpec) -> Result<PostgresSource, Error> {
-    let server = server_of(name, spec)?;
+/// [`Error::Postgres`] if a pattern of the policy is none.
+pub(super) fn database(name: &Name, spec: &PostgresSpec, server: Server) -> Result<PostgresSource, Error> {
     let selection = Selection::new(&spec.schemas, &spec.exclude_tables, &spec.exclude_table_data)
         .map_err(|error| postgres::capture::failed_capture(&server, error.into()))?;
     Ok(PostgresSource::new(name.clone(), server, selection))
 }
 
-/// The server of a database source, as the policy says that it is reached.
+/// The server of a database source, as the policy says that it is reached: a port-forward is opened.
+///
+/// # Errors
+/// Those of [`server_of`], and [`Error::Kubernetes`] if no port-forward can be opened.
+pub(super) async fn reach(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Reached, Error> {
+    let server = server_of(name, spec)?;
+    let (Some(Via::Kubernetes(via)), Some(cluster)) = (&spec.via, cluster) else {
+        return Ok(Reached { server, forward: None });
+    };
+    let ViaService { namespace, service, port } = via.clone();
+    let forward = cluster.forward(&ServicePort { namespace, service, port }).await?;
+    Ok(Reached { server: server.forwarded_to(forward.address()), forward: Some(forward) })
+}
+
+/// The server of a database source by its own address.
 ///
 /// # Errors
 /// [`Error::Secret`] if its address cannot be had, [`Error::Postgres`] if it is none.
-pub(super) fn server_of(name: &Name, spec: &PostgresSpec) -> Result<Server, Error> {
+fn server_of(name: &Name, spec: &PostgresSpec) -> Result<Server, Error> {
     let address = spec.url.resolve()?;
     let url = ConnectionUrl::parse(address.expose())
         .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;

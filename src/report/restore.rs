@@ -19,10 +19,11 @@ pub struct TargetCluster {
     pub same: bool,
 }
 
-/// What a restore would do. `P` is the plan of one source's objects, `D` that of a database.
+/// What a restore would do. `P` is the plan of one source's objects, `D` that of a database, `L` names one that is
+/// planned later.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestorePlan<'a, P, D> {
+pub struct RestorePlan<'a, P, D, L> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
@@ -39,9 +40,11 @@ pub struct RestorePlan<'a, P, D> {
     pub sources: &'a [P],
     /// What would be done with databases; they come first.
     pub databases: &'a [D],
+    /// Databases that are planned when their own workloads, which come first, are ready.
+    pub later_databases: &'a [L],
 }
 
-impl<P: Serialize, D: Serialize> Document for RestorePlan<'_, P, D> {
+impl<P: Serialize, D: Serialize, L: Serialize> Document for RestorePlan<'_, P, D, L> {
     const KIND: &'static str = "RestorePlan";
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use drctl::{
-    operations::{RestoredDatabase, RestoredSource},
+    operations::{LaterDatabase, RestoredDatabase, RestoredSource},
     report::{self, schema_of},
     sources::{kubernetes::restore::Plan, postgres::restore as postgres},
 };
@@ -41,7 +41,7 @@ fn the_schemas_of_the_documents_are_current() {
     check("backup-report", &schema_of::<report::BackupReport>().to_value());
     check("verify-report", &schema_of::<report::VerifyReport>().to_value());
     check("doctor-report", &schema_of::<report::DoctorReport>().to_value());
-    check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan, postgres::Plan>>().to_value());
+    check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan, postgres::Plan, LaterDatabase>>().to_value());
     check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase>>().to_value());
     check("restore-undo", &schema_of::<report::RestoreUndo<'_, postgres::Switched>>().to_value());
     check("accept-report", &schema_of::<report::AcceptReport>().to_value());

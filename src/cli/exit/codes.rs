@@ -101,9 +101,12 @@ fn of_operation(error: &operations::Error) -> Ending {
             Exit::Usage,
             Some("its objects come back by `drctl restore`; docs/recover.sh writes them as files for kubectl"),
         ),
+        E::DatabaseNotReady { .. } => {
+            (Exit::Failed, Some("put the workload right and run it again: what is restored already is left alone"))
+        }
         E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
         // `could not run` would say that nothing was written.
-        E::Unfinished { source, .. } => match of_operation(source) {
+        E::Unfinished { source, .. } | E::LaterDatabase { source, .. } => match of_operation(source) {
             (Exit::CouldNotRun, next) => (Exit::Failed, next),
             ending => ending,
         },

@@ -111,7 +111,12 @@ impl Cluster {
         let act = format!("open a port-forward to {to}");
         let ServicePort { namespace, service, port } = to;
         let path = format!("/api/v1/namespaces/{}/services/{}", segment(namespace), segment(service));
-        let body = self.get(&act, &path, LIMIT).await?;
+        // What the policy names and the cluster has not is a fault of the policy.
+        let absent = |error: Error| match error.kind {
+            ErrorKind::NotFound => Error { kind: ErrorKind::Configuration, ..error },
+            _ => error,
+        };
+        let body = self.get(&act, &path, LIMIT).await.map_err(absent)?;
         let Service { spec } = serde_json::from_slice(&body).map_err(|error| malformed(&act, &error))?;
         if spec.selector.is_empty() {
             let reason = "the Service has no selector, so it leads to no Pod; name the database's own address";
@@ -129,7 +134,8 @@ impl Cluster {
         let path = format!("/api/v1/namespaces/{}/pods?labelSelector={selector}", segment(namespace));
         let body = self.get(&act, &path, LIMIT).await?;
         let Pods { items } = serde_json::from_slice(&body).map_err(|error| malformed(&act, &error))?;
-        let (pod, port) = choose(&items, &target).map_err(|reason| Error::new(ErrorKind::NotFound, &act, reason))?;
+        let (pod, port) =
+            choose(&items, &target).map_err(|reason| Error::new(ErrorKind::Configuration, &act, reason))?;
         self.listen(&act, namespace, pod, port).await
     }
 

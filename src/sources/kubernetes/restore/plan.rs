@@ -313,6 +313,13 @@ impl Plan {
         self.kinds.iter().flat_map(|kind| &kind.parts).flat_map(|part| &part.entries).any(|entry| entry.first)
     }
 
+    /// Whether it creates the workload of a database in `namespace`.
+    #[must_use]
+    pub fn creates_database_in(&self, namespace: &str) -> bool {
+        let parts = self.kinds.iter().flat_map(|kind| &kind.parts).filter(|part| part.namespace == namespace);
+        parts.flat_map(|part| &part.entries).any(|entry| entry.first && entry.action == Action::Create)
+    }
+
     pub(super) fn recount(&mut self) {
         let mut counts = Counts::new();
         for kind in &self.kinds {

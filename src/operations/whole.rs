@@ -1,0 +1,231 @@
+//! A restore of databases and objects together, in the order that keeps an application from starting before its data.
+//!
+//! 1. Databases that answer already are loaded, compared and swapped in, before anything of a cluster is touched.
+//! 2. Where a database runs in the cluster and is to be created, the objects that it needs and its own workload
+//!    come first; when that is ready, the database is loaded, compared and swapped in.
+//! 3. Only then come the other workloads, and what acts on them.
+//!
+//! A database that could not be restored, or differs, ends it: nothing later is done.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions, RestoreOutcome, Run,
+    databases,
+    restore::{self, Executing, choose_sources},
+};
+use crate::{
+    policy::{Policy, SourceSpec, Via, ViaService},
+    repository::{Repository, StoredManifest},
+    sources::{kubernetes::restore::ServiceName, postgres::restore::Way},
+    types::Name,
+};
+
+/// How long a new server is asked again, after its workload is ready.
+const FIRST_ANSWER: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is asked of a whole restore.
+#[derive(Debug, Clone)]
+pub struct WholeOptions {
+    /// Of objects; its sources are those of the whole restore.
+    pub objects: RestoreOptions,
+    /// Of databases.
+    pub databases: DatabaseOptions,
+    /// Load and compare databases, and leave them beside the live ones.
+    pub no_switch: bool,
+}
+
+/// A restore, planned.
+#[derive(Debug)]
+pub struct WholeRestore<'a> {
+    repository: &'a Repository,
+    stored: &'a StoredManifest,
+    policy: Option<&'a Policy>,
+    options: WholeOptions,
+    /// Objects of a cluster.
+    pub objects: Option<Restore>,
+    /// Databases whose servers answer.
+    pub databases: Option<DatabaseRestore>,
+    /// Databases whose servers this restore brings back first.
+    pub later: Vec<LaterDatabase>,
+}
+
+/// A database whose own workload is restored first. It is planned when that is ready.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub struct LaterDatabase {
+    /// The source.
+    pub source: String,
+    /// The namespace of the Service that leads to it.
+    pub namespace: String,
+    /// That Service.
+    pub service: String,
+}
+
+/// What a whole restore did, as far as it came.
+#[derive(Debug, Default)]
+pub struct WholeOutcome {
+    /// Databases.
+    pub databases: DatabaseOutcome,
+    /// Objects; absent if it did not come to them, or there are none.
+    pub objects: Option<RestoreOutcome>,
+    /// Phase by phase, in order.
+    pub phases: Vec<PhaseTime>,
+    /// Databases stand in the way of objects that were therefore not restored.
+    pub held_back: bool,
+}
+
+/// Plans the restore of what `options` choose. Nothing is written.
+///
+/// # Errors
+/// [`Error`] if the backup, the cluster or a database cannot be read.
+pub async fn plan<'a>(
+    repository: &'a Repository,
+    stored: &'a StoredManifest,
+    policy: Option<&'a Policy>,
+    options: WholeOptions,
+    run: &Run,
+) -> Result<WholeRestore<'a>, Error> {
+    let chosen = choose_sources(stored, &options.objects.sources)?;
+    let objects = if chosen.objects.is_empty() {
+        None
+    } else {
+        let services = chosen.databases.iter().filter_map(|name| via_of(policy, name));
+        let services = services.map(|via| ServiceName { namespace: via.namespace.clone(), name: via.service.clone() });
+        let wanted = RestoreOptions { sources: chosen.objects, ..options.objects.clone() };
+        Some(restore::plan(repository, stored, &wanted, &services.collect::<Vec<_>>(), run).await?)
+    };
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    for name in chosen.databases {
+        match via_of(policy, &name).filter(|via| creates(objects.as_ref(), via)) {
+            Some(via) if options.databases.address.is_none() => later.push(LaterDatabase {
+                source: name.to_string(),
+                namespace: via.namespace.clone(),
+                service: via.service.clone(),
+            }),
+            _ => now.push(name),
+        }
+    }
+    let databases = if now.is_empty() {
+        None
+    } else {
+        let connect = &options.objects.connect;
+        Some(databases::plan(repository, stored, policy, &now, &options.databases, connect, run).await?)
+    };
+    Ok(WholeRestore { repository, stored, policy, options, objects, databases, later })
+}
+
+fn via_of<'p>(policy: Option<&'p Policy>, name: &Name) -> Option<&'p ViaService> {
+    match policy?.sources.get(name) {
+        Some(SourceSpec::Postgres(spec)) => spec.via.as_ref().map(|Via::Kubernetes(via)| via),
+        _ => None,
+    }
+}
+
+/// Whether the plan creates the workload behind a database's Service.
+fn creates(objects: Option<&Restore>, via: &ViaService) -> bool {
+    objects.is_some_and(|objects| objects.plans.iter().any(|plan| plan.creates_database_in(&via.namespace)))
+}
+
+impl WholeRestore<'_> {
+    /// Does it. `wait` bounds the sum of all waits for workloads; absent: nothing is waited for but the
+    /// databases' own workloads.
+    ///
+    /// # Errors
+    /// [`Error`] if a plan is not possible; then nothing was written. Any later failure is in the outcome.
+    pub async fn execute(&self, wait: Option<Duration>, run: &Run) -> Result<WholeOutcome, Error> {
+        let mut outcome = WholeOutcome::default();
+        if let Some(objects) = &self.objects {
+            objects.refuse_conflicts()?;
+        }
+        if let Some(databases) = &self.databases {
+            outcome.add(self.bring_in(databases, run).await?);
+        }
+        let Some(objects) = &self.objects else { return Ok(outcome) };
+        if !outcome.may_go_on() || (self.databases.is_some() && self.options.no_switch) {
+            outcome.held_back = true;
+            return Ok(outcome);
+        }
+        let mut executing = objects.begin(wait, run);
+        if self.later.is_empty() {
+            executing.rest().await;
+        } else {
+            self.later_databases(&mut executing, &mut outcome, run).await;
+            outcome.held_back = !outcome.may_go_on() || executing.has_ended() || self.options.no_switch;
+            if !outcome.held_back {
+                executing.rest().await;
+            }
+        }
+        let objects = executing.finish();
+        outcome.phases.extend(objects.phases.iter().cloned());
+        outcome.objects = Some(objects);
+        Ok(outcome)
+    }
+
+    /// Loads and compares, and swaps in what is equal.
+    async fn bring_in(&self, databases: &DatabaseRestore, run: &Run) -> Result<DatabaseOutcome, Error> {
+        let mut loaded = databases.load(run).await?;
+        if !self.options.no_switch {
+            loaded.switch().await;
+        }
+        Ok(loaded.outcome)
+    }
+
+    /// What databases need, their workloads, and then their contents.
+    async fn later_databases(&self, executing: &mut Executing<'_>, outcome: &mut WholeOutcome, run: &Run) {
+        executing.databases().await;
+        for later in &self.later {
+            if executing.has_ended() || !outcome.may_go_on() {
+                return;
+            }
+            let brought = match self.plan_later(later, run).await {
+                Ok(planned) => self.bring_in(&planned, run).await,
+                Err(error) => Err(error),
+            };
+            match brought {
+                Ok(databases) => outcome.add(databases),
+                Err(error) => {
+                    let (database, source) = (later.source.clone(), Box::new(error));
+                    outcome.databases.ended = Some(Error::LaterDatabase { database, source });
+                }
+            }
+        }
+    }
+
+    /// The plan of a database whose server has just come up. It may refuse connections for a moment more, and what
+    /// its image made of an empty volume is all that it holds.
+    async fn plan_later(&self, later: &LaterDatabase, run: &Run) -> Result<DatabaseRestore, Error> {
+        let names: Vec<Name> = Name::new(later.source.as_str()).into_iter().collect();
+        let deadline = Instant::now() + FIRST_ANSWER;
+        let mut options = self.options.databases.clone();
+        loop {
+            let connect = &self.options.objects.connect;
+            let (repository, stored, policy) = (self.repository, self.stored, self.policy);
+            match databases::plan(repository, stored, policy, &names, &options, connect, run).await {
+                Ok(plan) if options.way == Way::Beside && plan.plans.iter().any(|plan| plan.live.is_none()) => {
+                    options.way = Way::Create;
+                }
+                Ok(plan) => return Ok(plan),
+                Err(error) if Instant::now() >= deadline || run.cancel.is_cancelled() || !error.may_pass() => {
+                    return Err(error);
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+impl WholeOutcome {
+    fn add(&mut self, databases: DatabaseOutcome) {
+        self.phases.extend(databases.phases.iter().cloned());
+        self.databases.databases.extend(databases.databases);
+        self.databases.phases.extend(databases.phases);
+        if self.databases.ended.is_none() {
+            self.databases.ended = databases.ended;
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.databases.ended.is_none() && self.databases.is_equal()
+    }
+}
