@@ -332,6 +332,55 @@ fn a_row_larger_than_memory_passes_in_pieces() {
     assert_eq!(split([written]).unwrap(), plain);
 }
 
+#[test]
+fn a_row_longer_than_what_is_held_back_takes_several_frames() {
+    let mut plain = split([archive("pg-15")]).unwrap();
+    plain.blocks[0].1 = Data::Rows([vec![b'x'; 33 << 20], b"\nshort\n".to_vec()].concat());
+    let written = Bytes::from(assemble(&plain, 1 << 20));
+    let read = split([written]).unwrap();
+    assert_eq!(read.framing, Framing::Other);
+    assert!(read.blocks == plain.blocks);
+}
+
+#[test]
+fn frames_by_no_known_rule_are_read_and_said() {
+    let mut plain = split([archive("pg-15")]).unwrap();
+    let (mut assembler, mut written) = (Assembler::new(Framing::Row), plain.toc.to_vec());
+    for (at, (dump_id, data)) in plain.blocks.iter().enumerate() {
+        match data {
+            // A row in two frames.
+            Data::Rows(rows) if at == 0 => {
+                written.push(TABLE_BLOCK);
+                let frames = [&rows[..7], &rows[7..], TERMINATOR, &[]];
+                written.extend(read::encode_int(i64::from(*dump_id)));
+                for frame in frames {
+                    written.extend(read::encode_int(frame.len() as i64));
+                    written.extend(frame);
+                }
+            }
+            Data::Rows(rows) => {
+                assembler.begin_table(*dump_id, &mut written);
+                assembler.rows(rows, &mut written);
+                assembler.end_table(&mut written);
+            }
+            Data::LargeObjects(objects) => {
+                assembler.begin_large_objects(*dump_id, &mut written);
+                for (oid, contents) in objects {
+                    assembler.begin_large_object(*oid, &mut written);
+                    assembler.contents(contents, &mut written);
+                    assembler.end_large_object(&mut written);
+                }
+                assembler.end_large_objects(&mut written);
+            }
+        }
+    }
+    plain.framing = Framing::Other;
+    assert_eq!(split([Bytes::from(written)]).unwrap(), plain);
+    // What is put together of it is an archive all the same, with the frames of most versions.
+    let again = split([Bytes::from(assemble(&plain, 100))]).unwrap();
+    assert_eq!((again.framing, again.blocks), (Framing::Row, plain.blocks));
+}
+
 /// How fast an archive of 10 million rows of 100 bytes is taken apart:
 /// `cargo test --release --lib archive_a_second -- --ignored --nocapture`.
 #[test]

@@ -81,8 +81,8 @@ fn archive(name: &str) -> Bytes {
 fn backup_of(archive: &Bytes) -> Memory {
     let (mut memory, mut splitter) = (Memory::default(), Splitter::new());
     splitter.push(archive.clone());
-    let (mut toc, mut rows, mut objects): (Option<_>, Vec<u8>, Vec<(String, Bytes, u64)>) =
-        (None, Vec::new(), Vec::new());
+    let (mut toc, mut rows) = (None, Vec::new());
+    let mut objects: Vec<(String, Bytes, u64)> = Vec::new();
     let (mut tables, mut blocks, mut open) = (Vec::new(), Vec::new(), 0);
     while let Some(event) = splitter.next_event().unwrap() {
         match event {
