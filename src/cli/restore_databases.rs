@@ -43,8 +43,9 @@ pub(super) struct DatabaseArgs {
     #[arg(long, value_name = "NAME")]
     target_database: Option<String>,
     /// Where the address of the server to restore into is, if it is not the policy's: env:NAME or file:PATH
-    #[arg(long, value_name = "REFERENCE", value_parser = reference)]
-    database_url: Option<SecretRef>,
+    // Parsed later and not by clap, whose message would repeat a password in it.
+    #[arg(long, value_name = "REFERENCE")]
+    database_url: Option<String>,
     /// Objects without rows
     #[arg(long, conflicts_with_all = ["data_only", "tables"])]
     schema_only: bool,
@@ -76,12 +77,16 @@ enum OwnershipArg {
     None,
 }
 
-fn reference(text: &str) -> Result<SecretRef, String> {
+fn reference(text: &str) -> Result<SecretRef, Failure> {
     match text.split_once(':') {
         Some(("env", name)) if !name.is_empty() => Ok(SecretRef::Env(name.to_owned())),
         Some(("file", path)) if !path.is_empty() => Ok(SecretRef::File(path.into())),
         // What was typed may be the address itself, with its password.
-        _ => Err("use env:NAME or file:PATH; the address itself would be seen by everyone on this machine".to_owned()),
+        _ => {
+            let message =
+                "--database-url takes a reference and not the address itself, which everyone on this machine could see";
+            Err(Failure::usage(message).next("use --database-url env:NAME or --database-url file:PATH"))
+        }
     }
 }
 
@@ -114,7 +119,7 @@ impl DatabaseArgs {
             _ => Scope::All,
         };
         Ok(DatabaseOptions {
-            address: self.database_url.clone(),
+            address: self.database_url.as_deref().map(reference).transpose()?,
             database: self.target_database.clone(),
             way,
             scope,
@@ -264,7 +269,7 @@ mod tests {
         assert!(matches!(reference("env:URL"), Ok(SecretRef::Env(name)) if name == "URL"));
         assert!(matches!(reference("file:/run/url"), Ok(SecretRef::File(_))));
         for bad in ["postgres://u:hunter2@h/d", "env:", "URL", ""] {
-            let error = reference(bad).unwrap_err();
+            let error = reference(bad).unwrap_err().text();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

@@ -341,3 +341,56 @@ async fn single_tables_come_into_a_schema_of_their_own() {
     live.sql(&loaded.merge.unwrap());
     assert_eq!(live.sql("SELECT count(*), sum(twice) FROM orders"), "3000|9003000");
 }
+
+/// A file system of a few megabytes that the server can write to; gone when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn new(server: &Postgres, megabytes: u32) -> Self {
+        let owner = std::fs::metadata(server.socket()).unwrap();
+        let (uid, gid) = (std::os::unix::fs::MetadataExt::uid(&owner), std::os::unix::fs::MetadataExt::gid(&owner));
+        let folder = std::env::temp_dir().join(server.name("disk"));
+        std::fs::create_dir(&folder).unwrap();
+        let options = format!("size={megabytes}m,uid={uid},gid={gid},mode=700");
+        let disk = Self(folder);
+        disk.mount(&["-t", "tmpfs", "-o", &options, "tmpfs"]);
+        disk
+    }
+
+    fn mount(&self, words: &[&str]) {
+        let status = std::process::Command::new("mount").args(words).arg(&self.0).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_ends_the_restore_and_leaves_nothing_of_it() {
+    require!(program "mount");
+    let server = require!(postgres::v15);
+    let disk = SmallDisk::new(&server, 12);
+    let space = postgres::quoted(&server.name("space"));
+    server.sql(&format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.0.display()));
+    let live = server.create_database("full");
+    live.sql(&format!("CREATE TABLE a (id int, t text) TABLESPACE {space}; INSERT INTO a SELECT g, md5(g::text) FROM generate_series(1, 100000) g"));
+    let contents = live.contents();
+    let bench = Bench::new(&live, &live, Role::Admin);
+    let error = bench.load().await.unwrap_err();
+    let text = chain(&error);
+    assert!(text.contains("cannot load public.a") && text.contains("No space left on device"), "{text}");
+    untouched(&live, &contents);
+
+    disk.mount(&["-o", "remount,size=40m"]);
+    bench.restore().await;
+    assert_eq!(live.contents(), contents);
+    for name in server.databases() {
+        server.sql(&format!("DROP DATABASE {} WITH (FORCE)", postgres::quoted(&name)));
+    }
+    server.sql(&format!("DROP TABLESPACE {space}"));
+}

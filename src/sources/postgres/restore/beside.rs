@@ -254,7 +254,10 @@ async fn analyze(session: &Session) -> Result<Vec<String>, RestoreError> {
          WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^(pg_|information_schema)' \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class f ON f.oid = i.inhrelid \
              WHERE i.inhparent = c.oid AND f.relkind IN ('f', 'p'))";
-    let tables = text_list(session, "list the tables", sql).await?;
+    let tables = match text_list(session, "list the tables to analyze", sql).await {
+        Ok(tables) => tables,
+        Err(error) => return Ok(vec![error.to_string()]),
+    };
     let mut notes = Vec::new();
     for some in tables.chunks(AT_ONCE) {
         if let Err(error) = session.run("analyze tables", &format!("ANALYZE {}", some.join(", "))).await {

@@ -76,20 +76,24 @@ pub(super) async fn list(session: &Session) -> Result<Vec<Database>, Error> {
          pg_catalog.shobj_description(d.oid, 'pg_database') \
          FROM pg_catalog.pg_database d WHERE NOT d.datistemplate ORDER BY d.datname";
     let rows = session.rows("list the databases", sql, &[]).await?;
+    // A name that is no text is nobody's that this restore has to do with.
+    Ok(rows.iter().filter_map(|row| of_row(row).ok()).collect())
+}
+
+fn of_row(row: &tokio_postgres::Row) -> Result<Database, tokio_postgres::Error> {
     let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
-    let database = |row: &tokio_postgres::Row| Database {
-        oid: row.get(0),
-        name: row.get(1),
-        owner: row.get(2),
-        owned: row.get(3),
-        open: row.get(4),
-        encoding: row.get(5),
-        bytes: row.get::<_, Option<i64>>(6).map(unsigned),
-        sessions: unsigned(row.get(7)),
-        prepared: unsigned(row.get(8)),
-        comment: row.get(9),
-    };
-    Ok(rows.iter().map(database).collect())
+    Ok(Database {
+        oid: row.try_get(0)?,
+        name: row.try_get(1)?,
+        owner: row.try_get(2)?,
+        owned: row.try_get(3)?,
+        open: row.try_get(4)?,
+        encoding: row.try_get(5)?,
+        bytes: row.try_get::<_, Option<i64>>(6)?.map(unsigned),
+        sessions: unsigned(row.try_get(7)?),
+        prepared: unsigned(row.try_get(8)?),
+        comment: row.try_get(9)?,
+    })
 }
 
 /// What earlier restores of one database have left on the server.

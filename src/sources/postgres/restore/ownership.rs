@@ -84,6 +84,11 @@ impl Ownership {
                 }
             }
         }
+        let is_unicode = toc.encoding().is_none_or(|encoding| encoding == "UTF8");
+        if !is_unicode && changes.iter().any(|(_, text)| !text.is_ascii()) {
+            let what = "roles cannot be mapped in a database that has another encoding than UTF8, where grants or roles are not ASCII";
+            return Err(RestoreError::Usage(what.to_owned()));
+        }
         let bytes = spliced(toc.bytes(), changes);
         Toc::parse(bytes).map_err(|error| contents::Error::Toc(error).into())
     }

@@ -171,8 +171,10 @@ fn left_out_rows(findings: &mut Findings, options: &PlanOptions, document: &Docu
     }
 }
 
-/// A session that can be looked at for more.
+/// The one column of a query, as texts.
 pub(super) async fn text_list(session: &Session, doing: &str, sql: &str) -> Result<Vec<String>, RestoreError> {
     let rows = session.rows(doing, sql, &[]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    // In a database without an encoding, a name may be no text.
+    let texts: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    texts.map_err(|error| session.failed(doing, &error).into())
 }
