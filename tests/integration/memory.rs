@@ -9,10 +9,10 @@ use crate::support::{
     workshop::Workshop,
 };
 
-const LIMIT: u64 = 128 << 20;
+pub(crate) const LIMIT: u64 = 128 << 20;
 
 /// Runs `drctl` and returns the peak of its resident memory, in bytes.
-fn peak(workshop: &Workshop, args: &[&str]) -> u64 {
+pub(crate) fn peak(workshop: &Workshop, args: &[&str]) -> u64 {
     let mut child = workshop.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;

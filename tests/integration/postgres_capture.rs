@@ -4,9 +4,11 @@
 mod door;
 mod faults;
 mod give_way;
+mod large;
 mod refusals;
 mod secrets;
 mod settings;
+mod together;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

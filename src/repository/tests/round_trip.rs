@@ -3,7 +3,16 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::repository::backend::{Op, Recording};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    repository::{
+        Level, Scope, VerifyOptions,
+        backend::{Op, Recording},
+        verify_all,
+    },
+    types::Silent,
+};
 
 fn sample() -> Vec<TestStream> {
     vec![
@@ -42,6 +51,25 @@ async fn an_unchanged_second_backup_stores_no_data() {
     assert_eq!(second.manifest.previous.as_ref().unwrap().sha256, first.sha256);
     assert_eq!(second.manifest.full_since, first.manifest.started);
     assert_eq!(contents(&bench.open().await, &second).await, by_name(&sample()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_begins_again_leaves_nothing_of_its_first_streams() {
+    let bench = Bench::new().await;
+    let writer = bench.open().await.begin(bench.options()).await.unwrap();
+    write(&writer, &sample()).await.unwrap();
+    writer.abandon(&name("services")).await;
+    let mut again = sample();
+    again.truncate(2);
+    again[1].parts.truncate(1);
+    write(&writer, &again).await.unwrap();
+    writer.abandon(&name("another")).await;
+    let stored = committed(writer.commit(draft(&again)).await.unwrap());
+    let repository = bench.open().await;
+    assert_eq!(contents(&repository, &stored).await, by_name(&again));
+    let options = VerifyOptions::new(Level::Content);
+    let report = verify_all(&repository, &Scope::All, &options, &Silent, &CancellationToken::new()).await.unwrap();
+    assert!(report.is_sound(), "{:#?}", report.findings);
 }
 
 #[tokio::test(flavor = "multi_thread")]
