@@ -47,25 +47,25 @@ fn creates(method: &Method, path: &str) -> bool {
 #[tokio::test]
 async fn an_object_whose_creation_was_not_acknowledged_counts_as_created_once() {
     let cluster = require!(bed::source);
-    let namespace = cluster.create_namespace("lost");
-    let snapshot = snapshot(&cluster, &namespace, 40);
-    let (rule, seen) = first(10, Fate::LoseAnswer, creates);
-    let (restore, _door) = through(&cluster, &snapshot, rule).await;
-    let (_, report, _) = restore.all().await;
-    assert_eq!((report.created, report.same, report.failed.count), (40, 1, 0), "the namespace is the same");
-    assert!(seen.load(Ordering::SeqCst) >= 50, "each was sent again");
+    created_once_each(&cluster, "lost", 40, Fate::LoseAnswer).await;
 }
 
 #[tokio::test]
 async fn an_object_that_was_created_behind_a_failing_gateway_counts_as_created_once() {
     let cluster = require!(bed::source);
-    let namespace = cluster.create_namespace("garbled");
-    let snapshot = snapshot(&cluster, &namespace, 20);
-    let (rule, seen) = first(10, Fate::Garble(502, "<html>bad gateway</html>".to_owned()), creates);
-    let (restore, _door) = through(&cluster, &snapshot, rule).await;
+    created_once_each(&cluster, "garbled", 20, Fate::Garble(502, "<html>bad gateway</html>".to_owned())).await;
+}
+
+/// Restores objects of which the first ten are created, and their answers meet `fate`.
+async fn created_once_each(cluster: &bed::Cluster, suffix: &str, objects: usize, fate: Fate) {
+    let namespace = cluster.create_namespace(suffix);
+    let snapshot = snapshot(cluster, &namespace, objects);
+    let (rule, seen) = first(10, fate, creates);
+    let (restore, _door) = through(cluster, &snapshot, rule).await;
     let (_, report, _) = restore.all().await;
-    assert_eq!((report.created, report.same, report.failed.count), (20, 1, 0), "the namespace is the same");
-    assert!(seen.load(Ordering::SeqCst) >= 30, "each was sent again");
+    let expected = (u64::try_from(objects).unwrap(), 1, 0);
+    assert_eq!((report.created, report.same, report.failed.count), expected, "the namespace is the same");
+    assert!(seen.load(Ordering::SeqCst) >= objects + 10, "each was sent again");
 }
 
 #[tokio::test]
