@@ -106,7 +106,7 @@ impl Restore<'_> {
         let replication_role = self.replication_role(&session).await?;
         let builder = self.builder(replication_role)?;
         self.make("what is there before the rows", &builder, &plan.inner.selection.before).await?;
-        phases.end("create");
+        phases.end("create database");
 
         let mut loaded = self.bring_rows(&session, &plan.inner.loads).await?;
         phases.end("load");

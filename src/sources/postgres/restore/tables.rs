@@ -144,7 +144,7 @@ impl Restore<'_> {
                 session.run(&format!("create table {}", load.shown), &definition(&inner.toc, table, schema)?).await?;
             }
         }
-        phases.end("create");
+        phases.end("create schema");
         self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
         let (server, database) = (self.context.server, plan.database.as_str());
         let worked = work::load_and_compare(self.rows(), server, database, &inner.loads, &[], inner.jobs).await?;
