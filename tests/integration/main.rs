@@ -20,7 +20,7 @@ mod memory;
 mod not_run;
 mod policy_errors;
 mod postgres_capture;
-mod postgres_order;
+
 mod postgres_restore;
 mod postgres_restore_faults;
 mod postgres_sabotage;
@@ -33,4 +33,5 @@ mod restore_rules;
 mod schemas;
 mod support;
 mod suspect;
+mod systems;
 mod testbed;
