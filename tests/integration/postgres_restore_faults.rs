@@ -165,6 +165,26 @@ async fn what_is_in_the_way_is_said_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_database_that_appears_meanwhile_is_not_replaced() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "appears");
+    let new = server.name("new");
+    bench.options.database = Some(new.clone());
+    bench.options.way = Way::Create;
+    let plan = bench.plan().await;
+    let mut running = restore::Restore::begin(bench.context(), &plan).await.unwrap();
+    running.load().await.unwrap();
+    let appeared = server.create_database("new");
+    let error = running.switch().await.unwrap_err();
+    assert!(error.to_string().contains("exists by now"), "{error}");
+    assert_eq!(appeared.contents(), "");
+    drop(appeared);
+    server.sql(&format!("DROP DATABASE {}", postgres::quoted(&new)));
+    running.switch().await.unwrap();
+    assert_eq!(server.database(&new).contents(), live.contents());
+}
+
+#[tokio::test]
 async fn in_place_nothing_is_removed_and_no_other_encoding_is_taken() {
     let server = require!(postgres::v15);
     let (live, mut bench) = shop(&server, "place");

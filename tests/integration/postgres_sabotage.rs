@@ -144,3 +144,27 @@ fn what_nobody_touches_is_equal_though_it_was_stopped_at_both_points() {
         assert_eq!(live.contents(), contents);
     }
 }
+
+#[test]
+fn of_two_databases_none_is_swapped_in_if_one_is_not_equal() {
+    let server = require!(postgres::v15);
+    let databases = ["one", "two"].map(|name| {
+        let database = server.create_database(name);
+        database.sql("CREATE TABLE a (t text); INSERT INTO a VALUES ('old')");
+        database
+    });
+    let urls = databases.each_ref().map(|database| database.url(Role::Admin));
+    let workshop = Workshop::of_databases(&[("one", &urls[0]), ("two", &urls[1])]);
+    workshop.done(&["backup"]);
+    databases.iter().for_each(|database| drop(database.sql("UPDATE a SET t = 'new'")));
+    let says = || databases.each_ref().map(|database| database.sql("SELECT t FROM a"));
+
+    let paused = Paused::at(&workshop, "loaded", &RESTORE);
+    scratch(&databases[0]).sql("UPDATE a SET t = 'other'");
+    let ended = paused.go_on();
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert_eq!(says(), ["new", "new"]);
+
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(says(), ["old", "old"]);
+}

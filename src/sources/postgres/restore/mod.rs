@@ -130,6 +130,10 @@ impl<'a> Restore<'a> {
             return Err(RestoreError::Interrupted);
         }
         let before = self.plan.inner.id.before(&self.plan.database);
+        if self.plan.way == Way::Create && databases::traces(&self.session, &self.plan.database).await?.live.is_some() {
+            let why = format!("database {} exists by now; the restored one is {scratch}", self.plan.database);
+            return Err(RestoreError::Refused { database: self.plan.database.clone(), reasons: vec![why] });
+        }
         switch::switch(&self.session, scratch, &before, self.plan.inner.document.comment.clone()).await
     }
 }
