@@ -1,40 +1,30 @@
 //! One backup after the other, with what they share remembered.
 
 mod agree;
+mod content;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::agree::Accounts;
-use super::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport, count::Counter, findings::Findings};
+use super::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport, findings::Findings};
 use crate::{
     repository::{
         BackupReader, Error, Manifest, Repository,
-        ahead::ReadAhead,
         backend::{ErrorKind, Key},
         catalog::Marker,
-        chunks::{PackName, StreamChunks},
-        fetch::Piece,
+        chunks::PackName,
         layout,
         objects::{check_ref, get_exact},
-        reader::check_part,
         refs::{self, Ref},
         reuse::blocking,
     },
-    types::{
-        BackupContents, BackupId, Blake3Hasher, Clock as _, Monitor, Name, PartInfo, StreamInfo, SystemClock,
-        for_terminal,
-    },
+    types::{BackupContents, BackupId, Clock as _, Monitor, Name, SystemClock},
 };
 
-/// Parts that are remembered as proven, so that another backup's equal part is not read again.
-const MAX_PROVEN: usize = 1 << 17;
 /// So many calls in a row that got no answer in time, retried each, end it.
 const MAX_TIMEOUTS: u32 = 5;
 /// Packs whose listing is remembered; past it, until the next backup.
@@ -313,125 +303,4 @@ impl<'a> Verifier<'a> {
         };
         self.findings.add(backup, stream, object, kind, detail);
     }
-
-    /// Reads what is not proven yet of a stream: runs of parts in one go, so that chunks which several
-    /// small parts share are read once.
-    async fn content(
-        &mut self,
-        backup: &BackupName,
-        reader: &BackupReader,
-        stream: &StreamInfo,
-        chunks: &Arc<StreamChunks>,
-    ) -> Result<(), Error> {
-        let fingerprints: Vec<_> = stream.parts.iter().map(|part| fingerprint(stream, part, chunks)).collect();
-        let mut at = 0;
-        while let Some(fingerprint) = fingerprints.get(at) {
-            let Some(part) = stream.parts.get(at) else { break };
-            if self.proven.contains(fingerprint) {
-                self.report.parts += 1;
-                self.report.plain_bytes += part.length;
-                self.report.shared_bytes += part.length;
-                self.monitor.advance(part.length);
-                at += 1;
-                continue;
-            }
-            let run = fingerprints.iter().skip(at).take_while(|known| !self.proven.contains(*known)).count();
-            let parts = stream.parts.get(at..at + run).unwrap_or_default();
-            let length = parts.iter().map(|part| part.length).sum();
-            let mut ahead = reader.range(Arc::clone(chunks), part.offset, length);
-            let mut pending = None;
-            for (part, fingerprint) in parts.iter().zip(fingerprints.iter().skip(at)) {
-                if self.cancel.is_cancelled() {
-                    return Ok(());
-                }
-                if self.part(backup, stream, part, &mut ahead, &mut pending).await? && self.proven.len() < MAX_PROVEN {
-                    self.proven.insert(*fingerprint);
-                }
-            }
-            self.report.stored_bytes += ahead.requested();
-            at += run;
-        }
-        Ok(())
-    }
-
-    /// Reads one part from a run of them; `pending` is what a chunk holds of the next part.
-    async fn part(
-        &mut self,
-        backup: &BackupName,
-        stream: &StreamInfo,
-        part: &PartInfo,
-        ahead: &mut ReadAhead,
-        pending: &mut Option<Piece>,
-    ) -> Result<bool, Error> {
-        let name = format!("{}/{}", stream.source, stream.name);
-        let (mut hasher, mut counter) = (Blake3Hasher::default(), Counter::new(stream.media_type));
-        let (mut length, mut sound) = (0, true);
-        while length < part.length {
-            let (mut piece, fresh) = match pending.take() {
-                Some(piece) => (piece, false),
-                None => match ahead.next().await {
-                    Some(piece) => (piece, true),
-                    None => break,
-                },
-            };
-            let here = piece.length.min(part.length - length);
-            length += here;
-            piece.length -= here;
-            self.monitor.advance(here);
-            match &mut piece.bytes {
-                Ok(bytes) => {
-                    self.timeouts = 0;
-                    let bytes = bytes.split_to(usize::try_from(here).unwrap_or(usize::MAX).min(bytes.len()));
-                    hasher.update(&bytes);
-                    counter.update(&bytes);
-                }
-                Err(error) => {
-                    if fresh && self.ends(error) {
-                        return piece.bytes.map(|_| false);
-                    }
-                    self.findings.take(backup, Some(&name), "data/", error);
-                    sound = false;
-                }
-            }
-            *pending = Some(piece).filter(|piece| piece.length > 0);
-        }
-        if sound {
-            let key = layout::streams(&backup.2);
-            let counted = |()| {
-                let reason = |what| Error::damaged(&key, format!("part `{}` {what}", for_terminal(&part.name)));
-                counter.check(part).map_err(reason)
-            };
-            if let Err(error) = check_part(&backup.2, part, length, &hasher).and_then(counted) {
-                self.findings.take(backup, Some(&name), key.as_str(), &error);
-                sound = false;
-            } else {
-                self.report.parts += 1;
-                self.report.plain_bytes += length;
-            }
-        }
-        Ok(sound)
-    }
-}
-
-/// What a part is and where its chunks lie: two parts with one fingerprint are read from the same bytes.
-fn fingerprint(stream: &StreamInfo, part: &PartInfo, chunks: &StreamChunks) -> [u8; 32] {
-    let mut hasher = Blake3Hasher::default();
-    let PartInfo { offset, length, blake3, count, digest, .. } = part;
-    let recorded = format!("{:?} {length} {blake3} {count} {digest:?}\n", stream.media_type);
-    hasher.update(recorded.as_bytes());
-    let end = offset + length;
-    let first = chunks.chunks.partition_point(|chunk| chunk.start + u64::from(chunk.plain) <= *offset);
-    for chunk in chunks.chunks.iter().skip(first).take_while(|chunk| chunk.start < end) {
-        // Where the part begins or ends in a chunk belongs to it as well.
-        let from = offset.saturating_sub(chunk.start);
-        for number in [from, u64::from(chunk.offset), u64::from(chunk.length), u64::from(chunk.plain)] {
-            hasher.update(&number.to_be_bytes());
-        }
-        hasher.update(chunk.id.as_bytes());
-        if let Some((backup, sha256)) = chunks.packs.get(chunk.pack as usize) {
-            hasher.update(backup.as_str().as_bytes());
-            hasher.update(sha256.as_bytes());
-        }
-    }
-    *hasher.finish().as_bytes()
 }
