@@ -204,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::repository::tests::noise;
 
     fn lines(stored: Bytes, max_line: usize, max_total: u64) -> Result<Vec<Vec<u8>>, String> {
         let mut reader = LineReader::new(stored, max_line, max_total)?;
@@ -251,6 +252,27 @@ mod tests {
         let two = [&frame[..], &frame[..]].concat();
         assert_eq!(decoder.decode(&two, 1000).unwrap_err(), "a chunk is not exactly one zstd frame");
         assert!(decoder.decode(b"", 0).is_err());
+    }
+
+    /// Frames refer to what is in the encoder's dictionary, and are decoded by another one: a library that decodes to
+    /// other bytes of the same length.
+    #[test]
+    fn a_frame_that_decodes_to_other_bytes_is_not_handed_out() {
+        let (plain, other) = (noise(1, 1000), noise(2, 1000));
+        let encoded = |decoded_by: &[u8], checksum: bool| {
+            let mut encoder = Encoder::new(3).unwrap();
+            encoder.compressor.set_dictionary(3, &plain).unwrap();
+            encoder.compressor.set_parameter(CParameter::ChecksumFlag(checksum)).unwrap();
+            encoder.decoder.0.set_dictionary(decoded_by).unwrap();
+            encoder.encode(&plain).map(<[u8]>::to_vec).map_err(|error| error.to_string())
+        };
+        let error = encoded(&other, false).unwrap_err();
+        assert!(error.contains("a chunk that was just compressed decodes to other bytes"), "{error}");
+        let error = encoded(&other, true).unwrap_err();
+        assert!(error.contains("a chunk that was just compressed cannot be decoded"), "{error}");
+        for checksum in [false, true] {
+            assert!(encoded(&plain, checksum).unwrap().len() < 100, "the frame must refer to the dictionary");
+        }
     }
 
     proptest! {
