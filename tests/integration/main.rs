@@ -13,6 +13,7 @@ mod capture;
 mod cli_output;
 mod confirm;
 mod disaster;
+mod ephemeral;
 mod export;
 mod format;
 mod interrupted;
@@ -20,7 +21,6 @@ mod memory;
 mod not_run;
 mod policy_errors;
 mod postgres_capture;
-
 mod postgres_restore;
 mod postgres_restore_faults;
 mod postgres_sabotage;
