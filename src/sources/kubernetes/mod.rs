@@ -14,6 +14,8 @@ mod references;
 mod reply;
 pub mod restore;
 mod selection;
+#[cfg(test)]
+mod testing;
 
 pub use capture::KubernetesSource;
 pub use client::{Call, CallError, Cluster, Identity, Patience};

@@ -102,19 +102,10 @@ fn without_whitespace(json: &[u8]) -> Vec<u8> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::super::testing, *};
 
     fn secret() -> Kind {
-        Kind {
-            group: String::new(),
-            version: "v1".to_owned(),
-            plural: "secrets".to_owned(),
-            name: "Secret".to_owned(),
-            namespaced: true,
-            aggregated: false,
-            verbs: Vec::new(),
-            subresources: Vec::new(),
-        }
+        Kind { name: "Secret".to_owned(), ..testing::kind("secrets") }
     }
 
     fn line(json: &str) -> String {

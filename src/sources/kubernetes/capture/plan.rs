@@ -272,20 +272,14 @@ fn by_name(id: &str, name: &str, keep: Keep) -> List {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::discovery::Unread, *};
+    use super::{
+        super::super::{discovery::Unread, testing},
+        *,
+    };
 
     fn kind(id: &str, namespaced: bool, verbs: &str) -> Kind {
-        let (plural, group) = id.split_once('.').unwrap_or((id, ""));
-        Kind {
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            plural: plural.to_owned(),
-            name: plural.to_owned(),
-            namespaced,
-            aggregated: group == "other.example.com",
-            verbs: verbs.split(' ').map(str::to_owned).collect(),
-            subresources: Vec::new(),
-        }
+        let verbs = verbs.split(' ').map(str::to_owned).collect();
+        Kind { namespaced, verbs, aggregated: id.ends_with(".other.example.com"), ..testing::kind(id) }
     }
 
     fn discovery() -> Discovery {

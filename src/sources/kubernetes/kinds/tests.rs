@@ -1,20 +1,7 @@
 use serde_json::json;
 
 use super::*;
-
-fn kind(id: &str) -> Kind {
-    let (plural, group) = id.split_once('.').unwrap_or((id, ""));
-    Kind {
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        plural: plural.to_owned(),
-        name: String::new(),
-        namespaced: true,
-        aggregated: false,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
-}
+use crate::sources::kubernetes::testing::{document_shows, kind};
 
 fn again(id: &str, metadata: Value) -> bool {
     made_again(&kind(id), &json!({"metadata": metadata})).is_some()
@@ -225,15 +212,5 @@ fn tables() -> String {
 
 #[test]
 fn the_document_shows_these_tables() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kinds.md");
-    let document = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = document.split_once("<!-- tables -->\n").unwrap();
-    let (shown, after) = rest.split_once("<!-- end of tables -->").unwrap();
-    let expected = format!("\n{}\n", tables());
-    if shown != expected && std::env::var_os("UPDATE_DOCS").is_some() {
-        let document = format!("{before}<!-- tables -->\n{expected}<!-- end of tables -->{after}");
-        std::fs::write(path, document).unwrap();
-        return;
-    }
-    assert_eq!(shown, expected, "docs/kinds.md is old: run this test with UPDATE_DOCS=1");
+    document_shows("docs/kinds.md", &tables());
 }

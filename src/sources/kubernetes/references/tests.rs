@@ -1,20 +1,7 @@
 use serde_json::json;
 
 use super::*;
-
-fn kind(id: &str) -> Kind {
-    let (plural, group) = id.split_once('.').unwrap_or((id, ""));
-    Kind {
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        plural: plural.to_owned(),
-        name: String::new(),
-        namespaced: true,
-        aggregated: false,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
-}
+use crate::sources::kubernetes::testing::kind;
 
 fn collected(objects: &[(&str, Value)]) -> References {
     let mut references = References::default();

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sources::kubernetes::testing::kind;
 
 fn of(namespaces: &[&str]) -> KubernetesSelection {
     KubernetesSelection { namespaces: strings(namespaces), ..KubernetesSelection::default() }
@@ -10,41 +11,28 @@ fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn kind(id: &str, aggregated: bool) -> Kind {
-    let (plural, group) = id.split_once('.').unwrap_or((id, ""));
-    Kind {
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        plural: plural.to_owned(),
-        name: String::new(),
-        namespaced: true,
-        aggregated,
-        verbs: Vec::new(),
-        subresources: Vec::new(),
-    }
-}
-
 fn unread(group: &str, aggregated: bool) -> Unread {
     Unread { group: group.to_owned(), version: "v1".to_owned(), aggregated, why: String::new() }
 }
 
 #[test]
 fn include_beats_exclude_and_both_beat_the_defaults() {
+    let metrics = Kind { aggregated: true, ..kind("pods.metrics.k8s.io") };
     let mut selection = of(&["shop"]);
-    assert!(selection.takes_kind(&kind("secrets", false)));
-    assert!(!selection.takes_kind(&kind("events.events.k8s.io", false)));
-    assert!(!selection.takes_kind(&kind("pods.metrics.k8s.io", true)), "another server's");
+    assert!(selection.takes_kind(&kind("secrets")));
+    assert!(!selection.takes_kind(&kind("events.events.k8s.io")));
+    assert!(!selection.takes_kind(&metrics), "another server's");
     selection.exclude = strings(&["secrets", "*.example.com"]);
-    assert!(!selection.takes_kind(&kind("secrets", false)));
-    assert!(!selection.takes_kind(&kind("widgets.example.com", false)));
-    assert!(selection.takes_kind(&kind("configmaps", false)));
+    assert!(!selection.takes_kind(&kind("secrets")));
+    assert!(!selection.takes_kind(&kind("widgets.example.com")));
+    assert!(selection.takes_kind(&kind("configmaps")));
     selection.include = strings(&["widgets.example.com", "nodes", "*.metrics.k8s.io"]);
-    assert!(selection.takes_kind(&kind("widgets.example.com", false)));
-    assert!(selection.takes_kind(&kind("nodes", false)));
-    assert!(selection.takes_kind(&kind("pods.metrics.k8s.io", true)));
+    assert!(selection.takes_kind(&kind("widgets.example.com")));
+    assert!(selection.takes_kind(&kind("nodes")));
+    assert!(selection.takes_kind(&metrics));
     selection.exclude = strings(&["*"]);
-    assert!(!selection.takes_kind(&kind("configmaps", false)));
-    assert!(selection.takes_kind(&kind("nodes", false)));
+    assert!(!selection.takes_kind(&kind("configmaps")));
+    assert!(selection.takes_kind(&kind("nodes")));
 }
 
 #[test]
