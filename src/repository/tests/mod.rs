@@ -1,12 +1,15 @@
 //! Whole backups over a store in memory.
 
+mod catalog;
 mod chain;
 mod crash;
 mod damage;
+mod flow;
 mod histories;
 mod hostile;
 mod protocol;
 mod round_trip;
+mod sharing;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +18,7 @@ use futures::TryStreamExt;
 
 use super::{
     BackupWriter, BeginOptions, CommitOutcome, ManifestDraft, Repository, StoredManifest,
-    backend::{Backend, Memory},
+    backend::{Backend, Key, Memory},
 };
 use crate::types::{
     BackupContents, CaptureSink, Clock, MediaType, Name, PartSummary, SetClock, SinkError, State, StreamSpec,
@@ -92,6 +95,11 @@ impl Bench {
     }
 }
 
+/// Stores an object that no run has put.
+pub(super) async fn put(bench: &Bench, key: &Key, bytes: impl Into<Bytes>) {
+    bench.store.put_new(key, bytes.into()).await.unwrap();
+}
+
 pub(super) fn committed(outcome: CommitOutcome) -> StoredManifest {
     match outcome {
         CommitOutcome::Committed(stored) => *stored,
@@ -152,6 +160,11 @@ pub(super) async fn contents(repository: &Repository, stored: &StoredManifest) -
     all
 }
 
+/// One stream of random bytes.
+pub(super) fn small(seed: u64) -> Vec<TestStream> {
+    vec![TestStream::new("configmaps", MediaType::Text, &[("a", &noise(seed, 300_000))])]
+}
+
 pub(super) fn by_name(streams: &[TestStream]) -> BTreeMap<String, TestStream> {
     streams.iter().map(|stream| (stream.name.clone(), stream.clone())).collect()
 }
@@ -169,4 +182,16 @@ pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// Polls until `condition` is true.
+///
+/// # Panics
+/// After a minute, saying what was waited for.
+pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what}: not within a minute");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
