@@ -123,6 +123,19 @@ fn every_problem_is_named_at_its_place() {
         ("within: 30d", "within: 30", "17:91: `schedules.daily.keep.within` must be a text, and is a number"),
         ("last: 3", "last: 0", "17:102: `schedules.daily.keep.last` must be a whole number from 1"),
         ("{within: 30d, last: 3}", "{}", "17:82: `schedules.daily.keep` keeps nothing"),
+        (
+            "sources: [services], keep",
+            "sources: [services], sources: [services], keep",
+            "17:76: `sources` is here a second time; the first is in line 17",
+        ),
+        (
+            "keep: {within: 30d, last: 3}",
+            "keep: 30d",
+            "17:82: `schedules.daily.keep` must be keys and values, and is a text",
+        ),
+        ("  services: {", "  Services: {", "14:3: `Services` is not a valid name"),
+        ("0 2 * * *", "0 2 * *", "17:17: `0 2 * *` is not a cron expression: it has 4 fields"),
+        ("  encryption: none", "  password: hunter2\n  encryption: none", "12:3: `password` has a secret in it"),
         ("schedules:", "copies: {}\nschedules:", "16:1: unknown key `copies` at the top"),
     ] {
         let found = problems_of(&with(from, to));
