@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry;
 
-/// Backs up Kubernetes namespaces, and proves that they restore.
+/// Backs up Kubernetes namespaces and PostgreSQL databases, and proves that they restore.
 #[derive(Debug, Parser)]
 #[command(
     name = "drctl",

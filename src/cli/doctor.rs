@@ -19,11 +19,12 @@ use crate::{
 #[command(
     after_help = "It reads, and changes nothing: the repository, the cluster, and of each database the server, the client programs,
 the privileges of the role, row security, large objects, subscriptions, foreign and unlogged tables, locks and old
-transactions. The exit code is 5 if something prevents a backup, and 3 if a backup would be partial.
+transactions. Of the cluster it asks only whether it answers: what cannot be listed there, the backup names.
+The exit code is 5 if a source cannot be backed up, and 3 if something of one would be missing.
 
 Examples:
-  drctl doctor -f policies/orders.yaml
-  drctl doctor --source orders-db -o json"
+  drctl doctor -f policies/clync-app.yaml
+  drctl doctor -f policies/clync-app.yaml --source financial -o json"
 )]
 pub struct DoctorArgs {
     /// Only these sources of the policy

@@ -25,9 +25,9 @@ standard output counts only if the exit code is 0.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl export latest orders-db -f policies/orders.yaml -o orders.dump
-  drctl export latest:daily orders-db --format sql -o orders.sql
-  drctl export 20261120T02 orders-db --repository s3://orders-dr/prod | pg_restore --list"
+  drctl export latest financial -f policies/clync-app.yaml -o financial.dump
+  drctl export latest:nightly financial --format sql -o financial.sql
+  drctl export 20261120T02 financial --repository s3://orders-dr/prod | pg_restore --list"
 )]
 pub struct ExportArgs {
     /// The backup: an id, the beginning of one, latest, latest:SCHEDULE, or @TIME

@@ -39,11 +39,11 @@ The exit code is 3 if something could not be restored or is not ready, and 4 if 
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl restore -f policies/orders.yaml --dry-run
-  drctl restore latest:daily -f policies/orders.yaml
-  drctl restore latest:daily --source orders-db --yes
-  drctl restore --undo --source orders-db
-  drctl restore --source orders-db --database-url env:NEW_SERVER_URL --create
+  drctl restore latest:daily -f policies/orders.yaml --dry-run
+  drctl restore -f policies/clync-app.yaml
+  drctl restore -f policies/clync-app.yaml --source financial --yes
+  drctl restore -f policies/clync-app.yaml --undo --source financial
+  drctl restore -f policies/clync-app.yaml --source financial --database-url env:NEW_SERVER_URL --create
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore 20261120T02 --repository s3://orders-dr/prod --context new --cluster 0c4e7d1a-… --yes"
 )]

@@ -20,7 +20,7 @@ use crate::{
     after_help = "BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl show latest -f policies/orders.yaml
+  drctl show latest -f policies/clync-app.yaml
   drctl show latest:daily --streams
   drctl show 20261120T02 --repository s3://orders-dr/prod -o json"
 )]

@@ -25,7 +25,7 @@ then nothing is proven.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl verify -f policies/orders.yaml
+  drctl verify -f policies/clync-app.yaml
   drctl verify latest:daily --level content
   drctl verify --all --level content --repository s3://orders-dr/prod -o json"
 )]
@@ -82,7 +82,7 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
     for note in &report.notes {
-        context.say.lines(&format!("note: {note}"));
+        context.say.lines(&format!("note: {note}\n"));
     }
     for step in next {
         context.say.next(step);

@@ -164,7 +164,7 @@ pub enum Error {
     },
     /// Manifests, packs or sessions are there, and what says what they are is not.
     #[error(
-        "{location} holds a repository whose `repository.json` is missing: put the original file back (a replica or a \
+        "{location} holds a repository whose `repository.json` is missing or overwritten: put the original file back (a replica or a \
          copy of the store has it); do not create a repository over it"
     )]
     HeaderMissing {

@@ -8,7 +8,7 @@ use crate::{
     repository::{
         Error as RepositoryError, Repository,
         backend::{Backend, S3Options, StoreOptions, open as open_store, open_or_make},
-        is_orphaned,
+        holds_something, is_orphaned,
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection},
     types::{Clock, Location},
@@ -47,14 +47,14 @@ pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository
     }
 }
 
-/// Opens what is in a store. Where there is no `repository.json` but everything else is, advice to create a
-/// repository would cost all backups in it.
+/// Opens what is in a store. Where `repository.json` is not there or is something else, but everything else is,
+/// advice to create a repository would cost all backups in it.
 async fn open_in(store: Arc<dyn Backend>) -> Result<Repository, Error> {
     match Repository::open(Arc::clone(&store)).await {
-        Err(error @ RepositoryError::NotARepository { .. }) => {
-            refuse_orphans(store.as_ref()).await?;
-            Err(error.into())
-        }
+        Err(error @ RepositoryError::NotARepository { .. }) => match holds_something(store.as_ref()).await? {
+            true => Err(Error::HeaderMissing { location: store.location().to_owned() }),
+            false => Err(error.into()),
+        },
         opened => Ok(opened?),
     }
 }

@@ -58,7 +58,7 @@ pub use self::{
         Cluster, GroupEntry, GroupTotal, MAX_LISTED, Manifest, ManifestDraft, ObjectRef, Previous, SourceEntry, Totals,
     },
     marks::{AcceptOutcome, SessionEntry, SessionState},
-    orphans::is_orphaned,
+    orphans::{holds_something, is_orphaned},
     reader::BackupReader,
     session::{Abort, Accept, Session},
     summary::{SourceSummary, Summary},

@@ -15,6 +15,14 @@ pub async fn is_orphaned(backend: &dyn Backend) -> Result<bool, Error> {
         Err(error) => return Err(error.into()),
         Ok(_) => return Ok(false),
     }
+    holds_something(backend).await
+}
+
+/// Whether something of a repository lies in a store, whatever its `repository.json` is.
+///
+/// # Errors
+/// What the store says.
+pub async fn holds_something(backend: &dyn Backend) -> Result<bool, Error> {
     for prefix in layout::EVERYTHING {
         if backend.list(prefix).try_next().await?.is_some() {
             return Ok(true);

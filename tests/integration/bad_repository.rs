@@ -273,6 +273,13 @@ fn a_lost_repository_json_is_said_and_never_answered_with_a_new_repository() {
         assert!(!ended.stderr.contains("drctl repository init"), "{words:?}: {}", ended.stderr);
     }
     assert_eq!(workshop.contents(), before);
+    // Overwritten by something else, it is no more a place for a new repository.
+    fs::write(&header, "x\n").unwrap();
+    for words in [&["list"][..], &["backup"]] {
+        let ended = workshop.ends(5, words);
+        assert!(ended.stderr.contains("`repository.json` is missing or overwritten"), "{words:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("drctl repository init"), "{words:?}: {}", ended.stderr);
+    }
     fs::write(&header, kept).unwrap();
     workshop.done(&["verify", "latest", "--level", "content"]);
 }

@@ -53,7 +53,7 @@ fn exports_the_very_bytes(server: &Postgres) {
     fs::create_dir(&folder).unwrap();
     let real = server.program("pg_dump").get_program().to_owned();
     let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *-Fc*) ;; *) exec '{real}' \"$@\" ;; esac\n\
+        "#!/bin/sh\ncase \"$*\" in *--snapshot*) ;; *) exec '{real}' \"$@\" ;; esac\n\
          {{ '{real}' \"$@\"; echo $? > '{written}.status'; }} | tee '{written}'\nexit $(cat '{written}.status')\n",
         real = real.to_str().unwrap(),
         written = written.display(),
