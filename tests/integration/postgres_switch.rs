@@ -226,3 +226,120 @@ fn a_restore_that_is_interrupted_leaves_nothing_behind() {
     assert_eq!(server.databases(), [live.name()]);
     assert_eq!(says(&live), "newnew");
 }
+
+const ID: &str = "20260102030405abcd";
+
+/// What the restore [`ID`] calls a database that it makes or moves.
+fn named(live: &Database, word: &str) -> String {
+    let room = live.name().len().min(63 - word.len() - ID.len());
+    format!("{}{word}{ID}", &live.name()[..room])
+}
+
+/// Writes what a restore would have written about a database of `live`.
+fn mark(database: &Database, live: &Database, stage: &str) {
+    let marker = serde_json::json!({ "restore": ID, "backup": "b", "of": live.name(), "stage": stage });
+    database.server().sql(&format!("COMMENT ON DATABASE {} IS 'drctl restore {marker}'", database.quoted()));
+}
+
+fn create(server: &Postgres, name: &str, owner: &str) -> Database {
+    let database = server.database(name);
+    server.sql(&format!("CREATE DATABASE {} OWNER {owner}", database.quoted()));
+    database
+}
+
+#[test]
+fn a_database_with_the_marker_of_a_half_loaded_one_is_dropped_only_under_the_name_of_one() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "marked", Role::Admin);
+    let bystander = server.create_database("bystander");
+    let half = create(&server, &named(&live, "_drctl_"), "owner");
+    for database in [&bystander, &half] {
+        mark(database, &live, "loading");
+    }
+    workshop.done(&["restore", "--yes"]);
+    let names = server.databases();
+    assert!(names.contains(&bystander.name().to_owned()), "{names:?}");
+    assert!(!names.contains(&half.name().to_owned()), "{names:?}");
+    assert_eq!(says(&live), "oldold");
+}
+
+#[test]
+fn a_half_loaded_database_that_somebody_uses_stays() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "used", Role::Admin);
+    let half = create(&server, &named(&live, "_drctl_"), "owner");
+    mark(&half, &live, "loading");
+    let mut psql = half.psql();
+    let mut user = psql.args(["-c", "SELECT pg_sleep(120)"]).stdin(Stdio::null()).spawn().unwrap();
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", half.name());
+    crate::support::workshop::wait_for("the session", 30, || (server.sql(&count) == "1").then_some(()));
+    let ended = workshop.done(&["restore", "--yes"]);
+    assert!(ended.stderr.contains("is in use: it stays"), "{}", ended.stderr);
+    assert_eq!((server.sql(&count).as_str(), says(&live).as_str()), ("1", "oldold"));
+    user.kill().unwrap();
+    user.wait().unwrap();
+}
+
+#[test]
+fn a_backups_comment_that_reads_as_a_marker_is_not_given_to_the_database() {
+    let server = require!(postgres::v15);
+    let (live, _) = shop(&server, "comment", Role::Admin);
+    mark(&live, &live, "loading");
+    let workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(
+        live.sql("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"),
+        ""
+    );
+}
+
+#[test]
+fn an_undo_puts_only_a_database_back_that_can_have_been_there() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "forged", Role::Admin);
+    let mallory = server.create_role("mallory", "NOLOGIN");
+    // Another name: nobody looks at it.
+    let other = server.create_database("other-name");
+    mark(&other, &live, "replaced");
+    let ended = workshop.ends(5, &["restore", "--undo", "--yes"]);
+    assert!(ended.stderr.contains("can be undone"), "{}", ended.stderr);
+    // The name, and another owner.
+    let forged = create(&server, &named(&live, "_before_"), &format!("\"{mallory}\""));
+    mark(&forged, &live, "replaced");
+    let ended = workshop.ends(5, &["restore", "--undo", "--yes"]);
+    assert!(ended.stderr.contains("says that it was live before, but belongs to"), "{}", ended.stderr);
+    assert_eq!(says(&live), "newnew");
+    // The live one's owner.
+    server.sql(&format!("ALTER DATABASE {} OWNER TO owner", forged.quoted()));
+    forged.sql("CREATE TABLE a AS SELECT 'for'::text AS t; CREATE TABLE b AS SELECT 'ged'::text AS t");
+    workshop.done(&["restore", "--undo", "--yes"]);
+    assert_eq!(says(&live), "forged");
+}
+
+#[test]
+fn an_undo_that_did_not_end_asks_for_what_it_then_does() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "asked", Role::Owner);
+    Paused::at(&workshop, "closed", &["restore", "--yes"]).kill();
+    let ended = workshop.ends(2, &["restore", "--undo"]);
+    assert!(ended.stderr.contains("opening database"), "{}", ended.stderr);
+    workshop.done(&["restore", "--yes"]);
+    Paused::at(&workshop, "closed", &["restore", "--undo", "--yes"]).kill();
+    let ended = workshop.ends(2, &["restore", "--undo"]);
+    assert!(ended.stderr.contains("back in the place of database"), "{}", ended.stderr);
+    workshop.done(&["restore", "--undo", "--yes"]);
+    assert_eq!(says(&live), "newnew");
+}
+
+#[test]
+fn an_undo_without_a_live_database_names_the_kept_one() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "gone", Role::Admin);
+    let before = properties(&live);
+    workshop.done(&["restore", "--yes"]);
+    server.sql(&format!("DROP DATABASE {}", live.quoted()));
+    workshop.done(&["restore", "--undo", "--yes"]);
+    assert_eq!((says(&live).as_str(), properties(&live)), ("newnew", before));
+    assert_eq!(server.databases(), [live.name()]);
+}

@@ -53,7 +53,12 @@ impl Restore<'_> {
         let traces = databases::traces(&self.session, &self.plan.database).await?;
         for (half, marker) in traces.abandoned {
             if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
-                databases::drop_database(&self.session, &half.name).await?;
+                let dropped = databases::drop_unused(&self.session, &half.name).await?;
+                if !dropped {
+                    self.context
+                        .monitor
+                        .note(&format!("Database {} was left half loaded, and is in use: it stays.", half.name));
+                }
             }
         }
         Ok(())

@@ -9,6 +9,9 @@ use super::{
 /// Databases that are tried, in this order, for a session that renames others.
 const USUAL: [&str; 2] = ["postgres", "template1"];
 
+/// `object_in_use`.
+const IN_USE: &str = "55006";
+
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
@@ -18,6 +21,8 @@ pub struct Database {
     pub name: String,
     /// Its owner.
     pub owner: String,
+    /// Its owner is a superuser.
+    pub superuser: bool,
     /// The connecting role is its owner, or a member of it.
     pub owned: bool,
     /// It takes connections.
@@ -35,10 +40,10 @@ pub struct Database {
 }
 
 impl Database {
-    /// What a restore wrote about it.
+    /// What a restore wrote about it. A comment that does not fit its name was written by somebody else.
     #[must_use]
     pub fn marker(&self) -> Option<Marker> {
-        self.comment.as_deref().and_then(Marker::parse)
+        self.comment.as_deref().and_then(Marker::parse).filter(|marker| marker.is_of(&self.name))
     }
 }
 
@@ -73,7 +78,8 @@ pub(super) async fn list(session: &Session) -> Result<Vec<Database>, Error> {
          (SELECT count(*) FROM pg_catalog.pg_stat_activity a \
           WHERE a.datid = d.oid AND a.usesysid IS NOT NULL), \
          (SELECT count(*) FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname), \
-         pg_catalog.shobj_description(d.oid, 'pg_database') \
+         pg_catalog.shobj_description(d.oid, 'pg_database'), \
+         coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = d.datdba), false) \
          FROM pg_catalog.pg_database d WHERE NOT d.datistemplate ORDER BY d.datname";
     let rows = session.rows("list the databases", sql, &[]).await?;
     // A name that is no text is nobody's that this restore has to do with.
@@ -93,6 +99,7 @@ fn of_row(row: &tokio_postgres::Row) -> Result<Database, tokio_postgres::Error> 
         sessions: unsigned(row.try_get(7)?),
         prepared: unsigned(row.try_get(8)?),
         comment: row.try_get(9)?,
+        superuser: row.try_get(10)?,
     })
 }
 
@@ -107,6 +114,14 @@ pub(super) struct Traces {
     pub(super) abandoned: Vec<(Database, Marker)>,
     /// What was live before, newest first.
     pub(super) replaced: Vec<(Database, Marker)>,
+}
+
+impl Traces {
+    /// What was live before the newest restore, also if the way back to it did not end.
+    pub(super) fn newest(&self) -> Option<&(Database, Marker)> {
+        let unended = self.unended.iter().filter(|(_, marker)| marker.stage == Stage::Undoing);
+        self.replaced.iter().chain(unended).max_by(|(_, one), (_, other)| one.restore.cmp(&other.restore))
+    }
 }
 
 /// Looks for them.
@@ -143,7 +158,18 @@ pub(super) async fn lock(session: &Session, database: &str) -> Result<(), Restor
     Err(RestoreError::Busy { database: database.to_owned() })
 }
 
-/// Removes a database that a restore has made.
+/// Removes a database that an earlier restore has left, unless somebody uses it: then it stays, and the
+/// answer is `false`. The server waits 5 s for sessions to end.
+pub(super) async fn drop_unused(session: &Session, name: &str) -> Result<bool, Error> {
+    let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
+    match session.run("drop a half loaded database", &sql).await {
+        Ok(()) => Ok(true),
+        Err(Error::Statement { reason, .. }) if reason.code() == Some(IN_USE) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a database that this run has made.
 pub(super) async fn drop_database(session: &Session, name: &str) -> Result<(), Error> {
     let force = if session.version.major >= 13 { " WITH (FORCE)" } else { "" };
     session.run("drop the scratch database", &format!("DROP DATABASE IF EXISTS {}{force}", identifier(name))).await

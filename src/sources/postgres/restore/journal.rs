@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names::RestoreId;
+
 /// What every marker begins with; the rest is JSON.
 const PREFIX: &str = "drctl restore ";
 /// A longer comment is not ours.
@@ -63,6 +65,19 @@ impl Marker {
         (comment.len() <= LONGEST).then(|| serde_json::from_str(json).ok())?
     }
 
+    /// Whether the database of this name is the one that the marker tells of: whoever owns a database can
+    /// write any comment on it, and a restore acts only on what it has named itself.
+    #[must_use]
+    pub fn is_of(&self, name: &str) -> bool {
+        let Some(id) = RestoreId::parse(&self.restore) else { return false };
+        match self.stage {
+            Stage::Loading | Stage::Differs | Stage::Ready | Stage::Switching => name == id.scratch(&self.of),
+            Stage::Replaced | Stage::Undoing => name == id.before(&self.of),
+            // Its name has the time of the way back, which the marker does not tell. Nothing is done with it.
+            Stage::Undone => false,
+        }
+    }
+
     /// The same restore, at another stage.
     #[must_use]
     pub fn at(&self, stage: Stage) -> Self {
@@ -70,9 +85,45 @@ impl Marker {
     }
 }
 
+/// A comment that a database gets from a backup or from a marker. One that reads as a marker is none: the
+/// next run would act on it.
+pub(super) fn own_comment(comment: Option<String>) -> Option<String> {
+    comment.filter(|comment| Marker::parse(comment).is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_marker_tells_only_of_the_database_that_the_restore_has_named() {
+        let marker = |restore: &str, stage| Marker {
+            restore: restore.to_owned(),
+            backup: "b".to_owned(),
+            of: "orders".to_owned(),
+            stage,
+            comment: None,
+        };
+        let id = "20261121150501abcd";
+        for stage in [Stage::Loading, Stage::Differs, Stage::Ready, Stage::Switching] {
+            assert!(marker(id, stage).is_of("orders_drctl_20261121150501abcd"));
+            for other in ["orders", "billing", "orders_before_20261121150501abcd", "orders_drctl_20261121150501abce"] {
+                assert!(!marker(id, stage).is_of(other), "{other}");
+            }
+        }
+        for stage in [Stage::Replaced, Stage::Undoing] {
+            assert!(marker(id, stage).is_of("orders_before_20261121150501abcd"));
+            assert!(!marker(id, stage).is_of("orders_drctl_20261121150501abcd"));
+        }
+        assert!(!marker("x", Stage::Loading).is_of("orders_drctl_x"));
+    }
+
+    #[test]
+    fn a_comment_that_reads_as_a_marker_is_never_given_to_a_database() {
+        let text = "drctl restore {\"restore\":\"r\",\"backup\":\"b\",\"of\":\"o\",\"stage\":\"loading\"}";
+        assert_eq!(own_comment(Some(text.to_owned())), None);
+        assert_eq!(own_comment(Some("the shop".to_owned())).as_deref(), Some("the shop"));
+    }
 
     #[test]
     fn a_marker_is_read_back_and_other_comments_are_none() {

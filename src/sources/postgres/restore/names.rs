@@ -22,6 +22,16 @@ impl RestoreId {
         Self(format!("{}{suffix}", start.strftime("%Y%m%d%H%M%S")))
     }
 
+    /// The one that a text is; none if no restore was ever called so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (time, suffix) = text.as_bytes().split_at_checked(14)?;
+        let is_it = time.iter().all(u8::is_ascii_digit)
+            && suffix.len() == 4
+            && suffix.iter().all(|byte| ALPHABET.contains(byte));
+        is_it.then(|| Self(text.to_owned()))
+    }
+
     /// It as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -77,6 +87,22 @@ mod tests {
         assert!(id.before("orders").starts_with("orders_before_20261121150501"));
         assert!(id.undone("orders").starts_with("orders_undone_20261121150501"));
         assert!(id.schema().starts_with("drctl_20261121150501"));
+    }
+
+    #[test]
+    fn only_what_a_restore_can_be_called_is_read() {
+        let id = id();
+        assert_eq!(RestoreId::parse(id.as_str()), Some(id));
+        for other in [
+            "",
+            "20261121150501",
+            "20261121150501abc",
+            "20261121150501abcde",
+            "2026112115050xabcd",
+            "20261121150501ab1d",
+        ] {
+            assert_eq!(RestoreId::parse(other), None, "{other}");
+        }
     }
 
     proptest! {

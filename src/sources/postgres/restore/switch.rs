@@ -14,7 +14,7 @@ use super::{
     },
     RestoreError,
     databases::{self, Database, Traces},
-    journal::{Marker, Stage},
+    journal::{Marker, Stage, own_comment},
     pause::{self, Point},
     report::Switched,
 };
@@ -54,7 +54,7 @@ pub(super) async fn switch(
     let restored = find(scratch).ok_or_else(gone)?;
     let marker = restored.marker().filter(|marker| marker.stage == Stage::Ready).ok_or_else(gone)?;
     let live = marker.of.clone();
-    let incoming = Move { from: scratch, to: &live, comment };
+    let incoming = Move { from: scratch, to: &live, comment: own_comment(comment) };
     let began = Instant::now();
     let Some(old) = find(&live) else {
         let sql = format!("BEGIN; {} COMMIT", incoming.sql());
@@ -74,16 +74,52 @@ pub(super) async fn switch(
     })
 }
 
-/// Puts the database that was live before the newest swap back in its place.
-pub(super) async fn undo(session: &Session, traces: &Traces, undone: &str) -> Result<Switched, RestoreError> {
-    let nothing = || RestoreError::NothingToUndo;
-    let (old, marker) = traces.replaced.first().ok_or_else(nothing)?;
-    let live = traces.live.as_ref().ok_or_else(nothing)?;
+/// The database that an undo puts back in the place of `database`.
+///
+/// # Errors
+/// [`RestoreError::Refused`] if it belongs to a role that could not have had a database in that place:
+/// whoever may create databases can make one of that name with that comment.
+pub(super) fn candidate<'t>(
+    traces: &'t Traces,
+    database: &str,
+) -> Result<Option<&'t (Database, Marker)>, RestoreError> {
+    let (Some(newest), Some(live)) = (traces.newest(), &traces.live) else { return Ok(traces.newest()) };
+    let old = &newest.0;
+    if old.owner == live.owner || old.superuser {
+        return Ok(Some(newest));
+    }
+    let why = format!(
+        "database {0} says that it was live before, but belongs to {1}, and the live one to {2}: if it was, \
+         ALTER DATABASE {3} OWNER TO {4} and undo again; if not, rename or drop it",
+        old.name,
+        old.owner,
+        live.owner,
+        identifier(&old.name),
+        identifier(&live.owner),
+    );
+    Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] })
+}
+
+/// Puts `old`, which was live before the newest swap, back in its place. Where nothing is in that place,
+/// it only takes the name.
+pub(super) async fn undo(
+    session: &Session,
+    live: Option<&Database>,
+    (old, marker): &(Database, Marker),
+    undone: &str,
+) -> Result<Switched, RestoreError> {
     let began = Instant::now();
+    let Some(live) = live else {
+        let back = Move { from: &old.name, to: &marker.of, comment: own_comment(marker.comment.clone()) };
+        let ended_sessions = end_sessions(session, old).await?;
+        in_one_transaction(session, "put the database back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
+    };
     let out = Marker { comment: live.comment.clone(), ..marker.at(Stage::Undone) };
     let moves = [
         Move { from: &live.name, to: undone, comment: Some(out.text()) },
-        Move { from: &old.name, to: &live.name, comment: marker.comment.clone() },
+        Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()) },
     ];
     let ended_sessions = swap(session, live, old, &marker.at(Stage::Undoing), &moves).await?;
     Ok(Switched {
