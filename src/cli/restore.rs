@@ -158,7 +158,7 @@ fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Fa
         on_conflict: args.on_conflict.of_plan(),
         connect: context.connect(),
     };
-    Ok(WholeOptions { objects, databases: args.databases.options()?, no_switch: args.databases.no_switch })
+    Ok(WholeOptions { objects, databases: args.databases.options()? })
 }
 
 fn dry_run(

@@ -58,7 +58,7 @@ pub(super) struct DatabaseArgs {
     /// Put a role in the place of another; may be repeated
     #[arg(long = "map-role", value_name = "OLD=NEW", value_parser = pair)]
     map_roles: Vec<(String, String)>,
-    /// Leave out tables that the server cannot take, with their rows
+    /// Agree that tables which the server cannot take, or what the backup never held, will be missing
     #[arg(long)]
     leave_out: bool,
     /// Sessions that load and build side by side (default: one a processor, 8 at most)
@@ -126,6 +126,7 @@ impl DatabaseArgs {
             tables: self.tables.clone(),
             ownership,
             leave_out: self.leave_out,
+            no_switch: self.no_switch,
             jobs: self.jobs.map(usize::from),
         })
     }
@@ -156,8 +157,9 @@ fn question_of(plan: &Plan, no_switch: bool) -> String {
             let before = plan.before.as_deref().unwrap_or_default();
             format!(
                 "{what} REPLACES database `{database}`{live} on {server}; after the comparison its sessions are ended, and it is \
-                 kept as `{}`",
-                for_terminal(before)
+                 kept as `{}`{}",
+                for_terminal(before),
+                text::lacks(plan)
             )
         }
         Way::Create => format!("{what} creates database `{database}` on {server}"),

@@ -107,6 +107,18 @@ fn left_out(list: &[LeftOut]) -> String {
     text
 }
 
+/// What the database that takes the live one's place will not have, for the question; empty: nothing is left out.
+pub(super) fn lacks(plan: &Plan) -> String {
+    if plan.left_out.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> =
+        plan.left_out.iter().take(SHOWN).map(|left| for_terminal(&left.what).to_string()).collect();
+    let rest = plan.left_out.len().saturating_sub(SHOWN);
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    format!(";\nit will be WITHOUT {}{more}", names.join(", "))
+}
+
 fn more(count: usize) -> String {
     let rest = count.saturating_sub(SHOWN);
     if rest == 0 { String::new() } else { format!("  and {rest} more (see -o json)\n") }

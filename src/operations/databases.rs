@@ -44,8 +44,10 @@ pub struct DatabaseOptions {
     pub tables: Vec<String>,
     /// To whom it belongs.
     pub ownership: Ownership,
-    /// Tables that the target cannot take may be left out with their rows.
+    /// Tables that the target cannot take, or what the backup never held, may be missing afterwards.
     pub leave_out: bool,
+    /// Load and compare, and leave it beside the live database.
+    pub no_switch: bool,
     /// Sessions side by side.
     pub jobs: Option<usize>,
 }
@@ -134,6 +136,7 @@ pub(super) async fn plan(
             tables: options.tables.clone(),
             ownership: options.ownership.clone(),
             leave_out: options.leave_out,
+            no_switch: options.no_switch,
             jobs: options.jobs,
             now: run.clock.now(),
         };

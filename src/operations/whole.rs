@@ -32,8 +32,6 @@ pub struct WholeOptions {
     pub objects: RestoreOptions,
     /// Of databases.
     pub databases: DatabaseOptions,
-    /// Load and compare databases, and leave them beside the live ones.
-    pub no_switch: bool,
 }
 
 /// A restore, planned.
@@ -142,7 +140,7 @@ impl WholeRestore<'_> {
             outcome.add(self.bring_in(databases, run).await?);
         }
         let Some(objects) = &self.objects else { return Ok(outcome) };
-        if !outcome.may_go_on() || (self.databases.is_some() && self.options.no_switch) {
+        if !outcome.may_go_on() || (self.databases.is_some() && self.options.databases.no_switch) {
             outcome.held_back = true;
             return Ok(outcome);
         }
@@ -151,7 +149,7 @@ impl WholeRestore<'_> {
             executing.rest().await;
         } else {
             self.later_databases(&mut executing, &mut outcome, run).await;
-            outcome.held_back = !outcome.may_go_on() || executing.has_ended() || self.options.no_switch;
+            outcome.held_back = !outcome.may_go_on() || executing.has_ended() || self.options.databases.no_switch;
             if !outcome.held_back {
                 executing.rest().await;
             }
@@ -165,7 +163,7 @@ impl WholeRestore<'_> {
     /// Loads and compares, and swaps in what is equal.
     async fn bring_in(&self, databases: &DatabaseRestore, run: &Run) -> Result<DatabaseOutcome, Error> {
         let mut loaded = databases.load(run).await?;
-        if !self.options.no_switch {
+        if !self.options.databases.no_switch {
             loaded.switch().await;
         }
         Ok(loaded.outcome)

@@ -173,6 +173,60 @@ fn a_swap_that_is_told_not_to_happen_does_not_happen() {
 }
 
 #[test]
+fn what_the_policy_excluded_is_not_taken_from_the_live_database_unless_that_is_agreed_to() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "excluded", Role::Admin);
+    for more in [", excludeTableData: [b]", ", excludeTables: [b]", ", schemas: [public]"] {
+        workshop.write_database_policy(&[("db", more)]);
+        workshop.done(&["backup"]);
+        for flags in [&["restore", "--yes"][..], &["restore", "--dry-run"]] {
+            let ended = workshop.ends(5, flags);
+            let text = format!("{}{}", ended.stdout, ended.stderr);
+            for word in ["the backup does not hold", "--leave-out", "--no-switch", "--table"] {
+                assert!(text.contains(word), "{more}: {word}: {text}");
+            }
+        }
+        assert_eq!(server.databases(), [live.name()]);
+    }
+    // Beside it, nothing is lost; so it is a note.
+    let plan = workshop.json(0, &["restore", "--dry-run", "--no-switch"]);
+    assert!(plan["databases"][0]["warnings"].to_string().contains("all schemas but public"), "{plan}");
+
+    workshop.write_database_policy(&[("db", ", excludeTableData: [b]")]);
+    workshop.done(&["backup"]);
+    let ended = workshop.ends(2, &["restore", "--leave-out"]);
+    assert!(ended.stderr.contains("WITHOUT rows of b"), "{}", ended.stderr);
+    let report = workshop.json(3, &["restore", "--yes", "--leave-out"]);
+    assert_eq!(report["databases"][0]["loaded"]["leftOut"][0]["what"], "rows of b");
+    assert_eq!(live.sql("SELECT count(*) FROM a") + &live.sql("SELECT count(*) FROM b"), "10");
+}
+
+#[test]
+fn an_empty_live_database_loses_nothing() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "emptied", Role::Admin);
+    workshop.write_database_policy(&[("db", ", excludeTableData: [b]")]);
+    workshop.done(&["backup"]);
+    live.sql("DROP TABLE a, b");
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(live.sql("SELECT t FROM a"), "new");
+}
+
+#[test]
+fn a_database_without_rows_never_takes_the_place_of_one_with_rows() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = shop(&server, "schema-only", Role::Admin);
+    let ended = workshop.ends(5, &["restore", "--yes", "--schema-only"]);
+    for word in ["--no-switch", "--create", "--in-place"] {
+        assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
+    assert_eq!((server.databases(), says(&live).as_str()), (vec![live.name().to_owned()], "newnew"));
+    let report = workshop.json(0, &["restore", "--yes", "--schema-only", "--no-switch"]);
+    let beside = server.database(report["databases"][0]["loaded"]["database"].as_str().unwrap());
+    assert_eq!((beside.sql("SELECT count(*) FROM a").as_str(), says(&live).as_str()), ("0", "newnew"));
+}
+
+#[test]
 fn a_restore_that_nobody_agreed_to_writes_nothing() {
     let server = require!(postgres::v15);
     let (live, workshop) = shop(&server, "agreed", Role::Admin);

@@ -303,6 +303,7 @@ impl Bench {
             tables: Vec::new(),
             ownership: Ownership::Keep,
             leave_out: false,
+            no_switch: false,
             jobs: Some(2),
             now: "2026-11-21T15:00:00Z".parse().unwrap(),
         };

@@ -115,25 +115,14 @@ fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
 
 /// What the policy or the kind of a thing leaves out.
 fn left_out(source: &PostgresSource, hold: &Hold) -> Vec<LeftOut> {
-    let selection = &source.selection;
-    let mut left_out = Vec::new();
-    let mut add = |what: String, why: &str| left_out.push(LeftOut { what, why: why.to_owned() });
-    if !selection.is_whole() {
-        let patterns: Vec<&str> = selection.schemas.iter().map(|pattern| pattern.text.as_str()).collect();
-        add(format!("all schemas but {}", patterns.join(", ")), "the policy's `schemas`");
-    }
-    for pattern in &selection.exclude_tables {
-        add(format!("tables {}", pattern.text), "the policy's `excludeTables`");
-    }
-    for pattern in &selection.exclude_table_data {
-        add(format!("rows of {}", pattern.text), "the policy's `excludeTableData`");
-    }
+    let mut left_out = exclusions(source).left_out();
     let foreign = named(&hold.relations, |relation| relation.kind == RelationKind::Foreign);
+    let mut add = |what: String| left_out.push(LeftOut { what, why: LeftOut::ELSEWHERE.to_owned() });
     for table in foreign.iter().take(LISTED) {
-        add(format!("rows of {table}"), "a foreign table has its rows elsewhere");
+        add(format!("rows of {table}"));
     }
     if let Some(more @ 1..) = foreign.len().checked_sub(LISTED) {
-        add(format!("rows of {more} more foreign tables"), "a foreign table has its rows elsewhere");
+        add(format!("rows of {more} more foreign tables"));
     }
     left_out
 }

@@ -151,6 +151,25 @@ pub struct Exclusions {
     pub exclude_table_data: Vec<String>,
 }
 
+impl Exclusions {
+    /// Each of them as [`Database::left_out`] names it.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        let mut left_out = Vec::new();
+        let mut add = |what: String, why: &str| left_out.push(LeftOut { what, why: why.to_owned() });
+        if !self.schemas.is_empty() {
+            add(format!("all schemas but {}", self.schemas.join(", ")), "the policy's `schemas`");
+        }
+        for pattern in &self.exclude_tables {
+            add(format!("tables {pattern}"), "the policy's `excludeTables`");
+        }
+        for pattern in &self.exclude_table_data {
+            add(format!("rows of {pattern}"), "the policy's `excludeTableData`");
+        }
+        left_out
+    }
+}
+
 /// A table with rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +238,11 @@ pub struct LeftOut {
     pub what: String,
     /// Why: `excludeTableData`, `a foreign table has its rows elsewhere`.
     pub why: String,
+}
+
+impl LeftOut {
+    /// Why rows of a foreign table are left out: a database without them has lost nothing.
+    pub const ELSEWHERE: &str = "a foreign table has its rows elsewhere";
 }
 
 /// `roles.json`: the roles that the database's objects and grants name, without passwords.

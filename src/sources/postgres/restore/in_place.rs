@@ -1,7 +1,7 @@
 //! Into the live database itself: an empty one, or one whose tables are there and empty.
 
 use super::{
-    super::{Session, quote::identifier},
+    super::{Server, Session, quote::identifier},
     Phases, Restore, RestoreError,
     copy::Load,
     databases, loading_session,
@@ -37,21 +37,7 @@ impl Restore<'_> {
 
     /// The live database holds nothing that a restore could meet. Nothing of it is ever removed.
     async fn is_empty(&self) -> Result<(), RestoreError> {
-        let session = self.context.server.connect_to(&self.plan.database, "restore").await?;
-        let sql = "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-                 AND d.objid = c.oid AND d.deptype = 'e') \
-             UNION ALL SELECT 'function ' || n.nspname || '.' || p.proname FROM pg_catalog.pg_proc p \
-             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-             WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
-                 AND d.objid = p.oid AND d.deptype = 'e') \
-             UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger \
-             UNION ALL SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 5";
-        let found = text_list(&session, "look at the live database", sql).await?;
-        session.close().await;
+        let found = found(self.context.server, &self.plan.database).await?;
         if found.is_empty() {
             return Ok(());
         }
@@ -120,6 +106,26 @@ impl Restore<'_> {
         }
         Ok(differences)
     }
+}
+
+/// Some of what a database holds beside what extensions brought: what a restore could meet, or a swap would take away.
+pub(super) async fn found(server: &Server, database: &str) -> Result<Vec<String>, RestoreError> {
+    let session = server.connect_to(database, "restore").await?;
+    let sql = "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+             AND d.objid = c.oid AND d.deptype = 'e') \
+         UNION ALL SELECT 'function ' || n.nspname || '.' || p.proname FROM pg_catalog.pg_proc p \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+             AND d.objid = p.oid AND d.deptype = 'e') \
+         UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger \
+         UNION ALL SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 5";
+    let found = text_list(&session, "look at the live database", sql).await?;
+    session.close().await;
+    Ok(found)
 }
 
 /// The tables with those first that foreign keys of others point to. A circle keeps its order, and the

@@ -5,6 +5,7 @@
 //! equal is [`Restore::switch`]ed into the live database's place, in two transactions that a crash
 //! cannot leave half done unseen. [`undo`] is the way back, for as long as the old database is kept.
 
+mod absent;
 mod beside;
 mod build;
 mod catalogs;

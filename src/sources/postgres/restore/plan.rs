@@ -65,8 +65,10 @@ pub struct PlanOptions {
     pub tables: Vec<String>,
     /// To whom it belongs.
     pub ownership: Ownership,
-    /// Objects with rows may be left out where the target cannot take them.
+    /// What has rows may be left out where the target cannot take it, or where the backup never held it.
     pub leave_out: bool,
+    /// The restored database stays beside the live one, which keeps its place.
+    pub no_switch: bool,
     /// Sessions that load and build side by side; absent: as many as there are processors, 8 at most.
     pub jobs: Option<usize>,
     /// The present time, which names are made of.

@@ -9,7 +9,7 @@ use super::{
         contents::{self, Database as Document},
         tools::{self, Program},
     },
-    RestoreContext, RestoreError, copy, databases,
+    RestoreContext, RestoreError, absent, copy, databases,
     names::RestoreId,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
     preflight::{self, Findings, Target},
@@ -39,6 +39,8 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     narrow(options, &document, &toc, &id, &mut selection, &mut loads)?;
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
     left_out_rows(&mut findings, options, &document, &selection);
+    let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
+    selection.left_out.extend(lost);
 
     let major = session.version.major;
     let mut tool = async |program| match tools::find(program, major).await {
