@@ -20,6 +20,7 @@ mod repository;
 mod restore;
 mod restore_databases;
 mod restore_databases_text;
+mod restore_next;
 mod restore_text;
 mod say;
 mod show;

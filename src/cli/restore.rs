@@ -10,13 +10,11 @@ use super::{
     exit::{Exit, Failure},
     output::OutputArgs,
     restore_databases::{self, DatabaseArgs},
+    restore_next::{self, Given},
     restore_text, show,
 };
 use crate::{
-    operations::{
-        self, BackupRef, DatabaseOutcome, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome,
-        WholeRestore,
-    },
+    operations::{self, BackupRef, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome, WholeRestore},
     report::{self, Phase, TargetCluster},
     repository::StoredManifest,
     sources::kubernetes::restore::{OnConflict, Plan},
@@ -175,7 +173,9 @@ fn dry_run(
     }
     let left_out =
         planned.databases.iter().flat_map(|databases| &databases.plans).any(|plan| !plan.left_out.is_empty());
-    let of_databases = if left_out { Exit::Partial } else { Exit::Done };
+    let has_databases = planned.databases.is_some() || !planned.later.is_empty();
+    let held_back = args.databases.no_switch && has_databases && planned.objects.is_some();
+    let of_databases = if left_out || held_back { Exit::Partial } else { Exit::Done };
     let Some(objects) = &planned.objects else { return Ok(of_databases) };
     if objects.conflicts() > 0 && args.on_conflict == Conflict::Fail {
         context.say.next("put right what differs; or --on-conflict skip leaves it as it is and restores the rest");
@@ -221,35 +221,18 @@ fn report(
         Some(outcome) => Exit::of_restore(conflicts, outcome)?,
         None => Exit::Done,
     };
-    let exit = if of_databases == Exit::Done { of_objects } else { of_databases };
-    if let Some(next) = next(args, &databases, skipped, exit) {
+    let of_held_back = if skipped { Exit::Partial } else { Exit::Done };
+    let exit = of_databases.graver(of_objects).graver(of_held_back);
+    if let Some(next) = restore_next::next(given(args, context), &databases, skipped, exit) {
         context.say.next(&next);
     }
     Ok(exit)
 }
 
-/// What a person does next.
-fn next(args: &RestoreArgs, databases: &DatabaseOutcome, skipped: bool, exit: Exit) -> Option<String> {
-    let differing = databases.databases.iter().find(|database| !database.loaded.is_equal());
-    if let Some(differing) = differing {
-        return Some(format!(
-            "nothing was swapped: look at database {}, and drop it when it is not wanted any more",
-            for_terminal(&differing.loaded.database)
-        ));
-    }
-    if skipped {
-        return Some(
-            "objects were left alone: restore them with --source once the database is in its place".to_owned(),
-        );
-    }
-    if exit != Exit::Done {
-        return Some("put right what is named, and run it again: what is restored already is left alone".to_owned());
-    }
-    let swapped = databases.databases.iter().any(|database| database.switched.is_some());
-    (swapped && !args.databases.no_switch).then(|| {
-        "check the application; `drctl restore --undo` goes back for as long as the database from before is kept"
-            .to_owned()
-    })
+fn given<'a>(args: &'a RestoreArgs, context: &Context<'a>) -> Given<'a> {
+    let policy = context.global.file.as_deref().filter(|_| context.global.repository.is_none());
+    let (address, database) = (args.databases.database_url.as_deref(), args.databases.target_database.as_deref());
+    Given { policy, address, database }
 }
 
 fn target(restore: &Restore) -> TargetCluster {

@@ -41,11 +41,11 @@ pub(super) struct DatabaseArgs {
     tables: Vec<String>,
     /// The database to restore, if it is not the one of the address
     #[arg(long, value_name = "NAME")]
-    target_database: Option<String>,
+    pub(super) target_database: Option<String>,
     /// Where the address of the server to restore into is, if it is not the policy's: env:NAME or file:PATH
     // Parsed later and not by clap, whose message would repeat a password in it.
     #[arg(long, value_name = "REFERENCE")]
-    database_url: Option<String>,
+    pub(super) database_url: Option<String>,
     /// Objects without rows
     #[arg(long, conflicts_with_all = ["data_only", "tables"])]
     schema_only: bool,
@@ -195,11 +195,29 @@ pub(super) fn possible(restore: &DatabaseRestore) -> Result<(), Failure> {
 /// How a restore of databases ends.
 pub(super) fn exit_of(outcome: &mut DatabaseOutcome) -> Result<Exit, Failure> {
     match outcome.ended.take() {
-        Some(error) => Err(Failure::from(error)),
+        Some(error) => Err(ended_early(outcome, Failure::from(error))),
         None if !outcome.is_equal() => Ok(Exit::Difference),
         None if !outcome.is_complete() => Ok(Exit::Partial),
         None => Ok(Exit::Done),
     }
+}
+
+/// Where something was written, `could not run` would say that nothing was changed. What stays is named.
+fn ended_early(outcome: &DatabaseOutcome, mut failure: Failure) -> Failure {
+    if failure.exit == Exit::CouldNotRun && (outcome.wrote || !outcome.databases.is_empty()) {
+        failure.exit = Exit::Failed;
+    }
+    let beside = outcome
+        .databases
+        .iter()
+        .filter(|database| database.switched.is_none() && matches!(database.way, Way::Beside | Way::Create));
+    let beside = beside.map(|database| format!("database {}", for_terminal(&database.loaded.database)));
+    let left = outcome.left.iter().map(|left| for_terminal(left).to_string());
+    let stays: Vec<String> = beside.chain(left).collect();
+    if stays.is_empty() {
+        return failure;
+    }
+    failure.say_first(&format!("{} stayed; remove by hand what is not wanted any more", stays.join(", ")))
 }
 
 /// `drctl restore --undo`.
@@ -211,9 +229,13 @@ pub(super) async fn undo(
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
     let options = args.options()?;
-    let policy = context.policy()?;
-    let name = one_database(&policy, sources)?;
-    let planned = operations::plan_undo(Some(&policy), &name, &options, &context.connect()).await?;
+    let policy = policy_of_undo(args, context)?;
+    let name = match (&policy, sources) {
+        (Some(policy), _) => one_database(policy, sources)?,
+        (None, [name]) => name.clone(),
+        (None, _) => return Err(Failure::usage("without a policy, name one database with --source")),
+    };
+    let planned = operations::plan_undo(policy.as_ref(), &name, &options, &context.connect()).await?;
     let undoable = &planned.undoable;
     let (database, server) = (for_terminal(&undoable.database), for_terminal(&undoable.server));
     let question = match (&undoable.before, undoable.closed) {
@@ -248,6 +270,15 @@ pub(super) async fn undo(
     Ok(Exit::Done)
 }
 
+/// The policy, which an address on the command line makes needless.
+fn policy_of_undo(args: &DatabaseArgs, context: &Context<'_>) -> Result<Option<Policy>, Failure> {
+    let unnamed = context.global.file.as_ref().is_none_or(|file| file.as_os_str().is_empty());
+    if args.database_url.is_some() && (unnamed || context.global.repository.is_some()) {
+        return Ok(None);
+    }
+    context.policy().map(Some)
+}
+
 fn one_database(policy: &Policy, sources: &[Name]) -> Result<Name, Failure> {
     let is_database = |name: &&Name| matches!(policy.sources.get(*name), Some(SourceSpec::Postgres(_)));
     let all: Vec<&Name> = policy.sources.keys().filter(is_database).collect();
@@ -265,6 +296,10 @@ fn one_database(policy: &Policy, sources: &[Name]) -> Result<Name, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        operations::RestoredDatabase,
+        sources::postgres::restore::{Loaded, RestoreError},
+    };
 
     #[test]
     fn an_address_is_never_taken_from_the_command_line_itself() {
@@ -274,6 +309,34 @@ mod tests {
             let error = reference(bad).unwrap_err().text();
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    fn refused() -> Option<operations::Error> {
+        let reasons = vec!["it exists by now".to_owned()];
+        Some(RestoreError::Refused { database: "shop".to_owned(), reasons }.into())
+    }
+
+    #[test]
+    fn what_has_written_does_not_say_that_it_could_not_run() {
+        let mut nothing = DatabaseOutcome { ended: refused(), ..DatabaseOutcome::default() };
+        assert_eq!(exit_of(&mut nothing).unwrap_err().exit, Exit::CouldNotRun);
+
+        let left = vec!["database shop_drctl_1".to_owned()];
+        let mut wrote = DatabaseOutcome { ended: refused(), wrote: true, left, ..DatabaseOutcome::default() };
+        let failure = exit_of(&mut wrote).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.text().contains("next: database shop_drctl_1 stayed"), "{}", failure.text());
+    }
+
+    #[test]
+    fn what_is_beside_after_a_failed_swap_is_named() {
+        let loaded = Loaded { database: "shop_drctl_2".to_owned(), ..Loaded::default() };
+        let database =
+            RestoredDatabase { source: "db".to_owned(), way: Way::Beside, schema: None, loaded, switched: None };
+        let mut outcome = DatabaseOutcome { databases: vec![database], ended: refused(), ..DatabaseOutcome::default() };
+        let failure = exit_of(&mut outcome).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.text().contains("database shop_drctl_2 stayed"), "{}", failure.text());
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub struct RestoredDatabase {
     pub source: String,
     /// What was loaded, and what the comparison found.
     pub loaded: Loaded,
+    /// Where it was loaded.
+    #[serde(skip)]
+    pub way: Way,
+    /// The schema that single tables were loaded into.
+    #[serde(skip)]
+    pub schema: Option<String>,
     /// The swap; absent if it did not come to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched: Option<Switched>,
@@ -83,6 +89,10 @@ pub struct DatabaseOutcome {
     pub phases: Vec<PhaseTime>,
     /// Why it ended early, if it did.
     pub ended: Option<Error>,
+    /// Something was written, however it ended.
+    pub wrote: bool,
+    /// What a load that failed could not remove again.
+    pub left: Vec<String>,
 }
 
 impl DatabaseOutcome {
@@ -231,11 +241,20 @@ impl<'a> LoadedDatabases<'a> {
     async fn add(&mut self, context: RestoreContext<'a>, plan: &'a Plan, run: &Run) -> Result<(), Error> {
         stop_if_told(run)?;
         let restore = Restore::begin(context, plan).await?;
-        let loaded = restore.load().await?;
+        let loaded = restore.load().await;
+        self.outcome.wrote |= restore.has_written();
+        self.outcome.left.extend(restore.left_behind());
+        let loaded = loaded?;
         for took in &loaded.phases {
             self.outcome.phases.push(PhaseTime { phase: took.phase, seconds: took.seconds });
         }
-        self.outcome.databases.push(RestoredDatabase { source: plan.source.clone(), loaded, switched: None });
+        self.outcome.databases.push(RestoredDatabase {
+            source: plan.source.clone(),
+            way: plan.way,
+            schema: plan.schema.clone(),
+            loaded,
+            switched: None,
+        });
         self.running.push(restore);
         Ok(())
     }

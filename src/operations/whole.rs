@@ -172,6 +172,7 @@ impl WholeRestore<'_> {
     /// What databases need, their workloads, and then their contents.
     async fn later_databases(&self, executing: &mut Executing<'_>, outcome: &mut WholeOutcome, run: &Run) {
         executing.databases().await;
+        outcome.databases.wrote = true;
         for later in &self.later {
             if executing.has_ended() || !outcome.may_go_on() {
                 return;
@@ -218,6 +219,8 @@ impl WholeOutcome {
         self.phases.extend(databases.phases.iter().cloned());
         self.databases.databases.extend(databases.databases);
         self.databases.phases.extend(databases.phases);
+        self.databases.wrote |= databases.wrote;
+        self.databases.left.extend(databases.left);
         if self.databases.ended.is_none() {
             self.databases.ended = databases.ended;
         }

@@ -195,9 +195,9 @@ fn what_the_policy_excluded_is_not_taken_from_the_live_database_unless_that_is_a
     workshop.write_database_policy(&[("db", ", excludeTableData: [b]")]);
     workshop.done(&["backup"]);
     let ended = workshop.ends(2, &["restore", "--leave-out"]);
-    assert!(ended.stderr.contains("WITHOUT rows of b"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("WITHOUT rows of *.b"), "{}", ended.stderr);
     let report = workshop.json(3, &["restore", "--yes", "--leave-out"]);
-    assert_eq!(report["databases"][0]["loaded"]["leftOut"][0]["what"], "rows of b");
+    assert_eq!(report["databases"][0]["loaded"]["leftOut"][0]["what"], "rows of *.b");
     assert_eq!(live.sql("SELECT count(*) FROM a") + &live.sql("SELECT count(*) FROM b"), "10");
 }
 
@@ -261,6 +261,23 @@ fn a_lost_database_is_created_again_here_or_on_another_server() {
     workshop.set("ELSEWHERE", &other.url(Role::Admin));
     workshop.done(&["restore", "--yes", "--create", "--database-url", "env:ELSEWHERE"]);
     assert_eq!(says(&other), "oldold");
+}
+
+#[test]
+fn a_restore_is_undone_by_what_it_says_and_without_a_policy_by_an_address() {
+    let server = require!(postgres::v15);
+    let (live, mut workshop) = shop(&server, "undo", Role::Admin);
+    let ended = workshop.ends(0, &["restore", "--yes"]);
+    for word in ["drctl restore --undo --source db --file ", " goes back"] {
+        assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
+    let repository = format!("file://{}", workshop.repository().display());
+    workshop.set("ADDRESS", &live.url(Role::Admin));
+    let undo = ["restore", "--undo", "--yes", "--repository", &repository, "--database-url", "env:ADDRESS"];
+    let ended = workshop.ends(2, &undo);
+    assert!(ended.stderr.contains("--source"), "{}", ended.stderr);
+    workshop.ends(0, &[&undo[..], &["--source", "db"]].concat());
+    assert_eq!(says(&live), "newnew");
 }
 
 #[test]

@@ -56,6 +56,12 @@ impl Exit {
         }
     }
 
+    /// The graver of two ends of one run, neither of them a failure: a difference outweighs what is missing.
+    pub(super) fn graver(self, other: Self) -> Self {
+        let ends = [Self::Difference, Self::Partial];
+        ends.into_iter().find(|end| [self, other].contains(end)).unwrap_or(Self::Done)
+    }
+
     /// How a verify ends: damage outweighs an interruption, and both what could not be read.
     pub(super) fn of_verify(report: &repository::VerifyReport) -> Self {
         if report.has_damage() {
@@ -139,6 +145,13 @@ impl Failure {
         self
     }
 
+    /// With this before the next step.
+    #[must_use]
+    pub fn say_first(mut self, words: &str) -> Self {
+        self.next = Some(self.next.map_or_else(|| words.to_owned(), |next| format!("{words}; {next}")));
+        self
+    }
+
     fn maybe_next(mut self, next: Option<&str>) -> Self {
         self.next = next.map(str::to_owned);
         self
@@ -187,6 +200,14 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn what_is_missing_does_not_hide_what_differs() {
+        assert_eq!(Exit::Partial.graver(Exit::Difference), Exit::Difference);
+        assert_eq!(Exit::Difference.graver(Exit::Partial), Exit::Difference);
+        assert_eq!(Exit::Done.graver(Exit::Partial), Exit::Partial);
+        assert_eq!(Exit::Done.graver(Exit::Done), Exit::Done);
+    }
 
     #[test]
     fn the_chain_is_shown_once_and_ends_with_the_next_step() {

@@ -32,12 +32,14 @@ impl Restore<'_> {
         let owner = self.owner();
         let sql = properties::create(scratch, &plan.inner.document, owner.as_deref(), plan.inner.target_major);
         self.session.run(&format!("create database {scratch}"), &sql).await?;
+        self.writes();
         let loaded = self.fill(&mut phases).await;
         match loaded {
             Ok(loaded) => Ok(loaded),
             Err(error) => {
                 // The error to report is the first one.
                 if let Err(second) = self.remove_scratch().await {
+                    self.leaves();
                     tracing::warn!(error = %second, database = scratch, "the half loaded database could not be dropped");
                 }
                 Err(error)
@@ -54,7 +56,9 @@ impl Restore<'_> {
         for (half, marker) in traces.abandoned {
             if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
                 let dropped = databases::drop_unused(&self.session, &half.name).await?;
-                if !dropped {
+                if dropped {
+                    self.writes();
+                } else {
                     self.context
                         .monitor
                         .note(&format!("Database {} was left half loaded, and is in use: it stays.", half.name));

@@ -19,7 +19,8 @@ impl Restore<'_> {
             Scope::Data => self.load_data(&mut phases).await?,
             Scope::All | Scope::Schema => {
                 self.is_empty().await?;
-                self.load_database(&mut phases, false).await?
+                self.writes();
+                self.load_database(&mut phases, false).await.inspect_err(|_| self.leaves())?
             }
         };
         loaded.phases = std::mem::take(&mut phases.done);
@@ -59,6 +60,9 @@ impl Restore<'_> {
         session.run("begin a transaction", "BEGIN").await?;
         let differences = self.load_and_compare_data(&session).await;
         let equal = differences.as_ref().is_ok_and(Vec::is_empty);
+        if equal {
+            self.writes();
+        }
         session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await?;
         let mut differences = differences?;
         if equal {

@@ -31,7 +31,10 @@ mod switch;
 mod tables;
 mod work;
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +79,8 @@ pub struct Restore<'a> {
     plan: &'a Plan,
     /// Of a database beside: it holds the lock.
     session: Session,
+    wrote: AtomicBool,
+    stays: AtomicBool,
 }
 
 impl<'a> Restore<'a> {
@@ -91,16 +96,43 @@ impl<'a> Restore<'a> {
         let session = databases::beside(context.server, &plan.database).await?;
         databases::lock(&session, &plan.database).await?;
         let traces = databases::traces(&session, &plan.database).await?;
-        if let Some(mended) = switch::mend(&session, &traces).await? {
+        let mended = switch::mend(&session, &traces).await?;
+        let (wrote, stays) = (AtomicBool::new(mended.is_some()), AtomicBool::new(false));
+        if let Some(mended) = mended {
             context.monitor.note(&format!("Database {mended} was left closed by an earlier run and is open again."));
         }
-        Ok(Self { context, plan, session })
+        Ok(Self { context, plan, session, wrote, stays })
     }
 
     /// Whether what is loaded takes a place at the end.
     #[must_use]
     pub fn swaps(&self) -> bool {
         self.plan.swaps()
+    }
+
+    /// Whether anything was written, also by a load that failed and has removed it again.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    /// What a load that failed has created and could not remove, for people.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<String> {
+        let (plan, stays) = (self.plan, self.stays.load(Ordering::Relaxed));
+        stays.then(|| match (plan.way, &plan.schema) {
+            (Way::Tables, Some(schema)) => format!("schema {schema} of database {}", plan.database),
+            (Way::InPlace, _) => format!("what was loaded into database {}", plan.database),
+            _ => format!("database {}", plan.loaded_database()),
+        })
+    }
+
+    fn writes(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    fn leaves(&self) {
+        self.stays.store(true, Ordering::Relaxed);
     }
 
     /// Loads and compares. A database that is not equal to the backup is kept and named, and never

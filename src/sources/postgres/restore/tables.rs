@@ -123,11 +123,13 @@ impl Restore<'_> {
         let schema = plan.schema.clone().unwrap_or_default();
         let session = loading_session(self.context.server, &plan.database).await?;
         session.run("create the schema", &format!("CREATE SCHEMA {}", identifier(&schema))).await?;
+        self.writes();
         let loaded = self.fill_tables(&session, &schema).await;
         if loaded.is_err() {
             // The error to report is the first one.
             let drop = format!("DROP SCHEMA {} CASCADE", identifier(&schema));
             if let Err(error) = session.run("drop the schema", &drop).await {
+                self.leaves();
                 tracing::warn!(%error, schema, "the schema could not be dropped");
             }
         }
