@@ -129,9 +129,13 @@ pub(super) fn options(more: &[(&str, &str)]) -> String {
     all.join(" ")
 }
 
+/// Where a server that is gone without a word is noticed, as in our own sessions. No variable of the
+/// environment says it.
+const ALIVE: &str = "keepalives_idle=30 keepalives_interval=10 keepalives_count=9 tcp_user_timeout=120000";
+
 /// `dbname=…`, so that a database's name is never taken for a connection string.
-fn connection_string(database: &str) -> String {
-    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+pub(super) fn connection_string(database: &str) -> String {
+    format!("dbname='{}' {ALIVE}", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// What `pg_restore` says: of each failure the entry and the server's error, and nothing of the
@@ -205,6 +209,6 @@ mod tests {
 
     #[test]
     fn a_databases_name_is_no_connection_string() {
-        assert_eq!(connection_string("a=b 'c'"), r"dbname='a=b \'c\''");
+        assert_eq!(connection_string("a=b 'c'"), format!(r"dbname='a=b \'c\'' {ALIVE}"));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, process::Stdio, sync::Arc};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,11 +33,13 @@ pub(super) async fn read(
     let (mut command, _password) = tool.command_for(server, database)?;
     command
         .env("PGOPTIONS", build::options(&[("quote_all_identifiers", "off"), ("standard_conforming_strings", "on")]));
+    command.arg("-d").arg(build::connection_string(database));
     command.args(["-Fc", "-Z0", "--no-sync"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| tool.not_started(error))?;
-    let (Some(mut out), Some(mut words)) = (child.stdout.take(), child.stderr.take()) else {
+    let (Some(mut out), Some(words)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(RestoreError::Interrupted);
     };
+    let said = tokio::spawn(drained(words));
     let reading = async {
         let mut splitter = Splitter::default();
         let mut buffer = vec![0; 64 * 1024];
@@ -68,10 +70,17 @@ pub(super) async fn read(
         let _killed = child.kill().await;
         return Ok(toc);
     }
-    let mut stderr = Vec::new();
-    let _read = (&mut words).take(64 * 1024).read_to_end(&mut stderr).await;
+    let stderr = said.await.unwrap_or_default();
     let status = child.wait().await.map_err(|source| Error::Local { doing: doing.to_owned(), source })?;
     Err(tool.failed(doing, status, &stderr).into())
+}
+
+/// What a program says, its first 64 KiB. All of it is read, or the program would wait for that.
+async fn drained(mut words: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let _read = (&mut words).take(64 * 1024).read_to_end(&mut kept).await;
+    let _rest = tokio::io::copy(&mut words, &mut tokio::io::sink()).await;
+    kept
 }
 
 /// How strictly is compared.
