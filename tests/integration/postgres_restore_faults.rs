@@ -414,3 +414,106 @@ async fn a_disk_that_is_full_ends_the_restore_and_leaves_nothing_of_it() {
     }
     server.sql(&format!("DROP TABLESPACE {space}"));
 }
+
+#[tokio::test]
+async fn a_table_that_is_left_out_takes_the_sequence_of_its_identity_column_along() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("identity");
+    live.sql(
+        "CREATE FUNCTION f(int) RETURNS int LANGUAGE internal IMMUTABLE AS 'int4abs'; \
+         CREATE TABLE out (id int GENERATED ALWAYS AS IDENTITY, x int DEFAULT f(1)); INSERT INTO out (x) VALUES (1), (2); \
+         CREATE TABLE stays (id int GENERATED ALWAYS AS IDENTITY, x int); INSERT INTO stays (x) VALUES (1), (2)",
+    );
+    let mut bench = Bench::new(&live, &live, Role::Owner);
+    bench.options.ownership = Ownership::None;
+    let plan = bench.plan().await;
+    assert!(plan.refusals.iter().any(|why| why.contains("--leave-out")), "{:#?}", plan.refusals);
+    bench.options.leave_out = true;
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+    assert_eq!(loaded.compared_sequences, 1);
+    let restored = server.database(&loaded.database);
+    assert_eq!(restored.sql("SELECT last_value FROM stays_id_seq"), "2");
+}
+
+#[tokio::test]
+async fn in_place_waits_for_no_lock_for_ever_and_ends_when_it_is_told_to() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "locked");
+    live.sql("TRUNCATE a");
+    (bench.options.way, bench.options.scope) = (Way::InPlace, Scope::Data);
+    let plan = bench.plan().await;
+    live.sql("BEGIN; LOCK TABLE a; PREPARE TRANSACTION 'drctl test locked'");
+    // At the plan, and once it is about to be executed.
+    let later = bench.plan().await;
+    assert!(later.refusals.iter().any(|why| why.contains("prepared transactions")), "{:#?}", later.refusals);
+    let error = restore::Restore::begin(bench.context(), &plan).await.unwrap().load().await.unwrap_err();
+    live.sql("ROLLBACK PREPARED 'drctl test locked'");
+    assert!(error.to_string().contains("1 prepared transactions"), "{error}");
+
+    // While the plan is executed: no longer than that for a lock, and a statement that hangs is left.
+    live.sql("ALTER TABLE a ADD CHECK (current_setting('lock_timeout') = '10s')");
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+    live.sql("TRUNCATE a; ALTER TABLE a ADD CHECK (pg_sleep(600) IS NULL)");
+    let stop = async {
+        let sleeps = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'PgSleep'",
+            live.name()
+        );
+        while server.sql(&sleeps) == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        bench.context().cancel.cancel();
+    };
+    let both = async { tokio::join!(bench.load(), stop) };
+    let (ended, ()) = tokio::time::timeout(std::time::Duration::from_secs(60), both).await.expect("it ends");
+    assert!(matches!(ended, Err(RestoreError::Interrupted)), "{ended:?}");
+    server.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", live.name()));
+    assert_eq!(live.sql("SELECT count(*) FROM a"), "0");
+}
+
+#[tokio::test]
+async fn in_place_types_and_schemas_are_something_that_is_there() {
+    let server = require!(postgres::v15);
+    let (_, bench) = shop(&server, "kinds");
+    for (name, sql) in
+        [("domain", "CREATE DOMAIN d AS int"), ("enum", "CREATE TYPE e AS ENUM ('x')"), ("schema", "CREATE SCHEMA s")]
+    {
+        let target = server.create_database(name);
+        target.sql(sql);
+        let mut bench = Bench::of(bench.dumped.clone(), &target.url(Role::Admin));
+        bench.options.way = Way::InPlace;
+        let error = bench.load().await.unwrap_err();
+        assert!(error.to_string().contains("in place nothing is ever removed"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn in_place_an_end_half_way_says_what_is_in_the_live_database() {
+    let server = require!(postgres::v15);
+    let (_, mut bench) = shop(&server, "half");
+    let rows = bench.dumped.rows("public.a");
+    bench.dumped.set_rows("public.a", b"x\ty\n", &rows);
+    let empty = server.create_database("half-empty");
+    let mut bench = Bench::of(bench.dumped.clone(), &empty.url(Role::Admin));
+    bench.options.way = Way::InPlace;
+    let error = bench.load().await.unwrap_err();
+    for wanted in ["ended half way", "drop and create the database", "cannot load"] {
+        assert!(chain(&error).contains(wanted), "{wanted}: {}", chain(&error));
+    }
+    assert_eq!(empty.sql("SELECT count(*) FROM a"), "0");
+}
+
+#[tokio::test]
+async fn an_undo_is_of_the_databases_that_were_shown_and_of_no_others() {
+    let server = require!(postgres::v15);
+    let (live, bench) = shop(&server, "shown");
+    bench.restore().await;
+    let shown = restore::undoable(&bench.server, live.name()).await.unwrap();
+    bench.restore().await;
+    let error = restore::undo_seen(&shown, &bench.server, bench.options.now).await.unwrap_err();
+    assert!(error.to_string().contains("changed since the question"), "{error}");
+    let shown = restore::undoable(&bench.server, live.name()).await.unwrap();
+    restore::undo_seen(&shown, &bench.server, bench.options.now).await.unwrap();
+}

@@ -259,7 +259,7 @@ fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
         E::Usage(_) => (Exit::Usage, None),
         E::Refused { .. } => (Exit::CouldNotRun, Some("put that right; --dry-run shows the plan")),
         E::Busy { .. } | E::NothingToUndo => (Exit::CouldNotRun, None),
-        E::Rows { source, .. } => match of_database_restore(source) {
+        E::Rows { source, .. } | E::HalfInPlace { source, .. } => match of_database_restore(source) {
             // The live database is untouched, but something was written.
             (Exit::CouldNotRun, next) => (Exit::Failed, next),
             ending => ending,

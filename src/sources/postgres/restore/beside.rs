@@ -1,8 +1,12 @@
 //! A new database beside the live one: created, loaded, compared, built, compared again.
 
+use std::collections::HashSet;
+
 use super::{
     super::{
         Session,
+        archive::Entry,
+        contents::Sequence,
         quote::{identifier, literal},
         tools::{Program, Tool},
     },
@@ -197,8 +201,8 @@ impl Restore<'_> {
         context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
         let rows = self.rows();
         let database = plan.loaded_database();
-        let sequences = if plan.scope == Scope::Schema { &[][..] } else { plan.sequences() };
-        sequences::set(session, sequences).await?;
+        let sequences = if plan.scope == Scope::Schema { Vec::new() } else { self.sequences() };
+        sequences::set(session, &sequences).await?;
         let worked = work::load_and_compare(rows, context.server, database, &loads, &objects, plan.inner.jobs).await?;
         Ok(Loaded {
             database: database.to_owned(),
@@ -212,6 +216,19 @@ impl Restore<'_> {
             left_out: plan.left_out.clone(),
             ..Loaded::default()
         })
+    }
+
+    /// The sequences of the backup, but those that are left out: a table takes that of its identity column along.
+    pub(super) fn sequences(&self) -> Vec<Sequence> {
+        let inner = &self.plan.inner;
+        let is_sequence = |entry: &Entry<'_>| matches!(entry.description().as_ref(), "SEQUENCE" | "SEQUENCE SET");
+        let out: HashSet<(String, String)> = (inner.selection.out.iter())
+            .filter_map(|id| inner.toc.entry(*id))
+            .filter(is_sequence)
+            .map(|entry| (entry.namespace().into_owned(), entry.tag().into_owned()))
+            .collect();
+        let is_in = |sequence: &&Sequence| !out.contains(&(sequence.schema.clone(), sequence.name.clone()));
+        self.plan.sequences().iter().filter(is_in).cloned().collect()
     }
 
     pub(super) fn rows(&self) -> Rows<'_> {
@@ -234,8 +251,9 @@ impl Restore<'_> {
         let failed = failures.into_iter().map(|how| Difference { what: "could not be built".to_owned(), how });
         loaded.differences.extend(failed);
         if plan.scope != Scope::Schema {
-            loaded.differences.extend(sequences::compare(session, plan.sequences()).await?);
-            loaded.compared_sequences = plan.sequences().len() as u64;
+            let sequences = self.sequences();
+            loaded.differences.extend(sequences::compare(session, &sequences).await?);
+            loaded.compared_sequences = sequences.len() as u64;
         }
         let pg_dump = self.tool(inner.pg_dump.as_ref(), Program::PgDump)?;
         let database = plan.loaded_database();

@@ -1,6 +1,6 @@
 //! Why a database could not be restored.
 
-use super::super::{Error, contents};
+use super::super::{Error, contents, quote::identifier};
 use crate::types::{ContentsError, for_terminal};
 
 /// A restore could not go on. What it had written is gone again, unless the text says otherwise.
@@ -57,6 +57,20 @@ pub enum RestoreError {
     /// A table that this run did not make holds rows.
     #[error("it is not empty, and rows of others are never removed: empty it, or restore beside the live database")]
     NotEmpty,
+    /// A restore into the live database ended on its way.
+    #[error(
+        "the restore into the live database `{0}` ended half way: the objects that it has made are in it, and nothing \
+         was there before; drop and create the database (DROP DATABASE {1}), and run it again",
+        for_terminal(.database),
+        for_terminal(&identifier(.database))
+    )]
+    HalfInPlace {
+        /// The database.
+        database: String,
+        /// Why it ended.
+        #[source]
+        source: Box<RestoreError>,
+    },
     /// The scratch database is not what the swap needs.
     #[error("database `{}` is not a restored database that is ready to be swapped in", for_terminal(.database))]
     NotReady {
@@ -96,7 +110,7 @@ impl RestoreError {
         match self {
             Self::Backup(error) => error.is_damage(),
             Self::Count { .. } => true,
-            Self::Rows { source, .. } => source.is_damage(),
+            Self::Rows { source, .. } | Self::HalfInPlace { source, .. } => source.is_damage(),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use super::{
     super::{Server, Session, quote::identifier},
     Phases, Restore, RestoreError,
     copy::Load,
-    databases, loading_session,
+    databases, live_session,
     plan::Scope,
     planner::text_list,
     report::{Difference, Loaded},
@@ -20,7 +20,12 @@ impl Restore<'_> {
             Scope::All | Scope::Schema => {
                 self.is_empty().await?;
                 self.writes();
-                self.load_database(&mut phases, false).await.inspect_err(|_| self.leaves())?
+                let loaded = self.load_database(&mut phases, false).await;
+                let half = |source| {
+                    self.leaves();
+                    RestoreError::HalfInPlace { database: self.plan.database.clone(), source }
+                };
+                loaded.map_err(|source| half(Box::new(source)))?
             }
         };
         loaded.phases = std::mem::take(&mut phases.done);
@@ -30,9 +35,12 @@ impl Restore<'_> {
     /// Nobody else is in the live database.
     async fn is_unused(&self) -> Result<(), RestoreError> {
         let live = databases::traces(&self.session, &self.plan.database).await?.live;
-        match live.map_or(0, |live| live.sessions) {
-            0 => Ok(()),
-            sessions => Err(self.refused(format!("{sessions} sessions are in the database: stop what uses it"))),
+        match live.map_or((0, 0), |live| (live.sessions, live.prepared)) {
+            (0, 0) => Ok(()),
+            (0, prepared) => Err(self.refused(format!(
+                "{prepared} prepared transactions are in the database: commit or roll them back (pg_prepared_xacts)"
+            ))),
+            (sessions, _) => Err(self.refused(format!("{sessions} sessions are in the database: stop what uses it"))),
         }
     }
 
@@ -55,10 +63,14 @@ impl Restore<'_> {
     /// All tables in one transaction, which ends well only when all of them are equal to the backup.
     async fn load_data(&self, phases: &mut Phases) -> Result<Loaded, RestoreError> {
         let plan = self.plan;
-        let session = loading_session(self.context.server, &plan.database).await?;
+        let session = live_session(self.context.server, &plan.database).await?;
         self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
         session.run("begin a transaction", "BEGIN").await?;
-        let differences = self.load_and_compare_data(&session).await;
+        // A statement may wait for a lock. A session that is dropped takes its transaction with it.
+        let differences = self.rows().next(self.load_and_compare_data(&session)).await?;
+        if matches!(differences, Err(RestoreError::Interrupted)) {
+            return Err(RestoreError::Interrupted);
+        }
         let equal = differences.as_ref().is_ok_and(Vec::is_empty);
         if equal {
             self.writes();
@@ -66,8 +78,8 @@ impl Restore<'_> {
         session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await?;
         let mut differences = differences?;
         if equal {
-            sequences::set(&session, plan.sequences()).await?;
-            differences.extend(sequences::compare(&session, plan.sequences()).await?);
+            sequences::set(&session, &self.sequences()).await?;
+            differences.extend(sequences::compare(&session, &self.sequences()).await?);
         }
         phases.end("load");
         let tables: Vec<&str> = plan.inner.loads.iter().map(|load| load.table.as_str()).collect();
@@ -83,7 +95,7 @@ impl Restore<'_> {
             rows: plan.rows,
             bytes: plan.bytes,
             compared_tables: plan.tables,
-            compared_sequences: if equal { plan.sequences().len() as u64 } else { 0 },
+            compared_sequences: if equal { self.sequences().len() as u64 } else { 0 },
             differences,
             left_out: plan.left_out.clone(),
             notes,
@@ -125,6 +137,15 @@ pub(super) async fn found(server: &Server, database: &str) -> Result<Vec<String>
          WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
              AND d.objid = p.oid AND d.deptype = 'e') \
+         UNION ALL SELECT 'type ' || n.nspname || '.' || t.typname FROM pg_catalog.pg_type t \
+         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+         WHERE t.typtype IN ('d', 'e', 'r') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass \
+             AND d.objid = t.oid AND d.deptype = 'e') \
+         UNION ALL SELECT 'schema ' || n.nspname FROM pg_catalog.pg_namespace n \
+         WHERE n.nspname NOT IN ('public', 'information_schema') AND n.nspname !~ '^pg_' \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+             AND d.objid = n.oid AND d.deptype = 'e') \
          UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger \
          UNION ALL SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 5";
     let found = text_list(&session, "look at the live database", sql).await?;

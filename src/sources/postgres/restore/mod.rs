@@ -266,6 +266,13 @@ impl Phases {
     }
 }
 
+/// A [`loading_session`] of a database in which others may hold locks: it waits for none of them for ever.
+async fn live_session(server: &Server, database: &str) -> Result<Session, Error> {
+    let session = loading_session(server, database).await?;
+    session.run("begin a session", "SET lock_timeout TO '10s'").await?;
+    Ok(session)
+}
+
 /// A session that rows go through: nothing that the target's roles say changes what is loaded.
 async fn loading_session(server: &Server, database: &str) -> Result<Session, Error> {
     let session = server.connect_to(database, "restore").await?;

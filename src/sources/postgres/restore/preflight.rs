@@ -250,6 +250,12 @@ fn in_live(findings: &mut Findings, options: &PlanOptions, document: &Document, 
             live.name, live.encoding, document.encoding
         ));
     }
+    if options.way == Way::InPlace && live.prepared > 0 {
+        findings.refuse(format!(
+            "database {} has {} prepared transactions, which may hold locks: commit or roll them back (pg_prepared_xacts)",
+            live.name, live.prepared
+        ));
+    }
     if options.way == Way::InPlace && live.sessions > 0 {
         findings.refuse(format!(
             "{} sessions are in database {}: stop what uses it, or restore beside it",

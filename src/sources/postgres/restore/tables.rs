@@ -9,7 +9,7 @@ use super::{
     },
     Phases, Restore, RestoreError,
     copy::Load,
-    loading_session,
+    live_session,
     plan::{Plan, PlanOptions},
     report::Loaded,
     selection::Selection,
@@ -121,7 +121,7 @@ impl Restore<'_> {
     pub(super) async fn load_tables(&self) -> Result<Loaded, RestoreError> {
         let plan = self.plan;
         let schema = plan.schema.clone().unwrap_or_default();
-        let session = loading_session(self.context.server, &plan.database).await?;
+        let session = live_session(self.context.server, &plan.database).await?;
         session.run("create the schema", &format!("CREATE SCHEMA {}", identifier(&schema))).await?;
         self.writes();
         let loaded = self.fill_tables(&session, &schema).await;
