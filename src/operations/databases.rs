@@ -320,6 +320,6 @@ impl DatabaseUndo {
     /// # Errors
     /// [`Error`] if there is nothing to undo, or the server refuses.
     pub async fn execute(&self, now: Timestamp) -> Result<Switched, Error> {
-        Ok(postgres::restore::undo(&self.reached.server, &self.undoable.database, now).await?)
+        Ok(postgres::restore::undo_seen(&self.undoable, &self.reached.server, now).await?)
     }
 }
