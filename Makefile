@@ -45,6 +45,7 @@ test: toolchain ## all tests; those with servers on a fresh test bed of their ow
 bench: toolchain ## the numbers, side by side, measured on this machine
 	$(call SAY,"The benchmarks. They take some minutes and are honest only on an idle machine")
 	benches/run
+	benches/postgres
 
 .PHONY: lint
 lint: toolchain ## format and clippy; nothing is changed
