@@ -285,6 +285,9 @@ impl Prepared {
             outcome = work => outcome,
             verdict = hold.watchdog.ended() => Err(source.end_of(verdict)),
         };
+        if matches!(hold.watchdog.verdict(), Verdict::GaveWay(_)) {
+            hold.watchdog.is_through().await;
+        }
         // What has gone wrong with a session is often only the consequence of what the watchdog knows.
         outcome.map_err(|ended| match hold.watchdog.verdict() {
             Verdict::Fine if hold.session().is_closed() => source.end_of(Verdict::LeaderLost(ENDED.to_owned())),

@@ -69,6 +69,8 @@ pub(super) struct Watchdog {
     blocker: Arc<Mutex<Option<Peer>>>,
     tasks: JoinSet<()>,
     sender: watch::Sender<Verdict>,
+    /// Its other end is dropped when the watcher has done all that it does.
+    alive: watch::Receiver<()>,
 }
 
 struct Watcher {
@@ -80,6 +82,7 @@ struct Watcher {
     patience: Duration,
     verdict: watch::Sender<Verdict>,
     blocker: Arc<Mutex<Option<Peer>>>,
+    _alive: watch::Sender<()>,
 }
 
 impl Watchdog {
@@ -97,6 +100,7 @@ impl Watchdog {
         };
         let (blocking, waiting) = (prepare(BLOCKING).await?, prepare(WAITING).await?);
         let (sender, verdict) = watch::channel(Verdict::Fine);
+        let (working, alive) = watch::channel(());
         let blocker = Arc::new(Mutex::new(None));
         let watcher = Watcher {
             session,
@@ -107,10 +111,11 @@ impl Watchdog {
             patience,
             verdict: sender.clone(),
             blocker: Arc::clone(&blocker),
+            _alive: working,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(watcher.run());
-        Ok(Self { verdict, blocker, tasks, sender })
+        Ok(Self { verdict, blocker, tasks, sender, alive })
     }
 
     /// From now on the leader says so often that it is alive. Not before: a session that waits for a lock
@@ -140,6 +145,13 @@ impl Watchdog {
             Ok(verdict) => verdict.clone(),
             Err(_) => Verdict::WatchLost("its task has ended".to_owned()),
         }
+    }
+
+    /// Waits until it has done all that follows from its verdict: dropped before, it would leave sessions on the
+    /// server, and with them the locks that it gives way with. It takes no longer than one answer.
+    pub(super) async fn is_through(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// Whom the leader waited for last.
