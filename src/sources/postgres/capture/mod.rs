@@ -288,6 +288,10 @@ impl Prepared {
         if matches!(hold.watchdog.verdict(), Verdict::GaveWay(_)) {
             hold.watchdog.is_through().await;
         }
+        let outcome = match outcome {
+            Ok(_) if hold.watchdog.is_blind() => Err(source.end_of(Verdict::WatchLost(ENDED.to_owned()))),
+            outcome => outcome,
+        };
         // What has gone wrong with a session is often only the consequence of what the watchdog knows.
         outcome.map_err(|ended| match hold.watchdog.verdict() {
             Verdict::Fine if hold.session().is_closed() => source.end_of(Verdict::LeaderLost(ENDED.to_owned())),

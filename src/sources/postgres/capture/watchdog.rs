@@ -69,12 +69,13 @@ pub(super) struct Watchdog {
     blocker: Arc<Mutex<Option<Peer>>>,
     tasks: JoinSet<()>,
     sender: watch::Sender<Verdict>,
+    session: Arc<Session>,
     /// Its other end is dropped when the watcher has done all that it does.
     alive: watch::Receiver<()>,
 }
 
 struct Watcher {
-    session: Session,
+    session: Arc<Session>,
     blocking: Statement,
     waiting: Statement,
     leader: Arc<Session>,
@@ -94,7 +95,7 @@ impl Watchdog {
         token: &str,
         patience: Duration,
     ) -> Result<Self, Error> {
-        let session = catalog::connect(server, &format!("watch {token}")).await?;
+        let session = Arc::new(catalog::connect(server, &format!("watch {token}")).await?);
         let prepare = async |sql: &str| {
             session.client().prepare(sql).await.map_err(|error| session.failed("prepare to look for locks", &error))
         };
@@ -103,7 +104,7 @@ impl Watchdog {
         let (working, alive) = watch::channel(());
         let blocker = Arc::new(Mutex::new(None));
         let watcher = Watcher {
-            session,
+            session: Arc::clone(&session),
             blocking,
             waiting,
             leader: Arc::clone(leader),
@@ -115,7 +116,7 @@ impl Watchdog {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(watcher.run());
-        Ok(Self { verdict, blocker, tasks, sender, alive })
+        Ok(Self { verdict, blocker, tasks, sender, session, alive })
     }
 
     /// From now on the leader says so often that it is alive. Not before: a session that waits for a lock
@@ -145,6 +146,11 @@ impl Watchdog {
             Ok(verdict) => verdict.clone(),
             Err(_) => Verdict::WatchLost("its task has ended".to_owned()),
         }
+    }
+
+    /// Whether its session is gone, also where it has not looked since.
+    pub(super) fn is_blind(&self) -> bool {
+        self.session.is_closed()
     }
 
     /// Waits until it has done all that follows from its verdict: dropped before, it would leave sessions on the
