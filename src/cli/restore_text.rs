@@ -166,6 +166,10 @@ fn of_source(source: &RestoredSource) -> String {
     if done.not_attempted > 0 {
         text.push_str(&format!("  not attempted: {}\n", words::count(done.not_attempted, "object")));
     }
+    if done.busy > 0 {
+        let times = words::count(done.busy, "time");
+        text.push_str(&format!("  the server was busy {times}; each of these requests was sent again\n"));
+    }
     text.push_str(&notes("failed", &done.failed));
     text.push_str(&notes("adjusted", &done.adjusted));
     if let Some(ready) = &source.readiness {

@@ -9,6 +9,7 @@
 mod backends;
 mod bad_cluster;
 mod bad_repository;
+mod busy_server;
 mod capture;
 mod cli_output;
 mod confirm;

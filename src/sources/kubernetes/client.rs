@@ -11,18 +11,21 @@ use rand::Rng as _;
 use super::{
     Error, ErrorKind,
     connect::{self, ConnectOptions},
+    flow::{Flow, FlowReport},
     reply::Reply,
 };
 
-/// One cluster, with credentials. Cheap to clone; clones share their connections.
+/// One cluster, with credentials. Cheap to clone; clones share their connections, and how many requests
+/// they have in flight.
 ///
 /// Requests go over HTTP/1.1, one connection for each that is in flight: an API server creates
-/// more small objects a second that way than over one HTTP/2 connection. drctl limits how much it
-/// has in flight by itself; there is no client-side rate limit, and the server's 429 is obeyed.
+/// more small objects a second that way than over one HTTP/2 connection. There is no fixed rate:
+/// at most 64 requests are in flight, and fewer while the server answers that it is busy (429).
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
     config: Arc<kube::Config>,
+    flow: Arc<Flow>,
     name: String,
     address: String,
 }
@@ -71,11 +74,13 @@ const REFUSAL_LIMIT: usize = 64 << 10;
 /// Identity, version and other small answers.
 const SMALL: usize = 1 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause that is made because the server asks for it.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// How often a read is tried, and how long the pauses between are.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Tries in all.
+    /// Tries in all, but for those that the server answered with "busy": it has done nothing then.
     pub tries: u32,
     /// The pause after the first try; it doubles, and up to half of it is taken off at random.
     pub pause: Duration,
@@ -127,7 +132,7 @@ impl Cluster {
         let act = format!("use cluster {}", connection.name);
         let config = Arc::new(connection.config);
         let client = kube::Client::try_from((*config).clone()).map_err(|error| no_answer(&act, &address, error))?;
-        Ok(Self { client, config, name: connection.name, address })
+        Ok(Self { client, config, flow: Arc::default(), name: connection.name, address })
     }
 
     /// A client whose connections may be silent for as long as they like: a port-forward to a database that
@@ -142,6 +147,17 @@ impl Cluster {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How the cluster took the requests so far.
+    #[must_use]
+    pub fn flow(&self) -> FlowReport {
+        self.flow.report()
+    }
+
+    /// For how long the cluster has answered nothing but that it is busy.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.flow.busy_for()
     }
 
     /// Which cluster this is. It needs no more than the right to list namespaces.
@@ -193,17 +209,17 @@ impl Cluster {
         let mut tries_left = patience.tries.max(1);
         let begin = tokio::time::Instant::now();
         loop {
-            tries_left -= 1;
             let outcome = self.call(call).await;
-            let wait = match &outcome {
-                Ok(reply) if reply.is_transient() => reply.retry_after,
-                Err(CallError::Transport(error)) if error.kind == ErrorKind::Unreachable => None,
+            let (busy, asked) = match &outcome {
+                Ok(reply) if reply.is_transient() => (reply.is_busy(), reply.retry_after),
+                Err(CallError::Transport(error)) if error.kind == ErrorKind::Unreachable => (false, None),
                 _ => return outcome,
             };
+            tries_left -= u32::from(!busy);
             if tries_left == 0 || begin.elapsed() > patience.total {
                 return outcome;
             }
-            tokio::time::sleep(wait.unwrap_or_else(|| with_jitter(pause)).min(LONGEST_PAUSE)).await;
+            tokio::time::sleep(wait(asked, pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -224,6 +240,7 @@ impl Cluster {
             None => Body::empty(),
         };
         let request = builder.body(body).map_err(|error| lost(kube::Error::HttpError(error)))?;
+        let pass = self.flow.pass().await;
         let exchange = async {
             let response = self.client.send(request).await.map_err(lost)?;
             read_reply(response, call.limit).await.map_err(|unread| match unread {
@@ -232,7 +249,12 @@ impl Cluster {
             })
         };
         match tokio::time::timeout(CALL_DEADLINE, exchange).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                if let Ok(reply) = &outcome {
+                    pass.answered(reply.is_busy());
+                }
+                outcome
+            }
             Err(_) => Err(CallError::Transport(Error::new(
                 ErrorKind::Unreachable,
                 call.act,
@@ -327,6 +349,11 @@ fn uid_of_first(list: &[u8]) -> Option<String> {
     (first.metadata.name == "kube-system" && !first.metadata.uid.is_empty()).then_some(first.metadata.uid)
 }
 
-fn with_jitter(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+/// How long to wait before the next try: as the server asks, and up to a quarter longer, so that all whom it
+/// sent away do not come back at once; else up to `pause`.
+pub(super) fn wait(asked: Option<Duration>, pause: Duration) -> Duration {
+    match asked {
+        Some(asked) => asked.min(LONGEST_ASKED).mul_f64(rand::rng().random_range(1.0..=1.25)),
+        None => pause.mul_f64(rand::rng().random_range(0.5..=1.0)),
+    }
 }

@@ -100,6 +100,14 @@ impl Reply {
         Error::new(kind, act, format!("{words}{next}"))
     }
 
+    /// The server could not take the request now, has done nothing, and says so: too many requests, or it asks for
+    /// a pause.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.code == StatusCode::TOO_MANY_REQUESTS
+            || (self.code == StatusCode::SERVICE_UNAVAILABLE && self.retry_after.is_some())
+    }
+
     /// Worth another try: the server is busy or just starting, and has not done anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -131,6 +139,13 @@ mod tests {
         );
         assert_eq!(reply(500, b"").status().message, "HTTP 500 Internal Server Error");
         assert_eq!(reply(500, b"{}").status().message, "HTTP 500 Internal Server Error: {}");
+    }
+
+    #[test]
+    fn a_server_that_is_busy_is_told_from_one_that_is_not_there() {
+        let after = |code| Reply { retry_after: Some(Duration::from_secs(1)), ..reply(code, b"") };
+        assert!(reply(429, b"").is_busy() && after(429).is_busy() && after(503).is_busy());
+        assert!(!reply(503, b"").is_busy() && !after(502).is_busy() && !after(200).is_busy());
     }
 
     #[test]

@@ -120,6 +120,8 @@ pub struct RestoreReport {
     pub first_request: Option<Timestamp>,
     /// When the last of them was answered.
     pub last_request: Option<Timestamp>,
+    /// Answers that said that the server is busy. Each such request was sent again, with fewer others beside it.
+    pub busy: u64,
     /// How long later tiers waited for workloads.
     #[serde(skip)]
     pub waited: Duration,

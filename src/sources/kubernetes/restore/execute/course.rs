@@ -5,7 +5,6 @@ use std::{sync::PoisonError, time::Duration};
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
-use rand::Rng as _;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -15,7 +14,7 @@ use super::{
     verdict::{self, Verdict},
 };
 use crate::sources::kubernetes::{
-    Call, CallError, Kind, Reply,
+    Call, CallError, Kind, Reply, client,
     compare::GroupKind,
     restore::{
         judge::{MANAGER, is_merged, judge, merge_patch, waive, was_made_by_us},
@@ -89,7 +88,7 @@ impl Course<'_, '_> {
                 },
                 Verdict::Later(why) => {
                     self.uncertain |= verdict::is_uncertain(&reply);
-                    self.again(&why, reply.retry_after).await
+                    self.later(&why, &reply).await
                 }
                 Verdict::Taken(fields) => {
                     if !self.give_up_ports(&fields) {
@@ -158,9 +157,7 @@ impl Course<'_, '_> {
                 Err(why) => self.again(&why, None).await,
                 Ok(reply) => match verdict::of(&reply) {
                     Verdict::Done => return Ok(reply),
-                    Verdict::Later(why) if reply.code != http::StatusCode::NOT_FOUND => {
-                        self.again(&why, reply.retry_after).await
-                    }
+                    Verdict::Later(why) if reply.code != http::StatusCode::NOT_FOUND => self.later(&why, &reply).await,
                     Verdict::Later(why) | Verdict::Refused(why) => return Err(End::Failed(why)),
                     Verdict::Exists | Verdict::Taken(_) => return Err(End::Failed(reply.status().message)),
                 },
@@ -201,22 +198,41 @@ impl Course<'_, '_> {
         tokio::time::sleep(STOP_GRACE).await;
     }
 
+    /// Waits after an answer that may be another one the next time. While the server is only busy, this object
+    /// loses no time of its own: it is sent again until the server has been busy, and nothing else, for as long as
+    /// an object may take.
+    async fn later(&mut self, why: &str, reply: &Reply) -> Again {
+        if !reply.is_busy() {
+            return self.again(why, reply.retry_after).await;
+        }
+        let busy = self.worker.context.cluster.busy_for();
+        if busy > self.worker.options.object_deadline {
+            return Again::No(End::Failed(format!("the server was busy for {} s: {why}", busy.as_secs())));
+        }
+        let pause = client::wait(reply.retry_after, self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.deadline += pause;
+        self.sleep_until(Instant::now() + pause).await
+    }
+
     /// Waits before the next try; the pause doubles. Where another object of the kind has waited
     /// for the same in vain, this one does not.
     async fn again(&mut self, why: &str, asked: Option<Duration>) -> Again {
-        if self.worker.context.cancel.is_cancelled() {
-            return Again::No(self.stopped());
-        }
         let now = Instant::now();
-        if self.is_in_vain(why, now) {
+        if !self.worker.context.cancel.is_cancelled() && self.is_in_vain(why, now) {
             return Again::No(End::Failed(format!("given up after {} tries: {why}", self.done.requests)));
         }
-        let pause = asked.unwrap_or_else(|| self.pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
+        let pause = client::wait(asked, self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        let until = (now + pause.min(LONGEST_PAUSE)).min(self.deadline);
+        self.sleep_until((now + pause).min(self.deadline)).await
+    }
+
+    /// Waits until then, if the run is not told to stop.
+    async fn sleep_until(&self, until: Instant) -> Again {
         tokio::select! {
-            () = tokio::time::sleep_until(until) => Again::Yes,
+            biased;
             () = self.worker.context.cancel.cancelled() => Again::No(self.stopped()),
+            () = tokio::time::sleep_until(until) => Again::Yes,
         }
     }
 

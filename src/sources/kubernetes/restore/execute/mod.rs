@@ -66,6 +66,8 @@ struct Run<'a> {
     attempted: u64,
     /// A tier has waited for the workloads.
     settled: bool,
+    /// How often the cluster was busy before the plan was executed.
+    busy_before: u64,
 }
 
 /// A part of a plan that is executed at once.
@@ -167,6 +169,7 @@ pub(super) async fn begin<'a>(
         deferred: Vec::new(),
         attempted: 0,
         settled: false,
+        busy_before: context.cluster.flow().refused,
     };
     run.name_the_impossible();
     let mut tiers: BTreeMap<Tier, Vec<usize>> = BTreeMap::new();
@@ -290,6 +293,7 @@ impl<'a> Run<'a> {
         self.report.interrupted = self.is_stopped();
         self.report.not_attempted = self.plan.writes().saturating_sub(self.attempted);
         self.report.first_request = self.worker.first_request.get().copied();
+        self.report.busy = self.context.cluster.flow().refused.saturating_sub(self.busy_before);
         self.report.transformations = std::mem::take(&mut self.report.changes).into_list();
         self.report
     }
