@@ -6,6 +6,7 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     output::OutputArgs,
+    show,
 };
 use crate::{
     operations,
@@ -91,5 +92,6 @@ fn source(source: SourceSummary) -> SourceItem {
         consistency: source.consistency,
         objects: source.count,
         bytes: source.bytes,
+        volumes: source.volumes.map(show::volume_counts),
     }
 }

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     operations::BackupRef,
-    report::{Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart, TableItem},
+    report::{
+        Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart, TableItem, VolumeClaim, VolumeCounts,
+        Volumes,
+    },
     repository::{self, Manifest, StoredManifest},
-    types::{BackupContents, MediaType, Missing, PartInfo, RowDigest, StreamInfo},
+    types::{self, BackupContents, MediaType, Missing, PartInfo, Protection, RowDigest, StreamInfo},
 };
 
 /// Show one backup.
@@ -110,8 +113,32 @@ fn source(entry: &repository::SourceEntry) -> Source {
         bytes: entry.total.bytes,
         groups: entry.groups.iter().map(group).collect(),
         groups_omitted: entry.groups_omitted,
+        volumes: entry.volumes.as_ref().map(volumes),
         tables: Vec::new(),
     }
+}
+
+fn volumes(summary: &repository::VolumeSummary) -> Volumes {
+    let claim = |volume: &types::Volume| {
+        let (protection, covered_by) = match &volume.protection {
+            Protection::Covered { covered_by } => ("covered", Some(covered_by.to_string())),
+            Protection::Disposable => ("disposable", None),
+            Protection::Unprotected => ("unprotected", None),
+        };
+        VolumeClaim {
+            namespace: volume.namespace.clone(),
+            name: volume.name.clone(),
+            size: volume.size.clone(),
+            protection: protection.to_owned(),
+            covered_by,
+        }
+    };
+    Volumes { counts: volume_counts(summary.counts), claims: summary.claims.iter().map(claim).collect() }
+}
+
+pub(super) fn volume_counts(counts: types::VolumeCounts) -> VolumeCounts {
+    let types::VolumeCounts { covered, disposable, unprotected } = counts;
+    VolumeCounts { covered, disposable, unprotected }
 }
 
 /// The tables of a source, in the order of their names.

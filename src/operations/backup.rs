@@ -18,7 +18,7 @@ use crate::{
     policy::{Encryption, Policy, Schedule, SourceSpec},
     repository::{
         BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal, Manifest,
-        ManifestDraft, Repository, Scope, SourceEntry, StoredManifest,
+        ManifestDraft, Repository, Scope, SourceEntry, StoredManifest, VolumeSummary,
     },
     sources::{CaptureReport, CapturedGroup, Source, kubernetes},
     types::{Missing, Name, State},
@@ -216,6 +216,7 @@ fn source_entry(report: &CaptureReport) -> SourceEntry {
         total: GroupTotal::default(),
         groups: report.groups.iter().map(group).collect(),
         groups_omitted: 0,
+        volumes: VolumeSummary::of(report.volumes.clone()),
     }
 }
 

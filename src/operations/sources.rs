@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{Error, capture::Failed, repositories::kubernetes_selection};
 use crate::{
-    policy::{KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
+    policy::{self, KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
     sources::{
         Source,
-        kubernetes::{self, Cluster, Forward, KubernetesSource, ServicePort},
+        kubernetes::{self, Cluster, DatabaseService, Forward, KubernetesSource, ServicePort, VolumeRule, VolumeRules},
         postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
-    types::Name,
+    types::{Name, Protection},
 };
 
 /// How the sources of a run are reached.
@@ -72,7 +72,7 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
     for (name, spec) in specs {
         match (spec, &cluster) {
             (SourceSpec::Kubernetes(spec), Some(cluster)) => {
-                in_cluster.push(Box::new(namespaces(name, spec, cluster)));
+                in_cluster.push(Box::new(namespaces(policy, name, spec, cluster)));
             }
             (SourceSpec::Kubernetes(_), None) => {}
             (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
@@ -133,8 +133,35 @@ pub(super) fn needs_cluster(spec: &SourceSpec) -> bool {
     }
 }
 
-fn namespaces(name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster) -> KubernetesSource {
+fn namespaces(policy: &Policy, name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster) -> KubernetesSource {
     KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(spec))
+        .with_volumes(volume_rules(policy, spec))
+}
+
+/// Who has the data of the claims of a source: what the policy says, and its databases behind Services.
+fn volume_rules(policy: &Policy, spec: &KubernetesSpec) -> VolumeRules {
+    let rule = |rule: &policy::VolumeRule| VolumeRule {
+        namespace: rule.namespace.clone(),
+        name: rule.name.clone(),
+        selector: rule.selector.clone(),
+        protection: match (&rule.covered_by, rule.disposable) {
+            (Some(source), _) => Protection::Covered { covered_by: source.clone() },
+            (None, true) => Protection::Disposable,
+            (None, false) => Protection::Unprotected,
+        },
+    };
+    let database = |(name, spec): (&Name, &SourceSpec)| match spec {
+        SourceSpec::Postgres(PostgresSpec { via: Some(Via::Kubernetes(via)), .. }) => Some(DatabaseService {
+            namespace: via.namespace.clone(),
+            service: via.service.clone(),
+            source: name.clone(),
+        }),
+        _ => None,
+    };
+    VolumeRules {
+        rules: spec.volumes.iter().map(rule).collect(),
+        databases: policy.sources.iter().filter_map(database).collect(),
+    }
 }
 
 /// A database source, as the policy says what of it is captured.

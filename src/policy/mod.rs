@@ -13,7 +13,7 @@ pub use embed::InvalidEmbedded;
 pub use load::{InvalidPolicy, LARGEST_FILE, LoadError, Problem, load, parse};
 pub use model::{
     ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3, Schedule,
-    SecretRef, SourceSpec, Via, ViaService,
+    SecretRef, SourceSpec, Via, ViaService, VolumeRule,
 };
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};

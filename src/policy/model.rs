@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Cron, Period, TimeZone,
-    schema::{LocationSchema, NamesSchema},
+    schema::{LocationSchema, NameSchema, NamesSchema},
 };
 use crate::types::{Location, Name};
 
@@ -170,6 +170,32 @@ pub struct KubernetesSpec {
     /// Which objects without a namespace are taken too. Absent: `all` if `namespaces` has `*`, else `referenced`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_scoped: Option<ClusterScoped>,
+    /// Who has the data of claims of volumes: the first rule that matches a claim decides. A claim behind the Service
+    /// of a database source's `via` is covered by that source; what else no rule names is UNPROTECTED.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeRule>,
+}
+
+/// Who has the data of some claims of volumes. Exactly one of `coveredBy` and `disposable` is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct VolumeRule {
+    /// The claims' namespace, or a pattern with `*`.
+    pub namespace: String,
+    /// The claims' name, or a pattern with `*`: `data-postgres-*`. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Labels that the claims have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+    /// The source of this policy that captures their data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<NameSchema>")]
+    pub covered_by: Option<Name>,
+    /// `true`: nobody needs their data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disposable: bool,
 }
 
 /// Which objects without a namespace belong to a source.

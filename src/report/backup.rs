@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, table::Table, words};
+use super::{Document, Volumes, table::Table, words};
 use crate::types::{Moment, for_terminal};
 
 /// One backup.
@@ -92,6 +92,9 @@ pub struct Source {
     pub groups: Vec<Group>,
     /// How many groups are counted and not listed.
     pub groups_omitted: u64,
+    /// Its claims of volumes, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Volumes>,
     /// The tables of a database, in `show`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableItem>,
@@ -235,8 +238,15 @@ impl BackupReport {
             words::count(totals.new_packs, "pack"),
             words::between(backup.started, backup.finished),
         ));
+        text.push_str(&self.volumes());
         text.push_str(&backup.notes());
         text
+    }
+
+    /// Who has the data of the claims, source by source.
+    fn volumes(&self) -> String {
+        let with_some = self.backup.sources.iter().filter_map(|source| source.volumes.as_ref());
+        with_some.map(Volumes::line).collect()
     }
 }
 
@@ -269,8 +279,10 @@ impl Backup {
         line("Written by:", &self.tool);
         text.push_str(&self.problems());
         text.push_str(&self.notes());
+        let sources: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
         for source in &self.sources {
             text.push_str(&source.text());
+            text.push_str(&source.volumes.as_ref().map(|volumes| volumes.text(&sources)).unwrap_or_default());
         }
         if let Some(streams) = &self.streams {
             text.push_str(&streams_text(streams));

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, table::Table, words};
+use super::{Document, VolumeCounts, table::Table, words};
 
 /// The backups of a policy, or of a repository; oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -66,6 +66,9 @@ pub struct SourceItem {
     pub objects: u64,
     /// Plain bytes.
     pub bytes: u64,
+    /// Its claims of volumes, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<VolumeCounts>,
 }
 
 impl Document for BackupList {
@@ -100,7 +103,7 @@ impl BackupList {
                     .map(|source| format!("{} ({})", source.name, source.consistency))
                     .collect::<Vec<_>>()
                     .join(", "),
-                item.note.clone().unwrap_or_default(),
+                item.note_in_words(),
             ]);
         }
         table.text()
@@ -108,6 +111,12 @@ impl BackupList {
 }
 
 impl BackupItem {
+    fn note_in_words(&self) -> String {
+        let unprotected: u64 = self.sources.iter().filter_map(|source| source.volumes).map(|it| it.unprotected).sum();
+        let volumes = (unprotected > 0).then(|| format!("{} UNPROTECTED", words::count(unprotected, "volume")));
+        self.note.iter().chain(&volumes).cloned().collect::<Vec<_>>().join("; ")
+    }
+
     fn state_in_words(&self) -> String {
         let mut state = self.state.clone();
         if self.good && self.state == "suspect" {

@@ -10,6 +10,7 @@ mod repository;
 mod restore;
 mod table;
 mod verify;
+mod volumes;
 pub mod words;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, Ses
 pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster};
 pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
+pub use volumes::{VolumeClaim, VolumeCounts, Volumes};
 
 /// The version of all documents.
 pub const API_VERSION: &str = "drctl/v1";

@@ -12,6 +12,16 @@ fn cluster() -> Cluster {
     Cluster { uid: "11111111-2222".to_owned(), name: "prod".to_owned(), version: "v1.36.3".to_owned() }
 }
 
+fn claim(name: &str, protection: &str, covered_by: Option<&str>) -> VolumeClaim {
+    VolumeClaim {
+        namespace: "order-service".to_owned(),
+        name: name.to_owned(),
+        size: "10Gi".to_owned(),
+        protection: protection.to_owned(),
+        covered_by: covered_by.map(str::to_owned),
+    }
+}
+
 fn backup() -> Backup {
     let group =
         |name: &str, objects| Group { name: name.to_owned(), objects, restorable: objects - 1, bytes: objects * 900 };
@@ -36,6 +46,10 @@ fn backup() -> Backup {
             groups: vec![group("", 4), group("order-service", 21), group("payment\u{1b}[2J", 17)],
             groups_omitted: 3,
             moment: None,
+            volumes: Some(Volumes {
+                counts: VolumeCounts { covered: 1, disposable: 0, unprotected: 1 },
+                claims: vec![claim("uploads", "unprotected", None), claim("data-db-0", "covered", Some("orders-db"))],
+            }),
             tables: Vec::new(),
         }],
         skew_ms: None,
@@ -80,6 +94,7 @@ fn item(id: &str, state: &str) -> BackupItem {
             consistency: "per-kind".to_owned(),
             objects: 1234,
             bytes: 5 << 20,
+            volumes: Some(VolumeCounts { covered: 1, disposable: 0, unprotected: 1 }),
         }],
         missing: 0,
         note: None,

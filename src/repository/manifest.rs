@@ -10,7 +10,7 @@ use super::{
     control::{self, Control},
     header::RepositoryId,
 };
-use crate::types::{BackupId, Missing, Moment, Name, Sha256Digest, State};
+use crate::types::{BackupId, Missing, Moment, Name, Protection, Sha256Digest, State, Volume, VolumeCounts};
 
 /// What a backup is and where its parts are. At most 1 MiB, plain in every repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,21 @@ pub struct SourceEntry {
     /// How many groups are in `total` and not listed, because there were too many.
     #[serde(default)]
     pub groups_omitted: u64,
+    /// The claims of volumes in it; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<VolumeSummary>,
+}
+
+/// The claims of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSummary {
+    /// How many there are of each sort, those that are not listed, too.
+    #[serde(flatten)]
+    pub counts: VolumeCounts,
+    /// At most [`MAX_VOLUMES`] of them, those whose data nobody has first.
+    #[serde(default)]
+    pub claims: Vec<Volume>,
 }
 
 /// A namespace or a database of a captured source.
@@ -236,6 +251,8 @@ const MAX_TEXT: usize = 500;
 const MAX_POLICY: usize = 256 << 10;
 /// The most groups that are listed, over all sources.
 const MAX_GROUPS: usize = 5_000;
+/// The most claims that are listed, of each source.
+pub const MAX_VOLUMES: usize = 500;
 
 impl Manifest {
     /// Takes the draft into a manifest that is otherwise ready, within the bounds of the format, and
@@ -273,6 +290,25 @@ impl Manifest {
         for source in self.sources.iter_mut().filter(|_| many) {
             source.keep_largest(share);
         }
+        for volumes in self.sources.iter_mut().filter_map(|source| source.volumes.as_mut()) {
+            volumes.claims.truncate(share);
+        }
+    }
+}
+
+impl VolumeSummary {
+    /// Of these claims; `None` of none.
+    #[must_use]
+    pub fn of(mut claims: Vec<Volume>) -> Option<Self> {
+        let counts = VolumeCounts::of(&claims);
+        let rank = |volume: &Volume| match volume.protection {
+            Protection::Unprotected => 0,
+            Protection::Disposable => 1,
+            Protection::Covered { .. } => 2,
+        };
+        claims.sort_by(|a, b| (rank(a), a).cmp(&(rank(b), b)));
+        claims.truncate(MAX_VOLUMES);
+        (counts.total() > 0).then_some(Self { counts, claims })
     }
 }
 
@@ -364,6 +400,7 @@ mod tests {
             total: GroupTotal::default(),
             groups: (0..groups).rev().map(group).collect(),
             groups_omitted: 0,
+            volumes: None,
         }
     }
 

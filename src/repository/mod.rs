@@ -55,7 +55,8 @@ pub use self::{
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
     layout::Place,
     manifest::{
-        Cluster, GroupEntry, GroupTotal, MAX_LISTED, Manifest, ManifestDraft, ObjectRef, Previous, SourceEntry, Totals,
+        Cluster, GroupEntry, GroupTotal, MAX_LISTED, MAX_VOLUMES, Manifest, ManifestDraft, ObjectRef, Previous,
+        SourceEntry, Totals, VolumeSummary,
     },
     marks::{AcceptOutcome, SessionEntry, SessionState},
     orphans::{holds_something, is_orphaned},

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Previous, SourceEntry, StoredManifest, Totals};
-use crate::types::{Missing, Name, Sha256Digest, State};
+use crate::types::{Missing, Name, Sha256Digest, State, VolumeCounts};
 
 /// The most characters that a [`Summary`] keeps of a text.
 const MAX_TEXT: usize = 300;
@@ -52,6 +52,8 @@ pub struct SourceSummary {
     pub count: u64,
     /// Plain bytes.
     pub bytes: u64,
+    /// Its claims of volumes, if it has any.
+    pub volumes: Option<VolumeCounts>,
 }
 
 /// The beginning of a text: a listing keeps thousands of them.
@@ -68,6 +70,7 @@ impl Summary {
             consistency: short(&entry.consistency),
             count: entry.total.count,
             bytes: entry.total.bytes,
+            volumes: entry.volumes.as_ref().map(|volumes| volumes.counts),
         };
         Self {
             state: manifest.state,

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::types::{CaptureSink, Missing, Moment, Monitor, Name, SinkError};
+use crate::types::{CaptureSink, Missing, Moment, Monitor, Name, SinkError, Volume};
 
 /// What a run gives to every source that it captures.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,8 @@ pub struct CaptureReport {
     pub moment: Option<Moment>,
     /// What was counted, by group (a namespace, a database; empty: cluster-scoped).
     pub groups: Vec<CapturedGroup>,
+    /// The claims of volumes among it, and who has their data.
+    pub volumes: Vec<Volume>,
     /// What should be there and is not.
     pub missing: Vec<Missing>,
     /// What the source itself shows to be wrong, in sentences without their full stop: a namespace that is

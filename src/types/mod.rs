@@ -13,6 +13,7 @@ mod secret;
 mod size;
 mod text;
 mod time;
+mod volume;
 
 pub use backup_id::{BackupId, InvalidBackupId};
 pub use contents::{
@@ -30,3 +31,4 @@ pub use text::for_terminal;
 #[cfg(any(test, feature = "testing"))]
 pub use time::SetClock;
 pub use time::{Clock, Moment, SystemClock};
+pub use volume::{Protection, Volume, VolumeCounts};

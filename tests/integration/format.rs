@@ -153,6 +153,7 @@ fn draft(backup: &str, state: State) -> ManifestDraft {
                 total: GroupTotal::default(),
                 groups: Vec::new(),
                 groups_omitted: 0,
+                volumes: None,
             });
         }
         let Some(entry) = sources.last_mut() else { continue };

@@ -118,6 +118,7 @@ pub(crate) async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
             total,
             groups: vec![GroupEntry { name: "payments".to_owned(), total }],
             groups_omitted: 0,
+            volumes: None,
         };
         let draft = ManifestDraft { sources: vec![source], ..ManifestDraft::new(State::Complete) };
         match writer.commit(draft).await.unwrap() {

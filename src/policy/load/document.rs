@@ -6,7 +6,7 @@ use super::{
     decode::{Decoder, Table},
     node::{Node, Value},
     problem::{Place, Problem},
-    source::source,
+    source::{holds_data, source},
 };
 use crate::{
     policy::{
@@ -36,9 +36,10 @@ pub(super) fn policy(decoder: &mut Decoder, root: &Node) -> Option<Policy> {
     let sources = sources.map_or_else(Vec::new, |node| decoder.named(node, "sources"));
     // Names alone decide whether a schedule's source exists: one with a fault in it is not missing too.
     let names: Vec<Name> = sources.iter().map(|(name, ..)| name.clone()).collect();
+    let data: Vec<Name> = sources.iter().filter(|(.., node)| holds_data(node)).map(|(name, ..)| name.clone()).collect();
     let mut specs = BTreeMap::new();
     for (name, _, node) in sources {
-        specs.extend(source(decoder, node, &format!("sources.{name}")).map(|spec| (name, spec)));
+        specs.extend(source(decoder, node, &format!("sources.{name}"), &data).map(|spec| (name, spec)));
     }
     let mut schedules = BTreeMap::new();
     if let Some(node) = decoder.required(&top, "schedules") {

@@ -5,6 +5,7 @@ mod document;
 mod node;
 mod problem;
 mod source;
+mod volumes;
 
 #[cfg(test)]
 mod tests;

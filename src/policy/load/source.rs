@@ -7,14 +7,26 @@ use super::{
     document::secret,
     node::{Node, Value},
     problem::Problem,
+    volumes::volumes,
 };
-use crate::policy::{ClusterScoped, KubernetesSpec, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService};
+use crate::{
+    policy::{ClusterScoped, KubernetesSpec, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService},
+    types::Name,
+};
 
 const KINDS: [&str; 2] = ["kubernetes", "postgres"];
 const LATER: [&str; 4] = ["mongodb", "container", "azureSql", "command"];
 
-/// Reads one source: exactly one kind.
-pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SourceSpec> {
+/// Whether a source is of the data itself, and not of a cluster's objects, which say where it is.
+pub(super) fn holds_data(node: &Node) -> bool {
+    match &node.value {
+        Value::Table(entries) => entries.iter().any(|(key, _)| key.name != "kubernetes"),
+        _ => false,
+    }
+}
+
+/// Reads one source: exactly one kind. `data` are the policy's sources that can have the data of volumes.
+pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str, data: &[Name]) -> Option<SourceSpec> {
     let table = decoder.table(node, path, &KINDS, &LATER)?;
     // An unknown kind was named already; then nothing is missing.
     if LATER.iter().any(|kind| table.entry(kind).is_some()) {
@@ -23,7 +35,7 @@ pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<S
     match (table.entry("kubernetes"), table.entry("postgres")) {
         (_, None) => {
             let node = decoder.required(&table, "kubernetes")?;
-            kubernetes(decoder, node, &table.path_of("kubernetes")).map(SourceSpec::Kubernetes)
+            kubernetes(decoder, node, &table.path_of("kubernetes"), data).map(SourceSpec::Kubernetes)
         }
         (None, Some(_)) => {
             let node = decoder.required(&table, "postgres")?;
@@ -37,8 +49,8 @@ pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str) -> Option<S
     }
 }
 
-fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str) -> Option<KubernetesSpec> {
-    let known = ["namespaces", "excludeNamespaces", "clusterScoped"];
+fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str, data: &[Name]) -> Option<KubernetesSpec> {
+    let known = ["namespaces", "excludeNamespaces", "clusterScoped", "volumes"];
     let table = decoder.table(node, path, &known, &["include", "exclude", "includeKinds", "excludeKinds"])?;
     let namespaces =
         decoder.required(&table, "namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
@@ -51,7 +63,13 @@ fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Kubernet
             _ => Err("`clusterScoped` must be `all`, `referenced` or `none`"),
         })
     });
-    Some(KubernetesSpec { namespaces: namespaces?, exclude_namespaces: exclude.unwrap_or_default(), cluster_scoped })
+    let volumes = table.get("volumes").map(|node| volumes(decoder, node, &table.path_of("volumes"), data));
+    Some(KubernetesSpec {
+        namespaces: namespaces?,
+        exclude_namespaces: exclude.unwrap_or_default(),
+        cluster_scoped,
+        volumes: volumes.unwrap_or_default(),
+    })
 }
 
 fn patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str, node: &Node) -> Option<Vec<String>> {

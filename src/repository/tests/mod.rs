@@ -121,6 +121,7 @@ pub(super) fn draft(streams: &[TestStream]) -> ManifestDraft {
         total,
         groups: vec![super::GroupEntry { name: "payments".to_owned(), total }],
         groups_omitted: 0,
+        volumes: None,
     };
     ManifestDraft { sources: vec![source], ..ManifestDraft::new(State::Complete) }
 }

@@ -17,6 +17,7 @@ pub mod restore;
 mod selection;
 #[cfg(test)]
 mod testing;
+mod volumes;
 
 pub use capture::KubernetesSource;
 pub use client::{Call, CallError, Cluster, Identity, Patience};
@@ -28,3 +29,4 @@ pub use forward::{Forward, ServicePort};
 pub use kind::{Kind, kind_id, segment};
 pub use reply::{Reply, Status, StatusCause, StatusDetails};
 pub use selection::{ClusterScoped, KubernetesSelection, matches};
+pub use volumes::{DatabaseService, VolumeRule, VolumeRules};

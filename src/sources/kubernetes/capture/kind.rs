@@ -9,6 +9,7 @@ use super::{
         kinds, nesting,
         references::References,
         selection::{ClusterScoped, KubernetesSelection},
+        volumes::{Seen, VolumeRules},
     },
     line::{Head, Item},
     page::{Body, Page, Pager, Room, not_a_list},
@@ -29,6 +30,7 @@ pub(super) struct Run<'a> {
     pub(super) source: &'a Name,
     pub(super) cluster: &'a Cluster,
     pub(super) selection: &'a KubernetesSelection,
+    pub(super) volumes: &'a VolumeRules,
     /// The namespaces to list one by one where the whole cluster may not be listed.
     pub(super) namespaces: &'a [String],
     pub(super) room: &'a Room,
@@ -44,6 +46,7 @@ pub(super) struct Outcome {
     /// What could not be listed, and why.
     pub(super) failed: Vec<(String, Error)>,
     pub(super) too_deep: TooDeep,
+    pub(super) seen: Seen,
 }
 
 /// Objects that are stored and that no restore can read, because they are nested too deeply.
@@ -95,6 +98,7 @@ struct Attempt<'a> {
     references: References,
     failed: Vec<(usize, Error)>,
     too_deep: TooDeep,
+    seen: Seen,
 }
 
 impl Run<'_> {
@@ -130,8 +134,9 @@ impl Run<'_> {
                 continue;
             }
             failed.extend(name_failures(&task.id, &lists, attempt.failed));
-            let groups = attempt.writer.finish().await?;
-            return Ok(Outcome { groups, references: attempt.references, failed, too_deep: attempt.too_deep });
+            let Attempt { writer, references, too_deep, seen, .. } = attempt;
+            let groups = writer.finish().await?;
+            return Ok(Outcome { groups, references, failed, too_deep, seen });
         }
     }
 
@@ -155,8 +160,13 @@ impl Run<'_> {
         let spec =
             StreamSpec { source: self.source.clone(), name: task.id.clone(), media_type: MediaType::KubernetesObjects };
         let writer = Writer::new(self.sink, spec);
-        let mut attempt =
-            Attempt { writer, references: known.clone(), failed: Vec::new(), too_deep: TooDeep::default() };
+        let mut attempt = Attempt {
+            writer,
+            references: known.clone(),
+            failed: Vec::new(),
+            too_deep: TooDeep::default(),
+            seen: Seen::default(),
+        };
         let head = Head::of(&task.kind);
         for (at, list) in lists.iter().enumerate() {
             let path = task.kind.list_path(list.namespace.as_deref());
@@ -195,9 +205,12 @@ impl Run<'_> {
         pager.advance(&body, &page);
         let mut written = 0;
         for (json, item) in items {
-            if !self.keeps(list.keep, task, &item, json, &mut attempt.references)
-                || kinds::made_again_by(&task.id, &item.metadata).is_some()
-            {
+            if !self.keeps(list.keep, task, &item, json, &mut attempt.references) {
+                continue;
+            }
+            // A Pod that is made again shows which claims its workload uses.
+            attempt.seen.see(self.volumes, &task.id, &item.metadata, json);
+            if kinds::made_again_by(&task.id, &item.metadata).is_some() {
                 continue;
             }
             if task.kind.namespaced && self.selection.cluster_scoped() == ClusterScoped::Referenced {

@@ -12,7 +12,12 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 
 use super::{
-    Error, ErrorKind, client::Cluster, discovery::Discovery, references::References, selection::KubernetesSelection,
+    Error, ErrorKind,
+    client::Cluster,
+    discovery::Discovery,
+    references::References,
+    selection::KubernetesSelection,
+    volumes::{Seen, VolumeRules},
 };
 use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, PreparedSource, Source},
@@ -31,13 +36,20 @@ pub struct KubernetesSource {
     name: Name,
     cluster: Cluster,
     selection: KubernetesSelection,
+    volumes: VolumeRules,
 }
 
 impl KubernetesSource {
     /// The source `name` of the policy: what `selection` takes of `cluster`.
     #[must_use]
     pub fn new(name: Name, cluster: Cluster, selection: KubernetesSelection) -> Self {
-        Self { name, cluster, selection }
+        Self { name, cluster, selection, volumes: VolumeRules::default() }
+    }
+
+    /// With what the policy says of its claims.
+    #[must_use]
+    pub fn with_volumes(self, volumes: VolumeRules) -> Self {
+        Self { volumes, ..self }
     }
 
     async fn run(&self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
@@ -54,6 +66,7 @@ impl KubernetesSource {
             source: &self.name,
             cluster: &self.cluster,
             selection: &self.selection,
+            volumes: &self.volumes,
             namespaces: &namespaces,
             room: &room,
             sink: context.sink,
@@ -124,6 +137,7 @@ impl KubernetesSource {
     ) -> Result<CaptureReport, CaptureError> {
         let captured: u64 = total.groups.values().map(|group| group.count).sum();
         let mut failed = total.failed;
+        let (volumes, idle) = total.seen.judge(&self.volumes, &self.name);
         if captured == 0 && !failed.is_empty() {
             return Err(failed.swap_remove(0).1.into());
         }
@@ -138,12 +152,13 @@ impl KubernetesSource {
             server: format!("Kubernetes {version}"),
             moment: None,
             groups: total.groups.into_values().collect(),
+            volumes,
             missing: all,
             suspect: dying
                 .iter()
                 .map(|name| format!("namespace `{}` of source `{}` is being deleted", for_terminal(name), self.name))
                 .collect(),
-            notes: plan.notes.into_iter().chain(total.too_deep.note(&self.name)).collect(),
+            notes: plan.notes.into_iter().chain(total.too_deep.note(&self.name)).chain(idle).collect(),
         })
     }
 }
@@ -181,13 +196,20 @@ struct Total {
     references: References,
     failed: Vec<(String, Error)>,
     too_deep: TooDeep,
+    seen: Seen,
 }
 
 impl Total {
     /// Each namespace of the source is counted, also one in which nothing is found.
     fn new(namespaces: &[String]) -> Self {
         let groups = namespaces.iter().map(|name| (name.clone(), writer::empty_group(name))).collect();
-        Self { groups, references: References::default(), failed: Vec::new(), too_deep: TooDeep::default() }
+        Self {
+            groups,
+            references: References::default(),
+            failed: Vec::new(),
+            too_deep: TooDeep::default(),
+            seen: Seen::default(),
+        }
     }
 
     async fn add_all(&mut self, run: &Run<'_>, tasks: Vec<Task>) -> Result<(), CaptureError> {
@@ -195,7 +217,8 @@ impl Total {
         let outcomes = stream::iter(tasks).map(|task| run.capture(task, &known));
         let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(KINDS_AT_ONCE));
         while let Some(outcome) = outcomes.next().await {
-            let Outcome { groups, references, failed, too_deep } = outcome?;
+            let Outcome { groups, references, failed, too_deep, seen } = outcome?;
+            self.seen.merge(seen);
             self.too_deep.merge(too_deep);
             self.references.merge(references);
             self.failed.extend(failed);

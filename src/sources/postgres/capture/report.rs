@@ -59,6 +59,7 @@ pub(super) async fn finish(
             restorable: dumped.split.toc.created(),
             bytes: writer.bytes,
         }],
+        volumes: Vec::new(),
         missing: missing
             .into_iter()
             .map(|thing| Missing { source: source.name.to_string(), what: thing.what, why: thing.why })
