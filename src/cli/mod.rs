@@ -12,6 +12,7 @@ mod context;
 mod doctor;
 mod exit;
 mod export;
+mod from_velero;
 mod list;
 mod new_file;
 mod output;

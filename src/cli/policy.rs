@@ -1,4 +1,4 @@
-//! `drctl policy check|show|schema`.
+//! `drctl policy check|show|schema|from-velero`.
 
 use clap::{Args, Subcommand};
 
@@ -6,6 +6,7 @@ use super::{
     args::Global,
     context,
     exit::{Exit, Failure},
+    from_velero,
     output::{self, OutputArgs},
 };
 use crate::policy;
@@ -36,6 +37,8 @@ Example:
   drctl policy schema > policy.schema.json"
     )]
     Schema,
+    /// Make a policy of Velero's Schedules and BackupStorageLocations
+    FromVelero(from_velero::FromVeleroArgs),
 }
 
 /// Show the policy as drctl understands it.
@@ -64,6 +67,7 @@ pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Fail
             let (_, policy) = context::policy_file(global)?;
             args.output.print_data(&policy)?;
         }
+        PolicyCommand::FromVelero(args) => return from_velero::run(args, global),
         PolicyCommand::Schema => {
             let schema = policy::json_schema_of_policy();
             output::write(&format!("{schema:#}\n"))?;

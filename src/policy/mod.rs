@@ -10,7 +10,10 @@ mod secret;
 mod yaml;
 
 pub use embed::InvalidEmbedded;
-pub use load::{InvalidPolicy, LARGEST_FILE, LoadError, Problem, load, parse};
+pub use load::{
+    FromVelero, FromVeleroError, InvalidPolicy, LARGEST_FILE, LoadError, Problem, VeleroFile, VeleroNote,
+    VeleroOptions, from_velero, load, parse,
+};
 pub use model::{
     ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3, Schedule,
     SecretRef, SourceSpec, Via, ViaService, VolumeRule,

@@ -34,6 +34,11 @@ impl<'a> Table<'a> {
         self.entries.get(key).copied()
     }
 
+    /// All keys and values, in the order of the keys.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a Key, &'a Node)> {
+        self.entries.values().copied()
+    }
+
     /// How messages name what is under `key`.
     pub(super) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
@@ -71,7 +76,7 @@ impl Decoder {
     }
 
     /// A table with any keys, each at most once.
-    fn any_table<'a>(&mut self, node: &'a Node, path: &str) -> Option<Table<'a>> {
+    pub(super) fn any_table<'a>(&mut self, node: &'a Node, path: &str) -> Option<Table<'a>> {
         let Value::Table(list) = &node.value else {
             self.wrong_type(node, path, "keys and values");
             return None;

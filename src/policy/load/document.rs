@@ -138,7 +138,7 @@ fn s3(decoder: &mut Decoder, node: &Node) -> Option<S3> {
     Some(S3 { region, endpoint, path_style: path_style.unwrap_or_default(), ca_file, access_key_id, secret_access_key })
 }
 
-fn parse_endpoint(text: &str) -> Result<String, String> {
+pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
     let wrong = "`endpoint` must be a URL like https://s3.example.com:9000, without credentials, path or query";
     let parsed = ::url::Url::parse(text).map_err(|_| wrong.to_owned())?;
     let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none();

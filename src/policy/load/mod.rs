@@ -5,6 +5,7 @@ mod document;
 mod node;
 mod problem;
 mod source;
+mod velero;
 mod volumes;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::{
 };
 
 pub use problem::{InvalidPolicy, Problem};
+pub use velero::{FromVelero, FromVeleroError, VeleroFile, VeleroNote, VeleroOptions, from_velero};
 
 use super::Policy;
 use crate::types::for_terminal;

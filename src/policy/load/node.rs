@@ -60,15 +60,30 @@ impl Node {
 /// Reads one YAML document.
 pub(super) fn read(text: &str) -> Result<Node, Problem> {
     // A policy of a thousand namespaces has some thousand nodes. What needs more is no policy.
-    let options = serde_saphyr::options! {
+    let options = options(1, 50_000);
+    serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options)
+        .map(Node::from)
+        .map_err(|error| problem(&error, text))
+}
+
+/// Reads every YAML document of a text; those that hold nothing are passed over.
+pub(super) fn read_all(text: &str) -> Result<Vec<Node>, Problem> {
+    let options = options(1_000, 200_000);
+    serde_saphyr::from_multiple_with_options::<Spanned<Value>>(text, options)
+        .map(|all| all.into_iter().map(Node::from).collect())
+        .map_err(|error| problem(&error, text))
+}
+
+fn options(documents: usize, nodes: usize) -> serde_saphyr::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_documents: 1,
+            max_documents: documents,
             max_depth: 32,
-            max_nodes: 50_000,
-            max_events: 100_000,
+            max_nodes: nodes,
+            max_events: nodes * 2,
             max_aliases: 1_000,
             max_anchors: 100,
-            max_total_scalar_bytes: 2 << 20,
+            max_total_scalar_bytes: 4 << 20,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 20_000,
@@ -79,11 +94,12 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options::<Spanned<Value>>(text, options).map(Node::from).map_err(|error| {
-        let place = error.location().map_or_else(Place::start, Place::from);
-        Problem::new(place, without_place(&error.to_string())).hidden_if_secret(text)
-    })
+    }
+}
+
+fn problem(error: &serde_saphyr::Error, text: &str) -> Problem {
+    let place = error.location().map_or_else(Place::start, Place::from);
+    Problem::new(place, without_place(&error.to_string())).hidden_if_secret(text)
 }
 
 /// The parser's message without the place that it ends with, which is shown in front.

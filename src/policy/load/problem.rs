@@ -111,13 +111,20 @@ pub struct InvalidPolicy {
     pub(super) file: PathBuf,
     pub(super) text: String,
     pub(super) problems: Vec<Problem>,
+    /// What the file was taken for: `a valid policy`.
+    pub(super) what: &'static str,
 }
 
 impl InvalidPolicy {
+    /// A file that is to hold objects of Velero's.
+    pub(super) fn of_velero(file: PathBuf, text: &str, problems: Vec<Problem>) -> Self {
+        Self { what: "what Velero's objects look like", ..Self::new(file, text, problems) }
+    }
+
     pub(super) fn new(file: PathBuf, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
-        Self { file, text: text.to_owned(), problems }
+        Self { file, text: text.to_owned(), problems, what: "a valid policy" }
     }
 
     /// The problems in the order of the file; at least one.
@@ -135,7 +142,7 @@ impl fmt::Display for InvalidPolicy {
         let file = for_terminal(&file);
         let count = self.problems.len();
         let plural = if count == 1 { "" } else { "s" };
-        write!(f, "`{file}` is not a valid policy ({count} problem{plural}); nothing was touched")?;
+        write!(f, "`{file}` is not {} ({count} problem{plural}); nothing was touched", self.what)?;
         for problem in self.problems.iter().take(MOST_SHOWN) {
             problem.show(f, &file, &self.text)?;
         }
