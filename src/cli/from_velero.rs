@@ -59,7 +59,7 @@ pub(super) fn run(args: &FromVeleroArgs, global: &Global) -> Result<Exit, Failur
     output::write(&made.text().map_err(failure)?)?;
     let say = Say::new(global.log_format);
     for note in made.notes.iter().filter(|note| note.lost) {
-        say.lines(&format!("without an equivalent: {note}"));
+        say.lines(&format!("without an equivalent: {note}\n"));
     }
     if !made.lost_something() {
         return Ok(Exit::Done);
