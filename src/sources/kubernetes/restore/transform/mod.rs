@@ -10,7 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::rules::addresses_of;
+pub(super) use self::rules::{BOUND_BY_CONTROLLER, addresses_of};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -140,12 +140,36 @@ pub(super) fn transform(kind_id: &str, object: Value) -> Outcome {
     if let Some(reason) = left_out(kind_id, &object) {
         return Outcome::Leave(reason);
     }
+    let mut prepared = prepare(object);
+    rules::apply(&mut prepared);
+    Outcome::Restore(Box::new(prepared))
+}
+
+/// The rules for a volume that is adopted: the same disk, for the same claim, and never deleted with it.
+pub(super) fn adopted_volume(object: Value) -> Outcome {
+    let meta = object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok()).unwrap_or_default();
+    if !meta.deletion_timestamp.is_empty() {
+        return Outcome::Leave(kinds::BEING_DELETED);
+    }
+    let mut prepared = prepare(object);
+    rules::volume(&mut prepared);
+    Outcome::Restore(Box::new(prepared))
+}
+
+/// Puts back into a claim which volume it is for.
+pub(super) fn keep_volume(prepared: &mut Prepared, volume: &str) {
+    prepared.changes.retain(|change| change.rule_path != rules::VOLUME_NAME);
+    if let Some(spec) = object_mut(&mut prepared.object, &["spec"]) {
+        spec.insert("volumeName".to_owned(), Value::String(volume.to_owned()));
+    }
+}
+
+fn prepare(object: Value) -> Prepared {
     let uid = Uid::parse(text_at(&object, &["metadata", "uid"]));
     let addresses = rules::load_balancer_addresses(&object);
     let mut prepared = Prepared { object, second: Second::default(), changes: Vec::new(), addresses, uid };
     clean_metadata(&mut prepared);
-    rules::apply(&mut prepared);
-    Outcome::Restore(Box::new(prepared))
+    prepared
 }
 
 fn left_out(kind_id: &str, object: &Value) -> Option<&'static str> {

@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
-use super::{Prepared, at, pods, text_at};
+use super::{Prepared, at, object_mut, pods, text_at};
 use crate::sources::kubernetes::compare::GroupKind;
 
 const BINDING: &str = "says to which volume the claim was bound; a new volume is made";
+/// Where a claim says which volume it is bound to.
+pub(super) const VOLUME_NAME: &str = "spec.volumeName";
+/// The annotation of a volume or a claim whose binding is the controller's choice.
+pub(in super::super) const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+const RECLAIM: &str = "persistentVolumeReclaimPolicy";
 const TOKEN: &str = "the token controller fills it in for the new ServiceAccount";
 const COUNTED: &str = "counted anew by the controller";
 
@@ -63,7 +68,7 @@ fn service(prepared: &mut Prepared) {
 }
 
 fn claim(prepared: &mut Prepared) {
-    prepared.drop_key(&["spec"], "volumeName", "spec.volumeName", BINDING);
+    prepared.drop_key(&["spec"], "volumeName", VOLUME_NAME, BINDING);
     const ANNOTATIONS: &[(&str, &str)] = &[
         ("pv.kubernetes.io/bind-completed", "metadata.annotations[pv.kubernetes.io/bind-completed]"),
         ("pv.kubernetes.io/bound-by-controller", "metadata.annotations[pv.kubernetes.io/bound-by-controller]"),
@@ -77,6 +82,23 @@ fn claim(prepared: &mut Prepared) {
     ];
     for (key, path) in ANNOTATIONS {
         prepared.drop_key(&["metadata", "annotations"], key, path, BINDING);
+    }
+}
+
+/// A volume that is adopted: reserved for its claim, which has a new uid, and kept whatever becomes of that.
+pub(super) fn volume(prepared: &mut Prepared) {
+    const RESERVED: &str = "the claim is made again with a new uid; the volume is reserved for it by name";
+    for (key, path) in [("uid", "spec.claimRef.uid"), ("resourceVersion", "spec.claimRef.resourceVersion")] {
+        prepared.drop_key(&["spec", "claimRef"], key, path, RESERVED);
+    }
+    let annotation = "metadata.annotations[pv.kubernetes.io/bound-by-controller]";
+    prepared.drop_key(&["metadata", "annotations"], BOUND_BY_CONTROLLER, annotation, RESERVED);
+    let Some(spec) = object_mut(&mut prepared.object, &["spec"]) else { return };
+    let before = spec.insert(RECLAIM.to_owned(), Value::from("Retain"));
+    if before.as_ref().and_then(Value::as_str) != Some("Retain") {
+        let before = before.map_or_else(|| "absent".to_owned(), |value| value.to_string());
+        let why = "an adopted volume is kept when its claim is deleted";
+        prepared.record("spec.persistentVolumeReclaimPolicy", why, format!("set to Retain, was {before}"));
     }
 }
 
