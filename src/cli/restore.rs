@@ -43,6 +43,7 @@ Examples:
   drctl restore -f policies/clync-app.yaml --undo --source financial
   drctl restore -f policies/clync-app.yaml --source financial --database-url env:NEW_SERVER_URL --create
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
+  drctl restore latest:daily --adopt-volumes --dry-run
   drctl restore 20261120T02 --repository s3://orders-dr/prod --context new --cluster 0c4e7d1a-… --yes"
 )]
 pub struct RestoreArgs {
@@ -57,6 +58,9 @@ pub struct RestoreArgs {
     /// What is done about live objects that differ from the backup
     #[arg(long, value_enum, default_value_t)]
     on_conflict: Conflict,
+    /// Take the backup's volumes over: each claim is bound to the disk that it had, and not to a new one
+    #[arg(long)]
+    adopt_volumes: bool,
     /// How long to wait in all until workloads are ready; 0s does not wait
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     wait_timeout: Duration,
@@ -124,6 +128,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         let missing = show::of_manifest(manifest).problems();
         context.say.lines(&format!("warning: backup {} is {}:\n{missing}", manifest.backup, manifest.state));
     }
+    if let Some(warning) = show::of_manifest(manifest).empty_volumes().filter(|_| !args.adopt_volumes) {
+        context.say.lines(&warning);
+    }
     if args.dry_run {
         return dry_run(args, &planned, &stored, context);
     }
@@ -154,6 +161,7 @@ fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Fa
     let objects = RestoreOptions {
         sources: args.sources.clone(),
         on_conflict: args.on_conflict.of_plan(),
+        adopt_volumes: args.adopt_volumes,
         connect: context.connect(),
     };
     Ok(WholeOptions { objects, databases: args.databases.options()? })

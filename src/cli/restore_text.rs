@@ -50,6 +50,7 @@ fn objects(document: &PlanDocument<'_>, target: &report::TargetCluster) -> Strin
         for action in [Action::Conflict, Action::Cannot] {
             text.push_str(&named(plan, action));
         }
+        text.push_str(&remarks(plan));
     }
     let sum = |of: fn(&Plan) -> u64| plans.iter().map(of).sum();
     let fails = plans.iter().any(|plan| plan.on_conflict == OnConflict::Fail);
@@ -118,6 +119,20 @@ fn named(plan: &Plan, action: Action) -> String {
     };
     let mut text: String = plan.objects().filter(|object| object.action == action).take(SHOWN).map(line).collect();
     text.push_str(&more(plan.total(action), SHOWN));
+    text
+}
+
+/// What there is to say of objects that are written or equal.
+fn remarks(plan: &Plan) -> String {
+    let worth = |object: &PlannedObject<'_>| object.action == Action::Create && !object.reason.is_empty();
+    let line = |object: PlannedObject<'_>| {
+        let namespace = if object.namespace.is_empty() { String::new() } else { format!("{}/", object.namespace) };
+        let name = for_terminal(&format!("{namespace}{}", object.name)).into_owned();
+        format!("  {}: {} {name}: {}\n", object.action, for_terminal(object.kind), for_terminal(object.reason))
+    };
+    let all = u64::try_from(plan.objects().filter(worth).count()).unwrap_or(u64::MAX);
+    let mut text: String = plan.objects().filter(worth).take(SHOWN).map(line).collect();
+    text.push_str(&more(all, SHOWN));
     text
 }
 

@@ -29,6 +29,8 @@ pub struct RestoreOptions {
     pub sources: Vec<Name>,
     /// What is done about live objects that differ.
     pub on_conflict: OnConflict,
+    /// Volumes of the backup are taken over by their claims.
+    pub adopt_volumes: bool,
     /// Which cluster.
     pub connect: kubernetes::ConnectOptions,
 }
@@ -121,6 +123,7 @@ pub(super) async fn plan(
             namespaces: None,
             on_conflict: options.on_conflict,
             databases: databases.to_vec(),
+            adopt_volumes: options.adopt_volumes,
         };
         let plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
         restore.plans.push(plan);

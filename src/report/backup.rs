@@ -290,6 +290,18 @@ impl Backup {
         text
     }
 
+    /// A line about claims whose data is in no backup: what a restore creates of them is empty.
+    #[must_use]
+    pub fn empty_volumes(&self) -> Option<String> {
+        let volumes = self.sources.iter().filter_map(|source| source.volumes.as_ref());
+        let names: Vec<String> = volumes.flat_map(Volumes::unprotected).collect();
+        let first = names.first()?;
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        Some(format!(
+            "warning: nobody has the data of {first}{more} (UNPROTECTED): a claim that is created gets a new, empty volume\n"
+        ))
+    }
+
     /// What is missing or suspect, a line each.
     #[must_use]
     pub fn problems(&self) -> String {

@@ -60,12 +60,17 @@ impl VolumeCounts {
 impl Volumes {
     /// One line, with the first claims whose data nobody has.
     pub(super) fn line(&self) -> String {
-        let unprotected = self.claims.iter().filter(|claim| claim.protection == "unprotected");
-        let named: Vec<String> = unprotected.take(NAMED).map(VolumeClaim::full_name).collect();
+        let named: Vec<String> = self.unprotected().take(NAMED).collect();
         let left = self.counts.unprotected.saturating_sub(named.len() as u64);
         let more = if left > 0 && !named.is_empty() { format!(" and {left} more") } else { String::new() };
         let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         format!("  volumes: {}{named}{more}\n", self.counts.words())
+    }
+
+    /// The names of the claims whose data nobody has.
+    pub(super) fn unprotected(&self) -> impl Iterator<Item = String> {
+        let unprotected = self.claims.iter().filter(|claim| claim.protection == "unprotected");
+        unprotected.map(VolumeClaim::full_name)
     }
 
     /// All of them; `sources` are those that the backup holds.

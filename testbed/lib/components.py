@@ -5,6 +5,7 @@ protocol) and argocd. See README.md, "Adding a component".
 """
 
 from .component import BuildOnly
+from .helm import Helm
 from .kubernetes import Cluster
 from .node import Node
 from .postgres import POSTGRES_18, Postgres
@@ -23,6 +24,7 @@ RUNNABLE = {
         S3(),
         Postgres("postgres", 15, pooled=True),
         Postgres("postgres18", 18, recipe=POSTGRES_18),
+        Helm(),
         Node(),
     )
 }

@@ -107,6 +107,13 @@ pub(crate) fn bucket(test: &str) -> Option<Bucket> {
     Some(bucket)
 }
 
+/// Helm 3, as a path.
+pub(crate) fn helm(test: &str) -> Option<String> {
+    let program = component(test, "DRCTL_BED_HELM")?;
+    ran(test);
+    Some(program)
+}
+
 /// True if the program is on PATH; else the test is recorded as NOT RUN.
 pub(crate) fn has_program(test: &str, name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -138,6 +138,7 @@ impl Restore {
             namespaces: self.namespaces.clone(),
             on_conflict: self.on_conflict,
             databases: Vec::new(),
+            adopt_volumes: false,
         };
         restore::plan(self.context(), &options).await.unwrap()
     }

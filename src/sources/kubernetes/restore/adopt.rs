@@ -18,6 +18,9 @@ use super::{
 use crate::types::StreamInfo;
 
 pub(super) const VOLUMES: &str = "persistentvolumes";
+/// Why a live volume is written to.
+pub(super) const FREED: &str =
+    "it is live, and reserved for nobody or for a claim that is gone; it is given to its claim";
 pub(super) const CLAIMS: &str = "persistentvolumeclaims";
 
 /// What becomes of the volumes of the backup, by their names. Empty: none is adopted.
@@ -165,6 +168,11 @@ impl Adoption {
     /// The volume is live and is given to its claim.
     pub(super) fn frees(&self, kind_id: &str, name: &str) -> bool {
         kind_id == VOLUMES && self.volumes.get(name) == Some(&Fate::Free)
+    }
+
+    /// No volume is adopted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.volumes.is_empty()
     }
 
     /// A volume that is created or given to its claim.
@@ -341,7 +349,8 @@ mod tests {
 
     /// The fate of the backup's `pv`, for the claim `shop/data`, if these are live.
     fn fate_of(live: &[Value], claims: &[(&str, &str)]) -> String {
-        let held = [csi("pv", "vol-1", Some(("data", "old")), "Bound"), csi("twin", "vol-2", Some(("twin", "x")), "Bound")];
+        let held =
+            [csi("pv", "vol-1", Some(("data", "old")), "Bound"), csi("twin", "vol-2", Some(("twin", "x")), "Bound")];
         let held = held.iter().map(Volume::of).map(|volume| (volume.name.clone(), volume)).collect();
         let mut there = Live::default();
         live.iter().map(Volume::of).for_each(|volume| there.add(volume));
@@ -369,8 +378,16 @@ mod tests {
             (vec![csi("pv", "vol-1", data("gone"), "Released")], vec![("shop/data", "new")], "Free"),
             (vec![csi("pv", "vol-1", None, "Available")], vec![], "Free"),
             (vec![csi("pv", "vol-1", data("now"), "Bound")], vec![("shop/data", "now")], "InPlace"),
-            (vec![csi("pv", "vol-1", Some(("web", "x")), "Bound")], vec![], "PersistentVolume pv is Bound, for claim shop/web"),
-            (vec![csi("pv", "vol-7", None, "Available")], vec![], "the cluster has another volume of the name pv (Available)"),
+            (
+                vec![csi("pv", "vol-1", Some(("web", "x")), "Bound")],
+                vec![],
+                "PersistentVolume pv is Bound, for claim shop/web",
+            ),
+            (
+                vec![csi("pv", "vol-7", None, "Available")],
+                vec![],
+                "the cluster has another volume of the name pv (Available)",
+            ),
             (
                 vec![csi("new", "vol-1", Some(("web", "x")), "Bound")],
                 vec![],
@@ -407,7 +424,10 @@ mod tests {
     fn what_is_behind_a_volume_is_known_by_what_tells_disks_apart() {
         let volume = |spec: Value| source_of(&json!({"spec": spec}));
         let one = volume(json!({"csi": {"driver": "d", "volumeHandle": "1", "fsType": "ext4"}, "capacity": {}}));
-        assert_eq!(one, volume(json!({"csi": {"volumeHandle": "1", "driver": "d", "readOnly": true}, "volumeMode": "Block"})));
+        assert_eq!(
+            one,
+            volume(json!({"csi": {"volumeHandle": "1", "driver": "d", "readOnly": true}, "volumeMode": "Block"}))
+        );
         assert_ne!(one, volume(json!({"csi": {"driver": "d", "volumeHandle": "2"}})));
         assert_ne!(one, volume(json!({"csi": {"driver": "e", "volumeHandle": "1"}})));
         let local = |node: &str| volume(json!({"local": {"path": "/a"}, "nodeAffinity": {"required": node}}));

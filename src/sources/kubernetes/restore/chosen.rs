@@ -50,6 +50,10 @@ impl Chosen {
         Self { namespaces, kinds }
     }
 
+    pub(super) fn takes_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
+    }
+
     pub(super) fn part(&self, stream: &str, part: &str) -> bool {
         let Some(namespaces) = &self.namespaces else { return true };
         namespaces.contains(part)

@@ -5,11 +5,13 @@
 //! again and compares every object with the live one. Each can be run again: what is there and
 //! equal is `same`, so an interrupted restore goes on where it was.
 
+mod adopt;
 mod chosen;
 mod comparison;
 mod databases;
 mod excuses;
 mod execute;
+mod helm;
 mod judge;
 mod lines;
 mod links;

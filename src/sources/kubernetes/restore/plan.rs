@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use super::tiers::Tier;
+use super::{adopt::Adoption, tiers::Tier};
 use crate::{sources::kubernetes::Kind, types::Name};
 
 /// What is done when a live object is not what the backup holds.
@@ -32,6 +32,8 @@ pub struct PlanOptions {
     pub on_conflict: OnConflict,
     /// Services that lead to databases which are restored too: their workloads come first.
     pub databases: Vec<ServiceName>,
+    /// Volumes of the backup are taken over by their claims; else each claim gets a new volume.
+    pub adopt_volumes: bool,
 }
 
 /// A Service by its name.
@@ -114,6 +116,8 @@ pub struct Plan {
     pub(super) reasons: Reasons,
     /// The uids, in the backup, of all owners that its objects name.
     pub(super) referenced: HashSet<Uid>,
+    /// What becomes of the volumes.
+    pub(super) adoption: Adoption,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
@@ -412,6 +416,7 @@ mod tests {
             kinds: vec![kind],
             reasons,
             referenced: HashSet::new(),
+            adoption: Adoption::default(),
         };
         plan.recount();
         plan

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use super::{
     PlanOptions, RestoreContext, RestoreError,
+    adopt::{self, Adoption},
     chosen::{Chosen, split_name, streams_of},
     databases::Databases,
     excuses::{AUTOSCALED, Excuses},
+    helm,
     judge::judge,
     lines::{Line, Lines},
     live::Cursor,
@@ -34,9 +36,14 @@ const ASK_EACH: u64 = 16;
 pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
     let target = TargetCluster::read(context.cluster).await?;
     let streams = streams_of(context.contents.streams(), options)?;
+    let chosen = Chosen::of(context.contents.streams(), &streams, options);
+    let adoption = match options.adopt_volumes {
+        true => Adoption::read(context, &target, &streams, |namespace, _| chosen.takes_namespace(namespace)).await?,
+        false => Adoption::default(),
+    };
     let mut planner = Planner {
         context,
-        chosen: Chosen::of(context.contents.streams(), &streams, options),
+        chosen,
         excuses: Excuses::default(),
         plan: Plan {
             backup: options.backup.clone(),
@@ -47,6 +54,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             kinds: Vec::new(),
             reasons: Reasons::default(),
             referenced: HashSet::new(),
+            adoption,
         },
         target,
         coming: HashSet::new(),
@@ -119,7 +127,8 @@ impl Planner<'_> {
     async fn stream(&mut self, number: usize, stream: &StreamInfo) -> Result<(), RestoreError> {
         let (plural, group) = split_name(&stream.name);
         let all = stream.parts.iter().enumerate();
-        let parts: Vec<_> = all.filter(|(_, part)| self.chosen.part(&stream.name, &part.name)).collect();
+        let wanted = |part: &PartInfo| self.chosen.part(&stream.name, &part.name) || self.adopts_some(&stream.name);
+        let parts: Vec<_> = all.filter(|(_, part)| wanted(part)).collect();
         let Some(beginning) = self.beginning(stream, &parts).await? else { return Ok(()) };
         let text =
             |field: &str| beginning.first.fields().get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -209,7 +218,7 @@ impl Planner<'_> {
             let text = |pointer: &str| line.fields().pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
             self.context.monitor.advance(1);
-            if self.chosen.object(place.id, place.namespace, &name) {
+            if self.chosen.object(place.id, place.namespace, &name) || self.adopts(place.id, &name) {
                 let first = self.is_database(place, &name, line.fields());
                 let (action, reason) = match line {
                     Line::Object(object) => {
@@ -221,6 +230,15 @@ impl Planner<'_> {
                 entries.push(Entry { name, uid, action, reason, first });
             }
         }
+    }
+
+    /// Whether an object is a volume that goes with a chosen claim.
+    fn adopts(&self, kind_id: &str, name: &str) -> bool {
+        kind_id == adopt::VOLUMES && self.plan.adoption.takes(name)
+    }
+
+    fn adopts_some(&self, kind_id: &str) -> bool {
+        kind_id == adopt::VOLUMES && !self.plan.adoption.is_empty()
     }
 
     /// Whether an object is the workload of a database; a Service is looked at for it.
@@ -240,7 +258,10 @@ impl Planner<'_> {
         cursor: Option<&mut Cursor<'_>>,
         entry: usize,
     ) -> Result<(Action, String), RestoreError> {
-        let prepared = match transform(place.id, object) {
+        if let Some(why) = self.plan.adoption.refuses(place.id, place.namespace, name) {
+            return Ok((Action::Cannot, why));
+        }
+        let prepared = match self.plan.adoption.outcome(place.id, object, |object| transform(place.id, object)) {
             Outcome::Restore(prepared) => prepared,
             Outcome::Leave(reason) => {
                 if place.id == "namespaces" && reason == kinds::BEING_DELETED {
@@ -254,6 +275,9 @@ impl Planner<'_> {
         }
         if let Some(why) = self.cannot(place, &prepared.object) {
             return Ok((Action::Cannot, why));
+        }
+        if self.plan.adoption.frees(place.id, name) {
+            return Ok((Action::Merge, adopt::FREED.to_owned()));
         }
         let kind = GroupKind::of(&prepared.object);
         if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
@@ -278,7 +302,7 @@ impl Planner<'_> {
             if kind.is("", "Namespace") {
                 self.coming.insert(name.to_owned());
             }
-            return Ok((Action::Create, String::new()));
+            return Ok((Action::Create, helm::pending(&prepared.object).unwrap_or_default()));
         };
         if kind.is("", "Namespace") && !self.target.namespaces.contains(name) {
             self.coming.insert(name.to_owned());
@@ -411,6 +435,7 @@ mod tests {
             kinds: vec![kind],
             reasons: Reasons::default(),
             referenced: (0..Action::ALL.len()).map(uid).collect(),
+            adoption: Adoption::default(),
         };
         assert_eq!((owners_to_be(&plan), expected.len()), (expected, 3));
         plan.referenced.clear();

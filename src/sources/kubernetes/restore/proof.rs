@@ -160,7 +160,8 @@ impl Proof<'_> {
             self.links.meet(entry.uid, live);
         }
         let plan = self.plan;
-        let skipped = match (entry.action, transform(&kind.name, object)) {
+        let outcome = plan.adoption.outcome(&kind.name, object, |object| transform(&kind.name, object));
+        let skipped = match (entry.action, outcome) {
             (_, Outcome::Leave(rule)) => Err(rule),
             (Action::Skip, _) => Err(plan.reasons.text(entry.reason)),
             (Action::Conflict, _) => Err("another object of its name was left as it is"),

@@ -17,6 +17,7 @@ use crate::sources::kubernetes::{
     Call, CallError, Kind, Reply, client,
     compare::GroupKind,
     restore::{
+        adopt,
         judge::{MANAGER, is_merged, judge, merge_patch, waive, was_made_by_us},
         live::{full_name, get},
         plan::{Action, Uid},
@@ -135,6 +136,13 @@ impl Course<'_, '_> {
 
     async fn complete_live(&mut self, live: &Value) -> (End, Option<Uid>) {
         let uid = Uid::parse(text(live, "/metadata/uid"));
+        if self.worker.plan.adoption.frees(&self.kind.id(), &self.name) {
+            let patch = adopt::patch(&self.done.prepared.object, live);
+            return match self.patch(&patch).await {
+                Ok(_) => (End::Merged, Some(uid)),
+                Err(end) => (end, Some(uid)),
+            };
+        }
         if !is_merged(GroupKind::of(&self.done.prepared.object), &self.name) {
             self.link(uid).await;
             let end = std::mem::replace(&mut self.done.end, End::NotAttempted);

@@ -129,7 +129,8 @@ impl<'a> Jobs<'a> {
             // The plan wants none of these.
             Line::Unreadable(_, why) => return Err(lines.malformed(why)),
         };
-        Ok(match transform(&kind.name, object) {
+        let outcome = self.plan.adoption.outcome(&kind.name, object, |object| transform(&kind.name, object));
+        Ok(match outcome {
             Outcome::Restore(prepared) => Step::Job(Job { place, prepared, size: line.len() }),
             Outcome::Leave(_) => Step::Nothing,
         })
