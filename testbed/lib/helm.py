@@ -13,4 +13,5 @@ class Helm(Component):
         return [HELM]
 
     def start(self, bed, cancelled):
+        bed.home(self.name)
         return {"DRCTL_BED_HELM": str(HELM.ensure() / "helm")}

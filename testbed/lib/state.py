@@ -93,12 +93,8 @@ class Bed:
             return None
 
     def is_up(self, component):
-        servers = self.servers(component)
-        return (
-            self.variables(component) is not None
-            and len(servers) > 0
-            and all(server.alive() for server in servers)
-        )
+        # A component without servers is up once it is ready.
+        return self.variables(component) is not None and all(server.alive() for server in self.servers(component))
 
     def stop(self, component):
         """Ends a component's servers and removes its files. Logs stay."""
