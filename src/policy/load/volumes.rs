@@ -136,32 +136,32 @@ mod tests {
             ("[{namespace: a}]", "10:17: `sources.objects.kubernetes.volumes[0]` does not say who has the data"),
             (
                 "[{namespace: a, disposable: false}]",
-                "10:45: `sources.objects.kubernetes.volumes[0].disposable` can only be true",
+                "10:44: `sources.objects.kubernetes.volumes[0].disposable` can only be true",
             ),
             (
                 "[{namespace: a, coveredBy: db, disposable: true}]",
-                "10:48: `sources.objects.kubernetes.volumes[0]` must have exactly one",
+                "10:47: `sources.objects.kubernetes.volumes[0]` must have exactly one",
             ),
             (
                 "[{namespace: a, coveredBy: nothing}]",
-                "10:44: `sources.objects.kubernetes.volumes[0].coveredBy` names `nothing`, which is no",
+                "10:43: `sources.objects.kubernetes.volumes[0].coveredBy` names `nothing`, which is no",
             ),
             (
                 "[{namespace: a, coveredBy: objects}]",
-                "10:44: `sources.objects.kubernetes.volumes[0].coveredBy` names `objects`, which is no",
+                "10:43: `sources.objects.kubernetes.volumes[0].coveredBy` names `objects`, which is no",
             ),
-            ("[{namespace: A, disposable: true}]", "10:30: `A` is neither a name nor a pattern"),
+            ("[{namespace: A, disposable: true}]", "10:29: `A` is neither a name nor a pattern"),
             (
                 "[{namespace: a, selector: x, disposable: true}]",
-                "10:43: `sources.objects.kubernetes.volumes[0].selector` must be labels, and is a text",
+                "10:42: `sources.objects.kubernetes.volumes[0].selector` must be labels, and is a text",
             ),
             (
                 "[{namespace: a, selector: {a: 1}, disposable: true}]",
-                "10:47: `sources.objects.kubernetes.volumes[0].selector.a` must be a text",
+                "10:46: `sources.objects.kubernetes.volumes[0].selector.a` must be a text",
             ),
             (
                 "[{namespace: a, selctor: {a: b}, disposable: true}]",
-                "10:33: unknown key `selctor` in `sources.objects.kubernetes.volumes[0]`",
+                "10:32: unknown key `selctor` in `sources.objects.kubernetes.volumes[0]`",
             ),
         ] {
             let invalid = parse(Path::new("p.yaml"), &policy(volumes)).expect_err(volumes);

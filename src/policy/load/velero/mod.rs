@@ -150,11 +150,10 @@ fn read_file(file: &VeleroFile, found: &mut Found) -> Result<(), FromVeleroError
     if decoder.problems.is_empty() { Ok(()) } else { Err(invalid(decoder.problems).into()) }
 }
 
+type Assembled = (BTreeMap<Name, SourceSpec>, BTreeMap<Name, Schedule>);
+
 /// A schedule of each task; tasks that take the same share a source.
-fn assemble(
-    tasks: Vec<Task>,
-    notes: &mut Vec<VeleroNote>,
-) -> Result<(BTreeMap<Name, SourceSpec>, BTreeMap<Name, Schedule>), InvalidName> {
+fn assemble(tasks: Vec<Task>, notes: &mut Vec<VeleroNote>) -> Result<Assembled, InvalidName> {
     let mut sources: Vec<(Name, SourceSpec)> = Vec::new();
     let mut schedules = BTreeMap::new();
     for task in tasks {

@@ -86,7 +86,11 @@ impl Found {
 
 /// Reads one document: an object of Velero's, a list of objects, or something that is passed over.
 pub(super) fn document(decoder: &mut Decoder, node: &Node, file: &Path, found: &mut Found) {
-    let Some(top) = decoder.any_table(node, "the document") else { return };
+    let Value::Table(_) = &node.value else {
+        decoder.wrong(node.place, format!("a document must be keys and values, and is {}", node.kind()));
+        return;
+    };
+    let Some(top) = decoder.any_table(node, "") else { return };
     let kind = match decoder.required(&top, "kind").and_then(|node| decoder.text(node, "kind")) {
         Some(kind) => kind,
         None => return,
