@@ -216,7 +216,11 @@ fn report(
             && !skipped
             && conflicts == 0
             && objects.as_ref().is_none_or(RestoreOutcome::is_complete),
-        equal: databases.is_equal() && !skipped && objects.as_ref().is_none_or(RestoreOutcome::is_equal),
+        // What ended early was not compared to its end.
+        equal: ended.is_none()
+            && databases.is_equal()
+            && !skipped
+            && objects.as_ref().is_none_or(RestoreOutcome::is_equal),
         sources: objects.as_ref().map_or(&[], |outcome| outcome.sources.as_slice()),
         databases: &databases.databases,
         phases,

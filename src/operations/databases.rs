@@ -19,7 +19,7 @@ use crate::{
     sources::{
         kubernetes::{self, Cluster},
         postgres::{
-            self, ConnectionUrl, Server,
+            self, Server,
             restore::{
                 Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, Scope, Switched, Undoable,
                 Way,
@@ -169,13 +169,7 @@ async fn server(
         _ => None,
     });
     match (address, spec) {
-        (Some(address), _) => {
-            let text = address.resolve()?;
-            let url = ConnectionUrl::parse(text.expose())
-                .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;
-            let ca_file = spec.and_then(|spec| spec.tls.as_ref()).and_then(|tls| tls.ca_file.clone());
-            Ok(Reached { server: Server::new(url, ca_file)?, forward: None })
-        }
+        (Some(address), _) => Ok(Reached { server: sources::server_at(name, address, spec)?, forward: None }),
         (None, Some(spec)) => sources::reach(name, spec, cluster).await,
         (None, None) => Err(RestoreError::Usage(format!(
             "no policy says where the database of source `{name}` is: name its address with --database-url"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Error, capture::Failed, repositories::kubernetes_selection};
 use crate::{
-    policy::{self, KubernetesSpec, Policy, PostgresSpec, SourceSpec, Via, ViaService},
+    policy::{self, KubernetesSpec, Policy, PostgresSpec, SecretRef, SourceSpec, Via, ViaService},
     sources::{
         Source,
         kubernetes::{self, Cluster, DatabaseService, Forward, KubernetesSource, ServicePort, VolumeRule, VolumeRules},
@@ -193,8 +193,17 @@ pub(super) async fn reach(name: &Name, spec: &PostgresSpec, cluster: Option<&Clu
 /// # Errors
 /// [`Error::Secret`] if its address cannot be had, [`Error::Postgres`] if it is none.
 fn server_of(name: &Name, spec: &PostgresSpec) -> Result<Server, Error> {
-    let address = spec.url.resolve()?;
+    server_at(name, &spec.url, Some(spec))
+}
+
+/// The server at `address`, in place of the one that `spec` names; its authorities stay those of `spec`.
+///
+/// # Errors
+/// Those of [`server_of`].
+pub(super) fn server_at(name: &Name, address: &SecretRef, spec: Option<&PostgresSpec>) -> Result<Server, Error> {
+    let address = address.resolve()?;
     let url = ConnectionUrl::parse(address.expose())
         .map_err(|reason| postgres::Error::Url { source_name: name.to_string(), reason })?;
-    Ok(Server::new(url, spec.tls.as_ref().and_then(|tls| tls.ca_file.clone()))?)
+    let ca_file = spec.and_then(|spec| spec.tls.as_ref()).and_then(|tls| tls.ca_file.clone());
+    Ok(Server::new(url, ca_file)?)
 }

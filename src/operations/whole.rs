@@ -218,7 +218,6 @@ impl WholeOutcome {
     fn add(&mut self, databases: DatabaseOutcome) {
         self.phases.extend(databases.phases.iter().cloned());
         self.databases.databases.extend(databases.databases);
-        self.databases.phases.extend(databases.phases);
         self.databases.wrote |= databases.wrote;
         self.databases.left.extend(databases.left);
         if self.databases.ended.is_none() {

@@ -190,6 +190,8 @@ async fn in_place_nothing_is_removed_and_no_other_encoding_is_taken() {
     let (live, mut bench) = shop(&server, "place");
     let contents = live.contents();
     bench.options.way = Way::InPlace;
+    let plan = bench.plan().await;
+    assert!(plan.refusals.iter().any(|why| why.contains("in place nothing is ever removed")), "{:#?}", plan.refusals);
     let error = bench.load().await.unwrap_err();
     assert!(error.to_string().contains("in place nothing is ever removed"), "{error}");
     untouched(&live, &contents);
@@ -203,6 +205,13 @@ async fn in_place_nothing_is_removed_and_no_other_encoding_is_taken() {
     let empty = server.create_database("empty");
     let mut bench = Bench::of(bench.dumped.clone(), &empty.url(Role::Admin));
     bench.options.way = Way::InPlace;
+    // What comes between the plan and its execution is seen, too.
+    let plan = bench.plan().await;
+    assert!(plan.is_possible(), "{:#?}", plan.refusals);
+    empty.sql("CREATE TABLE meanwhile ()");
+    let error = restore::Restore::begin(bench.context(), &plan).await.unwrap().load().await.unwrap_err();
+    assert!(error.to_string().contains("public.meanwhile"), "{error}");
+    empty.sql("DROP TABLE meanwhile");
     let (_, loaded) = bench.load().await.unwrap();
     assert!(loaded.is_equal(), "{:#?}", loaded.differences);
     assert_eq!(empty.contents(), contents);

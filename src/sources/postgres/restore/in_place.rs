@@ -46,14 +46,10 @@ impl Restore<'_> {
 
     /// The live database holds nothing that a restore could meet. Nothing of it is ever removed.
     async fn is_empty(&self) -> Result<(), RestoreError> {
-        let found = found(self.context.server, &self.plan.database).await?;
-        if found.is_empty() {
-            return Ok(());
+        match not_empty(self.context.server, &self.plan.database).await? {
+            None => Ok(()),
+            Some(why) => Err(self.refused(why)),
         }
-        let what = found.join(", ");
-        Err(self.refused(format!(
-            "the database is not empty ({what}), and in place nothing is ever removed: restore beside it (without --in-place), or empty it by hand"
-        )))
     }
 
     fn refused(&self, reason: String) -> RestoreError {
@@ -122,6 +118,18 @@ impl Restore<'_> {
         }
         Ok(differences)
     }
+}
+
+/// Why a database that holds something is not restored into; absent if it is empty.
+pub(super) async fn not_empty(server: &Server, database: &str) -> Result<Option<String>, RestoreError> {
+    let found = found(server, database).await?;
+    Ok((!found.is_empty()).then(|| {
+        format!(
+            "the database is not empty ({}), and in place nothing is ever removed: restore beside it (without --in-place), \
+             or empty it by hand",
+            found.join(", ")
+        )
+    }))
 }
 
 /// Some of what a database holds beside what extensions brought: what a restore could meet, or a swap would take away.

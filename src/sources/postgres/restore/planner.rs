@@ -9,7 +9,7 @@ use super::{
         contents::{self, Database as Document},
         tools::{self, Program},
     },
-    RestoreContext, RestoreError, absent, copy, databases,
+    RestoreContext, RestoreError, absent, copy, databases, in_place,
     names::RestoreId,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
     preflight::{self, Findings, Target},
@@ -41,6 +41,9 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     left_out_rows(&mut findings, options, &document, &selection);
     let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
     selection.left_out.extend(lost);
+    if options.way == Way::InPlace && options.scope != Scope::Data && target.traces.live.is_some() {
+        in_place::not_empty(context.server, &database).await?.into_iter().for_each(|why| findings.refuse(why));
+    }
 
     let major = session.version.major;
     let mut tool = async |program| match tools::find(program, major).await {
