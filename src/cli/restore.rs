@@ -10,8 +10,9 @@ use super::{
     exit::{Exit, Failure},
     output::OutputArgs,
     restore_databases::{self, DatabaseArgs},
+    restore_kept,
     restore_next::{self, Given},
-    restore_text, show,
+    restore_text, restore_undo, show,
 };
 use crate::{
     operations::{self, BackupRef, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome, WholeRestore},
@@ -30,6 +31,7 @@ Then it waits until workloads are ready, and compares every object with the back
 
 A database is loaded into a new one beside the live one and compared, table by table; only if it is equal to the
 backup it takes the live one's name, and the one before is kept until it is dropped by hand. --undo goes back.
+Several databases take their places together: if one cannot, those before it are swapped back.
 Databases come first, so that an application which starts finds its data.
 
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
@@ -40,7 +42,9 @@ Examples:
   drctl restore latest:daily -f policies/orders.yaml --dry-run
   drctl restore -f policies/clync-app.yaml
   drctl restore -f policies/clync-app.yaml --source financial --yes
-  drctl restore -f policies/clync-app.yaml --undo --source financial
+  drctl restore -f policies/clync-app.yaml --undo
+  drctl restore -f policies/clync-app.yaml --source financial --no-switch
+  drctl restore -f policies/clync-app.yaml --source financial --switch
   drctl restore -f policies/clync-app.yaml --source financial --database-url env:NEW_SERVER_URL --create
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore latest:daily --adopt-volumes --dry-run
@@ -110,13 +114,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if args.databases.undo {
-        return restore_databases::undo(&args.databases, &args.sources, args.yes, args.output, context).await;
+        return restore_undo::run(&args.databases, &args.sources, args.yes, args.output, context).await;
     }
     let opened = context.open().await?;
-    let stored = opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored;
+    let mut wanted = options(args, context)?;
+    let stored = if args.databases.switch {
+        restore_kept::choose(&opened, args.backup.as_ref(), &mut wanted, context).await?
+    } else {
+        opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored
+    };
+    args.databases.are_meant(&operations::choose_sources(&stored, &wanted.objects.sources)?)?;
     let began = Instant::now();
     let policy = restore_databases::policy_of(&opened, &stored);
-    let (repository, wanted) = (&opened.repository, options(args, context)?);
+    let repository = &opened.repository;
     let planned = operations::plan_restore(repository, &stored, policy.as_ref(), wanted, &context.run).await?;
     let plan_phase = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
@@ -244,7 +254,7 @@ fn report(
 fn given<'a>(args: &'a RestoreArgs, context: &Context<'a>) -> Given<'a> {
     let policy = context.global.file.as_deref().filter(|_| context.global.repository.is_none());
     let (address, database) = (args.databases.database_url.as_deref(), args.databases.target_database.as_deref());
-    Given { policy, address, database }
+    Given { policy, repository: context.global.repository.as_deref(), address, database }
 }
 
 fn target(restore: &Restore) -> TargetCluster {

@@ -1,20 +1,18 @@
-//! The part of `drctl restore` that is about databases: its options, its questions, and `--undo`.
+//! The part of `drctl restore` that is about databases: its options, its questions, and how it ends.
 
 use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
 
 use super::{
-    confirm::{self, Answer},
-    context::{Context, Opened},
+    context::Opened,
     exit::{Exit, Failure},
-    output::OutputArgs,
     restore_databases_text as text,
 };
 use crate::{
-    operations::{self, DatabaseOptions, DatabaseOutcome, DatabaseRestore, LaterDatabase},
+    operations::{ChosenSources, DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, LaterDatabase},
     policy::{Policy, SecretRef, SourceSpec},
-    report::{self, words},
+    report::words,
     repository::StoredManifest,
     sources::postgres::restore::{Ownership, Plan, Scope, Way},
     types::{Name, for_terminal},
@@ -24,9 +22,15 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Databases")]
 pub(super) struct DatabaseArgs {
-    /// Put the database that was live before the last restore back in its place
+    /// Put the databases that were live before the last restore back in their places
     #[arg(long, conflicts_with_all = ["backup", "dry_run"])]
     pub(super) undo: bool,
+    /// Compare what an earlier restore has loaded and left beside the live database again, and swap it in
+    #[arg(
+        long,
+        conflicts_with_all = ["undo", "no_switch", "create", "in_place", "tables", "schema_only", "data_only"]
+    )]
+    pub(super) switch: bool,
     /// Load and compare beside the live database, and leave it there
     #[arg(long)]
     pub(super) no_switch: bool,
@@ -128,7 +132,34 @@ impl DatabaseArgs {
             leave_out: self.leave_out,
             no_switch: self.no_switch,
             jobs: self.jobs.map(usize::from),
+            ..DatabaseOptions::default()
         })
+    }
+
+    /// Refuses options that are about databases where none is restored.
+    pub(super) fn are_meant(&self, chosen: &ChosenSources) -> Result<(), Failure> {
+        let given = [
+            (self.switch, "--switch"),
+            (self.no_switch, "--no-switch"),
+            (self.create, "--create"),
+            (self.in_place, "--in-place"),
+            (!self.tables.is_empty(), "--table"),
+            (self.target_database.is_some(), "--target-database"),
+            (self.database_url.is_some(), "--database-url"),
+            (self.schema_only, "--schema-only"),
+            (self.data_only, "--data-only"),
+            (self.ownership.is_some(), "--ownership"),
+            (!self.map_roles.is_empty(), "--map-role"),
+            (self.leave_out, "--leave-out"),
+            (self.jobs.is_some(), "--jobs"),
+        ];
+        let Some((_, option)) = given.into_iter().find(|(given, _)| *given && chosen.databases.is_empty()) else {
+            return Ok(());
+        };
+        let sources: Vec<String> = chosen.objects.iter().map(ToString::to_string).collect();
+        let message =
+            format!("{option} is about databases, and what is to be restored has none: {}", sources.join(", "));
+        Err(Failure::usage(message).next("leave it out, or name a source that is a database with --source"))
     }
 }
 
@@ -146,7 +177,12 @@ pub(super) fn question(restore: &DatabaseRestore, no_switch: bool) -> String {
 
 fn question_of(plan: &Plan, no_switch: bool) -> String {
     let (database, server) = (for_terminal(&plan.database), for_terminal(&plan.server));
-    let what = format!("restoring {} ({})", text::contents(plan), words::size(plan.bytes));
+    let what = if plan.kept {
+        let kept = for_terminal(plan.scratch.as_deref().unwrap_or_default());
+        format!("swapping in `{kept}` of backup {}, which is compared again before,", for_terminal(&plan.backup))
+    } else {
+        format!("restoring {} ({})", text::contents(plan), words::size(plan.bytes))
+    };
     let live = plan.live.as_ref().map_or_else(String::new, |live| {
         let size = live.bytes.map_or_else(String::new, |bytes| format!("{}, ", words::size(bytes)));
         format!(" ({size}{})", words::count(live.sessions, "session"))
@@ -195,6 +231,11 @@ pub(super) fn possible(restore: &DatabaseRestore) -> Result<(), Failure> {
 /// How a restore of databases ends.
 pub(super) fn exit_of(outcome: &mut DatabaseOutcome) -> Result<Exit, Failure> {
     match outcome.ended.take() {
+        Some(Error::Interrupted) if outcome.databases.iter().all(|database| database.switched.is_none()) => {
+            let next = "live databases are as they were, and what was half loaded is removed; run it again: a database is \
+                        loaded from its beginning";
+            Err(ended_early(outcome, Failure::from(Error::Interrupted).next(next)))
+        }
         Some(error) => Err(ended_early(outcome, Failure::from(error))),
         None if !outcome.is_equal() => Ok(Exit::Difference),
         None if !outcome.is_complete() => Ok(Exit::Partial),
@@ -207,90 +248,36 @@ fn ended_early(outcome: &DatabaseOutcome, mut failure: Failure) -> Failure {
     if failure.exit == Exit::CouldNotRun && (outcome.wrote || !outcome.databases.is_empty()) {
         failure.exit = Exit::Failed;
     }
-    let beside = outcome
+    let beside: Vec<_> = outcome
         .databases
         .iter()
-        .filter(|database| database.switched.is_none() && matches!(database.way, Way::Beside | Way::Create));
-    let beside = beside.map(|database| format!("database {}", for_terminal(&database.loaded.database)));
+        .filter(|database| database.switched.is_none() && matches!(database.way, Way::Beside | Way::Create))
+        .collect();
+    let can_be_swapped = beside.iter().any(|database| database.loaded.is_equal());
+    let beside = beside.iter().map(|database| format!("database {}", for_terminal(&database.loaded.database)));
     let left = outcome.left.iter().map(|left| for_terminal(left).to_string());
     let stays: Vec<String> = beside.chain(left).collect();
     if stays.is_empty() {
         return failure;
     }
-    failure.say_first(&format!("{} stayed; remove by hand what is not wanted any more", stays.join(", ")))
+    let how = if can_be_swapped { "; `drctl restore --switch` compares again and swaps in" } else { "" };
+    failure.say_first(&format!("{} stayed{how}; remove by hand what is not wanted any more", stays.join(", ")))
 }
 
-/// `drctl restore --undo`.
-pub(super) async fn undo(
-    args: &DatabaseArgs,
-    sources: &[Name],
-    yes: bool,
-    output: OutputArgs,
-    context: &Context<'_>,
-) -> Result<Exit, Failure> {
-    let options = args.options()?;
-    let policy = policy_of_undo(args, context)?;
-    let name = match (&policy, sources) {
-        (Some(policy), _) => one_database(policy, sources)?,
-        (None, [name]) => name.clone(),
-        (None, _) => return Err(Failure::usage("without a policy, name one database with --source")),
-    };
-    let planned = operations::plan_undo(policy.as_ref(), &name, &options, &context.connect()).await?;
-    let undoable = &planned.undoable;
-    let (database, server) = (for_terminal(&undoable.database), for_terminal(&undoable.server));
-    let question = match (&undoable.before, undoable.closed) {
-        (_, true) => {
-            format!("opening database `{database}` on {server} again, which a swap that did not end has closed")
-        }
-        (Some((before, marker)), false) => format!(
-            "putting `{}` back in the place of database `{database}` on {server}; it was live until restore {} of backup {}; \
-             what was written since then stays in the database that is live now, which is kept under another name",
-            for_terminal(before),
-            for_terminal(&marker.restore),
-            for_terminal(&marker.backup)
-        ),
-        (None, false) => {
-            let message = format!("no restore of database `{database}` on {server} can be undone; nothing was changed");
-            return Err(Failure::new(Exit::CouldNotRun, message)
-                .next("databases that were live before are called NAME_before_…; `psql -l` lists them"));
-        }
-    };
-    if !yes {
-        if !confirm::can_ask() {
-            return Err(Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"))
-                .next("run it again with --yes"));
-        }
-        confirm::ask(context, &question, Answer::Yes).await?;
-    }
-    let switched = planned.execute(context.run.clock.now()).await?;
-    context.telemetry.finish();
-    let document =
-        report::RestoreUndo { source: name.to_string(), server: undoable.server.clone(), switched: &switched };
-    output.print(&document, |_| text::undone(&switched))?;
-    Ok(Exit::Done)
-}
-
-/// The policy, which an address on the command line makes needless.
-fn policy_of_undo(args: &DatabaseArgs, context: &Context<'_>) -> Result<Option<Policy>, Failure> {
-    let unnamed = context.global.file.as_ref().is_none_or(|file| file.as_os_str().is_empty());
-    if args.database_url.is_some() && (unnamed || context.global.repository.is_some()) {
-        return Ok(None);
-    }
-    context.policy().map(Some)
-}
-
-fn one_database(policy: &Policy, sources: &[Name]) -> Result<Name, Failure> {
+/// The databases of a policy; those that are wanted, or all.
+pub(super) fn databases_of(policy: &Policy, wanted: &[Name]) -> Result<Vec<Name>, Failure> {
     let is_database = |name: &&Name| matches!(policy.sources.get(*name), Some(SourceSpec::Postgres(_)));
     let all: Vec<&Name> = policy.sources.keys().filter(is_database).collect();
-    let chosen: Vec<&Name> = all.iter().copied().filter(|name| sources.is_empty() || sources.contains(name)).collect();
-    match chosen.as_slice() {
-        [one] => Ok((*one).clone()),
-        _ => {
-            let choices: Vec<String> = all.iter().map(ToString::to_string).collect();
-            let message = format!("name one database with --source; the policy has: {}", choices.join(", "));
-            Err(Failure::usage(message))
-        }
+    let choices = || all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        let message = format!("policy `{}` has no database, and there is nothing to swap", policy.name);
+        return Err(Failure::usage(message).next("name the policy that the database was restored by with --file"));
     }
+    if let Some(stranger) = wanted.iter().find(|name| !all.contains(name)) {
+        let message = format!("`{stranger}` is no database of policy `{}`, which has: {}", policy.name, choices());
+        return Err(Failure::usage(message));
+    }
+    Ok(all.into_iter().filter(|name| wanted.is_empty() || wanted.contains(name)).cloned().collect())
 }
 
 #[cfg(test)]
@@ -311,7 +298,7 @@ mod tests {
         }
     }
 
-    fn refused() -> Option<operations::Error> {
+    fn refused() -> Option<Error> {
         let reasons = vec!["it exists by now".to_owned()];
         Some(RestoreError::Refused { database: "shop".to_owned(), reasons }.into())
     }
@@ -331,8 +318,14 @@ mod tests {
     #[test]
     fn what_is_beside_after_a_failed_swap_is_named() {
         let loaded = Loaded { database: "shop_drctl_2".to_owned(), ..Loaded::default() };
-        let database =
-            RestoredDatabase { source: "db".to_owned(), way: Way::Beside, schema: None, loaded, switched: None };
+        let database = RestoredDatabase {
+            source: "db".to_owned(),
+            way: Way::Beside,
+            schema: None,
+            loaded,
+            switched: None,
+            switched_back: None,
+        };
         let mut outcome = DatabaseOutcome { databases: vec![database], ended: refused(), ..DatabaseOutcome::default() };
         let failure = exit_of(&mut outcome).unwrap_err();
         assert_eq!(failure.exit, Exit::Failed);

@@ -36,7 +36,8 @@ pub(super) fn plans(backup: &str, plans: &[Plan]) -> String {
             for_terminal(&plan.server_version),
             for_terminal(&plan.role),
         ));
-        text.push_str(&format!("  load: {} ({})\n", contents(plan), words::size(plan.bytes)));
+        let what = if plan.kept { "compare again" } else { "load" };
+        text.push_str(&format!("  {what}: {} ({})\n", contents(plan), words::size(plan.bytes)));
         text.push_str(&steps(plan));
         text.push_str(&left_out(&plan.left_out));
         for warning in &plan.warnings {
@@ -78,14 +79,17 @@ fn steps(plan: &Plan) -> String {
     match plan.way {
         Way::Beside => {
             let before = plan.before.as_deref().map(for_terminal).unwrap_or_default();
-            text.push_str(&format!("  create: database {scratch}; the server needs room for both\n"));
+            if !plan.kept {
+                text.push_str(&format!("  create: database {scratch}; the server needs room for both\n"));
+            }
             text.push_str(&format!(
                 "  swap: if it is equal to the backup, {database} becomes {before}, and {scratch} becomes {database}\n"
             ));
         }
         Way::Create => {
+            let verb = if plan.kept { "rename" } else { "create" };
             text.push_str(&format!(
-                "  create: database {scratch}, which becomes {database} if it is equal to the backup\n"
+                "  {verb}: database {scratch}, which becomes {database} if it is equal to the backup\n"
             ));
         }
         Way::InPlace => text.push_str("  in place: into the live database, without a swap and without a way back\n"),
@@ -159,6 +163,13 @@ fn of_database(database: &RestoredDatabase) -> String {
     match &database.switched {
         Some(switched) => text.push_str(&swapped(switched)),
         None => text.push_str(&format!("  it is in database {}\n", for_terminal(&loaded.database))),
+    }
+    if let Some(back) = &database.switched_back {
+        text.push_str(&format!(
+            "  swapped back: database {} is as it was before ({}), because another one could not be swapped in\n",
+            for_terminal(&back.database),
+            words::count(back.ended_sessions, "session") + " ended",
+        ));
     }
     if let Some(merge) = &loaded.merge {
         text.push_str(&format!("\n{merge}\n"));

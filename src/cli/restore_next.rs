@@ -14,6 +14,8 @@ use crate::{
 pub(super) struct Given<'a> {
     /// The policy's file; absent: the repository was named instead.
     pub(super) policy: Option<&'a Path>,
+    /// The repository's URL, if it was named.
+    pub(super) repository: Option<&'a str>,
     /// The reference of `--database-url`.
     pub(super) address: Option<&'a str>,
     /// The database of `--target-database`.
@@ -25,15 +27,21 @@ pub(super) fn next(given: Given<'_>, databases: &DatabaseOutcome, held_back: boo
     if let Some(differing) = databases.databases.iter().find(|database| !database.loaded.is_equal()) {
         return Some(after_difference(differing));
     }
+    let swap = swap_in(given, &databases.databases);
     if held_back {
-        return Some(
-            "objects were left alone: restore them with --source once the database is in its place".to_owned(),
-        );
+        let objects = "objects were left alone: restore them with --source once the database is in its place";
+        return Some(swap.map_or_else(|| objects.to_owned(), |swap| format!("{objects}; {swap}")));
+    }
+    if let (Some(swap), Exit::Done | Exit::Partial) = (swap, exit) {
+        return Some(swap);
     }
     let back = undo(given, &databases.databases);
     match (exit, back) {
         (Exit::Done, back) => back.map(|back| format!("check the application; {back}")),
         (Exit::Partial, Some(back)) => Some(format!("look at what is left out, and check the application; {back}")),
+        (Exit::Partial, None) if !databases.databases.is_empty() => {
+            Some("look at what is left out, and check the application".to_owned())
+        }
         _ => Some("put right what is named, and run it again: what is restored already is left alone".to_owned()),
     }
 }
@@ -54,12 +62,22 @@ fn after_difference(differing: &RestoredDatabase) -> String {
     }
 }
 
+/// How databases that were left beside are swapped in later, if there are some.
+fn swap_in(given: Given<'_>, databases: &[RestoredDatabase]) -> Option<String> {
+    let is_beside = |database: &&RestoredDatabase| {
+        database.switched.is_none() && matches!(database.way, Way::Beside | Way::Create) && database.loaded.is_equal()
+    };
+    let commands: Vec<String> =
+        databases.iter().filter(is_beside).map(|database| command_of(given, "--switch", &database.source)).collect();
+    (!commands.is_empty()).then(|| format!("{} compares again and swaps it in", commands.join(" and ")))
+}
+
 /// The way back, if a database from before is kept.
 fn undo(given: Given<'_>, databases: &[RestoredDatabase]) -> Option<String> {
     let is_kept =
         |database: &&RestoredDatabase| database.switched.as_ref().is_some_and(|switched| switched.before.is_some());
     let commands: Vec<String> =
-        databases.iter().filter(is_kept).map(|database| undo_of(given, &database.source)).collect();
+        databases.iter().filter(is_kept).map(|database| command_of(given, "--undo", &database.source)).collect();
     let (goes, address) = match (commands.len(), given.policy.or(given.address.map(Path::new))) {
         (0, _) => return None,
         (1, Some(_)) => ("goes", ""),
@@ -71,17 +89,20 @@ fn undo(given: Given<'_>, databases: &[RestoredDatabase]) -> Option<String> {
     Some(format!("{commands}{address} {goes} back for as long as the database from before is kept"))
 }
 
-fn undo_of(given: Given<'_>, source: &str) -> String {
-    let mut command = format!("`drctl restore --undo --source {}", quoted(source));
+fn command_of(given: Given<'_>, what: &str, source: &str) -> String {
+    let mut command = format!("`drctl restore {what} --source {}", quoted(source));
     let mut add = |option: &str, value: &str| command.push_str(&format!(" {option} {}", quoted(value)));
     if let Some(policy) = given.policy {
         add("--file", &policy.to_string_lossy());
     }
+    if let Some(repository) = given.repository.filter(|_| what == "--switch") {
+        add("--repository", repository);
+    }
     match (given.address, given.policy) {
         (Some(address), _) => add("--database-url", address),
-        // Only a policy says where the database is, and the one inside a backup is not looked at.
-        (None, None) => add("--database-url", "env:ADDRESS"),
-        (None, Some(_)) => {}
+        // Only a policy says where the database is, and an undo does not look at the one inside a backup.
+        (None, None) if what == "--undo" => add("--database-url", "env:ADDRESS"),
+        (None, _) => {}
     }
     if let Some(database) = given.database {
         add("--target-database", database);
@@ -109,15 +130,16 @@ mod tests {
             differences: if differs { vec![difference] } else { Vec::new() },
             ..Loaded::default()
         };
-        let switched = (way == Way::Beside && !differs).then(|| Switched {
+        let switched = (matches!(way, Way::Beside | Way::Create) && !differs).then(|| Switched {
             database: "shop".to_owned(),
-            before: Some("shop_before_1".to_owned()),
+            before: (way == Way::Beside).then(|| "shop_before_1".to_owned()),
             drop: None,
             ended_sessions: 0,
             seconds: 0.0,
         });
         let schema = (way == Way::Tables).then(|| "drctl_1".to_owned());
-        let database = RestoredDatabase { source: "orders-db".to_owned(), way, schema, loaded, switched };
+        let source = "orders-db".to_owned();
+        let database = RestoredDatabase { source, way, schema, loaded, switched, switched_back: None };
         DatabaseOutcome { databases: vec![database], ..DatabaseOutcome::default() }
     }
 
@@ -142,6 +164,19 @@ mod tests {
         let given = Given { database: Some("it's"), ..Given::default() };
         assert!(text(given).contains(r"--database-url env:ADDRESS --target-database 'it'\''s'`"), "{}", text(given));
         assert!(text(given).contains("in the variable ADDRESS"), "{}", text(given));
+    }
+
+    #[test]
+    fn what_was_left_beside_can_be_swapped_in_later() {
+        let mut beside = outcome(Way::Beside, false);
+        beside.databases[0].switched = None;
+        let text = |given, held_back, exit| next(given, &beside, held_back, exit).unwrap();
+        let given = Given { policy: Some(Path::new("p.yaml")), ..Given::default() };
+        let said = text(given, false, Exit::Done);
+        assert!(said.starts_with("`drctl restore --switch --source orders-db --file p.yaml` compares"), "{said}");
+        let given = Given { repository: Some("file:///r"), address: Some("env:URL"), ..Given::default() };
+        let said = text(given, true, Exit::Partial);
+        assert!(said.contains("--repository file:///r --database-url env:URL` compares"), "{said}");
     }
 
     #[test]

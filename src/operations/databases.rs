@@ -2,14 +2,16 @@
 //!
 //! [`plan`] writes nothing. [`DatabaseRestore::load`] brings every database in and compares it, and only
 //! when all of them are equal [`LoadedDatabases::switch`] swaps them in: two databases of one backup
-//! belong together.
+//! belong together. If a later one cannot be swapped in, those before it are swapped back.
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{
     Error, PhaseTime, Run,
+    capture::chain,
     restore::stop_if_told,
     sources::{self, Reached},
 };
@@ -21,8 +23,8 @@ use crate::{
         postgres::{
             self, Server,
             restore::{
-                Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, Scope, Switched, Undoable,
-                Way,
+                Kept, Loaded, Ownership, Plan, PlanOptions, Restore, RestoreContext, RestoreError, RestoreId, Scope,
+                Switched, Undoable, Way,
             },
         },
     },
@@ -50,6 +52,12 @@ pub struct DatabaseOptions {
     pub no_switch: bool,
     /// Sessions side by side.
     pub jobs: Option<usize>,
+    /// The restore that all of them are a part of; absent: each is one of its own.
+    pub id: Option<RestoreId>,
+    /// The restore `id` has loaded them already and left them beside: they are compared again and swapped in.
+    pub kept: bool,
+    /// A live database that holds something is not replaced.
+    pub over_empty: bool,
 }
 
 /// Planned restores of databases.
@@ -75,9 +83,12 @@ pub struct RestoredDatabase {
     /// The schema that single tables were loaded into.
     #[serde(skip)]
     pub schema: Option<String>,
-    /// The swap; absent if it did not come to it.
+    /// The swap; absent if it did not come to it, or was taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched: Option<Switched>,
+    /// It was swapped in, and back again because another database of the restore could not be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched_back: Option<Switched>,
 }
 
 /// What a restore of databases did, as far as it came.
@@ -137,7 +148,7 @@ pub(super) async fn plan(
     let cluster = cluster_for(policy, names, options, connect).await?;
     for name in names {
         let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
-        let plan_options = PlanOptions {
+        let mut plan_options = PlanOptions {
             backup: stored.manifest.backup.to_string(),
             source: name.clone(),
             database: options.database.clone(),
@@ -149,8 +160,20 @@ pub(super) async fn plan(
             no_switch: options.no_switch,
             jobs: options.jobs,
             now: run.clock.now(),
+            id: options.id.clone(),
+            kept: options.kept,
+            over_empty: options.over_empty,
         };
-        let plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
+        let mut plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
+        if options.kept && plan.live.is_none() {
+            plan_options.way = Way::Create;
+            plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
+        }
+        if restore.plans.iter().any(|other| other.server == plan.server && other.scratch == plan.scratch) {
+            // Names that are cut to what PostgreSQL keeps may be the same.
+            plan_options.id = None;
+            plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
+        }
         restore.servers.push(reached);
         restore.plans.push(plan);
     }
@@ -211,6 +234,12 @@ impl DatabaseRestore {
         self.plans.iter().flat_map(|plan| plan.refusals.iter().map(String::as_str)).collect()
     }
 
+    /// Takes the databases of another plan of the same backup along.
+    pub(super) fn join(&mut self, other: Self) {
+        self.servers.extend(other.servers);
+        self.plans.extend(other.plans);
+    }
+
     /// Loads and compares every database, one after the other. A failure is in the outcome.
     ///
     /// # Errors
@@ -235,7 +264,13 @@ impl<'a> LoadedDatabases<'a> {
     async fn add(&mut self, context: RestoreContext<'a>, plan: &'a Plan, run: &Run) -> Result<(), Error> {
         stop_if_told(run)?;
         let restore = Restore::begin(context, plan).await?;
-        let loaded = restore.load().await;
+        let loaded = tokio::select! {
+            loaded = restore.load() => loaded,
+            // The locks of those that are loaded already.
+            _ = join_all(self.running.iter().map(Restore::keep)), if !self.running.is_empty() => {
+                Err(RestoreError::Interrupted)
+            }
+        };
         self.outcome.wrote |= restore.has_written();
         self.outcome.left.extend(restore.left_behind());
         let loaded = loaded?;
@@ -248,6 +283,7 @@ impl<'a> LoadedDatabases<'a> {
             schema: plan.schema.clone(),
             loaded,
             switched: None,
+            switched_back: None,
         });
         self.running.push(restore);
         Ok(())
@@ -259,28 +295,74 @@ impl<'a> LoadedDatabases<'a> {
         self.outcome.ended.is_none() && self.outcome.is_equal()
     }
 
-    /// Swaps every database in, if all of them are equal to the backup.
+    /// Swaps every database in, if all of them are equal to the backup. If one cannot be, those before it are
+    /// swapped back.
     pub async fn switch(&mut self) {
-        if !self.is_ready() {
+        if !self.is_ready() || !self.running.iter().any(Restore::swaps) {
             return;
         }
         let began = Instant::now();
         let swaps = self.running.iter_mut().zip(&mut self.outcome.databases).filter(|(running, _)| running.swaps());
-        let mut any = false;
+        let mut failed: Option<Error> = None;
         for (running, database) in swaps {
-            any = true;
             match running.switch().await {
                 Ok(switched) => database.switched = Some(switched),
                 Err(error) => {
-                    self.outcome.ended = Some(error.into());
+                    failed = Some(error.into());
                     break;
                 }
             }
         }
-        if any {
-            self.outcome.phases.push(PhaseTime { phase: "switch", seconds: began.elapsed().as_secs_f64() });
+        if let Some(error) = failed {
+            self.outcome.ended = Some(self.switch_back(error).await);
         }
+        self.outcome.phases.push(PhaseTime { phase: "switch", seconds: began.elapsed().as_secs_f64() });
     }
+
+    /// Swaps back what this run has swapped in, the last one first.
+    async fn switch_back(&mut self, error: Error) -> Error {
+        let (mut back, mut stay) = (Vec::new(), Vec::new());
+        for (running, database) in self.running.iter_mut().zip(&mut self.outcome.databases).rev() {
+            let Some(switched) = &database.switched else { continue };
+            let name = switched.database.clone();
+            match running.switch_back().await {
+                Ok(switched) => {
+                    (database.switched, database.switched_back) = (None, Some(switched));
+                    back.push(name);
+                }
+                Err(second) => {
+                    tracing::warn!(error = %chain(&Error::from(second)), database = %name, "it could not be swapped back");
+                    stay.push(name);
+                }
+            }
+        }
+        if back.is_empty() && stay.is_empty() {
+            return error;
+        }
+        Error::NotAllSwapped { back, stay, source: Box::new(error) }
+    }
+}
+
+/// What earlier restores have loaded and left beside the databases `names`, newest first. Nothing is written.
+///
+/// # Errors
+/// [`Error`] if no policy and no option says where a database is, or its server cannot be read.
+pub async fn find_kept(
+    policy: Option<&Policy>,
+    names: &[Name],
+    options: &DatabaseOptions,
+    connect: &kubernetes::ConnectOptions,
+) -> Result<Vec<(Name, Kept)>, Error> {
+    let cluster = cluster_for(policy, names, options, connect).await?;
+    let mut all = Vec::new();
+    for name in names {
+        let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
+        let database = options.database.as_ref().unwrap_or(&reached.server.url().database);
+        let kept = postgres::restore::kept(&reached.server, database).await?;
+        all.extend(kept.into_iter().map(|kept| (name.clone(), kept)));
+    }
+    all.sort_by(|(_, one), (_, other)| other.restore.as_str().cmp(one.restore.as_str()));
+    Ok(all)
 }
 
 /// A database that an earlier restore can be undone for.

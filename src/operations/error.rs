@@ -8,7 +8,7 @@ use crate::{
         kubernetes::{self, restore::RestoreError},
         postgres,
     },
-    types::{BackupId, ContentsError},
+    types::{BackupId, ContentsError, for_terminal},
 };
 
 /// An operation ended early.
@@ -144,6 +144,21 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A database could not be swapped in after others of the same restore were.
+    #[error(
+        "not all databases could be swapped in, and those of one backup belong together{}{}",
+        named("; swapped back, and as they were before: ", .back),
+        named("; STILL SWAPPED IN, until `drctl restore --undo`: ", .stay)
+    )]
+    NotAllSwapped {
+        /// Databases that are live again as they were before.
+        back: Vec<String>,
+        /// Databases that could not be swapped back.
+        stay: Vec<String>,
+        /// Why the last one was not swapped in.
+        #[source]
+        source: Box<Error>,
+    },
     /// A secret that the policy refers to cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -177,6 +192,11 @@ pub enum Error {
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn named(what: &str, names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| for_terminal(name)).collect();
+    if names.is_empty() { String::new() } else { format!("{what}{}", names.join(", ")) }
 }
 
 impl Error {

@@ -28,7 +28,8 @@ pub use accept::accept;
 pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, find, list};
 pub use databases::{
-    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase, plan_undo,
+    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase, find_kept,
+    plan_undo,
 };
 pub use doctor::doctor;
 pub use embedded::embedded_policy;

@@ -77,13 +77,13 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
             (SourceSpec::Kubernetes(_), None) => {}
             (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
             (SourceSpec::Postgres(spec), _) => {
+                // An address that cannot be had, or leads nowhere, is of this database alone.
                 let Reached { server, forward } = match reach(name, spec, cluster.as_ref()).await {
                     Ok(reached) => reached,
-                    Err(error @ Error::Kubernetes(_)) => {
+                    Err(error) => {
                         reached.failed.add(name, error);
                         continue;
                     }
-                    Err(error) => return Err(error),
                 };
                 reached.forwards.extend(forward);
                 let source = database(name, spec, server)?;

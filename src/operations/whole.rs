@@ -17,7 +17,10 @@ use super::{
 use crate::{
     policy::{Policy, SourceSpec, Via, ViaService},
     repository::{Repository, StoredManifest},
-    sources::{kubernetes::restore::ServiceName, postgres::restore::Way},
+    sources::{
+        kubernetes::restore::ServiceName,
+        postgres::restore::{RestoreId, Way},
+    },
     types::Name,
 };
 
@@ -81,9 +84,11 @@ pub async fn plan<'a>(
     repository: &'a Repository,
     stored: &'a StoredManifest,
     policy: Option<&'a Policy>,
-    options: WholeOptions,
+    mut options: WholeOptions,
     run: &Run,
 ) -> Result<WholeRestore<'a>, Error> {
+    // All databases of a run are one restore, also those that are planned in the middle of it.
+    options.databases.id.get_or_insert_with(|| RestoreId::new(run.clock.now()));
     let chosen = choose_sources(stored, &options.objects.sources)?;
     let objects = if chosen.objects.is_empty() {
         None
@@ -120,9 +125,11 @@ fn via_of<'p>(policy: Option<&'p Policy>, name: &Name) -> Option<&'p ViaService>
     }
 }
 
-/// Whether the plan creates the workload behind a database's Service.
+/// Whether the plan creates the workload behind a database's own Service: another database of the namespace may be
+/// there already.
 fn creates(objects: Option<&Restore>, via: &ViaService) -> bool {
-    objects.is_some_and(|objects| objects.plans.iter().any(|plan| plan.creates_database_in(&via.namespace)))
+    let service = ServiceName { namespace: via.namespace.clone(), name: via.service.clone() };
+    objects.is_some_and(|objects| objects.plans.iter().any(|plan| plan.creates_behind(&service)))
 }
 
 impl WholeRestore<'_> {
@@ -169,25 +176,32 @@ impl WholeRestore<'_> {
         Ok(loaded.outcome)
     }
 
-    /// What databases need, their workloads, and then their contents.
+    /// What databases need, their workloads, and then their contents: all of them are loaded and compared before
+    /// the first takes its place.
     async fn later_databases(&self, executing: &mut Executing<'_>, outcome: &mut WholeOutcome, run: &Run) {
         executing.databases().await;
         outcome.databases.wrote = true;
+        if executing.has_ended() {
+            return;
+        }
+        let mut all: Option<DatabaseRestore> = None;
         for later in &self.later {
-            if executing.has_ended() || !outcome.may_go_on() {
-                return;
-            }
-            let brought = match self.plan_later(later, run).await {
-                Ok(planned) => self.bring_in(&planned, run).await,
-                Err(error) => Err(error),
-            };
-            match brought {
-                Ok(databases) => outcome.add(databases),
+            match self.plan_later(later, run).await {
+                Ok(planned) => match &mut all {
+                    Some(all) => all.join(planned),
+                    None => all = Some(planned),
+                },
                 Err(error) => {
-                    let (database, source) = (later.source.clone(), Box::new(error));
-                    outcome.databases.ended = Some(Error::LaterDatabase { database, source });
+                    outcome.databases.ended = Some(of_later(&later.source, error));
+                    return;
                 }
             }
+        }
+        let Some(all) = all else { return };
+        let names: Vec<&str> = self.later.iter().map(|later| later.source.as_str()).collect();
+        match self.bring_in(&all, run).await {
+            Ok(databases) => outcome.add(databases),
+            Err(error) => outcome.databases.ended = Some(of_later(&names.join(", "), error)),
         }
     }
 
@@ -196,7 +210,7 @@ impl WholeRestore<'_> {
     async fn plan_later(&self, later: &LaterDatabase, run: &Run) -> Result<DatabaseRestore, Error> {
         let names: Vec<Name> = Name::new(later.source.as_str()).into_iter().collect();
         let deadline = Instant::now() + FIRST_ANSWER;
-        let mut options = self.options.databases.clone();
+        let mut options = DatabaseOptions { over_empty: true, ..self.options.databases.clone() };
         loop {
             let connect = &self.options.objects.connect;
             let (repository, stored, policy) = (self.repository, self.stored, self.policy);
@@ -212,6 +226,10 @@ impl WholeRestore<'_> {
             }
         }
     }
+}
+
+fn of_later(source: &str, error: Error) -> Error {
+    Error::LaterDatabase { database: source.to_owned(), source: Box::new(error) }
 }
 
 impl WholeOutcome {

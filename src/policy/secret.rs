@@ -9,7 +9,7 @@ use crate::types::Secret;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The environment variable is not set, or is empty.
-    #[error("the environment variable `{}`, which the policy names, is not set", crate::types::for_terminal(.0))]
+    #[error("the environment variable `{}`, which should hold a secret, is not set", crate::types::for_terminal(.0))]
     NotSet(String),
     /// The file cannot be read.
     #[error("cannot read the secret in `{}`", crate::types::for_terminal(&.path.display().to_string()))]

@@ -25,7 +25,7 @@ pub use backup::{
 pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
 pub use list::{BackupItem, BackupList, SourceItem};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
-pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster};
+pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
 pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
 pub use volumes::{VolumeClaim, VolumeCounts, Volumes};

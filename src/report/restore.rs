@@ -82,15 +82,24 @@ impl<S: Serialize, D: Serialize> Document for RestoreReport<'_, S, D> {
 /// What `restore --undo` did. `W` is the swap.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestoreUndo<'a, W> {
+pub struct RestoreUndo<W> {
+    /// Database by database, in order.
+    pub databases: Vec<UndoneDatabase<W>>,
+}
+
+/// One database of [`RestoreUndo`].
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "UndoneDatabase")]
+pub struct UndoneDatabase<W> {
     /// The source in the policy.
     pub source: String,
     /// The server, host and port.
     pub server: String,
     /// Which database has which name now.
-    pub switched: &'a W,
+    pub switched: W,
 }
 
-impl<W: Serialize> Document for RestoreUndo<'_, W> {
+impl<W: Serialize> Document for RestoreUndo<W> {
     const KIND: &'static str = "RestoreUndo";
 }

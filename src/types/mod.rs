@@ -8,6 +8,7 @@ mod digest;
 mod location;
 mod monitor;
 mod name;
+mod pattern;
 mod problem;
 mod secret;
 mod size;
@@ -24,6 +25,7 @@ pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Dig
 pub use location::{InvalidLocation, Location};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};
+pub use pattern::{InvalidPattern, SchemaPattern, TablePattern};
 pub use problem::{Missing, State};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};

@@ -7,8 +7,10 @@ mod give_way;
 mod large;
 mod refusals;
 mod secrets;
+mod server_killed;
 mod settings;
 mod together;
+mod truncated;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -526,3 +526,85 @@ async fn an_undo_is_of_the_databases_that_were_shown_and_of_no_others() {
     let shown = restore::undoable(&bench.server, live.name()).await.unwrap();
     restore::undo_seen(&shown, &bench.server, bench.options.now).await.unwrap();
 }
+
+#[tokio::test]
+async fn grants_that_the_live_database_adds_by_itself_are_named_in_place() {
+    let server = require!(postgres::v15);
+    let (_live, bench) = shop(&server, "grants");
+    for (name, sql, found) in [
+        ("plain", "", &[][..]),
+        (
+            "given",
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO reader",
+            &["ACL public TABLE a", "ACL public TABLE b"],
+        ),
+    ] {
+        let empty = server.create_database(name);
+        empty.sql(sql);
+        let mut bench = Bench::of(bench.dumped.clone(), &empty.url(Role::Admin));
+        bench.options.way = Way::InPlace;
+        let (_, loaded) = bench.load().await.unwrap();
+        let differs: Vec<&str> = loaded.differences.iter().map(|difference| difference.what.as_str()).collect();
+        assert_eq!(differs, found, "{:#?}", loaded.differences);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_not_carried_out_once_another_restore_has_ended() {
+    let server = require!(postgres::v15);
+    let (live, bench) = shop(&server, "second");
+    let plan = bench.plan().await;
+    bench.restore().await;
+    let (contents, names) = (live.contents(), server.databases());
+    let error = restore::Restore::begin(bench.context(), &plan).await.unwrap_err();
+    assert!(error.to_string().contains("is not the one any more that the plan was made for"), "{error}");
+    assert_eq!((live.contents(), server.databases()), (contents, names));
+    bench.restore().await;
+
+    // Between the load and the swap.
+    let plan = bench.plan().await;
+    let mut running = restore::Restore::begin(bench.context(), &plan).await.unwrap();
+    running.load().await.unwrap();
+    let (name, aside) = (live.quoted(), postgres::quoted(&server.name("aside")));
+    server.sql(&format!("ALTER DATABASE {name} RENAME TO {aside}"));
+    server.sql(&format!("CREATE DATABASE {name}"));
+    let error = running.switch().await.unwrap_err();
+    assert!(error.to_string().contains("is not the one any more"), "{error}");
+    server.sql(&format!("DROP DATABASE {name}"));
+    server.sql(&format!("ALTER DATABASE {aside} RENAME TO {name}"));
+    running.switch().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_was_free_can_be_given_back() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "back");
+    let new = server.name("new");
+    (bench.options.database, bench.options.way) = (Some(new.clone()), Way::Create);
+    let plan = bench.plan().await;
+    let mut running = restore::Restore::begin(bench.context(), &plan).await.unwrap();
+    let loaded = running.load().await.unwrap();
+    running.switch().await.unwrap();
+    let back = running.switch_back().await.unwrap();
+    assert_eq!(back.before.as_ref(), Some(&loaded.database));
+    assert!(!server.databases().contains(&new), "{:?}", server.databases());
+    let kept = restore::kept(&bench.server, &new).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| &kept.database).collect::<Vec<_>>(), [&loaded.database]);
+    running.switch().await.unwrap();
+    assert_eq!(server.database(&new).contents(), live.contents());
+}
+
+#[tokio::test]
+async fn a_server_that_came_up_with_the_restore_loses_nothing_that_was_written_meanwhile() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "written");
+    let contents = live.contents();
+    bench.options.over_empty = true;
+    let error = bench.load().await.unwrap_err();
+    assert!(error.to_string().contains("holds something already (public."), "{error}");
+    untouched(&live, &contents);
+    // What an image makes of an empty volume holds nothing.
+    live.sql("DROP TABLE a, b; CREATE EXTENSION pgcrypto");
+    bench.restore().await;
+    assert_eq!(live.contents(), contents);
+}

@@ -129,7 +129,7 @@ fn a_kill_at_any_step_of_the_swap_is_found_and_mended_by_the_next_run() {
         let warnings = plan["databases"][0]["warnings"].to_string();
         let wanted = match point {
             "loaded" => "left half loaded",
-            "ready" => "is left of restore",
+            "ready" => "drctl restore --switch",
             "swapped" => "was live before an earlier restore",
             _ => "it is opened again first",
         };
@@ -284,16 +284,12 @@ fn a_restore_is_undone_by_what_it_says_and_without_a_policy_by_an_address() {
 fn a_restore_that_is_interrupted_leaves_nothing_behind() {
     let server = require!(postgres::v15);
     let (live, workshop) = shop(&server, "interrupted", Role::Admin);
-    let mut command = workshop.command(&["restore", "--yes"]);
-    let file = workshop.folder().join("go");
-    command.env("DRCTL_TEST_PAUSE", format!("loaded:{}", file.display()));
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    crate::support::workshop::wait_for("the point", 60, || file.with_extension("reached").exists().then_some(()));
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-    std::fs::write(&file, b"").unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    let ended = Paused::at(&workshop, "loaded", &["restore", "--yes"]).interrupt_and_go_on();
+    assert_eq!(ended.code, 130, "{ended:?}");
+    for text in ["next: live databases are as they were", "what was half loaded is removed; run it again"] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("stayed"), "{}", ended.stderr);
     assert_eq!(server.databases(), [live.name()]);
     assert_eq!(says(&live), "newnew");
 }

@@ -107,3 +107,73 @@ fn a_wrong_password_through_a_port_forward_is_the_servers_refusal() {
     assert!(ended.stderr.contains("refuses role `postgres`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("wr0ng"), "{}", ended.stderr);
 }
+
+/// Two databases of a namespace, `orders` and `billing`, each with its own server and Service.
+struct Two {
+    node: Node,
+    namespace: String,
+    workshop: Workshop,
+}
+
+impl Two {
+    fn start(node: Node) -> Self {
+        let namespace = node.create_namespace("two");
+        let mut workshop = Workshop::bare(&node);
+        let mut sources = format!("  services: {{kubernetes: {{namespaces: [{namespace}]}}}}\n");
+        for name in ["orders", "billing"] {
+            let port = node::free_port();
+            let server = node.postgres(&namespace, name, port, "a-password");
+            let server = server.replace("env: [", "env: [{name: POSTGRES_DB, value: shop}, ");
+            // This one's Pod is ready only once an application has migrated.
+            let probe = format!("[pg_isready, -h, 127.0.0.1, -p, \"{port}\"]");
+            assert!(server.contains(&probe));
+            let sql = "CREATE TABLE IF NOT EXISTS migrated ()";
+            let migrates = format!("[psql, -h, /tmp, -p, \"{port}\", -U, postgres, -d, shop, -qc, \"{sql}\"]");
+            node.apply(&if name == "orders" { server.replace(&probe, &migrates) } else { server });
+            let variable = format!("URL_{name}");
+            workshop.set(&variable, &format!("postgresql://postgres:a-password@{name}:{port}/shop"));
+            sources.push_str(&format!(
+                "  {name}: {{postgres: {{url: {{env: {variable}}}, \
+                 via: {{kubernetes: {{namespace: {namespace}, service: {name}, port: {port}}}}}}}}}\n"
+            ));
+        }
+        for name in ["orders", "billing"] {
+            node.wait_until_ready(&namespace, &format!("statefulset/{name}"));
+        }
+        let text = format!(
+            "apiVersion: drctl/v1\nkind: Policy\nmetadata: {{name: two}}\n{}\nsources:\n{sources}\
+             schedules:\n  daily: {{cron: \"0 2 * * *\", sources: [services, orders, billing]}}\n",
+            workshop.local_repository()
+        );
+        fs::write(workshop.policy(), text).unwrap();
+        workshop.done(&["repository", "init"]);
+        workshop.done(&["backup"]);
+        Self { node, namespace, workshop }
+    }
+}
+
+#[test]
+fn only_the_database_whose_own_workload_is_gone_comes_back_with_it_and_what_was_written_meanwhile_is_kept() {
+    let two = Two::start(require!(node::node));
+    let delete = ["delete", "statefulset", "orders", "-n", &two.namespace, "--cascade=foreground", "--wait"];
+    two.node.kubectl(&delete);
+    let plan = two.workshop.json(0, &["restore", "--dry-run"]);
+    let sources = |list: &serde_json::Value| {
+        let list = list.as_array().unwrap();
+        list.iter().map(|database| database["source"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (sources(&plan["laterDatabases"]), sources(&plan["databases"])),
+        (vec!["orders".to_owned()], vec!["billing".to_owned()])
+    );
+
+    let ended = two.workshop.ends(1, &["restore", "--yes", "--source", "services", "--source", "orders"]);
+    for text in ["source orders could not be restored into its new server", "holds something already (public.migrated)"]
+    {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    // Now it is there, and the plan says what it replaces.
+    let ended = two.workshop.ends(2, &["restore", "--source", "services", "--source", "orders"]);
+    assert!(ended.stderr.contains("REPLACES database `shop`"), "{}", ended.stderr);
+    two.workshop.done(&["restore", "--yes", "--source", "services", "--source", "orders"]);
+}

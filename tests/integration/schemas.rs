@@ -43,7 +43,7 @@ fn the_schemas_of_the_documents_are_current() {
     check("doctor-report", &schema_of::<report::DoctorReport>().to_value());
     check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan, postgres::Plan, LaterDatabase>>().to_value());
     check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase>>().to_value());
-    check("restore-undo", &schema_of::<report::RestoreUndo<'_, postgres::Switched>>().to_value());
+    check("restore-undo", &schema_of::<report::RestoreUndo<postgres::Switched>>().to_value());
     check("accept-report", &schema_of::<report::AcceptReport>().to_value());
     check("repository-info", &schema_of::<report::RepositoryInfo>().to_value());
     check("session-list", &schema_of::<report::SessionList>().to_value());

@@ -29,7 +29,7 @@ impl From<LoadError> for Failure {
 
 impl From<policy::SecretError> for Failure {
     fn from(error: policy::SecretError) -> Self {
-        Self::new(Exit::CouldNotRun, error).next("set it, or name another place in the policy")
+        Self::new(Exit::CouldNotRun, error).next(ANOTHER_PLACE)
     }
 }
 
@@ -66,6 +66,10 @@ impl From<operations::Error> for Failure {
 }
 
 type Ending = (Exit, Option<&'static str>);
+
+/// What is done about a secret that is not where it should be.
+const ANOTHER_PLACE: &str =
+    "put it there, or name another place where this one was named: in the policy, or by an option";
 
 fn of_operation(error: &operations::Error) -> Ending {
     use operations::Error as E;
@@ -104,12 +108,14 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::DatabaseNotReady { .. } => {
             (Exit::Failed, Some("put the workload right and run it again: what is restored already is left alone"))
         }
-        E::Secret(_) => (Exit::CouldNotRun, Some("set it, or name another place in the policy")),
+        E::Secret(_) => (Exit::CouldNotRun, Some(ANOTHER_PLACE)),
         // `could not run` would say that nothing was written.
-        E::Unfinished { source, .. } | E::LaterDatabase { source, .. } => match of_operation(source) {
-            (Exit::CouldNotRun, next) => (Exit::Failed, next),
-            ending => ending,
-        },
+        E::Unfinished { source, .. } | E::LaterDatabase { source, .. } | E::NotAllSwapped { source, .. } => {
+            match of_operation(source) {
+                (Exit::CouldNotRun, next) => (Exit::Failed, next),
+                ending => ending,
+            }
+        }
         E::HeaderMissing { .. } => (Exit::CouldNotRun, None),
         E::Fenced => (Exit::Fenced, Some("run it again: a new backup is made")),
         E::Interrupted => (Exit::Interrupted, Some("what was finished is kept; run it again to go on")),
@@ -265,6 +271,7 @@ fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
             ending => ending,
         },
         E::Interrupted => (Exit::Interrupted, None),
+        E::LostInSwap { .. } => (Exit::Failed, None),
         E::SessionsRemain { .. } => (Exit::Failed, Some("stop what uses the database, and run it again")),
         E::Backup(_) | E::Build { .. } | E::Count { .. } | E::NotEmpty | E::NotReady { .. } => (Exit::Failed, None),
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::{ClusterScoped, KubernetesSpec, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService},
-    types::Name,
+    types::{InvalidPattern, Name, SchemaPattern, TablePattern},
 };
 
 const KINDS: [&str; 2] = ["kubernetes", "postgres"];
@@ -100,21 +100,27 @@ fn postgres(decoder: &mut Decoder, node: &Node, path: &str) -> Option<PostgresSp
         url: url?,
         via,
         tls,
-        schemas: table_patterns(decoder, &table, "schemas"),
-        exclude_tables: table_patterns(decoder, &table, "excludeTables"),
-        exclude_table_data: table_patterns(decoder, &table, "excludeTableData"),
+        schemas: checked(decoder, &table, "schemas", |text| SchemaPattern::parse(text).map(drop)),
+        exclude_tables: checked(decoder, &table, "excludeTables", |text| TablePattern::parse(text).map(drop)),
+        exclude_table_data: checked(decoder, &table, "excludeTableData", |text| TablePattern::parse(text).map(drop)),
     })
 }
 
-fn table_patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str) -> Vec<String> {
+/// Patterns of `pg_dump`, each of which `check` takes.
+fn checked(
+    decoder: &mut Decoder,
+    table: &Table<'_>,
+    key: &str,
+    check: impl Fn(&str) -> Result<(), InvalidPattern>,
+) -> Vec<String> {
     let Some(node) = table.get(key) else { return Vec::new() };
     let items = decoder.texts(node, &table.path_of(key)).unwrap_or_default();
     for (place, text) in &items {
         if text.len() > 300 || text.contains(char::is_control) {
-            decoder.wrong(
-                *place,
-                format!("`{}` is neither a name nor a pattern of pg_dump", crate::types::for_terminal(text)),
-            );
+            let text = crate::types::for_terminal(text);
+            decoder.wrong(*place, format!("`{text}` is neither a name nor a pattern of pg_dump"));
+        } else if let Err(error) = check(text) {
+            decoder.wrong(*place, error.to_string());
         }
     }
     items.into_iter().map(|(_, text)| text.to_owned()).collect()

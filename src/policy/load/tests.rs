@@ -147,6 +147,24 @@ fn every_problem_is_named_at_its_place() {
 }
 
 #[test]
+fn patterns_that_pg_dump_would_refuse_are_named_at_their_place() {
+    let with = |patterns: &str| {
+        let source = format!("  db: {{postgres: {{url: {{env: URL}}, {patterns}}}}}\nschedules:\n");
+        GOOD.replacen("schedules:\n", &source, 1)
+    };
+    for (patterns, expected) in [
+        ("schemas: [a, b.c]", "16:48: `b.c` is no pattern of schemas: the name of a schema has no dot outside quotes"),
+        ("excludeTables: ['a.\"b']", "16:51: `a.\"b` is no pattern of tables: a quote is not closed"),
+        ("excludeTableData: [.t]", "16:54: `.t` is no pattern of tables: a name is missing before a dot"),
+    ] {
+        assert_eq!(problems_of(&with(patterns)), [expected]);
+    }
+    let good =
+        with("schemas: ['tenant_*'], excludeTables: ['audit.*', sessions], excludeTableData: ['\"Odd.Name\".t?']");
+    assert!(parse(Path::new("p.yaml"), &good).is_ok());
+}
+
+#[test]
 fn all_problems_are_found_at_once_in_the_order_of_the_file() {
     let text = with("region:", "regoin:").replace("0 2 * * *", "@daily").replace("last: 3", "last: x");
     let found = problems_of(&text);

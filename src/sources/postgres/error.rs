@@ -126,6 +126,14 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the server refused because others use the database.
+    pub(super) fn is_in_use(&self) -> bool {
+        const OBJECT_IN_USE: &str = "55006";
+        matches!(self, Self::Statement { reason, .. } if reason.code() == Some(OBJECT_IN_USE))
+    }
+}
+
 fn found_instead(found: &[(PathBuf, u32)]) -> String {
     let list: Vec<String> = found.iter().map(|(path, major)| format!("{major} in {}", path.display())).collect();
     if list.is_empty() { String::new() } else { format!(" (only {})", list.join(", ")) }

@@ -306,6 +306,9 @@ impl Bench {
             no_switch: false,
             jobs: Some(2),
             now: "2026-11-21T15:00:00Z".parse().unwrap(),
+            id: None,
+            kept: false,
+            over_empty: false,
         };
         Self { dumped, server, options, cancel: CancellationToken::new() }
     }

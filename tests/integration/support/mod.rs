@@ -1,9 +1,11 @@
 //! What tests share.
 
 pub(crate) mod bed;
+pub(crate) mod cutter;
 pub(crate) mod door;
 pub(crate) mod dumped;
 pub(crate) mod node;
+pub(crate) mod own_postgres;
 pub(crate) mod paused;
 pub(crate) mod postgres;
 pub(crate) mod program;

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Read as _},
     path::PathBuf,
     process::{Child, Stdio},
 };
@@ -46,6 +47,19 @@ impl Paused {
     pub(crate) fn go_on(self) -> Ended {
         fs::write(&self.file, b"").unwrap();
         self.child.wait_with_output().unwrap().into()
+    }
+
+    /// Interrupts it as Ctrl-C does, and then lets it go on, to its end.
+    pub(crate) fn interrupt_and_go_on(mut self) -> Ended {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let (mut stderr, mut said) = (BufReader::new(self.child.stderr.take().unwrap()), String::new());
+        while !said.contains("interrupted: ") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended: {said}");
+        }
+        let rest = std::thread::spawn(move || stderr.read_to_string(&mut said).map(|_| said));
+        let ended = self.go_on();
+        Ended { stderr: rest.join().unwrap().unwrap(), ..ended }
     }
 
     /// Kills it with SIGKILL.

@@ -1,6 +1,6 @@
 //! Which workloads are databases: those whose Pods a database's Service selects.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
@@ -10,13 +10,13 @@ use super::plan::ServiceName;
 #[derive(Debug, Default)]
 pub(super) struct Databases {
     wanted: HashSet<ServiceName>,
-    /// The selectors of those that were seen, by namespace.
-    selectors: HashMap<String, Vec<Map<String, Value>>>,
+    /// Those that were seen and have a selector: a few.
+    seen: Vec<(ServiceName, Map<String, Value>)>,
 }
 
 impl Databases {
     pub(super) fn new(wanted: &[ServiceName]) -> Self {
-        Self { wanted: wanted.iter().cloned().collect(), selectors: HashMap::new() }
+        Self { wanted: wanted.iter().cloned().collect(), seen: Vec::new() }
     }
 
     /// Looks at a Service of the backup.
@@ -27,19 +27,20 @@ impl Databases {
         }
         let selector = service.pointer("/spec/selector").and_then(Value::as_object).filter(|map| !map.is_empty());
         if let Some(selector) = selector {
-            self.selectors.entry(this.namespace).or_default().push(selector.clone());
+            self.seen.push((this, selector.clone()));
         }
     }
 
-    /// Whether the Pods of `workload`, or itself, are those of a database's Service.
-    pub(super) fn is_database(&self, namespace: &str, workload: &Value) -> bool {
-        let Some(selectors) = self.selectors.get(namespace) else { return false };
+    /// The databases' Services that select the Pods of `workload`, or itself.
+    pub(super) fn before(&self, namespace: &str, workload: &Value) -> Vec<ServiceName> {
         let labels = ["/spec/template/metadata/labels", "/metadata/labels"];
         let pod = usize::from(workload.get("kind").and_then(Value::as_str) == Some("Pod"));
         let labels = labels.get(pod).and_then(|pointer| workload.pointer(pointer));
-        selectors.iter().any(|selector| {
+        let selects = |selector: &Map<String, Value>| {
             selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
-        })
+        };
+        let before = |(service, selector): &&(ServiceName, _)| service.namespace == namespace && selects(selector);
+        self.seen.iter().filter(before).map(|(service, _)| service.clone()).collect()
     }
 }
 
@@ -63,11 +64,13 @@ mod tests {
         let set =
             |labels: Value| json!({"kind": "StatefulSet", "spec": {"template": {"metadata": {"labels": labels}}}});
         let labels = json!({"app": "postgres", "role": "primary", "more": "x"});
-        assert!(databases.is_database("shop", &set(labels.clone())));
-        assert!(databases.is_database("shop", &json!({"kind": "Pod", "metadata": {"labels": labels}})));
-        assert!(!databases.is_database("other", &set(labels)), "another namespace");
-        assert!(!databases.is_database("shop", &set(json!({"app": "postgres"}))), "a replica");
-        assert!(!databases.is_database("shop", &set(json!({"app": "web"}))), "a Service that is no database's");
+        assert!(!databases.before("shop", &set(labels.clone())).is_empty());
+        let pod = json!({"kind": "Pod", "metadata": {"labels": labels}});
+        let service = ServiceName { namespace: "shop".to_owned(), name: "db".to_owned() };
+        assert_eq!(databases.before("shop", &pod), [service]);
+        assert!(databases.before("other", &set(labels)).is_empty(), "another namespace");
+        assert!(databases.before("shop", &set(json!({"app": "postgres"}))).is_empty(), "a replica");
+        assert!(databases.before("shop", &set(json!({"app": "web"}))).is_empty(), "a Service that is no database's");
     }
 
     #[test]
@@ -75,6 +78,6 @@ mod tests {
         let wanted = ServiceName { namespace: "shop".to_owned(), name: "db".to_owned() };
         let mut databases = Databases::new(&[wanted]);
         databases.see_service("shop", "db", &json!({"spec": {"selector": {}}}));
-        assert!(!databases.is_database("shop", &json!({"kind": "Deployment"})));
+        assert!(databases.before("shop", &json!({"kind": "Deployment"})).is_empty());
     }
 }

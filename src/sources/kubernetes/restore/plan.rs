@@ -114,6 +114,8 @@ pub struct Plan {
     pub(super) counts: Counts,
     pub(super) kinds: Vec<PlannedKind>,
     pub(super) reasons: Reasons,
+    /// The workloads of databases among the objects.
+    pub(super) databases: Vec<Behind>,
     /// The uids, in the backup, of all owners that its objects name.
     pub(super) referenced: HashSet<Uid>,
     /// What becomes of the volumes.
@@ -121,6 +123,15 @@ pub struct Plan {
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
+
+/// A workload that databases' Services lead to: its place in the plan.
+#[derive(Debug, Clone)]
+pub(super) struct Behind {
+    pub(super) kind: usize,
+    pub(super) part: usize,
+    pub(super) entry: usize,
+    pub(super) services: Vec<ServiceName>,
+}
 
 /// The objects of one kind, in the order of the backup's stream.
 #[derive(Debug, Clone)]
@@ -317,11 +328,12 @@ impl Plan {
         self.kinds.iter().flat_map(|kind| &kind.parts).flat_map(|part| &part.entries).any(|entry| entry.first)
     }
 
-    /// Whether it creates the workload of a database in `namespace`.
+    /// Whether it creates a workload whose Pods `service` selects.
     #[must_use]
-    pub fn creates_database_in(&self, namespace: &str) -> bool {
-        let parts = self.kinds.iter().flat_map(|kind| &kind.parts).filter(|part| part.namespace == namespace);
-        parts.flat_map(|part| &part.entries).any(|entry| entry.first && entry.action == Action::Create)
+    pub fn creates_behind(&self, service: &ServiceName) -> bool {
+        let behind = self.databases.iter().filter(|behind| behind.services.contains(service));
+        let entry = |behind: &Behind| self.kinds.get(behind.kind)?.parts.get(behind.part)?.entries.get(behind.entry);
+        behind.filter_map(entry).any(|entry| entry.action == Action::Create)
     }
 
     pub(super) fn recount(&mut self) {
@@ -415,11 +427,23 @@ mod tests {
             counts: Counts::new(),
             kinds: vec![kind],
             reasons,
+            databases: Vec::new(),
             referenced: HashSet::new(),
             adoption: Adoption::default(),
         };
         plan.recount();
         plan
+    }
+
+    #[test]
+    fn a_databases_server_comes_back_only_with_the_workload_behind_its_own_service() {
+        let service = |name: &str| ServiceName { namespace: "shop".to_owned(), name: name.to_owned() };
+        let mut plan = plan(vec![("orders-db", Action::Create, ""), ("billing-db", Action::Same, "")]);
+        let behind = |entry, name| Behind { kind: 0, part: 0, entry, services: vec![service(name)] };
+        plan.databases = vec![behind(0, "orders"), behind(1, "billing")];
+        assert!(plan.creates_behind(&service("orders")));
+        assert!(!plan.creates_behind(&service("billing")), "its workload is there");
+        assert!(!plan.creates_behind(&service("web")), "no workload is behind it");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     lines::{Line, Lines},
     live::Cursor,
     orphans::{self, Orphan},
-    plan::{Action, Entry, Plan, PlannedKind, PlannedPart, Reasons, Uid},
+    plan::{Action, Behind, Entry, Plan, PlannedKind, PlannedPart, Reasons, ServiceName, Uid},
     report::Waiver,
     target::{Service, TargetCluster, live_uid},
     tiers::{Tier, tier_of},
@@ -53,6 +53,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             counts: Default::default(),
             kinds: Vec::new(),
             reasons: Reasons::default(),
+            databases: Vec::new(),
             referenced: HashSet::new(),
             adoption,
         },
@@ -219,7 +220,7 @@ impl Planner<'_> {
             let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
             self.context.monitor.advance(1);
             if self.chosen.object(place.id, place.namespace, &name) || self.adopts(place.id, &name) {
-                let first = self.is_database(place, &name, line.fields());
+                let services = self.services_before(place, &name, line.fields());
                 let (action, reason) = match line {
                     Line::Object(object) => {
                         self.decide(place, object, &name, cursor.as_deref_mut(), entries.len()).await?
@@ -227,6 +228,13 @@ impl Planner<'_> {
                     Line::Unreadable(_, why) => (Action::Cannot, why),
                 };
                 let reason = self.plan.reasons.intern(&reason);
+                let first = !services.is_empty();
+                if first {
+                    let kind = self.plan.kinds.len().saturating_sub(1);
+                    let part = self.plan.kinds.last().map_or(0, |kind| kind.parts.len());
+                    let behind = Behind { kind, part, entry: entries.len(), services };
+                    self.plan.databases.push(behind);
+                }
                 entries.push(Entry { name, uid, action, reason, first });
             }
         }
@@ -241,13 +249,13 @@ impl Planner<'_> {
         kind_id == adopt::VOLUMES && !self.plan.adoption.is_empty()
     }
 
-    /// Whether an object is the workload of a database; a Service is looked at for it.
-    fn is_database(&mut self, place: &Place<'_>, name: &str, object: &Value) -> bool {
+    /// The databases' Services that lead to an object, if it is a workload; a Service is looked at for it.
+    fn services_before(&mut self, place: &Place<'_>, name: &str, object: &Value) -> Vec<ServiceName> {
         if place.id == "services" {
             self.databases.see_service(place.namespace, name, object);
         }
         let tier = self.plan.kinds.last().map(|kind| kind.tier);
-        tier == Some(Tier::Workloads) && self.databases.is_database(place.namespace, object)
+        if tier == Some(Tier::Workloads) { self.databases.before(place.namespace, object) } else { Vec::new() }
     }
 
     async fn decide(
@@ -434,6 +442,7 @@ mod tests {
             counts: Default::default(),
             kinds: vec![kind],
             reasons: Reasons::default(),
+            databases: Vec::new(),
             referenced: (0..Action::ALL.len()).map(uid).collect(),
             adoption: Adoption::default(),
         };

@@ -242,6 +242,6 @@ pub(crate) async fn pattern_counts(
     Ok(counts)
 }
 
-fn expressions(patterns: &[super::pattern::TablePattern]) -> (Vec<&str>, Vec<&str>) {
+fn expressions(patterns: &[crate::types::TablePattern]) -> (Vec<&str>, Vec<&str>) {
     patterns.iter().map(|pattern| (pattern.schema.as_str(), pattern.table.as_str())).unzip()
 }

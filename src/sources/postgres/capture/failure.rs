@@ -9,7 +9,7 @@ use crate::types::for_terminal;
 pub enum Failure {
     /// A pattern of the policy.
     #[error("the policy's {0}")]
-    Pattern(#[from] super::pattern::InvalidPattern),
+    Pattern(#[from] crate::types::InvalidPattern),
     /// No schema that the policy names exists.
     #[error("no schema fits `schemas` of the policy: {0}")]
     NoSchema(String),

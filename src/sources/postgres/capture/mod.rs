@@ -11,7 +11,6 @@ mod documents;
 mod failure;
 mod leader;
 mod obstacles;
-mod pattern;
 mod report;
 mod selection;
 mod sql;
@@ -24,8 +23,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::{sync::mpsc, task::JoinHandle};
 
+pub use crate::types::InvalidPattern;
 pub use failure::{Failure, Peer};
-pub use pattern::InvalidPattern;
 pub use selection::Selection;
 
 use self::{

@@ -76,8 +76,7 @@ async fn document<T: Document>(writer: &mut Writer<'_>, document: &T) -> Result<
 
 fn exclusions(source: &PostgresSource) -> Exclusions {
     let selection = &source.selection;
-    let texts =
-        |patterns: &[super::pattern::TablePattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect();
+    let texts = |patterns: &[crate::types::TablePattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect();
     Exclusions {
         schemas: selection.schemas.iter().map(|pattern| pattern.text.clone()).collect(),
         exclude_tables: texts(&selection.exclude_tables),

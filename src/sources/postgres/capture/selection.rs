@@ -1,6 +1,6 @@
 //! What of a database the policy takes.
 
-use super::pattern::{InvalidPattern, SchemaPattern, TablePattern};
+use crate::types::{InvalidPattern, SchemaPattern, TablePattern};
 
 /// What of a database is captured.
 #[derive(Debug, Clone, Default)]

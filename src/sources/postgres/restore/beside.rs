@@ -14,7 +14,7 @@ use super::{
     build::{Builder, TimeZone},
     catalogs::{self, Strictness},
     copy::{Emptied, Load},
-    databases,
+    databases, heartbeat,
     journal::{Marker, Stage},
     loading_session,
     pause::{self, Point},
@@ -35,9 +35,18 @@ impl Restore<'_> {
         self.context.monitor.phase("creating the database", "step", None);
         let owner = self.owner();
         let sql = properties::create(scratch, &plan.inner.document, owner.as_deref(), plan.inner.target_major);
-        self.session.run(&format!("create database {scratch}"), &sql).await?;
+        let created = self.session.run(&format!("create database {scratch}"), &sql).await;
+        if created.is_err() && self.session.is_closed() {
+            // The server may have done it all the same; the next run finds it by its name, and that it is empty.
+            self.leaves();
+        }
+        created?;
         self.writes();
-        let loaded = self.fill(&mut phases).await;
+        // Without the lock's session, another restore might take this one for half loaded.
+        let loaded = tokio::select! {
+            loaded = self.fill(&mut phases) => loaded,
+            lost = heartbeat::until_lost(&self.session) => Err(lost.into()),
+        };
         match loaded {
             Ok(loaded) => Ok(loaded),
             Err(error) => {
@@ -56,7 +65,7 @@ impl Restore<'_> {
         if self.plan.dropped.is_empty() {
             return Ok(());
         }
-        let traces = databases::traces(&self.session, &self.plan.database).await?;
+        let traces = databases::traces_of(self.context.server, &self.session, &self.plan.database).await?;
         for (half, marker) in traces.abandoned {
             if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
                 let dropped = databases::drop_unused(&self.session, &half.name).await?;
@@ -85,15 +94,14 @@ impl Restore<'_> {
         ownership.keeps_owners().then(|| ownership.name(&document.owner).unwrap_or(&document.owner).to_owned())
     }
 
-    async fn mark(&self, stage: Stage) -> Result<(), RestoreError> {
-        let marker = Marker {
-            restore: self.plan.inner.id.as_str().to_owned(),
-            backup: self.plan.backup.clone(),
-            of: self.plan.database.clone(),
-            stage,
-            comment: None,
-        };
-        let (name, text) = (identifier(self.plan.loaded_database()), literal(&marker.text()));
+    pub(super) fn marker(&self, stage: Stage) -> Marker {
+        let plan = self.plan;
+        let (restore, of) = (plan.inner.id.as_str().to_owned(), plan.database.clone());
+        Marker { restore, backup: plan.backup.clone(), of, stage, comment: None }
+    }
+
+    pub(super) async fn mark(&self, stage: Stage) -> Result<(), RestoreError> {
+        let (name, text) = (identifier(self.plan.loaded_database()), literal(&self.marker(stage).text()));
         Ok(self.session.run("mark the restored database", &format!("COMMENT ON DATABASE {name} IS {text}")).await?)
     }
 
@@ -113,15 +121,28 @@ impl Restore<'_> {
 
     /// Objects and rows into a database that holds nothing, and the comparison.
     pub(super) async fn load_database(&self, phases: &mut Phases, nothing_else: bool) -> Result<Loaded, RestoreError> {
+        let session = loading_session(self.context.server, self.plan.loaded_database()).await?;
+        let loaded = tokio::select! {
+            loaded = self.load_by(&session, phases, nothing_else) => loaded,
+            () = heartbeat::keep(&session) => Err(RestoreError::Interrupted),
+        };
+        session.close().await;
+        loaded
+    }
+
+    async fn load_by(
+        &self,
+        session: &Session,
+        phases: &mut Phases,
+        nothing_else: bool,
+    ) -> Result<Loaded, RestoreError> {
         let plan = self.plan;
-        let database = plan.loaded_database();
-        let session = loading_session(self.context.server, database).await?;
-        let replication_role = self.replication_role(&session).await?;
+        let replication_role = self.replication_role(session).await?;
         let builder = self.builder(replication_role)?;
         self.make("what is there before the rows", &builder, &plan.inner.selection.before).await?;
         phases.end("create database");
 
-        let mut loaded = self.bring_rows(&session, &plan.inner.loads).await?;
+        let mut loaded = self.bring_rows(session, &plan.inner.loads).await?;
         phases.end("load");
 
         self.context.monitor.phase("building indexes and constraints", "step", None);
@@ -132,13 +153,12 @@ impl Restore<'_> {
         pause::at(Point::Built).await;
 
         self.context.monitor.phase("comparing the catalogs", "step", None);
-        self.compare_catalogs(&session, nothing_else, failures, &mut loaded).await?;
+        self.compare_catalogs(session, nothing_else, failures, &mut loaded).await?;
         phases.end("catalogs");
 
         self.context.monitor.phase("analyzing", "step", None);
-        loaded.notes.extend(analyze(&session).await?);
+        loaded.notes.extend(analyze(session).await?);
         phases.end("analyze");
-        session.close().await;
         Ok(loaded)
     }
 
@@ -240,7 +260,7 @@ impl Restore<'_> {
         }
     }
 
-    async fn compare_catalogs(
+    pub(super) async fn compare_catalogs(
         &self,
         session: &Session,
         nothing_else: bool,
@@ -295,7 +315,7 @@ async fn analyze(session: &Session) -> Result<Vec<String>, RestoreError> {
 }
 
 /// Tables that an extension has made are emptied of what the extension lists as the user's own.
-async fn extension_tables(session: &Session, loads: &mut [Load]) -> Result<(), RestoreError> {
+pub(super) async fn extension_tables(session: &Session, loads: &mut [Load]) -> Result<(), RestoreError> {
     let sql = "SELECT c.oid, coalesce(e.condition, '') FROM pg_catalog.pg_extension x \
          CROSS JOIN LATERAL unnest(x.extconfig, x.extcondition) AS e(oid, condition) \
          JOIN pg_catalog.pg_class c ON c.oid = e.oid";

@@ -5,7 +5,12 @@
 //! an index that is missing or not valid, a trigger that is off, or a constraint that was not checked
 //! is seen: `pg_dump` writes each of them in another way, or not at all.
 
-use std::{collections::HashMap, process::Stdio, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    process::Stdio,
+    sync::Arc,
+};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
@@ -155,6 +160,18 @@ pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: S
     if large_objects > 0 {
         compared.notes.push("owners and grants of large objects are not compared between versions".to_owned());
     }
+    if strictness.owners && !strictness.nothing_else {
+        let made = wanted.iter().filter_map(|id| expected.entry(*id)).filter(|entry| !selection::is_grant(entry));
+        let made: HashSet<_> = made.map(|entry| (entry.namespace(), entry.tag())).collect();
+        let more = there.values().flatten().filter(|entry| is_of_one(entry, &made));
+        for what in more.map(selection::named) {
+            if strictness.same_major {
+                compared.differences.push(Difference { what, how: "the backup has no grants on it".to_owned() });
+            } else {
+                compared.notes.push(format!("{what}: the backup has no grants on it"));
+            }
+        }
+    }
     if strictness.nothing_else {
         for entry in there.into_values().flatten().filter(is_worth_a_word) {
             let what = selection::named(&entry);
@@ -168,6 +185,15 @@ pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: S
     compared.differences.sort_by(|one, other| one.what.cmp(&other.what));
     compared.notes.sort();
     compared
+}
+
+/// Whether an entry is grants on one of the objects `made`, by schema and name: on `TABLE a`, or on its `COLUMN a.b`.
+fn is_of_one(grants: &Entry<'_>, made: &HashSet<(Cow<'_, str>, Cow<'_, str>)>) -> bool {
+    let (namespace, tag) = (grants.namespace(), grants.tag());
+    let Some((kind, name)) = tag.split_once(' ').filter(|_| grants.description() == "ACL") else { return false };
+    let is_made = |name: &str| made.contains(&(Cow::Borrowed(namespace.as_ref()), Cow::Borrowed(name)));
+    let mut tables = name.match_indices('.').filter_map(|(dot, _)| name.get(..dot));
+    is_made(name) || kind == "COLUMN" && tables.any(is_made)
 }
 
 fn is_of_large_objects(entry: &Entry<'_>) -> bool {

@@ -2,15 +2,13 @@
 
 use super::{
     super::{Error, Server, Session, quote::identifier},
-    RestoreError,
+    RestoreError, in_place,
     journal::{Marker, Stage},
+    names::RestoreId,
 };
 
 /// Databases that are tried, in this order, for a session that renames others.
 const USUAL: [&str; 2] = ["postgres", "template1"];
-
-/// `object_in_use`.
-const IN_USE: &str = "55006";
 
 /// One database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,9 +112,17 @@ pub(super) struct Traces {
     pub(super) abandoned: Vec<(Database, Marker)>,
     /// What was live before, newest first.
     pub(super) replaced: Vec<(Database, Marker)>,
+    /// Databases that only their names tell of: a run that ended between creating and marking leaves one.
+    pub(super) unmarked: Vec<(Database, RestoreId)>,
 }
 
 impl Traces {
+    /// Restored databases that were compared and never swapped in, also those whose swap did not end.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &(Database, Marker)> {
+        let unended = self.unended.iter().filter(|(_, marker)| marker.stage == Stage::Switching);
+        self.abandoned.iter().filter(|(_, marker)| marker.stage != Stage::Loading).chain(unended)
+    }
+
     /// What was live before the newest restore, also if the way back to it did not end.
     pub(super) fn newest(&self) -> Option<&(Database, Marker)> {
         let unended = self.unended.iter().filter(|(_, marker)| marker.stage == Stage::Undoing);
@@ -132,7 +138,11 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
             traces.live = Some(found);
             continue;
         }
-        let Some(marker) = found.marker().filter(|marker| marker.of == database) else { continue };
+        let Some(marker) = found.marker().filter(|marker| marker.of == database) else {
+            let id = RestoreId::of_scratch(&found.name, database).filter(|_| found.comment.is_none());
+            traces.unmarked.extend(id.map(|id| (found, id)));
+            continue;
+        };
         match marker.stage {
             Stage::Switching | Stage::Undoing => traces.unended = Some((found, marker)),
             Stage::Loading | Stage::Differs | Stage::Ready => traces.abandoned.push((found, marker)),
@@ -141,6 +151,19 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
         }
     }
     traces.replaced.sort_by(|(_, one), (_, other)| other.restore.cmp(&one.restore));
+    Ok(traces)
+}
+
+/// The same with what is unmarked and holds nothing among the half loaded: nothing is lost with it.
+pub(super) async fn traces_of(server: &Server, session: &Session, database: &str) -> Result<Traces, Error> {
+    let mut traces = traces(session, database).await?;
+    for (found, id) in std::mem::take(&mut traces.unmarked) {
+        if found.owned && in_place::found(server, &found.name).await.is_ok_and(|found| found.is_empty()) {
+            let (restore, of) = (id.as_str().to_owned(), database.to_owned());
+            let marker = Marker { restore, backup: String::new(), of, stage: Stage::Loading, comment: None };
+            traces.abandoned.push((found, marker));
+        }
+    }
     Ok(traces)
 }
 
@@ -164,7 +187,7 @@ pub(super) async fn drop_unused(session: &Session, name: &str) -> Result<bool, E
     let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
     match session.run("drop a half loaded database", &sql).await {
         Ok(()) => Ok(true),
-        Err(Error::Statement { reason, .. }) if reason.code() == Some(IN_USE) => Ok(false),
+        Err(error) if error.is_in_use() => Ok(false),
         Err(error) => Err(error),
     }
 }

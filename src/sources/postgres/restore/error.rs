@@ -92,6 +92,17 @@ pub enum RestoreError {
         /// Who they are.
         sessions: String,
     },
+    /// The connection was lost while databases changed their names.
+    #[error("the connection was lost during the swap; database `{}` {state}", for_terminal(.database))]
+    LostInSwap {
+        /// The live database.
+        database: String,
+        /// How it is now.
+        state: &'static str,
+        /// Why.
+        #[source]
+        source: Box<RestoreError>,
+    },
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,

@@ -12,8 +12,10 @@ mod catalogs;
 mod copy;
 mod databases;
 mod error;
+mod heartbeat;
 mod in_place;
 mod journal;
+mod kept;
 mod large_objects;
 mod names;
 mod ownership;
@@ -29,6 +31,8 @@ mod sequences;
 mod sql;
 mod switch;
 mod tables;
+mod take_place;
+mod undo;
 mod work;
 
 use std::{
@@ -36,16 +40,17 @@ use std::{
     time::Instant,
 };
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use databases::Database;
 pub use error::RestoreError;
 pub use journal::{Marker, Stage};
+pub use kept::{Kept, kept};
 pub use names::RestoreId;
 pub use ownership::Ownership;
 pub use plan::{Live, Plan, PlanOptions, Scope, Way};
 pub use report::{Difference, LeftOut, Loaded, PhaseTime, Switched};
+pub use undo::{Undoable, undo, undo_seen, undoable};
 
 use super::{Error, Server, Session};
 use crate::types::{BackupContents, Monitor};
@@ -96,6 +101,7 @@ impl<'a> Restore<'a> {
         let session = databases::beside(context.server, &plan.database).await?;
         databases::lock(&session, &plan.database).await?;
         let traces = databases::traces(&session, &plan.database).await?;
+        plan.is_of(traces.live.as_ref())?;
         let mended = switch::mend(&session, &traces).await?;
         let (wrote, stays) = (AtomicBool::new(mended.is_some()), AtomicBool::new(false));
         if let Some(mended) = mended {
@@ -123,6 +129,9 @@ impl<'a> Restore<'a> {
         stays.then(|| match (plan.way, &plan.schema) {
             (Way::Tables, Some(schema)) => format!("schema {schema} of database {}", plan.database),
             (Way::InPlace, _) => format!("what was loaded into database {}", plan.database),
+            _ if !self.wrote.load(Ordering::Relaxed) => {
+                format!("database {}, if the server has created it,", plan.loaded_database())
+            }
             _ => format!("database {}", plan.loaded_database()),
         })
     }
@@ -141,110 +150,26 @@ impl<'a> Restore<'a> {
     /// # Errors
     /// [`RestoreError`]; then what was created is gone again.
     pub async fn load(&self) -> Result<Loaded, RestoreError> {
+        let into_live = async {
+            match self.plan.way {
+                Way::InPlace => self.load_in_place().await,
+                _ => self.load_tables().await,
+            }
+        };
         match self.plan.way {
+            Way::Beside | Way::Create if self.plan.kept => self.compare_again().await,
             Way::Beside | Way::Create => self.load_beside().await,
-            Way::InPlace => self.load_in_place().await,
-            Way::Tables => self.load_tables().await,
+            Way::InPlace | Way::Tables => tokio::select! {
+                loaded = into_live => loaded,
+                () = self.keep() => Err(RestoreError::Interrupted),
+            },
         }
     }
 
-    /// Puts what [`Self::load`] has loaded in the live database's place.
-    ///
-    /// # Errors
-    /// [`RestoreError`]; then the live database is as it was, or the next run says what is to be mended.
-    pub async fn switch(&mut self) -> Result<Switched, RestoreError> {
-        let scratch = self.plan.loaded_database();
-        if self.session.is_closed() {
-            self.session = databases::beside(self.context.server, &self.plan.database).await?;
-            databases::lock(&self.session, &self.plan.database).await?;
-        }
-        pause::at(pause::Point::Ready).await;
-        if self.context.cancel.is_cancelled() {
-            return Err(RestoreError::Interrupted);
-        }
-        let before = self.plan.inner.id.before(&self.plan.database);
-        if self.plan.way == Way::Create && databases::traces(&self.session, &self.plan.database).await?.live.is_some() {
-            let why = format!("database {} exists by now; the restored one is {scratch}", self.plan.database);
-            return Err(RestoreError::Refused { database: self.plan.database.clone(), reasons: vec![why] });
-        }
-        switch::switch(&self.session, scratch, &before, self.plan.inner.document.comment.clone()).await
+    /// Keeps the lock's session alive for as long as this is polled: it never ends.
+    pub async fn keep(&self) {
+        heartbeat::keep(&self.session).await;
     }
-}
-
-/// What stands at the place of a database, for a person who wants to go back.
-#[derive(Debug, Clone)]
-pub struct Undoable {
-    /// The database whose place is at stake.
-    pub database: String,
-    /// The server, host and port.
-    pub server: String,
-    /// A swap did not end, and left the live database closed: to open it again is all there is to do.
-    pub closed: bool,
-    /// What was live before the newest restore, and the restore.
-    pub before: Option<(String, Marker)>,
-    /// Object ids of the live database and of the one before, which no rename changes.
-    pair: (Option<u32>, Option<u32>),
-}
-
-/// Looks for what [`undo`] would do. Nothing is written.
-///
-/// # Errors
-/// [`RestoreError::Refused`] if the database that says it was live before is not to be trusted, or
-/// the server's.
-pub async fn undoable(server: &Server, database: &str) -> Result<Undoable, RestoreError> {
-    let session = databases::beside(server, database).await?;
-    let traces = databases::traces(&session, database).await?;
-    seen(server, database, &traces)
-}
-
-fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<Undoable, RestoreError> {
-    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| marker.stage == Stage::Switching);
-    let closed = was_switching && traces.live.is_some();
-    let before = if closed { None } else { switch::candidate(traces, database)? };
-    Ok(Undoable {
-        database: database.to_owned(),
-        server: server.shown(),
-        closed,
-        before: before.map(|(database, marker)| (database.name.clone(), marker.clone())),
-        pair: (traces.live.as_ref().map(|live| live.oid), before.map(|(database, _)| database.oid)),
-    })
-}
-
-/// Puts the database that was live before the newest restore back in its place; or, if a swap did not
-/// end, only opens the live database again. The restored database is kept under another name.
-///
-/// # Errors
-/// [`RestoreError::NothingToUndo`], [`RestoreError::Busy`], or the server's.
-pub async fn undo(server: &Server, database: &str, now: Timestamp) -> Result<Switched, RestoreError> {
-    undo_seen(&undoable(server, database).await?, server, now).await
-}
-
-/// [`undo`] of exactly what was `shown` to a person before.
-///
-/// # Errors
-/// As [`undo`], and [`RestoreError::Refused`] if other databases are in their places by now.
-pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Result<Switched, RestoreError> {
-    let database = shown.database.as_str();
-    let session = databases::beside(server, database).await?;
-    databases::lock(&session, database).await?;
-    let mut traces = databases::traces(&session, database).await?;
-    let found = seen(server, database, &traces)?;
-    if (found.closed, found.pair) != (shown.closed, shown.pair) {
-        let why = "the databases changed since the question; nothing was changed: run it again".to_owned();
-        return Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] });
-    }
-    let began = Instant::now();
-    if let Some(mended) = switch::mend(&session, &traces).await? {
-        if found.closed {
-            // The old database never left its place: to open it was the way back.
-            let seconds = began.elapsed().as_secs_f64();
-            return Ok(Switched { database: mended, before: None, drop: None, ended_sessions: 0, seconds });
-        }
-        traces = databases::traces(&session, database).await?;
-    }
-    let before = switch::candidate(&traces, database)?.filter(|(before, _)| Some(before.oid) == shown.pair.1);
-    let undone = RestoreId::new(now).undone(database);
-    switch::undo(&session, traces.live.as_ref(), before.ok_or(RestoreError::NothingToUndo)?, &undone).await
 }
 
 /// The seconds of a phase, and the beginning of the next.

@@ -32,6 +32,13 @@ impl RestoreId {
         is_it.then(|| Self(text.to_owned()))
     }
 
+    /// The one whose [`Self::scratch`] for `database` has this name.
+    #[must_use]
+    pub fn of_scratch(name: &str, database: &str) -> Option<Self> {
+        let (_, id) = name.split_at_checked(name.len().checked_sub(18)?)?;
+        Self::parse(id).filter(|id| id.scratch(database) == name)
+    }
+
     /// It as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -103,6 +110,17 @@ mod tests {
         ] {
             assert_eq!(RestoreId::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_scratch_database_is_known_by_its_name() {
+        let id = id();
+        for database in ["orders", "ä", &"long".repeat(20)] {
+            assert_eq!(RestoreId::of_scratch(&id.scratch(database), database), Some(id.clone()));
+            assert_eq!(RestoreId::of_scratch(&id.before(database), database), None);
+            assert_eq!(RestoreId::of_scratch(&id.scratch("others"), database), None);
+        }
+        assert_eq!(RestoreId::of_scratch("orders", "orders"), None);
     }
 
     proptest! {

@@ -73,6 +73,12 @@ pub struct PlanOptions {
     pub jobs: Option<usize>,
     /// The present time, which names are made of.
     pub now: Timestamp,
+    /// The restore that this is a part of; absent: one of its own.
+    pub id: Option<RestoreId>,
+    /// The restore `id` has loaded it already and left it beside: it is compared again, and nothing is loaded.
+    pub kept: bool,
+    /// The live database may hold nothing: it came up with this restore, and nobody has agreed to lose what is in it.
+    pub over_empty: bool,
 }
 
 /// The live database as it was when the plan was made.
@@ -149,6 +155,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// Databases of earlier runs that ended before their swap and that are dropped first.
     pub dropped: Vec<String>,
+    /// An earlier restore has loaded it and left it beside: it is only compared again.
+    pub kept: bool,
     #[serde(skip)]
     pub(super) inner: Arc<Inner>,
 }
@@ -157,6 +165,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) id: RestoreId,
+    /// The object id of the live database, which no rename changes.
+    pub(super) live: Option<u32>,
     pub(super) toc: Toc,
     pub(super) document: Document,
     pub(super) loads: Vec<Load>,

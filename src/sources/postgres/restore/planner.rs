@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        Session,
+        Server, Session,
         archive::Toc,
         contents::{self, Database as Document},
         tools::{self, Program},
@@ -27,7 +27,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let toc = options.ownership.applied(toc)?;
     let database = options.database.clone().unwrap_or_else(|| context.server.url().database.clone());
     let session = databases::beside(context.server, &database).await?;
-    let target = Target::look(&session, &database, &context.server.url().user).await?;
+    let target = Target::look(context.server, &session, &database).await?;
     let mut findings = Findings::default();
 
     let abilities = target.abilities(options);
@@ -35,14 +35,16 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let mut loads = copy::loads(context.contents, &options.source, &document, &toc)?;
     let whole = options.way != Way::Tables && options.scope != Scope::Data;
     let objects = if whole { object_streams(context, options, &document)? } else { Vec::new() };
-    let id = RestoreId::new(options.now);
+    let id = options.id.clone().unwrap_or_else(|| RestoreId::new(options.now));
     narrow(options, &document, &toc, &id, &mut selection, &mut loads)?;
+    let scratch = id.scratch(&database);
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
+    preflight::traces(&mut findings, options, &target, &scratch);
     left_out_rows(&mut findings, options, &document, &selection);
     let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
     selection.left_out.extend(lost);
-    if options.way == Way::InPlace && options.scope != Scope::Data && target.traces.live.is_some() {
-        in_place::not_empty(context.server, &database).await?.into_iter().for_each(|why| findings.refuse(why));
+    if target.traces.live.is_some() {
+        live_contents(&mut findings, context.server, options, &database).await?;
     }
 
     let major = session.version.major;
@@ -74,7 +76,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         original: document.name.clone(),
         way: options.way,
         scope: options.scope,
-        scratch: beside.then(|| id.scratch(&database)),
+        scratch: beside.then_some(scratch),
         before: (options.way == Way::Beside).then(|| id.before(&database)),
         schema: (options.way == Way::Tables).then(|| id.schema()),
         live: target.traces.live.as_ref().map(|live| Live {
@@ -92,10 +94,12 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         left_out: selection.left_out.clone(),
         refusals: findings.refusals,
         warnings: findings.warnings,
-        dropped: if beside { target.dropped() } else { Vec::new() },
+        dropped: if beside && !options.kept { target.dropped() } else { Vec::new() },
+        kept: options.kept,
         database,
         inner: Arc::new(Inner {
             id,
+            live: target.traces.live.as_ref().map(|live| live.oid),
             toc,
             document,
             loads,
@@ -108,6 +112,29 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             target_major: major,
         }),
     })
+}
+
+/// What the live database holds may be in the way.
+async fn live_contents(
+    findings: &mut Findings,
+    server: &Server,
+    options: &PlanOptions,
+    database: &str,
+) -> Result<(), RestoreError> {
+    if options.way == Way::InPlace && options.scope != Scope::Data {
+        in_place::not_empty(server, database).await?.into_iter().for_each(|why| findings.refuse(why));
+    }
+    if options.over_empty && options.way == Way::Beside {
+        let found = in_place::found(server, database).await?;
+        if !found.is_empty() {
+            findings.refuse(format!(
+                "its server came up with this restore, and database {database} holds something already ({}), which nobody \
+                 has agreed to lose: look at it, and run the restore again, whose plan shows what it replaces",
+                found.join(", ")
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn processors() -> usize {

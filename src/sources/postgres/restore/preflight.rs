@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     super::{
-        Session,
+        Server, Session,
         archive::{Field, Toc},
         contents::Database as Document,
     },
@@ -55,7 +55,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) async fn look(session: &Session, database: &str, user: &str) -> Result<Self, RestoreError> {
+    pub(super) async fn look(server: &Server, session: &Session, database: &str) -> Result<Self, RestoreError> {
         let row = session
             .row(
                 "look at the role",
@@ -90,9 +90,9 @@ impl Target {
         let texts = |rows: Vec<tokio_postgres::Row>| rows.iter().map(|row| row.get(0)).collect::<Vec<String>>();
         Ok(Self {
             database: database.to_owned(),
-            traces: databases::traces(session, database).await?,
+            traces: databases::traces_of(server, session, database).await?,
             major: session.version.major,
-            user: user.to_owned(),
+            user: server.url().user.clone(),
             superuser,
             create_db: superuser || create_db,
             roles: roles.iter().map(|row| (row.get(0), row.get(1))).collect(),
@@ -153,7 +153,6 @@ pub(super) fn check(
     if options.scope != Scope::Data && options.way != Way::Tables {
         roles(findings, options, document, toc, selection, target);
     }
-    traces(findings, options, target);
 }
 
 fn versions(findings: &mut Findings, document: &Document, target: &Target) {
@@ -298,18 +297,27 @@ fn roles(
     }
 }
 
-fn traces(findings: &mut Findings, options: &PlanOptions, target: &Target) {
+/// What earlier restores have left. `scratch` is this one's.
+pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Target, scratch: &str) {
     if let Some((other, marker)) = &target.traces.unended {
         findings.warn(format!(
             "database {} is closed, because restore {} did not end its swap with {}: it is opened again first",
             target.database, marker.restore, other.name
         ));
     }
-    for (database, marker) in &target.traces.abandoned {
+    let is_there = || target.traces.kept().any(|(database, _)| database.name == scratch);
+    if options.kept && !is_there() {
+        findings.refuse(format!("database {scratch} is not there any more: restore from the backup again"));
+    }
+    for (database, marker) in target.traces.abandoned.iter().filter(|(database, _)| database.name != scratch) {
         let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
         match marker.stage {
-            Stage::Loading if matches!(options.way, Way::Beside | Way::Create) => findings.warn(format!(
+            Stage::Loading if matches!(options.way, Way::Beside | Way::Create) && !options.kept => findings.warn(format!(
                 "database {} was left half loaded by restore {}: it is dropped first",
+                database.name, marker.restore
+            )),
+            Stage::Ready => findings.warn(format!(
+                "database {} is left of restore {}, which never swapped it in: `drctl restore --switch` does, or {drop}",
                 database.name, marker.restore
             )),
             _ => findings.warn(format!("database {} is left of restore {}: {drop}", database.name, marker.restore)),

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::super::quote::identifier;
+
 /// One thing of the restored database that is not as in the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +76,19 @@ impl Loaded {
     #[must_use]
     pub fn is_equal(&self) -> bool {
         self.differences.is_empty()
+    }
+}
+
+impl Switched {
+    /// A swap that is known only by its outcome.
+    pub(super) fn known(database: &str, before: Option<&str>) -> Self {
+        Self {
+            database: database.to_owned(),
+            before: before.map(str::to_owned),
+            drop: before.map(|before| format!("DROP DATABASE {};", identifier(before))),
+            ended_sessions: 0,
+            seconds: 0.0,
+        }
     }
 }
 

@@ -100,13 +100,13 @@ pub(super) fn candidate<'t>(
     Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] })
 }
 
-/// Puts `old`, which was live before the newest swap, back in its place. Where nothing is in that place,
-/// it only takes the name.
+/// Puts `old`, which was live before the newest swap, back in its place; what is live is called `name` then, at
+/// this stage. Where nothing is in that place, it only takes the name.
 pub(super) async fn undo(
     session: &Session,
     live: Option<&Database>,
     (old, marker): &(Database, Marker),
-    undone: &str,
+    (name, stage): (&str, Stage),
 ) -> Result<Switched, RestoreError> {
     let began = Instant::now();
     let Some(live) = live else {
@@ -116,19 +116,44 @@ pub(super) async fn undo(
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
     };
-    let out = Marker { comment: live.comment.clone(), ..marker.at(Stage::Undone) };
+    let out = Marker { comment: live.comment.clone(), ..marker.at(stage) };
     let moves = [
-        Move { from: &live.name, to: undone, comment: Some(out.text()) },
+        Move { from: &live.name, to: name, comment: Some(out.text()) },
         Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()) },
     ];
     let ended_sessions = swap(session, live, old, &marker.at(Stage::Undoing), &moves).await?;
     Ok(Switched {
         database: live.name.clone(),
-        before: Some(undone.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", identifier(undone))),
+        before: Some(name.to_owned()),
+        drop: Some(format!("DROP DATABASE {};", identifier(name))),
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Takes the name away again from a database that had a place to itself. It is not closed meanwhile: nothing would
+/// tell the next run of that.
+pub(super) async fn give_back(
+    session: &Session,
+    live: &Database,
+    name: &str,
+    marker: &Marker,
+) -> Result<Switched, RestoreError> {
+    const TRIES: u32 = 5;
+    let began = Instant::now();
+    let back = Move { from: &live.name, to: name, comment: Some(marker.text()) };
+    let mut tries = 1;
+    loop {
+        let ended_sessions = end_sessions(session, live).await?;
+        match in_one_transaction(session, "give the name back", &format!("BEGIN; {} COMMIT", back.sql())).await {
+            Ok(()) => {
+                let seconds = began.elapsed().as_secs_f64();
+                return Ok(Switched { ended_sessions, seconds, ..Switched::known(&live.name, Some(name)) });
+            }
+            Err(error) if tries == TRIES || !error.is_in_use() => return Err(error.into()),
+            Err(_) => tries += 1,
+        }
+    }
 }
 
 /// Closes `live`, ends its sessions and those of `incoming`, and does the moves. If that fails, `live`
@@ -148,7 +173,7 @@ async fn swap(
     );
     in_one_transaction(session, "close the live database", &close).await?;
     let swapped = renamed(session, live, incoming, moves).await;
-    if swapped.is_err() {
+    if swapped.is_err() && !session.is_closed() {
         // The error to report is the first one; the next run mends what this cannot.
         let back = incoming.marker().unwrap_or_else(|| marker.clone());
         if let Err(error) = open(session, &live.name, &incoming.name, &back).await {

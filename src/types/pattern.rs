@@ -1,14 +1,15 @@
 //! Patterns of tables and schemas, as `pg_dump` reads them.
 //!
 //! `pg_dump` decides what is dumped; the leader session must lock just that, before there is a
-//! snapshot. So the same patterns are made into the same regular expressions here.
+//! snapshot. So the same patterns are made into the same regular expressions here, and one that
+//! `pg_dump` would refuse is found when the policy is read.
 
 /// Characters that mean something in a regular expression, and nothing inside quotes.
 const SPECIAL: &str = "|*+?()[]{}.^$\\";
 
 /// A pattern that `pg_dump` would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{pattern}` is no pattern of {what}: {why}")]
+#[error("`{}` is no pattern of {what}: {why}", super::for_terminal(.pattern))]
 pub struct InvalidPattern {
     pattern: String,
     what: &'static str,
@@ -18,17 +19,21 @@ pub struct InvalidPattern {
 /// Tables of a database: `audit.*`, `public.sessions`, `"Odd.Name".t?`. Without a schema it means
 /// tables of this name in every schema, whatever the role's `search_path` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TablePattern {
+pub struct TablePattern {
     /// As `pg_dump` is given it.
-    pub(crate) text: String,
+    pub text: String,
     /// A regular expression of the server for the schema.
-    pub(crate) schema: String,
+    pub schema: String,
     /// A regular expression of the server for the table.
-    pub(crate) table: String,
+    pub table: String,
 }
 
 impl TablePattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPattern> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] says why it is none.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = |why| InvalidPattern { pattern: text.to_owned(), what: "tables", why };
         let mut parts = expressions(text).map_err(invalid)?;
         let (table, schema) = (parts.pop().unwrap_or_default(), parts.pop());
@@ -44,15 +49,19 @@ impl TablePattern {
 
 /// Schemas of a database: `public`, `tenant_*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SchemaPattern {
+pub struct SchemaPattern {
     /// As `pg_dump` is given it.
-    pub(crate) text: String,
+    pub text: String,
     /// A regular expression of the server.
-    pub(crate) schema: String,
+    pub schema: String,
 }
 
 impl SchemaPattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPattern> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] says why it is none.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = |why| InvalidPattern { pattern: text.to_owned(), what: "schemas", why };
         let mut parts = expressions(text).map_err(invalid)?;
         let schema = parts.pop().unwrap_or_default();

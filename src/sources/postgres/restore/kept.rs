@@ -1,0 +1,125 @@
+//! A database that an earlier restore has loaded and left beside: compared again, before it may be swapped in.
+
+use std::{collections::VecDeque, sync::Mutex, sync::PoisonError};
+
+use futures::future::try_join_all;
+
+use super::{
+    super::{Error, Server, Session},
+    Phases, Restore, RestoreError,
+    beside::extension_tables,
+    databases, heartbeat,
+    journal::Stage,
+    loading_session,
+    names::RestoreId,
+    properties,
+    report::{Difference, Loaded},
+};
+
+/// A database that was restored and never swapped in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub database: String,
+    /// The restore that has loaded it.
+    pub restore: RestoreId,
+    /// The backup that it was loaded from.
+    pub backup: String,
+}
+
+/// What earlier restores of `database` have loaded, compared and left beside it, newest first. Nothing is written.
+///
+/// # Errors
+/// The server's.
+pub async fn kept(server: &Server, database: &str) -> Result<Vec<Kept>, Error> {
+    let session = databases::beside(server, database).await?;
+    let traces = databases::traces(&session, database).await?;
+    let found = |(database, marker): &(databases::Database, super::Marker)| {
+        let restore = RestoreId::parse(&marker.restore)?;
+        Some(Kept { database: database.name.clone(), restore, backup: marker.backup.clone() })
+    };
+    let mut all: Vec<Kept> = traces.kept().filter_map(found).collect();
+    all.sort_by(|one, other| other.restore.as_str().cmp(one.restore.as_str()));
+    Ok(all)
+}
+
+impl Restore<'_> {
+    /// Everything is compared as after a load. What is equal is ready for the swap, whatever was found the last time.
+    pub(super) async fn compare_again(&self) -> Result<Loaded, RestoreError> {
+        let plan = self.plan;
+        let traces = databases::traces(&self.session, &plan.database).await?;
+        let name = plan.loaded_database();
+        if !traces.kept().any(|(database, _)| database.name == name) {
+            return Err(RestoreError::NotReady { database: name.to_owned() });
+        }
+        let mut phases = Phases::begin();
+        let session = loading_session(self.context.server, name).await?;
+        let compared = tokio::select! {
+            compared = self.compare_by(&session, &mut phases) => compared,
+            () = async { tokio::join!(self.keep(), heartbeat::keep(&session)); } => Err(RestoreError::Interrupted),
+        };
+        session.close().await;
+        let mut loaded = compared?;
+        let (document, ownership) = (&plan.inner.document, &plan.ownership);
+        self.writes();
+        let left_out = properties::finish(&self.session, name, document, ownership).await?;
+        let differs = properties::compare(&self.session, name, document, ownership, &left_out).await?;
+        loaded.left_out.extend(left_out);
+        loaded.differences.extend(differs);
+        self.mark(if loaded.is_equal() { Stage::Ready } else { Stage::Differs }).await?;
+        loaded.phases = std::mem::take(&mut phases.done);
+        Ok(loaded)
+    }
+
+    async fn compare_by(&self, session: &Session, phases: &mut Phases) -> Result<Loaded, RestoreError> {
+        let (plan, context) = (self.plan, self.context);
+        context.monitor.phase("comparing", "bytes", Some(plan.bytes));
+        let mut loads = plan.inner.loads.clone();
+        extension_tables(session, &mut loads).await?;
+        let differences = self.compare_rows(&loads).await?;
+        let mut loaded = Loaded {
+            database: plan.loaded_database().to_owned(),
+            tables: plan.tables,
+            rows: plan.rows,
+            bytes: plan.bytes,
+            large_objects: plan.large_objects,
+            compared_tables: loads.iter().map(|load| load.streams.len() as u64).sum(),
+            compared_large_objects: plan.large_objects,
+            differences,
+            left_out: plan.left_out.clone(),
+            ..Loaded::default()
+        };
+        phases.end("compare");
+        context.monitor.phase("comparing the catalogs", "step", None);
+        self.compare_catalogs(session, true, Vec::new(), &mut loaded).await?;
+        phases.end("catalogs");
+        Ok(loaded)
+    }
+
+    /// Tables and large objects side by side, the largest first.
+    async fn compare_rows(&self, loads: &[super::copy::Load]) -> Result<Vec<Difference>, RestoreError> {
+        let (plan, rows) = (self.plan, self.rows());
+        let streams = self.context.contents.streams();
+        let mut tables: Vec<_> = loads.iter().collect();
+        tables.sort_by_key(|load| std::cmp::Reverse(load.bytes));
+        let list = Mutex::new(VecDeque::from(tables));
+        let next = || list.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let jobs = plan.inner.jobs.min(loads.len()).max(1);
+        let compare = async |first: bool| {
+            let session = loading_session(self.context.server, plan.loaded_database()).await?;
+            let mut found = Vec::new();
+            while let Some(load) = next() {
+                found.extend(rows.compare(&session, load).await?);
+            }
+            for objects in plan.inner.objects.iter().filter(|_| first).filter_map(|place| streams.get(*place)) {
+                found.extend(rows.compare_large_objects(&session, objects).await?);
+            }
+            session.close().await;
+            Ok::<_, RestoreError>(found)
+        };
+        let found = try_join_all((0..jobs).map(|job| compare(job == 0))).await?;
+        let mut found: Vec<Difference> = found.into_iter().flatten().collect();
+        found.sort_by(|one, other| one.what.cmp(&other.what));
+        Ok(found)
+    }
+}

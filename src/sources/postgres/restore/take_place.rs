@@ -1,0 +1,121 @@
+//! A restored database takes the live one's place, or gives it back within the same run.
+
+use std::time::Duration;
+
+use super::{
+    Restore, RestoreError,
+    databases::{self, Database, Traces},
+    journal::Stage,
+    pause,
+    plan::{Plan, Way},
+    report::Switched,
+    switch,
+};
+
+/// How often the server is asked again for what became of a swap, once the connection is lost.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Plan {
+    /// Whether `live`, which has the database's name now, is the one that the plan was made for.
+    pub(super) fn is_of(&self, live: Option<&Database>) -> Result<(), RestoreError> {
+        if live.map(|live| live.oid) == self.inner.live {
+            return Ok(());
+        }
+        let why = match (self.way, live) {
+            (Way::Create, Some(_)) => format!("database {} exists by now", self.database),
+            _ => format!(
+                "database {} is not the one any more that the plan was made for: another restore may have ended meanwhile; \
+                 look at the plan again",
+                self.database
+            ),
+        };
+        Err(RestoreError::Refused { database: self.database.clone(), reasons: vec![why] })
+    }
+}
+
+impl Restore<'_> {
+    /// Puts what [`Self::load`] has loaded in the live database's place.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then the live database is as it was, or the error says what is to be done.
+    pub async fn switch(&mut self) -> Result<Switched, RestoreError> {
+        let scratch = self.plan.loaded_database();
+        if self.session.is_closed() {
+            self.connect_again().await?;
+        }
+        pause::at(pause::Point::Ready).await;
+        if self.context.cancel.is_cancelled() {
+            return Err(RestoreError::Interrupted);
+        }
+        let traces = databases::traces(&self.session, &self.plan.database).await?;
+        self.plan.is_of(traces.live.as_ref())?;
+        let restored = traces.kept().find(|(database, _)| database.name == scratch).map(|(database, _)| database.oid);
+        let before = self.plan.inner.id.before(&self.plan.database);
+        let comment = self.plan.inner.document.comment.clone();
+        match switch::switch(&self.session, scratch, &before, comment).await {
+            Err(error) if self.session.is_closed() => self.find_out(error, restored, &before).await,
+            switched => switched,
+        }
+    }
+
+    async fn connect_again(&mut self) -> Result<(), RestoreError> {
+        self.session = databases::beside(self.context.server, &self.plan.database).await?;
+        databases::lock(&self.session, &self.plan.database).await
+    }
+
+    /// What became of a swap whose connection was lost. A live database that it has left closed is opened.
+    async fn find_out(
+        &mut self,
+        source: RestoreError,
+        restored: Option<u32>,
+        before: &str,
+    ) -> Result<Switched, RestoreError> {
+        let database = self.plan.database.clone();
+        let source = Box::new(source);
+        for _ in 0..TRIES {
+            let Ok(traces) = self.look_again().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            if restored.is_some() && traces.live.as_ref().map(|live| live.oid) == restored {
+                let is_kept = traces.replaced.iter().any(|(old, _)| old.name == before);
+                return Ok(Switched::known(&database, is_kept.then_some(before)));
+            }
+            if switch::mend(&self.session, &traces).await.is_ok() {
+                return Err(RestoreError::LostInSwap { database, state: "is open, and was not swapped", source });
+            }
+        }
+        Err(RestoreError::LostInSwap {
+            database,
+            state: "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it, and so \
+                    does `drctl restore --switch`, which swaps again",
+            source,
+        })
+    }
+
+    async fn look_again(&mut self) -> Result<Traces, RestoreError> {
+        self.connect_again().await?;
+        Ok(databases::traces(&self.session, &self.plan.database).await?)
+    }
+
+    /// Undoes [`Self::switch`]: what was live before is live again, and the restored database beside it, ready to
+    /// be swapped in another time.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then the restored database is still live, or the next run says what is to be mended.
+    pub async fn switch_back(&mut self) -> Result<Switched, RestoreError> {
+        if self.session.is_closed() {
+            self.connect_again().await?;
+        }
+        let traces = databases::traces(&self.session, &self.plan.database).await?;
+        let (id, scratch) = (&self.plan.inner.id, self.plan.loaded_database());
+        let Some(live) = &traces.live else {
+            return Err(RestoreError::NotReady { database: self.plan.database.clone() });
+        };
+        match traces.replaced.iter().find(|(_, marker)| marker.restore == id.as_str()) {
+            Some(before) => switch::undo(&self.session, Some(live), before, (scratch, Stage::Ready)).await,
+            None => switch::give_back(&self.session, live, scratch, &self.marker(Stage::Ready)).await,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The way back to the database that was live before a restore.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{
+    super::Server,
+    RestoreError, databases,
+    journal::{Marker, Stage},
+    names::RestoreId,
+    report::Switched,
+    switch,
+};
+
+/// What stands at the place of a database, for a person who wants to go back.
+#[derive(Debug, Clone)]
+pub struct Undoable {
+    /// The database whose place is at stake.
+    pub database: String,
+    /// The server, host and port.
+    pub server: String,
+    /// A swap did not end, and left the live database closed: to open it again is all there is to do.
+    pub closed: bool,
+    /// What was live before the newest restore, and the restore.
+    pub before: Option<(String, Marker)>,
+    /// The restore that is undone; absent: there is none.
+    pub restore: Option<String>,
+    /// Object ids of the live database and of the one before, which no rename changes.
+    pair: (Option<u32>, Option<u32>),
+}
+
+/// Looks for what [`undo`] would do. Nothing is written.
+///
+/// # Errors
+/// [`RestoreError::Refused`] if the database that says it was live before is not to be trusted, or
+/// the server's.
+pub async fn undoable(server: &Server, database: &str) -> Result<Undoable, RestoreError> {
+    let session = databases::beside(server, database).await?;
+    let traces = databases::traces(&session, database).await?;
+    seen(server, database, &traces)
+}
+
+fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<Undoable, RestoreError> {
+    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| marker.stage == Stage::Switching);
+    let closed = was_switching && traces.live.is_some();
+    let before = if closed { None } else { switch::candidate(traces, database)? };
+    let unended = traces.unended.as_ref().filter(|_| closed).map(|(_, marker)| marker);
+    let restore = before.map(|(_, marker)| marker).or(unended).map(|marker| marker.restore.clone());
+    Ok(Undoable {
+        database: database.to_owned(),
+        server: server.shown(),
+        closed,
+        before: before.map(|(database, marker)| (database.name.clone(), marker.clone())),
+        restore,
+        pair: (traces.live.as_ref().map(|live| live.oid), before.map(|(database, _)| database.oid)),
+    })
+}
+
+/// Puts the database that was live before the newest restore back in its place; or, if a swap did not
+/// end, only opens the live database again. The restored database is kept under another name.
+///
+/// # Errors
+/// [`RestoreError::NothingToUndo`], [`RestoreError::Busy`], or the server's.
+pub async fn undo(server: &Server, database: &str, now: Timestamp) -> Result<Switched, RestoreError> {
+    undo_seen(&undoable(server, database).await?, server, now).await
+}
+
+/// [`undo`] of exactly what was `shown` to a person before.
+///
+/// # Errors
+/// As [`undo`], and [`RestoreError::Refused`] if other databases are in their places by now.
+pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Result<Switched, RestoreError> {
+    let database = shown.database.as_str();
+    let session = databases::beside(server, database).await?;
+    databases::lock(&session, database).await?;
+    let mut traces = databases::traces(&session, database).await?;
+    let found = seen(server, database, &traces)?;
+    if (found.closed, found.pair) != (shown.closed, shown.pair) {
+        let why = "the databases changed since the question; nothing was changed: run it again".to_owned();
+        return Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] });
+    }
+    let began = Instant::now();
+    if let Some(mended) = switch::mend(&session, &traces).await? {
+        if found.closed {
+            // The old database never left its place: to open it was the way back.
+            let seconds = began.elapsed().as_secs_f64();
+            return Ok(Switched { database: mended, before: None, drop: None, ended_sessions: 0, seconds });
+        }
+        traces = databases::traces(&session, database).await?;
+    }
+    let before = switch::candidate(&traces, database)?.filter(|(before, _)| Some(before.oid) == shown.pair.1);
+    let undone = RestoreId::new(now).undone(database);
+    let before = before.ok_or(RestoreError::NothingToUndo)?;
+    switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await
+}

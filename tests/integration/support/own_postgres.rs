@@ -1,0 +1,126 @@
+//! A PostgreSQL server of a test's own, which it may kill as a whole.
+
+#![allow(dead_code, reason = "not every helper has a user in every state of the tests")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{postgres::Postgres, workshop::wait_for};
+
+/// The server. Its data goes with it.
+#[derive(Debug)]
+pub(crate) struct OwnPostgres {
+    folder: TempDir,
+    programs: PathBuf,
+    port: u16,
+    postmaster: Child,
+}
+
+impl OwnPostgres {
+    /// A new server of the same programs as `like`; everybody on this machine is let in as `admin`.
+    pub(crate) fn start(like: &Postgres) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let programs = like.programs().to_owned();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let data = folder.path().join("data");
+        let output = unprivileged(&programs.join("initdb"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "admin", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let postmaster = run(&programs, folder.path(), port);
+        let server = Self { folder, programs, port, postmaster };
+        server.wait();
+        server
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of its database `postgres`.
+    pub(crate) fn url(&self) -> String {
+        format!("postgresql://admin@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// Runs SQL in `postgres`.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let output = self.psql(sql);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn psql(&self, sql: &str) -> std::process::Output {
+        let mut command = Command::new(self.programs.join("psql"));
+        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d", &self.url()]);
+        command.output().unwrap()
+    }
+
+    /// The postmaster and all of its children, with SIGKILL and at once: as when the machine's memory is used up.
+    pub(crate) fn kill(&mut self) {
+        let mut pids = children(self.postmaster.id());
+        assert!(pids.len() >= 5, "{pids:?}");
+        pids.push(self.postmaster.id());
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        assert!(Command::new("kill").arg("-9").args(&pids).status().unwrap().success());
+        self.postmaster.wait().unwrap();
+    }
+
+    /// Starts it again over the same data.
+    pub(crate) fn start_again(&mut self) {
+        self.postmaster = run(&self.programs, self.folder.path(), self.port);
+        self.wait();
+    }
+
+    fn wait(&self) {
+        wait_for("the server", 60, || self.psql("SELECT 1").status.success().then_some(()));
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-QUIT", &self.postmaster.id().to_string()]).status();
+        let _ = self.postmaster.wait();
+    }
+}
+
+fn run(programs: &Path, folder: &Path, port: u16) -> Child {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let settings = ["fsync=off", "listen_addresses=127.0.0.1", "dynamic_shared_memory_type=mmap"];
+    let mut command = unprivileged(&programs.join("postgres"));
+    command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
+    command.args(["-c", &format!("unix_socket_directories={}", folder.display())]);
+    settings.iter().for_each(|setting| _ = command.args(["-c", setting]));
+    command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// The server refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=+dac_read_search"]);
+    command.args(["--ambient-caps=+dac_read_search", "--securebits=+no_setuid_fixup", "--"]).arg(program);
+    command
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        after_name.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
