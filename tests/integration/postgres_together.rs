@@ -85,7 +85,8 @@ fn a_later_swap_that_fails_takes_the_earlier_ones_back() {
     let (one, other, workshop) = two(&server);
     let paused = Paused::at(&workshop, "ready", &["restore", "--yes", "-o", "json"]);
     // A database with a prepared transaction cannot be renamed.
-    other.sql("BEGIN; INSERT INTO a VALUES ('prepared'); PREPARE TRANSACTION 'in the way'");
+    let name = server.name("prepared");
+    other.sql(&format!("BEGIN; INSERT INTO a VALUES ('prepared'); PREPARE TRANSACTION '{name}'"));
     let ended = paused.go_on();
     assert_eq!(ended.code, 1, "{ended:?}");
     for text in
@@ -102,7 +103,7 @@ fn a_later_swap_that_fails_takes_the_earlier_ones_back() {
     assert_eq!(beside(&server).len(), 2);
     workshop.ends(5, &["restore", "--undo", "--yes"]);
 
-    other.sql("ROLLBACK PREPARED 'in the way'");
+    other.sql(&format!("ROLLBACK PREPARED '{name}'"));
     workshop.done(&["restore", "--switch", "--yes"]);
     assert_eq!([says(&one), says(&other)], ["old", "old"]);
     assert_eq!(beside(&server).len(), 0);

@@ -70,10 +70,14 @@ impl OwnPostgres {
     pub(crate) fn kill(&mut self) {
         let mut pids = children(self.postmaster.id());
         assert!(pids.len() >= 5, "{pids:?}");
-        pids.push(self.postmaster.id());
-        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-        assert!(Command::new("kill").arg("-9").args(&pids).status().unwrap().success());
+        // The postmaster first: it would end the others in order, and start itself again.
+        pids.insert(0, self.postmaster.id());
+        let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+        // Some may be gone before their turn.
+        let _ = Command::new("kill").arg("-9").args(&words).stderr(Stdio::null()).status().unwrap();
         self.postmaster.wait().unwrap();
+        let is_gone = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_err();
+        wait_for("the end of the server", 30, || pids.iter().all(is_gone).then_some(()));
     }
 
     /// Starts it again over the same data.
