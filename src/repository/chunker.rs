@@ -8,11 +8,14 @@ use std::{borrow::Cow, sync::Arc};
 
 use fastcdc::v2020::{self, Normalization};
 
-use super::{ChunkerParameters, CutSizes, Error, large};
+use super::{ChunkerParameters, CutSizes, Error, large::Pool};
 use crate::types::{MediaType, for_terminal};
 
 /// The largest chunk that the format allows, in plain bytes.
 pub(crate) const MAX_CHUNK: usize = 4 << 20;
+
+/// How many bytes the hash of the algorithm depends on: it moves one bit a byte.
+const WINDOW: usize = 64;
 
 /// A gear table, made once for a repository.
 type Gear = Cow<'static, [u64]>;
@@ -83,11 +86,21 @@ pub(crate) fn parts_begin_chunks(media_type: MediaType) -> bool {
 impl CutRule {
     /// The length of the first chunk of `bytes`, if they are the rest of a run or at least `max` of it. Of
     /// fewer bytes, a length that is not all of them is the first chunk's, too: where a cut is depends on
-    /// nothing that comes after it.
-    fn first(&self, bytes: &[u8]) -> usize {
+    /// nothing that comes after it. `passed` bytes are known to have no cut.
+    fn first(&self, bytes: &[u8], passed: usize) -> usize {
+        // What is known decides as if it were looked at again: the hash in front of a byte is that of the
+        // 64 bytes before it.
+        let from = passed.saturating_sub(WINDOW) & !1;
+        let length = self.cut(bytes, from);
+        // Where the window fills itself, its hash is another one.
+        if length < passed { self.cut(bytes, 0) } else { length }
+    }
+
+    /// The first cut, if there is none in the first `from` bytes.
+    fn cut(&self, bytes: &[u8], from: usize) -> usize {
         let CutSizes { min, avg, max } = self.sizes;
         let ((strict, loose), (gear, gear_ls)) = (self.masks, &*self.gear);
-        let (min, avg, max) = (min as usize, avg as usize, max as usize);
+        let (min, avg, max) = ((min as usize).max(from), avg as usize, max as usize);
         let (_, length) = v2020::cut_gear(bytes, min, avg, max, strict, loose, strict << 1, loose << 1, gear, gear_ls);
         length.clamp(bytes.len().min(1), bytes.len())
     }
@@ -97,16 +110,17 @@ impl CutRule {
 #[derive(Debug)]
 pub(crate) struct Chunker {
     rule: CutRule,
+    pool: Arc<Pool>,
     /// Bytes of the present run that are in no chunk yet: fewer than the largest chunk, between calls.
     rest: Vec<u8>,
-    /// With fewer bytes it is not worth while to look for a cut again.
-    look_at: usize,
+    /// How many of them have been looked at, and have no cut.
+    passed: usize,
 }
 
 impl Chunker {
-    pub(crate) fn new(rule: CutRule) -> Self {
-        let look_at = rule.sizes.min as usize;
-        Self { rule, rest: Vec::new(), look_at }
+    /// Chunks are cut in buffers of `pool`, and are to be given back to it.
+    pub(crate) fn new(rule: CutRule, pool: Arc<Pool>) -> Self {
+        Self { rule, pool, rest: Vec::new(), passed: 0 }
     }
 
     /// Bytes that are in no chunk yet.
@@ -117,38 +131,38 @@ impl Chunker {
     /// Takes the next bytes of the run and gives the chunks that are certain now.
     pub(crate) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Vec<u8>)) {
         let needed = self.rest.len() + bytes.len();
-        large::make_room(&mut self.rest, needed);
+        self.pool.make_room(&mut self.rest, needed);
         self.rest.extend_from_slice(bytes);
         let CutSizes { min, max, .. } = self.rule.sizes;
-        let (min, max) = (min as usize, max as usize);
-        let mut at = 0;
-        while let Some(rest) = self.rest.get(at..).filter(|rest| rest.len() >= self.look_at) {
-            let length = self.rule.first(rest);
-            if length == rest.len() && length < max {
-                // No cut yet. What was looked at is looked at again, so not for every few bytes.
-                self.look_at = (length + (length / 2).max(min)).min(max);
-                break;
+        while self.rest.len() > min as usize {
+            let length = self.rule.first(&self.rest, self.passed);
+            if length == self.rest.len() && length < max as usize {
+                // The last byte of an odd number was not looked at.
+                self.passed = length & !1;
+                return;
             }
-            emit(large::copy(rest.get(..length).unwrap_or(rest)));
-            at += length;
-            self.look_at = min;
-        }
-        if at > 0 {
-            // A buffer that was once full keeps its pages, and there is one for each stream.
-            self.rest = large::copy(self.rest.get(at..).unwrap_or_default());
+            emit(self.take(length));
         }
     }
 
     /// Ends the run: all that is left becomes chunks.
     pub(crate) fn end_run(&mut self, mut emit: impl FnMut(Vec<u8>)) {
-        let mut at = 0;
-        while let Some(rest) = self.rest.get(at..).filter(|rest| !rest.is_empty()) {
-            let length = self.rule.first(rest);
-            emit(large::copy(rest.get(..length).unwrap_or(rest)));
-            at += length;
+        while !self.rest.is_empty() {
+            let length = self.rule.first(&self.rest, self.passed);
+            emit(self.take(length));
         }
         self.rest = Vec::new();
-        self.look_at = self.rule.sizes.min as usize;
+    }
+
+    /// The first `length` bytes. What is left is mostly the smaller part: it is what moves.
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let tail = self.rest.get(length..).unwrap_or_default();
+        let mut left = Vec::new();
+        self.pool.make_room(&mut left, tail.len());
+        left.extend_from_slice(tail);
+        self.rest.truncate(length);
+        self.passed = 0;
+        std::mem::replace(&mut self.rest, left)
     }
 }
 
@@ -178,7 +192,7 @@ mod tests {
     }
 
     fn cut(rule: &CutRule, bytes: &[u8], piece: usize) -> Vec<usize> {
-        let mut chunker = Chunker::new(rule.clone());
+        let mut chunker = Chunker::new(rule.clone(), Arc::default());
         let (mut lengths, mut joined) = (Vec::new(), Vec::new());
         let mut emit = |chunk: Vec<u8>| {
             lengths.push(chunk.len());
@@ -233,7 +247,7 @@ mod tests {
         // The longest chunk of these bytes has 1.8 MB: they are found with half as much again, and a piece.
         let bytes = test_bytes(8 << 20);
         for piece in [1_000, 64 << 10, 256 << 10] {
-            let mut chunker = Chunker::new(rules("0000000000000000").large);
+            let mut chunker = Chunker::new(rules("0000000000000000").large, Arc::default());
             let mut most = 0;
             for piece in bytes.chunks(piece) {
                 chunker.push(piece, |_| {});

@@ -10,10 +10,16 @@
 //! become large is reserved that large. Pages that are never written are never in memory: it costs
 //! addresses alone.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// From here on, glibc asks the kernel in the beginning.
 const LARGE: usize = 128 << 10;
 /// Above what glibc ever keeps in an arena.
 const RESERVE: usize = 33 << 20;
+/// How many buffers a [`Pool`] keeps: what is cut, and one for each of two threads that compress.
+const KEPT: usize = 4;
+/// Those that have held more are given back: 8 MiB are kept at most.
+const KEPT_BYTES: usize = 2 << 20;
 
 /// An empty buffer that has room for `length` bytes.
 pub(crate) fn buffer(length: usize) -> Vec<u8> {
@@ -42,9 +48,71 @@ pub(crate) fn copy(bytes: &[u8]) -> Vec<u8> {
     copy
 }
 
+/// Some large buffers that are used again.
+///
+/// The kernel clears each page that it gives: with a buffer of its own for each chunk that was a fifth of all that a
+/// backup of a database did.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    /// Makes room for `length` bytes in all, in a buffer that may have been small until now.
+    pub(crate) fn make_room(&self, bytes: &mut Vec<u8>, length: usize) {
+        if length < LARGE || length <= bytes.capacity() {
+            return make_room(bytes, length);
+        }
+        let kept = self.kept().pop().filter(|kept| kept.capacity() >= length);
+        let mut larger = kept.unwrap_or_else(|| buffer(length));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+
+    /// Takes a buffer that is not needed any more.
+    pub(crate) fn give(&self, mut bytes: Vec<u8>) {
+        if bytes.capacity() < RESERVE || bytes.len() > KEPT_BYTES {
+            return;
+        }
+        bytes.clear();
+        let mut kept = self.kept();
+        if kept.len() < KEPT {
+            kept.push(bytes);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_large_buffers_are_kept_and_nothing_of_what_was_in_them() {
+        let pool = Pool::default();
+        let large = |length: usize| {
+            let mut bytes = vec![7; 1000];
+            pool.make_room(&mut bytes, length);
+            bytes.resize(length, 7);
+            bytes
+        };
+        let first = large(LARGE);
+        let place = first.as_ptr();
+        pool.give(first);
+        let mut again = Vec::new();
+        pool.make_room(&mut again, 1000);
+        assert_ne!(again.as_ptr(), place, "a small one is not worth it");
+        again.extend_from_slice(b"rows");
+        pool.make_room(&mut again, KEPT_BYTES);
+        assert_eq!((again.as_ptr(), again.as_slice()), (place, b"rows".as_slice()));
+        pool.give(large(KEPT_BYTES + 1));
+        pool.give(vec![0; 1000]);
+        assert_eq!(pool.kept().len(), 0);
+        let many: Vec<_> = (0..KEPT + 1).map(|_| large(LARGE)).collect();
+        many.into_iter().for_each(|bytes| pool.give(bytes));
+        assert_eq!(pool.kept().len(), KEPT);
+    }
 
     #[test]
     fn what_is_large_is_reserved_above_the_arenas_and_what_is_small_is_not() {

@@ -10,6 +10,7 @@ use super::{
     budget::Held,
     chunker::{Chunker, CutRule, parts_begin_chunks},
     finished::Finished,
+    large::Pool,
     pipeline::{Chunk, Pipeline},
     streams::{MAX_CHUNKS, MAX_NAME, StreamRecord},
 };
@@ -25,8 +26,8 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn new(stream: u32, rule: CutRule) -> Self {
-        Self { chunker: Chunker::new(rule), held: None, stream, next: 0 }
+    pub(crate) fn new(stream: u32, rule: CutRule, pool: Arc<Pool>) -> Self {
+        Self { chunker: Chunker::new(rule, pool), held: None, stream, next: 0 }
     }
 
     /// How many bytes there are.
@@ -91,7 +92,7 @@ impl StreamWriter {
     ) -> Result<Self, Error> {
         check_name("the stream", &spec.name)?;
         pipeline.check()?;
-        let buffer = Arc::new(Mutex::new(Buffer::new(number, rule)));
+        let buffer = Arc::new(Mutex::new(Buffer::new(number, rule, pipeline.pool())));
         pipeline.register(&buffer);
         let StreamSpec { source, name, media_type } = spec;
         let info = StreamInfo { number, source, name, media_type, parts: Vec::new() };

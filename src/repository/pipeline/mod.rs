@@ -22,6 +22,7 @@ use super::{
     codec::Encoder,
     index::{self, MAX_LINES},
     known::{KnownChunks, Place},
+    large::Pool,
     layout,
     objects::put_own,
     refs::Ref,
@@ -62,6 +63,8 @@ pub(crate) struct Pipeline {
     chunks: mpsc::Sender<Chunk>,
     state: Mutex<State>,
     buffers: Mutex<Vec<Weak<Mutex<Buffer>>>>,
+    /// What chunks are cut in.
+    pool: Arc<Pool>,
     /// Told when a checkpoint is due before its time.
     pub(crate) checkpoint_due: Notify,
     /// For the tasks that it starts.
@@ -87,6 +90,7 @@ impl Pipeline {
             chunks: sender,
             state: Mutex::new(State::new(reusable)),
             buffers: Mutex::default(),
+            pool: Arc::default(),
             checkpoint_due: Notify::new(),
             options,
         });
@@ -129,6 +133,11 @@ impl Pipeline {
     /// The most bytes that were in flight at once.
     pub(crate) fn most_in_flight(&self) -> u64 {
         self.budget.most()
+    }
+
+    /// What chunks are cut in.
+    pub(crate) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pool)
     }
 
     /// How many bytes a stream should ask for at once.
@@ -202,8 +211,20 @@ impl Pipeline {
 
     /// One chunk, on one of the threads.
     fn process(self: &Arc<Self>, encoder: &mut Encoder, chunk: Chunk) -> Result<(), Error> {
-        let Chunk { stream, number, plain, mut held } = chunk;
-        let id = Blake3Digest::of(&plain);
+        let Chunk { stream, number, plain, held } = chunk;
+        let kept = self.keep(encoder, (stream, number), &plain, held);
+        self.pool.give(plain);
+        kept
+    }
+
+    fn keep(
+        self: &Arc<Self>,
+        encoder: &mut Encoder,
+        (stream, number): (u32, u32),
+        plain: &[u8],
+        mut held: Held,
+    ) -> Result<(), Error> {
+        let id = Blake3Digest::of(plain);
         let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
         let line = |place: Place| OwnLine {
             stream,
@@ -232,8 +253,7 @@ impl Pipeline {
                 return Ok(());
             }
         }
-        let frame = encoder.encode(&plain)?;
-        drop(plain);
+        let frame = encoder.encode(plain)?;
         let full = {
             let mut state = self.state();
             if let Some(known) = state.known.find(&id) {

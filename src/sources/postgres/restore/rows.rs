@@ -83,19 +83,22 @@ impl Rows<'_> {
     pub(super) async fn compare(self, session: &Session, load: &Load) -> Result<Option<Difference>, RestoreError> {
         let failed = |error: tokio_postgres::Error| RestoreError::from(session.failed("read rows back", &error));
         let rows = session.client().copy_out(&load.copy_out(self.encoding)).await.map_err(failed)?;
-        let mut rows = std::pin::pin!(rows);
+        // The server sends a message for each row: waiting for each by itself would cost more than the row.
+        let mut rows = std::pin::pin!(rows.ready_chunks(AT_ONCE));
         let mut adder = Adder::default();
-        while let Some(row) = self.next(rows.next()).await? {
-            // The server sends a message for each row.
-            let row = row.map_err(failed)?;
-            if let Some(bytes) = adder.push(&row).await? {
-                self.monitor.advance(bytes);
+        while let Some(rows) = self.next(rows.next()).await? {
+            for row in rows {
+                if let Some(bytes) = adder.push(&row.map_err(failed)?).await? {
+                    self.monitor.advance(bytes);
+                }
             }
         }
         Ok(difference(load, &adder.finish().await?))
     }
 }
 
+/// The most rows that are taken at once, if so many have come.
+const AT_ONCE: usize = 256;
 /// Bytes of rows that are added up at once.
 const BATCH: usize = 1 << 20;
 
