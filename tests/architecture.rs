@@ -38,6 +38,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("croner", &["policy/schedule"]),
     ("encoding_rs", &["sources/postgres/archive"]),
     ("fastcdc", &["repository/chunker"]),
+    ("fearless_simd", &["types/digest"]),
     ("indicatif", &["telemetry"]),
     ("k8s_openapi", &["sources/kubernetes"]),
     ("kube", &["sources/kubernetes"]),

@@ -41,13 +41,6 @@ pub(crate) fn make_room(bytes: &mut Vec<u8>, length: usize) {
     *bytes = larger;
 }
 
-/// A copy of `bytes`.
-pub(crate) fn copy(bytes: &[u8]) -> Vec<u8> {
-    let mut copy = buffer(bytes.len());
-    copy.extend_from_slice(bytes);
-    copy
-}
-
 /// Some large buffers that are used again.
 ///
 /// The kernel clears each page that it gives: with a buffer of its own for each chunk that was a fifth of all that a
@@ -125,6 +118,5 @@ mod tests {
         make_room(&mut grown, LARGE);
         assert!(grown.capacity() > 32 << 20);
         assert_eq!(grown, [7; 1000]);
-        assert_eq!(copy(&[1, 2, 3]), [1, 2, 3]);
     }
 }

@@ -1,5 +1,7 @@
 //! Digests: SHA-256 of stored bytes, BLAKE3 of plain bytes, and the additive digest of rows.
 
+mod many;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +122,13 @@ impl RowDigest {
     /// Adds one row.
     pub fn add_row(&mut self, row: &[u8]) {
         self.add(&Self(*blake3::hash(row).as_bytes()));
+    }
+
+    /// Adds many rows: more quickly than one by one.
+    pub fn add_rows<'a>(&mut self, rows: impl IntoIterator<Item = &'a [u8]>) {
+        let mut many = many::Many::new();
+        rows.into_iter().for_each(|row| many.push(row));
+        self.add(&many.finish());
     }
 
     /// Adds the digest of other rows.

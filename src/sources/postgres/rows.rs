@@ -24,14 +24,16 @@ impl RowTotals {
     pub fn of(rows: &[u8]) -> Self {
         let mut totals = Self::default();
         let mut rest = rows;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (row, after) = rest.split_at(end);
-            totals.add_row(row);
+        let rows = std::iter::from_fn(|| {
+            if rest.is_empty() {
+                return None;
+            }
+            let (row, after) = rest.split_at(memchr::memchr(b'\n', rest).unwrap_or(rest.len()));
             rest = after.get(1..).unwrap_or_default();
-        }
-        if !rest.is_empty() {
-            totals.add_row(rest);
-        }
+            totals.rows += 1;
+            Some(row)
+        });
+        totals.digest.add_rows(rows);
         totals
     }
 
