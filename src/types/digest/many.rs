@@ -168,11 +168,11 @@ fn round<S: Simd>(simd: S, state: &mut [u32x8<S>; 16], block: &[Words; 16], orde
 fn mix<S: Simd>(state: &mut [u32x8<S>; 16], [a, b, c, d]: [usize; 4], [x, y]: [u32x8<S>; 2]) {
     state[a] = state[a] + state[b] + x;
     state[d] = rotate::<S, 16>(state[d] ^ state[a]);
-    state[c] = state[c] + state[d];
+    state[c] += state[d];
     state[b] = rotate::<S, 12>(state[b] ^ state[c]);
     state[a] = state[a] + state[b] + y;
     state[d] = rotate::<S, 8>(state[d] ^ state[a]);
-    state[c] = state[c] + state[d];
+    state[c] += state[d];
     state[b] = rotate::<S, 7>(state[b] ^ state[c]);
 }
 
