@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blake3", &["types/digest"]),
     ("clap", &["cli", "main.rs"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("croner", &["policy/schedule"]),
     ("encoding_rs", &["sources/postgres/archive"]),
     ("fastcdc", &["repository/chunker"]),

@@ -97,8 +97,12 @@ pub enum Command {
     Verify(super::verify::VerifyArgs),
     /// Bring objects of a backup back into a cluster
     Restore(super::restore::RestoreArgs),
-    /// Write a database of a backup as stock tools read it
+    /// Write a source of a backup as stock tools read it
     Export(super::export::ExportArgs),
+    /// Show what changed from one backup to another
+    Diff(super::diff::DiffArgs),
+    /// Show which backups hold an object, and where it changed
+    History(super::history::HistoryArgs),
     /// Accept a suspect backup as the new base
     Accept(super::accept::AcceptArgs),
     /// Look at what stands between the policy and a complete backup
@@ -111,4 +115,6 @@ pub enum Command {
     Repository(super::repository::RepositoryCommand),
     /// Print a completion script for a shell
     Completions(super::completions::CompletionsArgs),
+    /// Print the manual page of a command, or write all of them into a folder
+    Man(super::man::ManArgs),
 }

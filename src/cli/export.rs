@@ -5,26 +5,37 @@ use std::{io::IsTerminal as _, path::PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{
-    context::Context,
+    context::{Context, Opened},
     exit::{Exit, Failure},
-    new_file::NewFile,
+    export_objects::{self, ObjectExportArgs},
+    new_file::{NewFile, exists},
 };
 use crate::{
     operations::{self, BackupRef, Export},
+    repository::StoredManifest,
     sources::postgres::export::{Exported, Format},
     types::{Name, State, for_terminal},
 };
 
-/// Write a database of a backup as stock tools read it.
+/// Write a source of a backup as stock tools read it.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The archive is what pg_dump wrote when the backup was taken, byte for byte; any pg_restore of that version
+    after_help = "Objects of a cluster are written for kubectl, each as a restore would create it: without what the server or another
+controller sets, and without what is made again. To standard output as one stream of YAML, with -o into a new folder:
+one file an object, in the order of a restore (kubectl reads files by their names). With --as-stored each is what the
+server sent, byte for byte. Secrets are among them: only the owner may read what is written.
+The archive is what pg_dump wrote when the backup was taken, byte for byte; any pg_restore of that version
 or a newer one reads it. SQL is for psql, into an empty database. Every chunk is proven before its bytes are
 written. FILE must not be there yet, and is there only if all of it was written and proven; what goes to
 standard output counts only if the exit code is 0.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
+  drctl export latest services -f policies/orders.yaml -o services
+  kubectl apply --server-side -R -f services/01-custom-resource-definitions -f services/02-namespaces
+  kubectl apply --server-side -R -f services
+  drctl export latest services --namespace order-service --kind configmap | kubectl diff -f -
+  drctl export latest services --as-stored --kind secret | jq .metadata.name
   drctl export latest financial -f policies/clync-app.yaml -o financial.dump
   drctl export latest:nightly financial --format sql -o financial.sql
   drctl export 20261120T02 financial --repository s3://orders-dr/prod | pg_restore --list"
@@ -33,13 +44,15 @@ pub struct ExportArgs {
     /// The backup: an id, the beginning of one, latest, latest:SCHEDULE, or @TIME
     backup: BackupRef,
     /// The source, by its name in the policy
-    source: Name,
-    /// In which form
-    #[arg(long, value_enum, default_value_t)]
-    format: ExportFormat,
-    /// Where to; - is standard output
+    pub(super) source: Name,
+    /// In which form a database is written (default: archive)
+    #[arg(long, value_enum)]
+    format: Option<ExportFormat>,
+    /// Where to: a new file, or of objects a new folder; - is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) objects: ObjectExportArgs,
 }
 
 /// In which form a database is exported.
@@ -54,18 +67,38 @@ enum ExportFormat {
 
 pub(super) async fn run(args: &ExportArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let to_stdout = args.output.as_os_str() == "-";
-    let format = match args.format {
+    // Before the backup is looked for: a name that is taken is known at once.
+    if !to_stdout && tokio::fs::symlink_metadata(&args.output).await.is_ok() {
+        return Err(exists(&args.output));
+    }
+    let opened = context.open().await?;
+    let stored = opened.find(&args.backup, &context.say).await?.stored;
+    if operations::kind_of_source(&stored, &args.source)? != "kubernetes" {
+        args.objects.refuse_for_a_database(&args.source)?;
+        return database(args, &opened, &stored, context).await;
+    }
+    if args.format.is_some() {
+        return Err(Failure::usage(format!("--format is for databases, and source `{}` is none", args.source)));
+    }
+    export_objects::run(args, &opened, &stored, context).await
+}
+
+async fn database(
+    args: &ExportArgs,
+    opened: &Opened,
+    stored: &StoredManifest,
+    context: &Context<'_>,
+) -> Result<Exit, Failure> {
+    let to_stdout = args.output.as_os_str() == "-";
+    let format = match args.format.unwrap_or_default() {
         ExportFormat::Archive => Format::Archive,
         ExportFormat::Sql => Format::Sql,
     };
     if to_stdout && format == Format::Archive && std::io::stdout().is_terminal() {
         return Err(Failure::usage("an archive is not for a terminal").next("name a file with -o, or pipe it"));
     }
-    // Before the backup is looked for: a name that is taken is known at once.
     let mut file = if to_stdout { None } else { Some(NewFile::begin(&args.output).await?) };
-    let opened = context.open().await?;
-    let stored = opened.find(&args.backup, &context.say).await?.stored;
-    let export = operations::export(&opened.repository, &stored, &args.source).await?;
+    let export = operations::export(&opened.repository, stored, &args.source).await?;
     if export.state != State::Complete {
         let missing = super::show::of_manifest(&stored.manifest).problems();
         context.say.lines(&format!("warning: backup {} is {}:\n{missing}", export.backup, export.state));
@@ -97,7 +130,7 @@ fn summary(export: &Export, exported: &Exported, args: &ExportArgs) -> String {
         "exported database {database} of backup {}: {tables} tables, {rows} rows, {large_objects} large objects, {bytes} bytes\n",
         export.backup
     );
-    if args.format == ExportFormat::Archive && !exported.exact {
+    if args.format.unwrap_or_default() == ExportFormat::Archive && !exported.exact {
         text.push_str(
             "note: its frames are not those of pg_dump, which this drctl does not know; it is valid all the same\n",
         );

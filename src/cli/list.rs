@@ -10,13 +10,14 @@ use super::{
 };
 use crate::{
     operations,
-    report::{BackupItem, BackupList, SourceItem},
-    repository::{BackupEntry, Listed, SourceSummary, Summary},
+    report::{BackupItem, BackupList, SourceItem, VerifiedItem},
+    repository::{BackupEntry, Listed, SourceSummary, Summary, Verified},
 };
 
 /// List the backups.
 #[derive(Debug, Args)]
 #[command(after_help = "With a policy its own backups are listed; with --repository those of every policy in it.
+VERIFIED is the age and the level of a backup's newest verification; -o json has the newest of each level.
 The exit code is 4 if a manifest is damaged.
 
 Examples:
@@ -30,14 +31,30 @@ pub struct ListArgs {
 pub(super) async fn run(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;
     let entries = operations::list(&opened.repository, opened.policy.as_ref()).await?;
+    let mut verified = operations::verified(&opened.repository, opened.policy.as_ref()).await?;
     let damaged = entries.iter().any(|entry| matches!(entry.listed, Listed::Damaged(_)));
     let list = BackupList {
         repository: opened.repository.location().to_owned(),
-        backups: entries.into_iter().map(item).collect(),
+        backups: entries
+            .into_iter()
+            .map(|entry| {
+                let known = verified.remove(&(entry.policy.clone(), entry.backup.clone())).unwrap_or_default();
+                BackupItem { verified: known.into_iter().map(verification).collect(), ..item(entry) }
+            })
+            .collect(),
     };
     let now = context.run.clock.now();
     args.output.print(&list, |list| list.text(now))?;
     Ok(if damaged { Exit::Difference } else { Exit::Done })
+}
+
+fn verification(verified: Verified) -> VerifiedItem {
+    VerifiedItem {
+        at: verified.at,
+        level: verified.level.as_str().to_owned(),
+        sample: verified.sample.map(|of| format!("1/{of}")),
+        outcome: verified.outcome.as_str().to_owned(),
+    }
 }
 
 fn item(entry: BackupEntry) -> BackupItem {
@@ -55,6 +72,7 @@ fn item(entry: BackupEntry) -> BackupItem {
         bytes: 0,
         new_bytes: 0,
         sources: Vec::new(),
+        verified: Vec::new(),
         missing: 0,
         note: None,
     };

@@ -9,12 +9,17 @@ mod backup;
 mod completions;
 mod confirm;
 mod context;
+mod diff;
 mod doctor;
 mod exit;
 mod export;
+mod export_objects;
 mod from_velero;
+mod history;
 mod list;
+mod man;
 mod new_file;
+mod new_folder;
 mod output;
 mod policy;
 mod repository;
@@ -27,7 +32,9 @@ mod restore_text;
 mod restore_undo;
 mod say;
 mod show;
+mod show_objects;
 mod signals;
+mod streamed;
 mod verify;
 
 use clap::Parser;
@@ -72,11 +79,14 @@ fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
         Command::Verify(args) => context.block_on(verify::run(args, &context)),
         Command::Restore(args) => context.block_on(restore::run(args, &context)),
         Command::Export(args) => context.block_on(export::run(args, &context)),
+        Command::Diff(args) => context.block_on(diff::run(args, &context)),
+        Command::History(args) => context.block_on(history::run(args, &context)),
         Command::Accept(args) => context.block_on(accept::run(args, &context)),
         Command::Doctor(args) => context.block_on(doctor::run(args, &context)),
         Command::Policy(command) => policy::run(command, &cli.global),
         Command::Repository(command) => context.block_on(repository::run(command, &context)),
         Command::Completions(args) => completions::run(args),
+        Command::Man(args) => context.block_on(man::run(args)),
     }
 }
 

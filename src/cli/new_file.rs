@@ -66,10 +66,11 @@ impl Drop for NewFile {
     }
 }
 
-fn exists(path: &Path) -> Failure {
+/// What is there already is in the way.
+pub(super) fn exists(path: &Path) -> Failure {
     let shown = path.display().to_string();
     Failure::usage(format!("{} is there already, and nothing is overwritten", for_terminal(&shown)))
-        .next("name another file with -o")
+        .next("name another place with -o")
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {

@@ -1,4 +1,4 @@
-//! `drctl policy check|show|schema|from-velero`.
+//! `drctl policy check|show|schema|rbac|from-velero`.
 
 use clap::{Args, Subcommand};
 
@@ -7,9 +7,12 @@ use super::{
     context,
     exit::{Exit, Failure},
     from_velero,
-    output::{self, OutputArgs},
+    output::{self, OutputArgs, OutputFormat},
 };
-use crate::policy;
+use crate::{
+    operations::{self, Rbac, RbacOptions},
+    policy,
+};
 
 /// Read, show and describe policy files.
 #[derive(Debug, Subcommand)]
@@ -37,8 +40,37 @@ Example:
   drctl policy schema > policy.schema.json"
     )]
     Schema,
+    /// Print the least roles that a backup by this policy needs in the cluster
+    #[command(
+        after_help = "For namespaces by name: `list` in these namespaces, and outside them only of Namespaces and of the cluster-scoped
+kinds that their objects refer to. With `*` or a pattern: `list` of everything. Never `get`, which would include exec.
+A port-forward is allowed only where the policy says `via: {kubernetes: ...}`. Nothing is contacted. What every
+authenticated identity may do by Kubernetes' own role `system:discovery` is not repeated.
+
+Examples:
+  drctl policy rbac -f policies/orders.yaml --service-account drctl/drctl | kubectl apply -f -
+  drctl policy rbac -f policies/orders.yaml --kind clusterissuers.cert-manager.io
+  drctl policy rbac -f policies/orders.yaml --kind secrets     # with sealed-secrets, whose keys are elsewhere"
+    )]
+    Rbac(RbacArgs),
     /// Make a policy of Velero's Schedules and BackupStorageLocations
     FromVelero(from_velero::FromVeleroArgs),
+}
+
+/// Print the least roles that a backup by this policy needs in the cluster.
+#[derive(Debug, Args)]
+pub struct RbacArgs {
+    /// Who is given the roles: NAMESPACE/NAME of a ServiceAccount
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "drctl/drctl")]
+    service_account: String,
+    /// What the names of the roles begin with (default: drctl-backup-POLICY)
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A kind that may be listed everywhere, beside those that the policy needs: plural.group; repeat it for more
+    #[arg(long = "kind", value_name = "KIND")]
+    kinds: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Show the policy as drctl understands it.
@@ -72,6 +104,43 @@ pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Fail
             let schema = policy::json_schema_of_policy();
             output::write(&format!("{schema:#}\n"))?;
         }
+        PolicyCommand::Rbac(args) => rbac(args, global)?,
     }
     Ok(Exit::Done)
+}
+
+fn rbac(args: &RbacArgs, global: &Global) -> Result<(), Failure> {
+    let (_, policy) = context::policy_file(global)?;
+    let account = args.service_account.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name));
+    let Some((namespace, account)) = account else {
+        let what = crate::types::for_terminal(&args.service_account);
+        return Err(Failure::usage(format!("`{what}` is no ServiceAccount: it is written NAMESPACE/NAME")));
+    };
+    let options = RbacOptions {
+        name: args.name.clone().unwrap_or_else(|| format!("drctl-backup-{}", policy.name)),
+        namespace: namespace.to_owned(),
+        account: account.to_owned(),
+        kinds: args.kinds.clone(),
+    };
+    let Rbac { objects, notes } = operations::rbac(&policy, &options);
+    if args.output.output == OutputFormat::Json {
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        return args.output.print_data(&list);
+    }
+    let mut text = format!("# What `drctl backup` needs by the policy `{}`, and no more.\n", policy.name);
+    text.extend(notes.iter().map(|note| format!("# Note: {note}.\n")));
+    if objects.is_empty() {
+        text.push_str("# Nothing of it is in a cluster or reached through one.\n");
+    }
+    for object in &objects {
+        let yaml = policy::to_yaml(object).map_err(|error| Failure::new(Exit::Failed, error))?;
+        text.push_str(&format!("---\n{}\n", yaml.trim_end()));
+    }
+    output::write(&text)
+}
+
+/// The names of Kubernetes that can be in a reference to a ServiceAccount.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !text.is_empty() && text.len() <= 253 && text.chars().all(plain)
 }

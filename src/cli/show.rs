@@ -6,6 +6,7 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     output::OutputArgs,
+    show_objects::{self, ObjectArgs},
 };
 use crate::{
     operations::BackupRef,
@@ -22,9 +23,14 @@ use crate::{
 #[command(
     after_help = "BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
+--objects lists every object while the backup is read, and --object shows one, with the values of a Secret only if
+--reveal is given. What was printed counts only if the exit code is 0: then all that was read is proven.
+
 Examples:
   drctl show latest -f policies/clync-app.yaml
   drctl show latest:daily --streams
+  drctl show latest --objects --namespace order-service --kind configmap
+  drctl show latest --object deployment order-service/orders
   drctl show 20261120T02 --repository s3://orders-dr/prod -o json"
 )]
 pub struct ShowArgs {
@@ -34,12 +40,17 @@ pub struct ShowArgs {
     #[arg(long)]
     streams: bool,
     #[command(flatten)]
-    output: OutputArgs,
+    objects: ObjectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
 
 pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;
     let stored = opened.find(&args.backup, &context.say).await?.stored;
+    if args.objects.are_asked_for() {
+        return show_objects::run(&args.objects, args.output, &opened, &stored, context).await;
+    }
     let mut backup = document(&stored);
     let has_tables = backup.sources.iter().any(|source| source.kind != "kubernetes");
     if args.streams || has_tables {

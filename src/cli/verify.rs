@@ -10,9 +10,9 @@ use super::{
     output::OutputArgs,
 };
 use crate::{
-    operations::{self, BackupRef},
+    operations::{self, BackupRef, Verification},
     report::{Affected, Problem, ProblemKind, VerifyReport},
-    repository::{self, FindingKind, Place, VerifyOptions},
+    repository::{self, FindingKind, Place, Sample, VerifyOptions},
 };
 
 /// Hold the repository against itself.
@@ -20,6 +20,8 @@ use crate::{
 #[command(
     after_help = "It never stops at the first finding, and names for each damaged object the streams and backups that need it.
 With --all the backups are also held against each other: a manifest that a later one names must be there.
+A sample reads one in so many packs, other ones each day: `--sample 1/10`, run daily, reads all of them in 10 days.
+What was found is noted in the store under evidence/, and `list` shows it; that it could not be noted is a warning.
 The exit code is 4 if anything is missing or damaged, and 5 if something could not be read, or if there is no backup:
 then nothing is proven.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
@@ -27,6 +29,7 @@ BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time li
 Examples:
   drctl verify -f policies/clync-app.yaml
   drctl verify latest:daily --level content
+  drctl verify --all --level stored --sample 1/10
   drctl verify --all --level content --repository s3://orders-dr/prod -o json"
 )]
 pub struct VerifyArgs {
@@ -39,8 +42,21 @@ pub struct VerifyArgs {
     /// How thoroughly
     #[arg(long, value_enum, default_value_t)]
     level: Level,
+    /// Read only one in so many packs, other ones each day: 1/10
+    #[arg(long, value_name = "1/N", value_parser = sample)]
+    sample: Option<u32>,
+    /// Do not note in the store what was found
+    #[arg(long)]
+    no_evidence: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// `1/10`: one in ten.
+fn sample(text: &str) -> Result<u32, String> {
+    let of = text.strip_prefix("1/").and_then(|of| of.parse().ok());
+    of.filter(|of| (1..=1000).contains(of))
+        .ok_or_else(|| "a sample is written 1/10, and 1/1000 is the smallest".to_owned())
 }
 
 /// How thoroughly to look.
@@ -49,14 +65,30 @@ enum Level {
     /// Every object that a backup needs is there with its size; nothing large is read
     #[default]
     Presence,
-    /// Everything is read: every chunk, part, count and digest is proven
+    /// Packs are read too: each has the SHA-256 that is its name
+    Stored,
+    /// Everything is read and decoded: every chunk, part, count and digest is proven
     Content,
+}
+
+impl Level {
+    fn of_repository(self) -> repository::Level {
+        match self {
+            Self::Presence => repository::Level::Presence,
+            Self::Stored => repository::Level::Stored,
+            Self::Content => repository::Level::Content,
+        }
+    }
 }
 
 /// Bytes that a verify may hold at once.
 const MEMORY: u64 = 48 << 20;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    if args.sample.is_some() && args.level == Level::Presence {
+        return Err(Failure::usage("--sample is of packs that are read, and level `presence` reads none")
+            .next("add --level stored or --level content"));
+    }
     let opened = context.open().await?;
     let only = match args.all {
         true => None,
@@ -65,20 +97,18 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     // A damaged newer backup is a finding, whichever one is looked at in its place.
     let passed_over = only.as_ref().is_some_and(|found| !found.passed_over.is_empty());
     let only = only.map(|found| found.stored);
-    let level = match args.level {
-        Level::Presence => repository::Level::Presence,
-        Level::Content => repository::Level::Content,
-    };
     let began = Instant::now();
-    let options = VerifyOptions { level, memory: MEMORY };
+    let sample = args.sample.map(|of| Sample::new(of, context.run.clock.now()));
+    let options = VerifyOptions { level: args.level.of_repository(), sample, memory: MEMORY };
+    let wanted = Verification { options, evidence: !args.no_evidence };
     let found =
-        operations::verify(&opened.repository, opened.policy.as_ref(), only.as_ref(), &options, &context.run).await?;
+        operations::verify(&opened.repository, opened.policy.as_ref(), only.as_ref(), &wanted, &context.run).await?;
     let exit = match Exit::of_verify(&found) {
         Exit::Done if passed_over => Exit::Difference,
         exit => exit,
     };
     let next = next_steps(&found, exit);
-    let report = document(found, args.level, opened.repository.location(), began.elapsed().as_secs_f64());
+    let report = document(found, args, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
     for note in &report.notes {
@@ -141,16 +171,15 @@ fn next_steps(found: &repository::VerifyReport, exit: Exit) -> Vec<&'static str>
     }
 }
 
-fn document(found: repository::VerifyReport, level: Level, location: &str, seconds: f64) -> VerifyReport {
+fn document(found: repository::VerifyReport, args: &VerifyArgs, location: &str, seconds: f64) -> VerifyReport {
     VerifyReport {
         repository: location.to_owned(),
-        level: match level {
-            Level::Presence => "presence".to_owned(),
-            Level::Content => "content".to_owned(),
-        },
+        level: args.level.of_repository().as_str().to_owned(),
+        sample: args.sample.map(|of| format!("1/{of}")),
         sound: found.is_sound(),
         backups: found.backups.iter().map(ToString::to_string).collect(),
         objects: found.objects,
+        packs: found.packs,
         streams: found.streams,
         parts: found.parts,
         plain_bytes: found.plain_bytes,

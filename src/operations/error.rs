@@ -117,7 +117,7 @@ pub enum Error {
         count: u64,
     },
     /// A source has no form of stock tools yet.
-    #[error("source `{source_name}` is of kind {kind}, which cannot be exported yet: only PostgreSQL databases can")]
+    #[error("source `{source_name}` is of kind {kind}, which cannot be exported yet")]
     NotExported {
         /// The source.
         source_name: String,
@@ -127,6 +127,29 @@ pub enum Error {
     /// An export could not be written, or what it was to be made of is damaged.
     #[error(transparent)]
     Export(postgres::export::ExportError),
+    /// An export of objects could not be written, or the backup contradicts itself.
+    #[error(transparent)]
+    ExportObjects(kubernetes::export::ExportError),
+    /// The backup holds no objects of a kind.
+    #[error("the backup holds no kind `{kind}`; `drctl show BACKUP --streams` lists its kinds")]
+    NoSuchKind {
+        /// As it was written.
+        kind: String,
+    },
+    /// Several kinds are called so.
+    #[error("`{kind}` is the name of several kinds; write one of: {}", .choices.join(", "))]
+    SeveralKinds {
+        /// As it was written.
+        kind: String,
+        /// The kinds.
+        choices: Vec<String>,
+    },
+    /// The backup holds no such object.
+    #[error("the backup does not hold {object}")]
+    NoSuchObject {
+        /// Its kind and name.
+        object: String,
+    },
     /// A database's own workload did not come up: nothing could be loaded, and nothing that needs it was started.
     #[error("the workload of a database is not ready: {workload}: {why}; no other workload was started")]
     DatabaseNotReady {

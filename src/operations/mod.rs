@@ -12,11 +12,16 @@ mod backup;
 mod capture;
 mod catalog;
 mod databases;
+mod diff;
 mod doctor;
 mod embedded;
 mod error;
 mod export;
+mod export_objects;
+mod history;
 mod judge;
+mod objects;
+mod rbac;
 mod repositories;
 mod restore;
 mod select;
@@ -31,14 +36,19 @@ pub use databases::{
     DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase, find_kept,
     plan_undo,
 };
+pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
 pub use doctor::doctor;
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use export::{Export, export};
+pub use export_objects::{ObjectExport, export_objects, kind_of_source};
+pub use history::{HistoryItem, HistoryOptions, HistoryTotals, Step, history};
+pub use objects::{BackupObjects, Located, objects};
+pub use rbac::{Rbac, RbacOptions, rbac};
 pub use repositories::{initialise, open, open_at};
 pub use restore::{ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources};
 pub use select::{BackupRef, InvalidBackupRef};
-pub use verify::verify;
+pub use verify::{Verification, verified, verify};
 pub use whole::{LaterDatabase, WholeOptions, WholeOutcome, WholeRestore, plan as plan_restore};
 
 /// What every operation is given: who hears of its progress, what time it is, and when to stop.

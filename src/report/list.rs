@@ -45,11 +45,29 @@ pub struct BackupItem {
     pub new_bytes: u64,
     /// Its sources.
     pub sources: Vec<SourceItem>,
+    /// Its newest verification at each level, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub verified: Vec<VerifiedItem>,
     /// How many things are missing in it.
     pub missing: u64,
     /// What makes it less than complete: the first missing thing, the first suspicion, or the damage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// A verification of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedItem {
+    /// When it ended.
+    pub at: Timestamp,
+    /// `presence`, `stored` or `content`.
+    pub level: String,
+    /// Of the packs only one in so many was read: `1/10`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<String>,
+    /// `sound`, `damaged` or `unfinished`.
+    pub outcome: String,
 }
 
 /// One source of a backup in a list.
@@ -84,8 +102,9 @@ impl BackupList {
         }
         let first = self.backups.first().map(|item| &item.policy);
         let several = self.backups.iter().any(|item| Some(&item.policy) != first);
-        let mut table =
-            Table::new(&["BACKUP", "SCHEDULE", ">AGE", "STATE", ">OBJECTS", ">SIZE", ">NEW", "SOURCES", "NOTE"]);
+        let mut table = Table::new(&[
+            "BACKUP", "SCHEDULE", ">AGE", "STATE", ">OBJECTS", ">SIZE", ">NEW", "VERIFIED", "SOURCES", "NOTE",
+        ]);
         for item in &self.backups {
             let schedule = if several { format!("{}/{}", item.policy, item.schedule) } else { item.schedule.clone() };
             let there = item.finished.is_some();
@@ -98,6 +117,7 @@ impl BackupList {
                 shown(item.objects.to_string()),
                 shown(words::size(item.bytes)),
                 shown(words::size(item.new_bytes)),
+                item.verified_in_words(now),
                 item.sources
                     .iter()
                     .map(|source| format!("{} ({})", source.name, source.consistency))
@@ -115,6 +135,19 @@ impl BackupItem {
         let unprotected: u64 = self.sources.iter().filter_map(|source| source.volumes).map(|it| it.unprotected).sum();
         let volumes = (unprotected > 0).then(|| format!("{} UNPROTECTED", words::count(unprotected, "volume")));
         self.note.iter().chain(&volumes).cloned().collect::<Vec<_>>().join("; ")
+    }
+
+    /// The newest verification: its age, and how thorough it was. Damage is loud, and a newer look that was less
+    /// thorough does not hide it.
+    fn verified_in_words(&self, now: Timestamp) -> String {
+        let damaged = self.verified.iter().find(|verified| verified.outcome == "damaged");
+        let Some(newest) = damaged.or(self.verified.first()) else { return "-".to_owned() };
+        let sample = newest.sample.as_deref().map(|sample| format!(" {sample}")).unwrap_or_default();
+        let outcome = match newest.outcome.as_str() {
+            "sound" => String::new(),
+            other => format!(" {}", other.to_uppercase()),
+        };
+        format!("{} {}{sample}{outcome}", words::age(newest.at, now), newest.level)
     }
 
     fn state_in_words(&self) -> String {

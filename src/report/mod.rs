@@ -6,6 +6,7 @@
 mod backup;
 mod doctor;
 mod list;
+mod objects;
 mod repository;
 mod restore;
 mod table;
@@ -23,7 +24,11 @@ pub use backup::{
     Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart, TableItem,
 };
 pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
-pub use list::{BackupItem, BackupList, SourceItem};
+pub use list::{BackupItem, BackupList, SourceItem, VerifiedItem};
+pub use objects::{
+    BackupDiff, BackupDiffHead, BackupDiffTail, Change, ComparedBackup, DiffSummary, FieldChange, HistoryEntry,
+    ObjectColumns, ObjectHistory, ObjectHistoryHead, ObjectItem, ObjectList, ObjectListHead,
+};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
 pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
 pub use table::Table;

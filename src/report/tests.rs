@@ -96,14 +96,27 @@ fn item(id: &str, state: &str) -> BackupItem {
             bytes: 5 << 20,
             volumes: Some(VolumeCounts { covered: 1, disposable: 0, unprotected: 1 }),
         }],
+        verified: Vec::new(),
         missing: 0,
         note: None,
     }
 }
 
+fn verified(at: Timestamp, level: &str, sample: Option<&str>, outcome: &str) -> VerifiedItem {
+    let (level, outcome) = (level.to_owned(), outcome.to_owned());
+    VerifiedItem { at, level, sample: sample.map(str::to_owned), outcome }
+}
+
 fn list() -> BackupList {
-    let complete = item("20261120T020000Z-aaaaaa", "complete");
+    let complete = BackupItem {
+        verified: vec![
+            verified(at("2026-11-20T02:30:00Z"), "presence", None, "sound"),
+            verified(at("2026-11-20T02:10:00Z"), "content", None, "damaged"),
+        ],
+        ..item("20261120T020000Z-aaaaaa", "complete")
+    };
     let partial = BackupItem {
+        verified: vec![verified(at("2026-11-20T02:20:00Z"), "stored", Some("1/10"), "damaged")],
         missing: 3,
         note: Some("missing: kind secrets and 2 more".to_owned()),
         ..item("20261120T020000Z-bbbbbb", "partial")
@@ -123,9 +136,11 @@ fn verify() -> VerifyReport {
     VerifyReport {
         repository: "s3://orders-dr/prod".to_owned(),
         level: "content".to_owned(),
+        sample: None,
         sound: false,
         backups: vec!["20261120T020000Z-k3x7pq".to_owned()],
         objects: 9,
+        packs: 0,
         streams: 12,
         parts: 40,
         plain_bytes: 38_000,
@@ -238,4 +253,76 @@ fn every_document_says_its_version_and_kind_and_fits_its_schema() {
     check(&verify());
     check(&sessions());
     check(&info());
+}
+
+fn field(path: &str, old: Option<&str>, new: Option<&str>) -> FieldChange {
+    FieldChange { path: path.to_owned(), old: old.map(str::to_owned), new: new.map(str::to_owned) }
+}
+
+fn change(change: &str, what: &str, name: &str) -> Change {
+    Change {
+        change: change.to_owned(),
+        what: what.to_owned(),
+        source: "services".to_owned(),
+        kind: if what == "object" { "configmaps".to_owned() } else { String::new() },
+        namespace: if what == "object" { "orders".to_owned() } else { String::new() },
+        name: name.to_owned(),
+        recreated: false,
+        fields: Vec::new(),
+        fields_omitted: 0,
+    }
+}
+
+#[test]
+fn what_changed_is_told_as_it_was_agreed() {
+    let fields = vec![
+        field("data.LEVEL", Some("\"info\""), Some("\"debug\"")),
+        field("data.a", None, Some("1")),
+        field("data.b", Some("2\u{1b}"), None),
+        field("data.c", Some("a value that is not shown"), Some("a value that is not shown")),
+    ];
+    let columns = ObjectColumns::of(["configmaps", "deployments.apps"].into_iter(), ["orders", ""].into_iter());
+    let item = |kind: &str, namespace: &str| ObjectItem {
+        source: "services".to_owned(),
+        kind: kind.to_owned(),
+        object_version: "v1".to_owned(),
+        namespace: namespace.to_owned(),
+        name: "web".to_owned(),
+        bytes: 1234,
+    };
+    let entry = |change: &str, fields: Vec<FieldChange>| HistoryEntry {
+        backup: "20261120T020000Z-k3x7pq".to_owned(),
+        policy: "orders".to_owned(),
+        schedule: "daily".to_owned(),
+        state: "complete".to_owned(),
+        started: at("2026-11-20T02:00:00Z"),
+        source: None,
+        change: change.to_owned(),
+        recreated: false,
+        fields,
+        fields_omitted: 0,
+        note: None,
+    };
+    let now = at("2026-11-20T12:00:00Z");
+    let text = [
+        Change {
+            fields: fields.clone(),
+            fields_omitted: 7,
+            recreated: true,
+            ..change("changed", "object", "settings")
+        }
+        .text(),
+        change("added", "object", "new").text(),
+        change("removed", "table", "public.orders").text(),
+        change("changed", "definition", "INDEX public.by_day").text(),
+        DiffSummary { added: 1, removed: 2, changed: 3, server_set_only: 1, parts_equal: 40, parts_read: 2 }.text(),
+        DiffSummary { parts_equal: 1, ..DiffSummary::default() }.text(),
+        columns.head(),
+        columns.item(&item("configmaps", "orders")),
+        columns.item(&item("deployments.apps", "")),
+        entry("changed", fields).text(now),
+        HistoryEntry { note: Some("missing: kind secrets".to_owned()), ..entry("absent", Vec::new()) }.text(now),
+    ]
+    .concat();
+    insta::assert_snapshot!("changes", text);
 }

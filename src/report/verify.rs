@@ -12,14 +12,19 @@ use crate::types::for_terminal;
 pub struct VerifyReport {
     /// The repository's URL.
     pub repository: String,
-    /// `presence` or `content`.
+    /// `presence`, `stored` or `content`.
     pub level: String,
+    /// Of the packs only one in so many was read: `1/10`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<String>,
     /// Whether there is a backup, everything was checked, and all is as it should be.
     pub sound: bool,
     /// The backups that were looked at.
     pub backups: Vec<String>,
     /// Objects of the store whose presence was checked.
     pub objects: u64,
+    /// Of these, what was read and has the SHA-256 that is its name, at level `stored`.
+    pub packs: u64,
     /// Streams that were read.
     pub streams: u64,
     /// Parts that were read and proven.
@@ -98,17 +103,23 @@ impl VerifyReport {
         if self.backups.is_empty() && self.findings.is_empty() {
             return "there is no backup: nothing was verified, and NOTHING IS PROVEN\n".to_owned();
         }
+        let sample = self.sample.as_deref().map(|sample| format!(", a sample of {sample},")).unwrap_or_default();
         let mut text = format!(
-            "{} verified at level `{}` in {}: {}\n",
+            "{} verified at level `{}`{sample} in {}: {}\n",
             words::count(self.backups.len() as u64, "backup"),
             self.level,
             words::seconds(self.seconds),
             if self.sound { "sound" } else { "NOT SOUND" },
         );
         text.push_str(&format!("  {} present", words::count(self.objects, "object")));
+        if self.level == "stored" {
+            text.push_str(&format!("; {} read, {}", words::count(self.packs, "pack"), words::size(self.stored_bytes)));
+        }
         if self.parts > 0 {
             let (parts, bytes) = (words::count(self.parts, "part"), words::size(self.plain_bytes));
             text.push_str(&format!("; {parts} of {} read and proven, {bytes}", words::count(self.streams, "stream")));
+        } else if self.plain_bytes > 0 {
+            text.push_str(&format!("; chunks of {} read and proven", words::size(self.plain_bytes)));
         }
         text.push('\n');
         for finding in &self.findings {

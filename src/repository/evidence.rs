@@ -14,6 +14,7 @@ use super::{
     control::{self, Control},
     header::RepositoryId,
     layout, tool,
+    verify::Level,
 };
 use crate::types::{BackupId, Name, Sha256Digest};
 
@@ -56,6 +57,7 @@ impl Repository {
         &self,
         (policy, backup): (&Name, &BackupId),
         packs: &[PackName],
+        level: Level,
         at: Timestamp,
     ) -> Result<(), Error> {
         let named = packs.iter().take(MAX_NAMED);
@@ -63,7 +65,7 @@ impl Repository {
             repository: self.header.id.clone(),
             policy: policy.clone(),
             backup: backup.clone(),
-            level: "content".to_owned(),
+            level: level.as_str().to_owned(),
             at,
             packs: named.map(|(backup, sha256)| DamagedPack { backup: backup.clone(), sha256: *sha256 }).collect(),
             packs_omitted: packs.len().saturating_sub(MAX_NAMED) as u64,

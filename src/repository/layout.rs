@@ -152,6 +152,37 @@ pub(crate) fn damaged_packs(policy: &Name, backup: &BackupId, at: jiff::Timestam
     Key::from_checked(format!("evidence/{policy}/{backup}/{time}-verify-damaged/packs.json"))
 }
 
+/// What a verification found of a backup: its report, by outcome and by what was looked at.
+pub(crate) fn verify_evidence(
+    (policy, backup): (&Name, &BackupId),
+    at: jiff::Timestamp,
+    outcome: &str,
+    what: &str,
+) -> Key {
+    let time = at.strftime("%Y%m%dT%H%M%SZ");
+    Key::from_checked(format!("evidence/{policy}/{backup}/{time}-verify-{outcome}/{what}.json"))
+}
+
+/// What the key of a verification's report says: policy, backup, time, outcome, and what was looked at.
+pub(crate) fn parse_verify_evidence(key: &Key) -> Option<(Name, BackupId, jiff::Timestamp, &str, &str)> {
+    let mut segments = key.as_str().strip_prefix("evidence/")?.split('/');
+    let policy = Name::new(segments.next()?).ok()?;
+    let backup = BackupId::parse(segments.next()?).ok()?;
+    let (time, outcome) = segments.next()?.split_once("-verify-")?;
+    let what = segments.next()?.strip_suffix(".json")?;
+    if segments.next().is_some() {
+        return None;
+    }
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    Some((policy, backup, time, outcome, what))
+}
+
+/// All evidence of a policy, or of all of them.
+pub(crate) fn all_evidence_of(policy: Option<&Name>) -> String {
+    policy.map_or_else(|| "evidence/".to_owned(), evidence_of)
+}
+
 /// All evidence of a policy.
 pub(crate) fn evidence_of(policy: &Name) -> String {
     format!("evidence/{policy}/")
@@ -231,6 +262,19 @@ mod tests {
         assert_eq!(parse_damaged_packs(&key), Some("20261121T130509Z"));
         for other in ["20261121T130509Z-drill-passed/packs.json", "x-verify-damaged/packs.json", "packs.json"] {
             assert_eq!(parse_damaged_packs(&Key::new(format!("{folder}/{other}")).unwrap()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_evidence_of_a_verification_tells_what_it_is_by_its_key() {
+        let (policy, id) = (Name::new("orders").unwrap(), BackupId::parse("20261120T020000Z-abcdef").unwrap());
+        let at: jiff::Timestamp = "2026-11-21T13:05:09Z".parse().unwrap();
+        let key = verify_evidence((&policy, &id), at, "sound", "content");
+        let folder = "evidence/orders/20261120T020000Z-abcdef";
+        assert_eq!(key.as_str(), format!("{folder}/20261121T130509Z-verify-sound/content.json"));
+        assert_eq!(parse_verify_evidence(&key), Some((policy, id, at, "sound", "content")));
+        for other in ["20261121T130509Z-drill-passed/x.json", "x-verify-sound/content.json", "content.json"] {
+            assert_eq!(parse_verify_evidence(&Key::new(format!("{folder}/{other}")).unwrap()), None, "{other}");
         }
     }
 

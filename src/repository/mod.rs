@@ -38,6 +38,7 @@ mod streams;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod verify;
 mod writer;
 
@@ -63,7 +64,10 @@ pub use self::{
     reader::BackupReader,
     session::{Abort, Accept, Session},
     summary::{SourceSummary, Summary},
-    verify::{Affected, BackupName, Finding, FindingKind, Level, VerifyOptions, VerifyReport, verify, verify_all},
+    verified::{Verified, VerifyOutcome},
+    verify::{
+        Affected, BackupName, Finding, FindingKind, Level, Sample, VerifyOptions, VerifyReport, verify, verify_all,
+    },
     writer::{BackupWriter, BeginOptions, WriteStats},
 };
 use crate::types::Clock;

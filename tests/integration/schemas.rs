@@ -45,6 +45,9 @@ fn the_schemas_of_the_documents_are_current() {
     check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase>>().to_value());
     check("restore-undo", &schema_of::<report::RestoreUndo<postgres::Switched>>().to_value());
     check("accept-report", &schema_of::<report::AcceptReport>().to_value());
+    check("object-list", &schema_of::<report::ObjectList>().to_value());
+    check("backup-diff", &schema_of::<report::BackupDiff>().to_value());
+    check("object-history", &schema_of::<report::ObjectHistory>().to_value());
     check("repository-info", &schema_of::<report::RepositoryInfo>().to_value());
     check("session-list", &schema_of::<report::SessionList>().to_value());
 }

@@ -101,10 +101,12 @@ fn of_operation(error: &operations::Error) -> Ending {
             Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
         ),
         E::Export(error) => of_export(error),
-        E::NotExported { .. } => (
-            Exit::Usage,
-            Some("its objects come back by `drctl restore`; docs/recover.sh writes them as files for kubectl"),
-        ),
+        E::NoSuchKind { .. } | E::SeveralKinds { .. } => (Exit::Usage, None),
+        E::NoSuchObject { .. } => {
+            (Exit::Failed, Some("`drctl history KIND NAMESPACE/NAME` says which backups hold it"))
+        }
+        E::ExportObjects(error) => of_object_export(error),
+        E::NotExported { .. } => (Exit::Usage, Some("a newer drctl may know this kind of source")),
         E::DatabaseNotReady { .. } => {
             (Exit::Failed, Some("put the workload right and run it again: what is restored already is left alone"))
         }
@@ -245,6 +247,16 @@ fn of_export(error: &ExportError) -> Ending {
     }
 }
 
+fn of_object_export(error: &kubernetes::export::ExportError) -> Ending {
+    use kubernetes::export::ExportError as E;
+    match error {
+        E::Read(error) => of_restore(error),
+        E::Twice(_) => (Exit::Difference, None),
+        E::Output(_) => (Exit::Failed, None),
+        E::Interrupted => (Exit::Interrupted, None),
+    }
+}
+
 fn of_restore(error: &RestoreError) -> Ending {
     match error {
         RestoreError::Kubernetes(error) => of_cluster(error),
@@ -304,6 +316,7 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             operations::Error::Contents(error) => Some(error),
             operations::Error::Restore(error) => Some(error),
             operations::Error::Export(error) => Some(error),
+            operations::Error::ExportObjects(error) => Some(error),
             operations::Error::RestoreDatabase(error) => Some(error),
             operations::Error::Secret(error) => Some(error),
             _ => None,

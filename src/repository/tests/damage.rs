@@ -1,5 +1,7 @@
 //! Every kind of object flipped, cut and deleted: always reported, by its key, with what it touches.
 
+mod levels;
+
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 

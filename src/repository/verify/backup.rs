@@ -2,6 +2,7 @@
 
 mod agree;
 mod content;
+mod stored;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,7 +23,7 @@ use crate::{
         refs::{self, Ref},
         reuse::blocking,
     },
-    types::{BackupContents, BackupId, Clock as _, Monitor, Name, SystemClock},
+    types::{BackupContents, BackupId, Clock as _, Monitor, Name, Sha256Digest, SystemClock},
 };
 
 /// So many calls in a row that got no answer in time, retried each, end it.
@@ -48,6 +49,10 @@ pub(super) struct Verifier<'a> {
     /// The beginnings of the packs' names: enough to count by.
     packs: HashSet<u64>,
     counted: u64,
+    /// Packs that were read and have their SHA-256, by the beginnings of their names,
+    hashed: HashSet<u64>,
+    /// and those that have not, and why.
+    bad: HashMap<PackName, (FindingKind, String)>,
     /// Calls in a row that got no answer in time.
     timeouts: u32,
 }
@@ -71,6 +76,8 @@ impl<'a> Verifier<'a> {
             proven: HashSet::new(),
             packs: HashSet::new(),
             counted: 0,
+            hashed: HashSet::new(),
+            bad: HashMap::new(),
             timeouts: 0,
         }
     }
@@ -101,7 +108,7 @@ impl<'a> Verifier<'a> {
 
     /// Marks what is damaged, and ends.
     pub(super) async fn finish(mut self) -> VerifyReport {
-        if self.options.level == Level::Content {
+        if self.options.level > Level::Presence {
             self.mark_damage(SystemClock.now()).await;
         }
         let interrupted = self.cancel.is_cancelled();
@@ -127,7 +134,7 @@ impl<'a> Verifier<'a> {
             }
         }
         for ((policy, backup), packs) in marks {
-            if let Err(error) = self.repository.mark_damaged((&policy, &backup), &packs, at).await {
+            if let Err(error) = self.repository.mark_damaged((&policy, &backup), &packs, self.options.level, at).await {
                 self.report.unmarked = true;
                 self.report.notes.push(format!(
                     "the damage could not be marked in the store, so the next backup of {policy} may share the \
@@ -174,6 +181,7 @@ impl<'a> Verifier<'a> {
     async fn backup(&mut self, backup: &BackupName) -> Result<(), Error> {
         let (policy, schedule, id) = backup;
         self.report.backups.push(id.clone());
+        self.report.names.push(backup.clone());
         let manifest = match self.repository.marker(policy, schedule, id).await {
             Ok(Marker::Manifest(stored)) => stored.manifest,
             Ok(Marker::Aborted) => return Ok(()),
@@ -186,7 +194,10 @@ impl<'a> Verifier<'a> {
             Ok(packs) => packs,
             Err(error) => return self.whole(backup, layout::refs(id).as_str(), error),
         };
-        let absent = self.presence(backup, &packs).await?;
+        let mut absent = self.presence(backup, &packs).await?;
+        if self.options.level == Level::Stored {
+            self.hash_packs(backup, &packs, &mut absent).await?;
+        }
         let reader = match self.repository.read_within(&manifest, self.options.memory).await {
             Ok(reader) => reader,
             Err(error) => return self.whole(backup, layout::streams(id).as_str(), error),
@@ -237,7 +248,7 @@ impl<'a> Verifier<'a> {
 
     /// Counts a pack that was not counted yet.
     fn count(&mut self, (_, sha256): &PackName) {
-        let beginning = sha256.as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let beginning = beginning(sha256);
         let known = self.packs.contains(&beginning);
         if self.packs.len() < MAX_COUNTED {
             self.packs.insert(beginning);
@@ -285,8 +296,10 @@ impl<'a> Verifier<'a> {
                 self.absent(backup, Some(&name), pack);
                 named.insert(pack.clone());
             }
-            if self.options.level == Level::Content {
-                self.content(backup, reader, stream, &chunks).await?;
+            match (self.options.level, self.options.sample) {
+                (Level::Content, None) => self.content(backup, reader, stream, &chunks).await?,
+                (Level::Content, Some(_)) => self.content_sample(backup, reader, stream, &chunks).await?,
+                (Level::Presence | Level::Stored, _) => {}
             }
         }
         for pack in absent.difference(&named) {
@@ -297,10 +310,16 @@ impl<'a> Verifier<'a> {
 
     fn absent(&mut self, backup: &BackupName, stream: Option<&str>, pack: &PackName) {
         let object = layout::pack(&pack.0, &pack.1).to_string();
-        let (kind, detail) = match self.listed.get(pack) {
-            None => (FindingKind::Missing, "it is not in the store".to_owned()),
-            Some(size) => (FindingKind::Damaged, format!("it has {size} bytes, and another size is recorded")),
+        let (kind, detail) = match (self.bad.get(pack), self.listed.get(pack)) {
+            (Some((kind, detail)), _) => (*kind, detail.clone()),
+            (None, None) => (FindingKind::Missing, "it is not in the store".to_owned()),
+            (None, Some(size)) => (FindingKind::Damaged, format!("it has {size} bytes, and another size is recorded")),
         };
         self.findings.add(backup, stream, object, kind, detail);
     }
+}
+
+/// The first bytes of a pack's name: enough to know it again by.
+fn beginning(sha256: &Sha256Digest) -> u64 {
+    sha256.as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }

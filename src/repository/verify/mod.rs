@@ -5,11 +5,12 @@ mod chain;
 mod count;
 mod findings;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::backup::Verifier;
 use super::{Error, Listed, Repository, Scope};
-use crate::types::{BackupId, Monitor, Name};
+use crate::types::{BackupId, Monitor, Name, Sha256Digest};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,9 @@ pub enum Level {
     /// Manifest, session and everything under `meta/` is read and agrees with each other, and every
     /// pack is listed with its size. Packs are not read.
     Presence,
-    /// Packs are read too: every chunk has its id, every part its length, BLAKE3, count and digest.
+    /// Packs are read too, and each has the SHA-256 that is its name. Nothing is decoded.
+    Stored,
+    /// Packs are read and decoded: every chunk has its id, every part its length, BLAKE3, count and digest.
     Content,
 }
 
@@ -26,6 +29,8 @@ pub enum Level {
 pub struct VerifyOptions {
     /// How thoroughly.
     pub level: Level,
+    /// Only some of the packs are read, above [`Level::Presence`].
+    pub sample: Option<Sample>,
     /// Bytes of packs that may be held at once.
     pub memory: u64,
 }
@@ -34,7 +39,60 @@ impl VerifyOptions {
     /// The usual way for `level`: within 32 MiB.
     #[must_use]
     pub fn new(level: Level) -> Self {
-        Self { level, memory: 32 << 20 }
+        Self { level, sample: None, memory: 32 << 20 }
+    }
+
+    /// Whether this pack is to be read.
+    pub(super) fn reads(&self, pack: &Sha256Digest) -> bool {
+        self.sample.is_none_or(|sample| sample.takes(pack))
+    }
+}
+
+impl Level {
+    /// Its name: `presence`, `stored`, `content`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Presence => "presence",
+            Self::Stored => "stored",
+            Self::Content => "content",
+        }
+    }
+
+    /// The level of this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Presence, Self::Stored, Self::Content].into_iter().find(|level| level.as_str() == text)
+    }
+}
+
+/// One in so many packs: those whose name, as a number, leaves the same rest as the day. So every pack has its day,
+/// and as many days in a row read all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    of: u32,
+    day: u64,
+}
+
+impl Sample {
+    /// One in `of` packs (at least 1), on the day of `now` in UTC.
+    #[must_use]
+    pub fn new(of: u32, now: Timestamp) -> Self {
+        let day = now.as_second().div_euclid(24 * 3600);
+        Self { of: of.max(1), day: u64::try_from(day).unwrap_or(0) }
+    }
+
+    /// One in so many.
+    #[must_use]
+    pub fn of(self) -> u32 {
+        self.of
+    }
+
+    /// Whether this pack is in it: a name is a digest, so that its first bytes are as good as any others.
+    #[must_use]
+    pub fn takes(self, pack: &Sha256Digest) -> bool {
+        let number = pack.as_bytes().iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        number % u64::from(self.of) == self.day % u64::from(self.of)
     }
 }
 
@@ -46,6 +104,8 @@ pub type BackupName = (Name, Name, BackupId);
 pub struct VerifyReport {
     /// The backups that were looked at.
     pub backups: Vec<BackupId>,
+    /// The same by their whole names.
+    pub names: Vec<BackupName>,
     /// Everything that is wrong, by object.
     pub findings: Vec<Finding>,
     /// How many more objects are wrong than are listed.
@@ -54,6 +114,8 @@ pub struct VerifyReport {
     pub damage_omitted: u64,
     /// Distinct packs whose presence was checked.
     pub objects: u64,
+    /// Of these, what was read and has the SHA-256 that is its name.
+    pub packs: u64,
     /// Streams whose chunks are all accounted for.
     pub streams: u64,
     /// Parts that were proven by their bytes.
@@ -127,7 +189,7 @@ impl VerifyReport {
 
 /// Verifies backups of a repository. Damage is in the report; a part that several of the backups
 /// share is read once. A store that answers no more ends it early: what was found until then is
-/// kept, and the rest is not checked. At [`Level::Content`] the packs that are damaged are marked in
+/// kept, and the rest is not checked. Above [`Level::Presence`] the packs that are damaged are marked in
 /// the store, so that no later backup shares them; if that fails, [`VerifyReport::notes`] says so.
 ///
 /// # Errors
@@ -168,4 +230,31 @@ pub async fn verify_all(
         verifier.surroundings(scope, &entries).await?;
     }
     Ok(verifier.finish().await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pack_has_its_day_in_a_sample() {
+        let start: Timestamp = "2026-11-20T23:59:59Z".parse().unwrap();
+        let day = |n: i64| start + jiff::SignedDuration::from_hours(24 * n);
+        for pack in 0..200_u32 {
+            let pack = Sha256Digest::of(&pack.to_be_bytes());
+            let days: Vec<i64> = (0..10).filter(|n| Sample::new(10, day(*n)).takes(&pack)).collect();
+            assert_eq!(days.len(), 1, "{pack}: {days:?}");
+            assert!(Sample::new(1, start).takes(&pack));
+        }
+        let (late, next) = (Sample::new(7, start), Sample::new(7, "2026-11-21T00:00:00Z".parse().unwrap()));
+        assert_ne!(late, next, "a day ends at midnight UTC");
+    }
+
+    #[test]
+    fn levels_are_known_by_their_names() {
+        for level in [Level::Presence, Level::Stored, Level::Content] {
+            assert_eq!(Level::parse(level.as_str()), Some(level));
+        }
+        assert_eq!(Level::parse("deep"), None);
+    }
 }

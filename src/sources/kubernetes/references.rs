@@ -54,6 +54,14 @@ enum Callers {
     Webhooks,
 }
 
+/// The cluster-scoped kinds (`plural.group`) that namespaced objects may refer to by what they are; owners beside.
+pub(super) fn referable_kinds() -> impl Iterator<Item = &'static str> {
+    let classes = CLASS_FIELDS.iter().map(|(_, kind)| *kind);
+    let served = SERVED_BY.iter().map(|(kind, _)| *kind);
+    let others = [CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, DEFINITIONS, "persistentvolumes"];
+    classes.chain(served).chain(others)
+}
+
 /// Names of cluster-scoped objects, by kind (`plural.group`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct References {

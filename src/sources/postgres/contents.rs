@@ -3,6 +3,7 @@
 //! Capture writes these, restore and export read them. A backup that can be read at all may still be forged, so
 //! everything that is read has bounds, and what contradicts itself is refused.
 
+mod definitions;
 mod documents;
 mod error;
 
@@ -15,6 +16,7 @@ use serde_json::Map;
 
 use super::{archive::Toc, quote};
 use crate::types::{BackupContents, Name, StreamInfo, for_terminal};
+pub use definitions::definitions;
 pub use documents::{
     Archive, Database, Exclusions, Extension, LargeObjects, LeftOut, Locale, Membership, Role, Roles, Sequence, Server,
     Setting, Snapshot, Table,

@@ -115,7 +115,7 @@ impl Verifier<'_> {
             return Ok(());
         }
         let mut listed = HashMap::new();
-        if self.options.level < Level::Content {
+        if self.options.level == Level::Presence {
             match self.repository.indexes_of(&backup.2).await {
                 Ok(indexes) => listed.extend(indexes.into_iter().map(|meta| (meta.key, meta.size))),
                 Err(error) => return self.whole(backup, &layout::indexes_of(&backup.2), error),
@@ -131,7 +131,7 @@ impl Verifier<'_> {
                     }
                     None => Err(Error::Gone { object: key.to_string() }),
                 },
-                Level::Content => {
+                Level::Stored | Level::Content => {
                     get_exact(&**self.repository.backend(), &key, record.size, record.sha256).await.map(drop)
                 }
             };

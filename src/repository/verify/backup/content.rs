@@ -7,7 +7,7 @@ use crate::{
     repository::{
         BackupReader, Error,
         ahead::ReadAhead,
-        chunks::StreamChunks,
+        chunks::{StreamChunk, StreamChunks},
         fetch::Piece,
         layout,
         reader::check_part,
@@ -18,6 +18,8 @@ use crate::{
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
 const MAX_PROVEN: usize = 1 << 17;
+/// Chunks of a sample that are read in one go: what is proven is remembered by the run.
+const MAX_RUN: usize = 4096;
 
 impl Verifier<'_> {
     /// Reads what is not proven yet of a stream: runs of parts in one go, so that chunks which several
@@ -56,6 +58,58 @@ impl Verifier<'_> {
             }
             self.report.stored_bytes += ahead.requested();
             at += run;
+        }
+        Ok(())
+    }
+
+    /// Reads the chunks of a stream that lie in sampled packs, each proven by its id. Parts, their counts and digests
+    /// can be proven only by all of their chunks.
+    pub(super) async fn content_sample(
+        &mut self,
+        backup: &BackupName,
+        reader: &BackupReader,
+        stream: &StreamInfo,
+        chunks: &Arc<StreamChunks>,
+    ) -> Result<(), Error> {
+        let name = format!("{}/{}", stream.source, stream.name);
+        let sampled: Vec<bool> = chunks.packs.iter().map(|(_, sha256)| self.options.reads(sha256)).collect();
+        let is_sampled = |chunk: &&StreamChunk| sampled.get(chunk.pack as usize) == Some(&true);
+        let mut rest = chunks.chunks.as_slice();
+        while !rest.is_empty() {
+            let skipped = rest.iter().take_while(|chunk| !is_sampled(chunk)).count();
+            rest = rest.get(skipped..).unwrap_or_default();
+            let run = rest.iter().take_while(is_sampled).take(MAX_RUN).count();
+            let (run, after) = rest.split_at(run);
+            rest = after;
+            let Some(first) = run.first() else { continue };
+            let fingerprint = fingerprint_of_run(run, chunks);
+            if self.cancel.is_cancelled() {
+                return Ok(());
+            }
+            if self.proven.contains(&fingerprint) {
+                continue;
+            }
+            let length = run.iter().map(|chunk| u64::from(chunk.plain)).sum();
+            let mut ahead = reader.range(Arc::clone(chunks), first.start, length);
+            let mut sound = true;
+            while let Some(piece) = ahead.next().await {
+                self.monitor.advance(piece.length);
+                match piece.bytes {
+                    Ok(_) => {
+                        self.timeouts = 0;
+                        self.report.plain_bytes += piece.length;
+                    }
+                    Err(error) if self.ends(&error) => return Err(error),
+                    Err(error) => {
+                        self.findings.take(backup, Some(&name), "data/", &error);
+                        sound = false;
+                    }
+                }
+            }
+            self.report.stored_bytes += ahead.requested();
+            if sound && self.proven.len() < MAX_PROVEN {
+                self.proven.insert(fingerprint);
+            }
         }
         Ok(())
     }
@@ -119,6 +173,28 @@ impl Verifier<'_> {
     }
 }
 
+/// Which chunks a run has and where they lie: two runs with one fingerprint are read from the same bytes.
+fn fingerprint_of_run(run: &[StreamChunk], chunks: &StreamChunks) -> [u8; 32] {
+    let mut hasher = Blake3Hasher::default();
+    hasher.update(b"chunks\n");
+    for chunk in run {
+        add_chunk(&mut hasher, chunk, 0, chunks);
+    }
+    *hasher.finish().as_bytes()
+}
+
+/// Where a chunk lies, and from which byte of it on it is meant.
+fn add_chunk(hasher: &mut Blake3Hasher, chunk: &StreamChunk, from: u64, chunks: &StreamChunks) {
+    for number in [from, u64::from(chunk.offset), u64::from(chunk.length), u64::from(chunk.plain)] {
+        hasher.update(&number.to_be_bytes());
+    }
+    hasher.update(chunk.id.as_bytes());
+    if let Some((backup, sha256)) = chunks.packs.get(chunk.pack as usize) {
+        hasher.update(backup.as_str().as_bytes());
+        hasher.update(sha256.as_bytes());
+    }
+}
+
 /// What a part is and where its chunks lie: two parts with one fingerprint are read from the same bytes.
 fn fingerprint(stream: &StreamInfo, part: &PartInfo, chunks: &StreamChunks) -> [u8; 32] {
     let mut hasher = Blake3Hasher::default();
@@ -129,15 +205,7 @@ fn fingerprint(stream: &StreamInfo, part: &PartInfo, chunks: &StreamChunks) -> [
     let first = chunks.chunks.partition_point(|chunk| chunk.start + u64::from(chunk.plain) <= *offset);
     for chunk in chunks.chunks.iter().skip(first).take_while(|chunk| chunk.start < end) {
         // Where the part begins or ends in a chunk belongs to it as well.
-        let from = offset.saturating_sub(chunk.start);
-        for number in [from, u64::from(chunk.offset), u64::from(chunk.length), u64::from(chunk.plain)] {
-            hasher.update(&number.to_be_bytes());
-        }
-        hasher.update(chunk.id.as_bytes());
-        if let Some((backup, sha256)) = chunks.packs.get(chunk.pack as usize) {
-            hasher.update(backup.as_str().as_bytes());
-            hasher.update(sha256.as_bytes());
-        }
+        add_chunk(&mut hasher, chunk, offset.saturating_sub(chunk.start), chunks);
     }
     *hasher.finish().as_bytes()
 }

@@ -78,10 +78,35 @@ impl Comparison {
 /// Compares a live object with the expected one.
 #[must_use]
 pub fn compare(expected: &Value, live: &Value) -> Comparison {
+    walk(expected, live, Mode::Restored)
+}
+
+/// What changed from one version of an object to another: what was added counts as much as what is gone. What the
+/// server sets is left out, and so is everything else that a comparison leaves out. Values of Secrets are never
+/// shown; those that may be one (data, variables, arguments, annotations) only with `reveal`.
+#[must_use]
+pub fn changes(old: &Value, new: &Value, reveal: bool) -> Vec<Difference> {
+    walk(old, new, Mode::Versions { reveal }).differences
+}
+
+/// What two objects are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What should be there, and what is.
+    Restored,
+    /// Two versions of one object.
+    Versions {
+        /// Values that may be secret are shown.
+        reveal: bool,
+    },
+}
+
+fn walk(expected: &Value, live: &Value, mode: Mode) -> Comparison {
     let kind = GroupKind::of(expected);
     let aggregated = expected.get("aggregationRule").is_some_and(|rule| !rule.is_null());
     let mut walk = Walk {
         kind,
+        mode,
         aggregated,
         token: expected.get("type").and_then(Value::as_str) == Some("kubernetes.io/service-account-token"),
         path: Path::default(),
@@ -94,6 +119,7 @@ pub fn compare(expected: &Value, live: &Value) -> Comparison {
 
 struct Walk<'a> {
     kind: GroupKind<'a>,
+    mode: Mode,
     aggregated: bool,
     token: bool,
     path: Path,
@@ -118,7 +144,9 @@ impl Walk<'_> {
             }
             (Value::String(expected), Value::String(live)) if expected != live => {
                 self.path.pattern(&mut self.pattern);
-                quantity::is_at(self.kind, &self.pattern) && quantity::equal(expected, live)
+                self.mode == Mode::Restored
+                    && quantity::is_at(self.kind, &self.pattern)
+                    && quantity::equal(expected, live)
             }
             _ => expected == live,
         }
@@ -170,6 +198,7 @@ impl Walk<'_> {
     }
 
     fn keyed(&mut self, keys: &'static [&'static str], expected: &[Value], live: &[Value], ordered: bool) {
+        let versions = self.mode != Mode::Restored;
         let exact = additions::is_exact_list(self.kind, &self.pattern);
         let live_keys = identities(keys, live);
         let mut used = vec![false; live.len()];
@@ -193,7 +222,7 @@ impl Walk<'_> {
             self.order_differs();
         }
         // Where an item is missing, one more may be the same under another name: one difference.
-        let exact = exact && order.len() == expected.len();
+        let exact = versions || (exact && order.len() == expected.len());
         for (((key, nth), _), live) in live_keys.into_iter().zip(used).zip(live).filter(|((_, used), _)| !used) {
             self.path.push(Step::Item(keys.iter().copied().zip(key).collect(), nth));
             if exact {
@@ -213,7 +242,10 @@ impl Walk<'_> {
         }
         for element in live.iter().filter(|element| !expected.contains(element)) {
             self.path.push(Step::Element(plain(element)));
-            self.found.additions.push(self.path.to_string());
+            match self.mode {
+                Mode::Restored => self.found.additions.push(self.path.to_string()),
+                Mode::Versions { .. } => self.differ(None, Some(element)),
+            }
             self.path.pop();
         }
     }
@@ -251,6 +283,9 @@ impl Walk<'_> {
 
     /// Maps to which neither the server nor a controller adds: one more key is another content.
     fn is_exact_map(&mut self) -> bool {
+        if self.mode != Mode::Restored {
+            return true;
+        }
         self.path.pattern(&mut self.pattern);
         let last = self.pattern.rsplit('.').next().unwrap_or_default();
         match (self.kind.group, self.kind.kind) {
@@ -267,7 +302,8 @@ impl Walk<'_> {
     }
 
     fn differ(&mut self, expected: Option<&Value>, live: Option<&Value>) {
-        let show = |value: &Value| shown::show(self.kind, &self.path, value);
+        let reveal = self.mode == Mode::Versions { reveal: true };
+        let show = |value: &Value| shown::show(self.kind, &self.path, value, reveal);
         self.found.differences.push(Difference {
             path: self.path.to_string(),
             expected: expected.map(show),

@@ -12,10 +12,10 @@ const HIDDEN: &[&str] = &["annotations", "args", "binaryData", "command", "data"
 /// Deeper values are not searched, and not shown.
 const DEEPEST: usize = 24;
 
-/// The value at `path` of an object of `kind`, as far as it may be shown.
-pub(super) fn show(kind: GroupKind<'_>, path: &Path, value: &Value) -> String {
-    let hidden = kind.is("", "Secret") || is_hidden(path);
-    if hidden || holds_hidden(value, 0) { "a value that is not shown".to_owned() } else { shortened(value) }
+/// The value at `path` of an object of `kind`, as far as it may be shown. With `reveal` only a Secret's are hidden.
+pub(super) fn show(kind: GroupKind<'_>, path: &Path, value: &Value, reveal: bool) -> String {
+    let hidden = kind.is("", "Secret") || (!reveal && (is_hidden(path) || holds_hidden(value, 0)));
+    if hidden { "a value that is not shown".to_owned() } else { shortened(value) }
 }
 
 fn is_hidden(path: &Path) -> bool {

@@ -1,6 +1,7 @@
 mod corpus;
 mod document;
 mod properties;
+mod versions;
 
 use serde_json::{Value, json};
 

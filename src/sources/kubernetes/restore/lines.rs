@@ -32,7 +32,7 @@ impl Line {
 }
 
 /// Reads the lines of one part. [`Lines::next`] may be dropped while it waits; nothing is lost.
-pub(super) struct Lines {
+pub(in crate::sources::kubernetes) struct Lines {
     bytes: PartStream,
     buffer: BytesMut,
     /// Bytes of the buffer that are known to hold no line end.
@@ -44,7 +44,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) async fn open(
+    pub(in crate::sources::kubernetes) async fn open(
         contents: &dyn BackupContents,
         stream: &StreamInfo,
         part: usize,
@@ -62,7 +62,7 @@ impl Lines {
     }
 
     /// The next line without its end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, RestoreError> {
+    pub(in crate::sources::kubernetes) async fn next(&mut self) -> Result<Option<Bytes>, RestoreError> {
         loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(end) = unsearched.iter().position(|byte| *byte == b'\n') {
@@ -110,7 +110,7 @@ impl Lines {
         })
     }
 
-    pub(super) fn malformed(&self, reason: String) -> RestoreError {
+    pub(in crate::sources::kubernetes) fn malformed(&self, reason: String) -> RestoreError {
         RestoreError::Malformed { stream: self.stream.clone(), part: self.part.clone(), line: self.line, reason }
     }
 }

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
 pub use execute::{Execution, Stage};
+pub(super) use lines::Lines;
 pub use plan::{Action, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
 pub use report::{LoadBalancer, Notes, ObjectName, ObjectNote, RestoreReport, Transformation};
 pub use tiers::Tier;
@@ -158,6 +159,36 @@ pub struct RestoreContext<'a> {
     pub monitor: &'a dyn Monitor,
     /// Set when the run is to stop.
     pub cancel: &'a CancellationToken,
+}
+
+/// An object as a restore would create it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Created {
+    /// What would be sent.
+    pub(super) object: serde_json::Value,
+    /// The rules changed something in it, beside what the server sets on every object.
+    pub(super) changed: bool,
+    /// It had owners, which a restore links by a second request.
+    pub(super) owned: bool,
+}
+
+/// An object of the backup as a restore by default would create it, or why it would leave it out. `stream` is its
+/// kind: `deployments.apps`.
+pub(super) fn created(stream: &str, object: serde_json::Value) -> Result<Created, &'static str> {
+    match transform::transform(stream, object) {
+        transform::Outcome::Leave(why) => Err(why),
+        transform::Outcome::Restore(prepared) => Ok(Created {
+            changed: !prepared.changes.is_empty(),
+            owned: !prepared.second.owners.is_empty(),
+            object: prepared.object,
+        }),
+    }
+}
+
+/// The tier of a stream of objects.
+pub(super) fn tier_of_stream(stream: &str) -> Tier {
+    let (plural, group) = chosen::split_name(stream);
+    tiers::tier_of(group, plural)
 }
 
 /// Plans a restore of one source's objects into a cluster. Nothing is written.

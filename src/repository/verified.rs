@@ -1,0 +1,210 @@
+//! Evidence of verifications: one object a backup that was looked at, whose key alone tells when, how, and with what
+//! outcome.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    Error, Repository, Scope,
+    backend::PutOutcome,
+    control::{self, Control},
+    header::RepositoryId,
+    layout, tool,
+    verify::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport},
+};
+use crate::types::{BackupId, Name};
+
+/// The most findings that a report in the store lists.
+const MAX_LISTED: usize = 100;
+/// Two verifications of one second: the later one takes one of the next seconds.
+const MAX_SECONDS: i64 = 5;
+/// Backups and levels whose newest verification is remembered.
+const MAX_REMEMBERED: usize = 600_000;
+
+/// What a verification found of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyOutcome {
+    /// All that was looked at is as it should be.
+    Sound,
+    /// Something is missing or damaged.
+    Damaged,
+    /// Something could not be read, or it was told to stop before the end.
+    Unfinished,
+}
+
+impl VerifyOutcome {
+    /// Its name in keys and reports: `sound`, `damaged`, `unfinished`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sound => "sound",
+            Self::Damaged => "damaged",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Sound, Self::Damaged, Self::Unfinished].into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// A verification of a backup, as the store tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How thorough it was.
+    pub level: Level,
+    /// Only one in so many packs was read.
+    pub sample: Option<u32>,
+    /// What it found.
+    pub outcome: VerifyOutcome,
+}
+
+/// `evidence/<policy>/<backup-id>/<time>-verify-<outcome>/<level>[-1-of-<n>].json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Evidence {
+    repository: RepositoryId,
+    policy: Name,
+    schedule: Name,
+    backup: BackupId,
+    level: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample: Option<String>,
+    outcome: String,
+    at: Timestamp,
+    findings: Vec<Found>,
+    findings_omitted: u64,
+    tool: String,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Found {
+    object: String,
+    kind: String,
+    detail: String,
+}
+
+impl Control for Evidence {
+    const KIND: &'static str = "evidence";
+}
+
+impl Repository {
+    /// Notes what a verification found, for each backup that it looked at.
+    ///
+    /// # Errors
+    /// What the store says; a verification is no less one without its evidence.
+    pub async fn note_verified(
+        &self,
+        report: &VerifyReport,
+        options: &VerifyOptions,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        for (place, name) in report.names.iter().enumerate() {
+            let is_last = place + 1 == report.names.len();
+            let findings = report
+                .findings
+                .iter()
+                .filter(|finding| finding.affects.iter().any(|one| (&one.policy, &one.backup) == (&name.0, &name.2)));
+            let findings: Vec<_> = findings.collect();
+            let is_damage = findings.iter().any(|finding| finding.kind != FindingKind::NotChecked);
+            let outcome = if is_damage {
+                VerifyOutcome::Damaged
+            } else if !findings.is_empty() || report.findings_omitted > 0 || (report.interrupted && is_last) {
+                VerifyOutcome::Unfinished
+            } else {
+                VerifyOutcome::Sound
+            };
+            let found = |finding: &&super::Finding| Found {
+                object: finding.object.clone(),
+                kind: format!("{:?}", finding.kind),
+                detail: finding.detail.chars().take(500).collect(),
+            };
+            let listed = findings.iter().take(MAX_LISTED).map(found).collect();
+            let omitted = findings.len().saturating_sub(MAX_LISTED) as u64;
+            self.put_evidence(name, options, outcome, (listed, omitted), at).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_evidence(
+        &self,
+        (policy, schedule, backup): &BackupName,
+        options: &VerifyOptions,
+        outcome: VerifyOutcome,
+        (findings, findings_omitted): (Vec<Found>, u64),
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let sample = options.sample.filter(|_| options.level > Level::Presence).map(|sample| sample.of());
+        let evidence = Evidence {
+            repository: self.header.id.clone(),
+            policy: policy.clone(),
+            schedule: schedule.clone(),
+            backup: backup.clone(),
+            level: options.level.as_str().to_owned(),
+            sample: sample.map(|of| format!("1/{of}")),
+            outcome: outcome.as_str().to_owned(),
+            at,
+            findings,
+            findings_omitted,
+            tool: tool(),
+            unknown: Map::new(),
+        };
+        let bytes = control::encode(&evidence)?;
+        let what = match sample {
+            None => options.level.as_str().to_owned(),
+            Some(of) => format!("{}-1-of-{of}", options.level.as_str()),
+        };
+        for second in 0..MAX_SECONDS {
+            let at = at + SignedDuration::from_secs(second);
+            let key = layout::verify_evidence((policy, backup), at, outcome.as_str(), &what);
+            if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
+                return Ok(());
+            }
+        }
+        Err(Error::Internal(format!("{MAX_SECONDS} verifications of backup {backup} in one second")))
+    }
+
+    /// The newest verification of each backup of `scope` at each level, newest first. Only keys are looked at.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn verified(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
+        let mut newest: HashMap<(Name, BackupId), Vec<Verified>> = HashMap::new();
+        let mut remembered = 0;
+        let mut objects = self.backend.list(&layout::all_evidence_of(scope.policy()));
+        while let Some(meta) = objects.try_next().await? {
+            let Some((policy, backup, at, outcome, what)) = layout::parse_verify_evidence(&meta.key) else { continue };
+            let (level, sample) = what.split_once("-1-of-").map_or((what, None), |(level, of)| (level, Some(of)));
+            let sample: Option<Option<u32>> = sample.map(|of| of.parse().ok());
+            let (Some(level), Some(outcome)) = (Level::parse(level), VerifyOutcome::parse(outcome)) else { continue };
+            let sample = match sample {
+                Some(None) => continue,
+                Some(of) => of,
+                None => None,
+            };
+            let found = Verified { at, level, sample, outcome };
+            let known = newest.entry((policy, backup)).or_default();
+            match known.iter_mut().find(|known| (known.level, known.sample) == (level, sample)) {
+                Some(known) if known.at < at => *known = found,
+                Some(_) => {}
+                None if remembered < MAX_REMEMBERED => {
+                    remembered += 1;
+                    known.push(found);
+                }
+                None => {}
+            }
+        }
+        for known in newest.values_mut() {
+            known.sort_by_key(|verified| std::cmp::Reverse(verified.at));
+        }
+        Ok(newest)
+    }
+}
