@@ -273,7 +273,7 @@ fn apply(target: &Cluster, folder: &Path, group: &str) {
 /// What a plan would do anything about.
 fn not_same(plan: &Value) -> Vec<String> {
     let mut odd = Vec::new();
-    for plan in array(plan, "plans") {
+    for plan in array(plan, "sources") {
         for object in array(plan, "objects") {
             let action = object["action"].as_str().unwrap();
             if !matches!(action, "same" | "skip" | "merge") {
@@ -416,7 +416,8 @@ fn every_command_has_a_manual_page_that_renders() {
     let files = files_of(&pages);
     assert!(files.len() > 20 && files.iter().any(|file| file.ends_with("drctl-policy-rbac.1")), "{files:?}");
     for file in &files {
-        let output = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-P-c"]).arg(file).output().unwrap();
+        let output =
+            Command::new("groff").args(["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u"]).arg(file).output().unwrap();
         let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && errors.is_empty(), "{}: {errors}", file.display());
         assert!(text.contains("SYNOPSIS") && text.contains("drctl"), "{}: {text}", file.display());
