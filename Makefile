@@ -46,6 +46,7 @@ bench: toolchain ## the numbers, side by side, measured on this machine
 	$(call SAY,"The benchmarks. They take some minutes and are honest only on an idle machine")
 	benches/run
 	benches/postgres
+	$(if $(SCALE),benches/scale,@echo 'benches/scale (50,000 objects, 20 minutes more) was left out: make bench SCALE=1')
 
 .PHONY: lint
 lint: toolchain ## format and clippy; nothing is changed

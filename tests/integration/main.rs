@@ -17,6 +17,7 @@ mod disaster;
 mod ephemeral;
 mod export;
 mod format;
+mod from_velero;
 mod helm;
 mod inspect;
 mod interrupted;

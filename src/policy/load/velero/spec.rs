@@ -165,14 +165,18 @@ impl Reader<'_, '_> {
 
     /// The contents of volumes are no part of a backup here.
     fn volumes(&mut self, start: Place) {
-        let off = |node: &Node| matches!(node.value, Value::Bool(false));
-        let snapshots = self.table.get("snapshotVolumes");
-        let named = VOLUMES.iter().filter_map(|key| self.table.entry(key));
-        let asked =
-            named.filter(|(_, node)| !off(node) && !matches!(node.value, Value::Null)).map(|(key, _)| key).next();
-        if asked.is_none() && snapshots.is_some_and(off) {
+        const ASK: [&str; 4] =
+            ["snapshotVolumes", "defaultVolumesToFsBackup", "defaultVolumesToRestic", "snapshotMoveData"];
+        let is = |key: &str, wanted: bool| {
+            self.table.get(key).is_some_and(|node| matches!(node.value, Value::Bool(value) if value == wanted))
+        };
+        let said = |key: &&&str| self.table.get(key).is_some();
+        let asked = ASK.iter().find(|key| is(key, true)).or(Some(&"resourcePolicy").filter(said));
+        if asked.is_none() && is("snapshotVolumes", false) {
             return;
         }
+        let asked =
+            asked.or_else(|| VOLUMES.iter().find(said)).and_then(|key| self.table.entry(key)).map(|(key, _)| key);
         let (place, what) = match asked {
             Some(key) => (key.place, format!("`{}`", key.name)),
             None => (start, "volumes (Velero takes snapshots of them, unless told not to)".to_owned()),

@@ -87,7 +87,7 @@ pub const NOT_CREATED: &[NotCreated] = &[
     },
     NotCreated {
         kind: "persistentvolumes",
-        which: "all",
+        which: "all that are not adopted",
         why: "a claim gets a new volume; a volume with the old claim's uid would have its disk deleted",
         test: |_, _| true,
     },
