@@ -138,6 +138,7 @@ fn volumes_are_taken_over_by_their_claims_and_never_from_another() {
     );
     let report = workshop.json(3, &["restore", "--adopt-volumes", "--yes"]);
     assert_eq!(report["sources"][0]["execution"]["failed"]["count"], 4, "{report:#}");
+    assert_eq!(report["sources"][0]["comparison"]["different"], json!([]), "{report:#}");
     assert!(cluster.get("pvc", &namespace, "data").is_none(), "an empty volume in its place would look like the data");
     assert_eq!(cluster.get("pv", "", &thief).unwrap()["spec"]["claimRef"]["namespace"], json!(other), "untouched");
 }

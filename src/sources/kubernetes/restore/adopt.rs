@@ -175,9 +175,14 @@ impl Adoption {
         self.volumes.is_empty()
     }
 
-    /// A volume that is created or given to its claim.
-    pub(super) fn takes(&self, name: &str) -> bool {
+    /// The volume goes with a claim that is restored, even if it cannot be adopted.
+    pub(super) fn names(&self, name: &str) -> bool {
         matches!(self.volumes.get(name), Some(Fate::Adopt | Fate::Free | Fate::Refused(_)))
+    }
+
+    /// The volume is created or given to its claim.
+    fn takes(&self, name: &str) -> bool {
+        matches!(self.volumes.get(name), Some(Fate::Adopt | Fate::Free))
     }
 
     /// What becomes of an object; `rules` are those that hold where no volume is adopted.

@@ -242,7 +242,7 @@ impl Planner<'_> {
 
     /// Whether an object is a volume that goes with a chosen claim.
     fn adopts(&self, kind_id: &str, name: &str) -> bool {
-        kind_id == adopt::VOLUMES && self.plan.adoption.takes(name)
+        kind_id == adopt::VOLUMES && self.plan.adoption.names(name)
     }
 
     fn adopts_some(&self, kind_id: &str) -> bool {
