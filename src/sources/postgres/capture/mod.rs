@@ -21,7 +21,7 @@ mod writer;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 pub use crate::types::InvalidPattern;
 pub use failure::{Failure, Peer};
@@ -32,7 +32,7 @@ use self::{
     child::{Dump, Order, dump_failure},
     complaints::Complaints,
     leader::{Hold, LOCK_WAIT, NoHold},
-    take::{Item, Stopped, WAITING, take},
+    take::{Item, Taken, WAITING},
     watchdog::{ENDED, Verdict},
     writer::Writer,
 };
@@ -327,7 +327,7 @@ async fn dump(source: &PostgresSource, survey: &Survey, hold: &Hold, writer: &mu
     };
     let (child, pipe) = order.start()?;
     let (sender, items) = mpsc::channel(WAITING);
-    let taker = tokio::task::spawn_blocking(move || take(pipe, sender));
+    let taker = take::start(pipe, sender)?;
     match write_items(items, hold, writer).await {
         Ok(()) => end_of_dump(source, child, taker).await,
         Err(ended) => {
@@ -359,7 +359,7 @@ async fn check_tables(hold: &Hold, toc: &Toc) -> Result<(), Ended> {
 async fn end_of_dump(
     source: &PostgresSource,
     child: Dump,
-    taker: JoinHandle<Result<Split, Stopped>>,
+    taker: Taken,
 ) -> Result<Dumped, Ended> {
     let failed = |failure: Failure| Ended::Failed(failed_capture(&source.server, failure).into());
     let taken = match taker.await {

@@ -7,10 +7,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     sources::postgres::{
+        Error,
         archive::{self, Event, Split, Splitter, Toc},
         rows::{PartCuts, RowScanner},
     },
@@ -76,8 +77,22 @@ impl std::fmt::Display for Stopped {
     }
 }
 
-/// Takes the archive apart until it ends. To be called on a thread that may block.
-pub(super) fn take(mut pipe: PipeReader, items: mpsc::Sender<Item>) -> Result<Split, Stopped> {
+/// What comes of taking an archive apart; nothing, if its thread has ended early.
+pub(super) type Taken = oneshot::Receiver<Result<Split, Stopped>>;
+
+/// Takes the archive apart until it ends, on a thread that has a name: what it costs can be seen.
+pub(super) fn start(pipe: PipeReader, items: mpsc::Sender<Item>) -> Result<Taken, Error> {
+    let (ended, taken) = oneshot::channel();
+    let work = move || {
+        // Nobody waits for it when the capture has ended before.
+        let _given = ended.send(take(pipe, items));
+    };
+    let started = std::thread::Builder::new().name("drctl-split".to_owned()).spawn(work);
+    started.map_err(|source| Error::Local { doing: "start a thread".to_owned(), source })?;
+    Ok(taken)
+}
+
+fn take(mut pipe: PipeReader, items: mpsc::Sender<Item>) -> Result<Split, Stopped> {
     let mut taker = Taker { items, cuts: PartCuts::default(), rows: RowScanner::default(), part: Part::None, parts: 0 };
     let mut splitter = Splitter::new();
     let mut buffer = BytesMut::new();
