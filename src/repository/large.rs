@@ -17,9 +17,9 @@ const LARGE: usize = 128 << 10;
 /// Above what glibc ever keeps in an arena.
 const RESERVE: usize = 33 << 20;
 /// How many buffers a [`Pool`] keeps: what is cut, and one for each of two threads that compress.
-const KEPT: usize = 4;
-/// Those that have held more are given back: 8 MiB are kept at most.
-const KEPT_BYTES: usize = 2 << 20;
+const KEPT: usize = 3;
+/// As much as the largest chunk. Those that have held more are given back: 12 MiB are kept at most.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// An empty buffer that has room for `length` bytes.
 pub(crate) fn buffer(length: usize) -> Vec<u8> {
