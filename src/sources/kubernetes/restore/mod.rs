@@ -23,6 +23,7 @@ mod planner;
 mod proof;
 mod readiness;
 mod ready;
+mod reasons;
 mod report;
 mod schema;
 mod target;
@@ -30,6 +31,7 @@ mod target;
 pub mod testing;
 mod tiers;
 mod transform;
+mod uid;
 
 use std::time::Duration;
 

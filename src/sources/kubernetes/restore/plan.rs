@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+pub(super) use super::{
+    reasons::{Reason, Reasons},
+    uid::Uid,
+};
 use super::{adopt::Adoption, tiers::Tier};
 use crate::{sources::kubernetes::Kind, types::Name};
 
@@ -166,80 +170,6 @@ pub(super) struct Entry {
     pub(super) reason: Reason,
     /// The workload of a database: it comes before all other workloads.
     pub(super) first: bool,
-}
-
-/// A uid as its 16 bytes; all zero if it is not one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct Uid([u8; 16]);
-
-impl Uid {
-    /// Reads `8-4-4-4-12` hexadecimal digits.
-    pub(super) fn parse(text: &str) -> Self {
-        let mut bytes = [0; 16];
-        let mut digits = text.bytes().filter(|b| *b != b'-').map(|b| char::from(b).to_digit(16));
-        for byte in &mut bytes {
-            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else { return Self::default() };
-            *byte = u8::try_from(high * 16 + low).unwrap_or_default();
-        }
-        if digits.next().is_some() { Self::default() } else { Self(bytes) }
-    }
-
-    /// The text was no uid.
-    pub(super) fn is_none(self) -> bool {
-        self == Self::default()
-    }
-}
-
-impl std::fmt::Display for Uid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-/// A text that many entries may share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Reason(u32);
-
-/// The texts of a plan; number 0 is none.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Reasons {
-    texts: Vec<String>,
-    numbers: std::collections::HashMap<String, u32>,
-}
-
-/// This many different texts are kept; more of them become one general text. A plan of a million
-/// conflicts stays small that way.
-const MAX_REASONS: usize = 5_000;
-
-impl Reasons {
-    pub(super) fn intern(&mut self, text: &str) -> Reason {
-        if text.is_empty() {
-            return Reason::default();
-        }
-        if let Some(number) = self.numbers.get(text) {
-            return Reason(*number);
-        }
-        let text =
-            if self.texts.len() < MAX_REASONS { text } else { "as others of its kind (too many to name each reason)" };
-        if let Some(number) = self.numbers.get(text) {
-            return Reason(*number);
-        }
-        self.texts.push(text.to_owned());
-        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        self.numbers.insert(text.to_owned(), number);
-        Reason(number)
-    }
-
-    pub(super) fn text(&self, reason: Reason) -> &str {
-        let place = usize::try_from(reason.0).unwrap_or(usize::MAX).wrapping_sub(1);
-        self.texts.get(place).map_or("", String::as_str)
-    }
 }
 
 /// One object of a plan, to show.
@@ -460,25 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_is_kept_in_16_bytes() {
-        let text = "6f5f6e7a-0123-4000-8000-0000000000ff";
-        assert_eq!(Uid::parse(text).to_string(), text);
-        for odd in ["", "6f5f6e7a", &format!("{text}0"), "zf5f6e7a-0123-4000-8000-0000000000ff", "ü"] {
-            assert!(Uid::parse(odd).is_none(), "{odd}");
-        }
-    }
-
-    #[test]
     fn a_plan_of_a_million_objects_stays_small() {
         assert!(std::mem::size_of::<Entry>() <= 48, "{}", std::mem::size_of::<Entry>());
-        let mut reasons = Reasons::default();
-        for number in 0..20_000 {
-            reasons.intern(&format!("reason {number}"));
-        }
-        assert!(reasons.texts.len() <= MAX_REASONS + 1);
-        let last = reasons.intern("reason 19999");
-        assert!(reasons.text(last).contains("too many"));
-        let first = reasons.intern("reason 0");
-        assert_eq!(reasons.text(first), "reason 0");
     }
 }
