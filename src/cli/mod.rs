@@ -28,6 +28,7 @@ mod restore_databases;
 mod restore_databases_text;
 mod restore_kept;
 mod restore_next;
+mod restore_plan;
 mod restore_text;
 mod restore_undo;
 mod say;

@@ -12,6 +12,7 @@ use super::{
     restore_databases::{self, DatabaseArgs},
     restore_kept,
     restore_next::{self, Given},
+    restore_plan::{self, PlanArgs},
     restore_text, restore_undo, show,
 };
 use crate::{
@@ -34,6 +35,9 @@ backup it takes the live one's name, and the one before is kept until it is drop
 Several databases take their places together: if one cannot, those before it are swapped back.
 Databases come first, so that an application which starts finds its data.
 
+A plan can be written into a file, looked at by somebody, and executed later: only if the backup, the cluster and every
+live object that it was made of are still the same. --dry-run and --plan-out ask the server what it would say to each write.
+
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
 The exit code is 3 if something could not be restored or is not ready, and 4 if something that is there differs.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
@@ -48,6 +52,8 @@ Examples:
   drctl restore -f policies/clync-app.yaml --source financial --database-url env:NEW_SERVER_URL --create
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore latest:daily --adopt-volumes --dry-run
+  drctl restore latest:daily --on-conflict update --plan-out /tmp/plan.jsonl
+  drctl restore --plan /tmp/plan.jsonl --yes
   drctl restore 20261120T02 --repository s3://orders-dr/prod --context new --cluster 0c4e7d1a-… --yes"
 )]
 pub struct RestoreArgs {
@@ -75,6 +81,8 @@ pub struct RestoreArgs {
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
     databases: DatabaseArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -88,6 +96,10 @@ enum Conflict {
     Fail,
     /// They are left as they are, and the rest is restored
     Skip,
+    /// They are changed into what the backup holds
+    Update,
+    /// They are deleted and created, where nothing is lost by it
+    Replace,
 }
 
 impl Conflict {
@@ -95,6 +107,8 @@ impl Conflict {
         match self {
             Self::Fail => OnConflict::Fail,
             Self::Skip => OnConflict::Skip,
+            Self::Update => OnConflict::Update,
+            Self::Replace => OnConflict::Replace,
         }
     }
 }
@@ -116,22 +130,31 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     if args.databases.undo {
         return restore_undo::run(&args.databases, &args.sources, args.yes, args.output, context).await;
     }
-    let opened = context.open().await?;
+    let saved = args.plan.open().await?;
     let mut wanted = options(args, context)?;
+    let mut backup = args.backup.clone().unwrap_or(BackupRef::Latest);
+    if let Some(file) = &saved {
+        file.apply_to(&mut wanted.objects);
+        backup = BackupRef::Id(file.head.backup.to_string());
+    }
+    let opened = context.open().await?;
     let stored = if args.databases.switch {
         restore_kept::choose(&opened, args.backup.as_ref(), &mut wanted, context).await?
     } else {
-        opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?.stored
+        opened.find(&backup, &context.say).await?.stored
     };
     args.databases.are_meant(&operations::choose_sources(&stored, &wanted.objects.sources)?)?;
     let began = Instant::now();
     let policy = restore_databases::policy_of(&opened, &stored);
-    let repository = &opened.repository;
+    let (repository, asked) = (&opened.repository, wanted.objects.clone());
     let planned = operations::plan_restore(repository, &stored, policy.as_ref(), wanted, &context.run).await?;
     let plan_phase = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
     if let Some(objects) = &planned.objects {
         is_meant(args, objects)?;
+    }
+    if let Some(file) = saved {
+        restore_plan::is_as_saved(file, &planned, &stored, context).await?;
     }
     let manifest = &stored.manifest;
     if manifest.state != State::Complete {
@@ -141,7 +164,10 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     if let Some(warning) = show::of_manifest(manifest).empty_volumes().filter(|_| !args.adopt_volumes) {
         context.say.lines(&warning);
     }
-    if args.dry_run {
+    if let Some(path) = &args.plan.plan_out {
+        restore_plan::save(path, &planned, &asked, &stored, context).await?;
+    }
+    if args.dry_run || args.plan.plan_out.is_some() {
         return dry_run(args, &planned, &stored, context);
     }
     if let Some(databases) = &planned.databases {
@@ -172,6 +198,9 @@ fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Fa
         sources: args.sources.clone(),
         on_conflict: args.on_conflict.of_plan(),
         adopt_volumes: args.adopt_volumes,
+        platform: args.plan.platform.clone(),
+        try_out: args.dry_run || args.plan.plan_out.is_some(),
+        remember: args.plan.plan_out.is_some(),
         connect: context.connect(),
     };
     Ok(WholeOptions { objects, databases: args.databases.options()? })
@@ -195,10 +224,12 @@ fn dry_run(
     let held_back = args.databases.no_switch && has_databases && planned.objects.is_some();
     let of_databases = if left_out || held_back { Exit::Partial } else { Exit::Done };
     let Some(objects) = &planned.objects else { return Ok(of_databases) };
-    if objects.conflicts() > 0 && args.on_conflict == Conflict::Fail {
-        context.say.next("put right what differs; or --on-conflict skip leaves it as it is and restores the rest");
+    if objects.refuse_conflicts().is_err() {
+        context.say.next(
+            "put right what differs; or --on-conflict skip leaves it as it is, update changes it, replace deletes and creates it",
+        );
     }
-    Ok(match Exit::of_plan(objects, args.on_conflict.of_plan()) {
+    Ok(match Exit::of_plan(objects) {
         Exit::Done => of_databases,
         other => other,
     })
@@ -284,8 +315,9 @@ async fn agree(
 ) -> Result<(), Failure> {
     let databases =
         planned.databases.as_ref().map(|plans| restore_databases::question(plans, args.databases.no_switch));
-    let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(args, objects));
-    let named = objects.is_none_or(|objects| objects.is_same_cluster() || args.cluster.is_some());
+    let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(objects));
+    let is_named = args.cluster.is_some() || args.plan.plan.is_some();
+    let named = objects.is_none_or(|objects| objects.is_same_cluster() || is_named);
     if (databases.is_none() && objects.is_none()) || (args.yes && named) {
         return Ok(());
     }
@@ -309,8 +341,8 @@ async fn agree(
 }
 
 /// What writes nothing needs no agreement, and conflicts are refused before anything is written.
-fn asks_for_objects(args: &RestoreArgs, objects: &Restore) -> bool {
-    writes(objects) > 0 && (objects.conflicts() == 0 || args.on_conflict != Conflict::Fail)
+fn asks_for_objects(objects: &Restore) -> bool {
+    writes(objects) > 0 && objects.refuse_conflicts().is_ok()
 }
 
 fn writes(objects: &Restore) -> u64 {
@@ -329,6 +361,7 @@ fn question(restore: &Restore, writes: u64) -> String {
         }
         None => text.push_str(";\nit does not say which cluster it was taken of"),
     }
+    text.push_str(&restore_plan::changes(restore));
     if restore.state != State::Complete {
         text.push_str(&format!(";\nthe backup is {}: `drctl show {}` says why", restore.state, restore.backup));
     }

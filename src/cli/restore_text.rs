@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::restore_databases_text;
+use super::{restore_databases_text, restore_plan};
 use crate::{
     operations::{LaterDatabase, RestoredDatabase, RestoredSource},
     report::{self, Table, words},
@@ -46,11 +46,13 @@ fn objects(document: &PlanDocument<'_>, target: &report::TargetCluster) -> Strin
     for plan in plans {
         text.push_str(&format!("\nSource {}:\n", for_terminal(&plan.source)));
         text.push_str(&counts(plan));
+        text.push_str(&restore_plan::platform(plan));
         text.push_str(&left_out(plan));
-        for action in [Action::Conflict, Action::Cannot] {
+        for action in [Action::Update, Action::Replace, Action::Conflict, Action::Cannot] {
             text.push_str(&named(plan, action));
         }
         text.push_str(&remarks(plan));
+        text.push_str(&restore_plan::server(plan));
     }
     let sum = |of: fn(&Plan) -> u64| plans.iter().map(of).sum();
     let fails = plans.iter().any(|plan| plan.on_conflict == OnConflict::Fail);
@@ -70,7 +72,7 @@ fn summary(writes: u64, conflicts: u64, cannot: u64, fails: bool) -> String {
         (_, 0, _) => {}
         _ if fails => text.push_str(&format!(
             "; but it conflicts with {differing}, and then nothing at all is written, unless --on-conflict skip leaves \
-             what is live as it is"
+             what is live as it is, update changes it, or replace deletes and creates it"
         )),
         _ => text.push_str(&format!("; {differing} in conflict left alone")),
     }
@@ -86,13 +88,32 @@ fn counts(plan: &Plan) -> String {
             *slot += count.of(action);
         }
     }
-    let mut table = Table::new(&["NAMESPACE", ">CREATE", ">MERGE", ">SAME", ">CONFLICT", ">SKIP", ">CANNOT"]);
-    for (namespace, [create, merge, same, conflict, skip, cannot]) in by_namespace {
-        let numbers = [create, merge, same, conflict, skip, cannot].map(|number| number.to_string());
-        let [create, merge, same, conflict, skip, cannot] = numbers;
-        table.row([place(namespace), create, merge, same, conflict, skip, cannot]);
+    // Update and replace are columns only where they were asked for.
+    let asked = |action: &Action| match action {
+        Action::Update | Action::Replace => plan.total(*action) > 0,
+        _ => true,
+    };
+    let heads = Action::ALL.into_iter().filter(asked).map(column);
+    let heads: Vec<&str> = std::iter::once("NAMESPACE").chain(heads).collect();
+    let mut table = Table::new(&heads);
+    for (namespace, numbers) in by_namespace {
+        let numbers = numbers.iter().zip(Action::ALL).filter(|(_, action)| asked(action));
+        table.row(std::iter::once(place(namespace)).chain(numbers.map(|(number, _)| number.to_string())));
     }
     table.text()
+}
+
+fn column(action: Action) -> &'static str {
+    match action {
+        Action::Create => ">CREATE",
+        Action::Merge => ">MERGE",
+        Action::Update => ">UPDATE",
+        Action::Replace => ">REPLACE",
+        Action::Same => ">SAME",
+        Action::Conflict => ">CONFLICT",
+        Action::Skip => ">SKIP",
+        Action::Cannot => ">CANNOT",
+    }
 }
 
 fn place(namespace: &str) -> String {
@@ -169,11 +190,14 @@ fn verdict(document: &ReportDocument<'_>) -> &'static str {
 
 fn of_source(source: &RestoredSource) -> String {
     let done = &source.execution;
+    let count = |number: u64, word: &str| if number > 0 { format!("{number} {word}, ") } else { String::new() };
     let mut text = format!(
-        "  source {}: {} created, {} merged, {} were there and equal, {} left out, {} failed\n",
+        "  source {}: {} created, {} merged, {}{}{} were there and equal, {} left out, {} failed\n",
         for_terminal(&source.source),
         done.created,
         done.merged,
+        count(done.updated, "updated"),
+        count(done.replaced, "replaced"),
         done.same,
         done.skipped,
         done.failed.count,
@@ -261,7 +285,7 @@ mod tests {
             ((1, 0, 0, true), "1 object to write."),
             ((0, 0, 2, true), "0 objects to write; 2 objects cannot be restored here."),
             ((0, 3, 0, true), "0 objects to write; but it conflicts with 3 live objects, and then nothing at all"),
-            ((5, 1, 0, true), "unless --on-conflict skip leaves what is live as it is."),
+            ((5, 1, 0, true), "unless --on-conflict skip leaves what is live as it is, update"),
             ((5, 1, 0, false), "5 objects to write; 1 live object in conflict left alone."),
         ] {
             let (writes, conflicts, cannot, fails) = numbers;

@@ -116,6 +116,20 @@ pub enum Error {
         /// How many.
         count: u64,
     },
+    /// A saved plan cannot be written, read, or is none.
+    #[error("the plan's file cannot be used: {}", crate::types::for_terminal(.why))]
+    PlanFile {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What a saved plan was made of has changed since. Nothing was written.
+    #[error("{} changed since the plan was made, so nothing was written:{}", things(*.count), list(.changes, *.count))]
+    PlanChanged {
+        /// How many things.
+        count: u64,
+        /// The first of them, a sentence each.
+        changes: Vec<String>,
+    },
     /// A source has no form of stock tools yet.
     #[error("source `{source_name}` is of kind {kind}, which cannot be exported yet")]
     NotExported {
@@ -220,6 +234,20 @@ pub enum Error {
 fn named(what: &str, names: &[String]) -> String {
     let names: Vec<_> = names.iter().map(|name| for_terminal(name)).collect();
     if names.is_empty() { String::new() } else { format!("{what}{}", names.join(", ")) }
+}
+
+fn things(count: u64) -> String {
+    if count == 1 { "1 thing has".to_owned() } else { format!("{count} things have") }
+}
+
+/// A line each, and how many more there are.
+fn list(changes: &[String], count: u64) -> String {
+    let mut text: String = changes.iter().map(|change| format!("\n  {}", for_terminal(change))).collect();
+    let more = count.saturating_sub(u64::try_from(changes.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
 }
 
 impl Error {

@@ -12,8 +12,8 @@ use crate::{
     sources::kubernetes::{
         self,
         restore::{
-            ComparisonReport, ExecuteOptions, Execution, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
-            RestoreContext, RestoreReport, ServiceName, Stage,
+            Answer, ComparisonReport, ExecuteOptions, Execution, OnConflict, Plan, PlanOptions, ReadyOptions,
+            ReadyReport, RestoreContext, RestoreReport, ServiceName, Stage,
         },
     },
     types::{BackupId, Name, State},
@@ -31,6 +31,12 @@ pub struct RestoreOptions {
     pub on_conflict: OnConflict,
     /// Volumes of the backup are taken over by their claims.
     pub adopt_volumes: bool,
+    /// Namespaces that others need, besides those that the plan finds: they are restored and ready first.
+    pub platform: Vec<String>,
+    /// The server is asked what it would say to each write.
+    pub try_out: bool,
+    /// The plan can be saved, and held against a saved one.
+    pub remember: bool,
     /// Which cluster.
     pub connect: kubernetes::ConnectOptions,
 }
@@ -124,8 +130,13 @@ pub(super) async fn plan(
             on_conflict: options.on_conflict,
             databases: databases.to_vec(),
             adopt_volumes: options.adopt_volumes,
+            platform: options.platform.clone(),
+            remember: options.remember,
         };
-        let plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
+        let mut plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
+        if options.try_out {
+            kubernetes::restore::try_out(restore.context(run), &mut plan).await?;
+        }
         restore.plans.push(plan);
     }
     Ok(restore)
@@ -180,6 +191,12 @@ impl Restore {
     #[must_use]
     pub fn conflicts(&self) -> u64 {
         self.plans.iter().map(Plan::conflicts).sum()
+    }
+
+    /// How many objects the server gave this answer for.
+    #[must_use]
+    pub fn answers(&self, answer: Answer) -> u64 {
+        self.plans.iter().map(|plan| plan.answers(answer)).sum()
     }
 
     /// Refuses plans that conflict with what is live, where they were told to.
@@ -266,7 +283,7 @@ impl Executing<'_> {
                 continue;
             }
             let mut execution = kubernetes::restore::begin(context, plan, &self.restore.options).await?;
-            execution.stage(Stage::Databases, Duration::ZERO).await;
+            execution.stage(Stage::Databases, self.wait.unwrap_or_default()).await;
             *slot = Some(execution);
             stop_if_told(self.run)?;
         }

@@ -28,8 +28,8 @@ impl Table {
     }
 
     /// Adds a row with one cell a column. Text of any origin is fine.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let cells: Vec<String> = cells.iter().map(|cell| for_terminal(cell).into_owned()).collect();
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells: Vec<String> = cells.into_iter().map(|cell| for_terminal(&cell).into_owned()).collect();
         for (column, cell) in self.columns.iter_mut().zip(&cells) {
             column.width = column.width.max(cell.chars().count());
         }

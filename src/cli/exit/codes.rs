@@ -98,8 +98,12 @@ fn of_operation(error: &operations::Error) -> Ending {
         E::NoSuchBackup { .. } => (Exit::CouldNotRun, None),
         E::Conflicts { .. } => (
             Exit::CouldNotRun,
-            Some("look at them with --dry-run; --on-conflict skip leaves them as they are and restores the rest"),
+            Some(
+                "look at them with --dry-run; --on-conflict skip leaves them as they are, update changes them, replace deletes and creates them",
+            ),
         ),
+        E::PlanFile { .. } => (Exit::CouldNotRun, Some("make the plan again with --plan-out; nothing was changed")),
+        E::PlanChanged { .. } => (Exit::CouldNotRun, Some("make the plan again with --plan-out, and look at it")),
         E::Export(error) => of_export(error),
         E::NoSuchKind { .. } | E::SeveralKinds { .. } => (Exit::Usage, None),
         E::NoSuchObject { .. } => {

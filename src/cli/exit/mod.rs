@@ -9,7 +9,7 @@ use crate::{
     repository,
     sources::{
         Finding, Severity,
-        kubernetes::restore::{Action, OnConflict},
+        kubernetes::restore::{Action, Answer},
     },
     types::State,
 };
@@ -78,12 +78,12 @@ impl Exit {
 
 impl Exit {
     /// How a dry run ends: as the restore would, as far as the plan can tell.
-    pub(super) fn of_plan(restore: &Restore, on_conflict: OnConflict) -> Self {
-        match (restore.conflicts(), on_conflict) {
-            (1.., OnConflict::Fail) => Self::CouldNotRun,
-            (0, _) if total(restore, Action::Cannot) == 0 => Self::Done,
-            _ => Self::Partial,
+    pub(super) fn of_plan(restore: &Restore) -> Self {
+        if restore.refuse_conflicts().is_err() {
+            return Self::CouldNotRun;
         }
+        let left_out = restore.conflicts() + total(restore, Action::Cannot) + restore.answers(Answer::Rejected);
+        if left_out == 0 { Self::Done } else { Self::Partial }
     }
 
     /// How a restore ends: what differs outweighs what was not restored, because it is there, and looks as

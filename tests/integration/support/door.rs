@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Forward,
     /// The server does it, and the connection is gone before the answer.
     LoseAnswer,
+    /// The connection is gone, and the server hears nothing.
+    Drop,
     /// The server does it, and somebody on the way answers in its place.
     Garble(u16, String),
     /// This status, these headers (each with its line end) and this body; the server hears nothing.
@@ -112,6 +114,7 @@ async fn serve(socket: TcpStream, cluster: &Cluster, rule: &Rule) {
                 forward(cluster, &head, body).await;
                 return;
             }
+            Fate::Drop => return,
             Fate::Garble(code, answer) => {
                 forward(cluster, &head, body).await;
                 (code, "", Bytes::from(answer))

@@ -11,4 +11,5 @@ pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
+pub(crate) mod webhook;
 pub(crate) mod workshop;

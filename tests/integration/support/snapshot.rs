@@ -104,6 +104,7 @@ pub(crate) struct Restore {
     pub(crate) cancel: CancellationToken,
     pub(crate) on_conflict: OnConflict,
     pub(crate) namespaces: Option<Vec<String>>,
+    pub(crate) platform: Vec<String>,
     pub(crate) execute: ExecuteOptions,
 }
 
@@ -120,6 +121,7 @@ impl Restore {
             cancel: CancellationToken::new(),
             on_conflict: OnConflict::Fail,
             namespaces: None,
+            platform: Vec::new(),
             execute: ExecuteOptions {
                 object_deadline: std::time::Duration::from_secs(20),
                 ..ExecuteOptions::default()
@@ -139,8 +141,17 @@ impl Restore {
             on_conflict: self.on_conflict,
             databases: Vec::new(),
             adopt_volumes: false,
+            platform: self.platform.clone(),
+            remember: false,
         };
         restore::plan(self.context(), &options).await.unwrap()
+    }
+
+    /// The plan, and what the server says of it.
+    pub(crate) async fn tried_out(&self) -> Plan {
+        let mut plan = self.plan().await;
+        restore::try_out(self.context(), &mut plan).await.unwrap();
+        plan
     }
 
     pub(crate) async fn execute(&self, plan: &Plan) -> Result<RestoreReport, RestoreError> {

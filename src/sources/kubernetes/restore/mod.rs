@@ -8,9 +8,12 @@
 mod adopt;
 mod chosen;
 mod comparison;
+mod conflicts;
 mod databases;
+mod decide;
 mod excuses;
 mod execute;
+mod guards;
 mod helm;
 mod judge;
 mod lines;
@@ -20,26 +23,33 @@ mod nested;
 mod orphans;
 mod plan;
 mod planner;
+mod platform;
 mod proof;
 mod readiness;
 mod ready;
 mod reasons;
 mod report;
+mod saved;
 mod schema;
+mod seen;
 mod target;
+mod terminating;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tiers;
 mod transform;
+mod trial;
 mod uid;
+mod versions;
 
 use std::time::Duration;
 
 pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
 pub use execute::{Execution, Stage};
 pub(super) use lines::Lines;
-pub use plan::{Action, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
+pub use plan::{Action, Answer, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
 pub use report::{LoadBalancer, Notes, ObjectName, ObjectNote, RestoreReport, Transformation};
+pub use saved::SavedObject;
 pub use tiers::Tier;
 use tokio_util::sync::CancellationToken;
 
@@ -199,6 +209,14 @@ pub(super) fn tier_of_stream(stream: &str) -> Tier {
 /// [`RestoreError`] if the backup or the cluster cannot be read.
 pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
     planner::make(context, options).await
+}
+
+/// Asks the server what it would say to each write of `plan`, and puts its answers into the plan. Nothing is written.
+///
+/// # Errors
+/// [`RestoreError`] if the backup or the cluster cannot be read.
+pub async fn try_out(context: RestoreContext<'_>, plan: &mut Plan) -> Result<(), RestoreError> {
+    trial::all(context, plan).await
 }
 
 /// Does what `plan` says. Told to stop, it ends between requests and reports what was done.

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
+use super::{adopt::Adoption, tiers::Tier};
 pub(super) use super::{
     reasons::{Reason, Reasons},
+    seen::Seen,
     uid::Uid,
 };
-use super::{adopt::Adoption, tiers::Tier};
 use crate::{sources::kubernetes::Kind, types::Name};
 
 /// What is done when a live object is not what the backup holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
     /// Nothing at all is written.
@@ -20,6 +21,10 @@ pub enum OnConflict {
     Fail,
     /// That object is left as it is.
     Skip,
+    /// That object is changed into what the backup holds.
+    Update,
+    /// That object is deleted and created from the backup, where nothing is lost by it.
+    Replace,
 }
 
 /// What is asked of a plan.
@@ -38,6 +43,10 @@ pub struct PlanOptions {
     pub databases: Vec<ServiceName>,
     /// Volumes of the backup are taken over by their claims; else each claim gets a new volume.
     pub adopt_volumes: bool,
+    /// Namespaces that others need: they are restored and waited for first, besides those that the plan finds.
+    pub platform: Vec<String>,
+    /// Keep a digest of each object and of its live form: a saved plan is held against them.
+    pub remember: bool,
 }
 
 /// A Service by its name.
@@ -50,13 +59,17 @@ pub struct ServiceName {
 }
 
 /// What is done with one object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is not there: it is created.
     Create,
     /// It is there and is completed: what the backup has and the live object lacks is added.
     Merge,
+    /// It is there and something else: it is changed into what the backup holds.
+    Update,
+    /// It is there and something else: it is deleted and created from the backup.
+    Replace,
     /// It is there and every expected field is equal: nothing is written.
     Same,
     /// It is there and is something else.
@@ -69,7 +82,8 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 6] = [Self::Create, Self::Merge, Self::Same, Self::Conflict, Self::Skip, Self::Cannot];
+    pub const ALL: [Self; 8] =
+        [Self::Create, Self::Merge, Self::Update, Self::Replace, Self::Same, Self::Conflict, Self::Skip, Self::Cannot];
 
     /// The word of the plan.
     #[must_use]
@@ -77,11 +91,24 @@ impl Action {
         match self {
             Self::Create => "create",
             Self::Merge => "merge",
+            Self::Update => "update",
+            Self::Replace => "replace",
             Self::Same => "same",
             Self::Conflict => "conflict",
             Self::Skip => "skip",
             Self::Cannot => "cannot",
         }
+    }
+
+    /// Whether the object is written.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Create | Self::Merge | Self::Update | Self::Replace)
+    }
+
+    /// Whether the backup's object is there when the plan is done.
+    pub(super) fn is_there_after(self) -> bool {
+        self.is_write() || self == Self::Same
     }
 }
 
@@ -91,8 +118,30 @@ impl std::fmt::Display for Action {
     }
 }
 
+/// What the server's own dry run says of an object: it does all but store it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was not asked.
+    #[default]
+    None,
+    /// It would take it.
+    Accepted,
+    /// It would refuse it, or the Pods of it.
+    Rejected,
+    /// It cannot be known yet: what the object needs is not there.
+    NotTestable,
+}
+
+impl Answer {
+    /// It was not asked.
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// The cluster that a plan was made for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Target {
     /// The uid of its namespace `kube-system`.
     pub uid: String,
@@ -157,7 +206,11 @@ pub(super) struct PlannedPart {
     pub(super) part: usize,
     /// Empty: cluster-scoped.
     pub(super) namespace: String,
+    /// Others need what runs in it: it comes first.
+    pub(super) platform: bool,
     pub(super) entries: Vec<Entry>,
+    /// What was seen of each of the entries; empty if nobody asked for it.
+    pub(super) seen: Vec<Seen>,
 }
 
 /// One object of a plan.
@@ -170,6 +223,10 @@ pub(super) struct Entry {
     pub(super) reason: Reason,
     /// The workload of a database: it comes before all other workloads.
     pub(super) first: bool,
+    /// What the server says of it.
+    pub(super) answer: Answer,
+    /// Its words.
+    pub(super) words: Reason,
 }
 
 /// One object of a plan, to show.
@@ -186,11 +243,20 @@ pub struct PlannedObject<'a> {
     /// The workload of a database that is restored before all other workloads.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub database: bool,
+    /// Its namespace is needed by others and comes before them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub platform: bool,
     /// What is done.
     pub action: Action,
     /// Why, where there is more to say.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'a str,
+    /// What the server's own dry run says.
+    #[serde(skip_serializing_if = "Answer::is_none")]
+    pub server: Answer,
+    /// Its words, where it does not simply accept.
+    #[serde(rename = "serverReason", skip_serializing_if = "str::is_empty")]
+    pub server_reason: &'a str,
 }
 
 /// How many objects of a kind in a namespace there are for each action.
@@ -249,7 +315,21 @@ impl Plan {
     /// How many objects this restore writes.
     #[must_use]
     pub fn writes(&self) -> u64 {
-        self.total(Action::Create) + self.total(Action::Merge)
+        Action::ALL.into_iter().filter(|action| action.is_write()).map(|action| self.total(action)).sum()
+    }
+
+    /// How many objects the server's dry run gave this answer for.
+    #[must_use]
+    pub fn answers(&self, answer: Answer) -> u64 {
+        let entries = self.kinds.iter().flat_map(|kind| &kind.parts).flat_map(|part| &part.entries);
+        entries.filter(|entry| entry.answer == answer).fold(0, |count, _| count + 1)
+    }
+
+    /// The namespaces that come before all others, because those need them.
+    #[must_use]
+    pub fn platform(&self) -> std::collections::BTreeSet<&str> {
+        let parts = self.kinds.iter().flat_map(|kind| &kind.parts);
+        parts.filter(|part| part.platform).map(|part| part.namespace.as_str()).collect()
     }
 
     /// Whether workloads of databases are in it, which come before all others.
@@ -318,8 +398,11 @@ fn objects<'a>(kinds: &'a [PlannedKind], reasons: &'a Reasons) -> impl Iterator<
                 name: &entry.name,
                 tier: kind.tier,
                 database: entry.first,
+                platform: part.platform,
                 action: entry.action,
                 reason: reasons.text(entry.reason),
+                server: entry.answer,
+                server_reason: reasons.text(entry.words),
             })
         })
     })
@@ -339,9 +422,12 @@ mod tests {
             action,
             reason: reasons.intern(reason),
             first: false,
+            answer: Answer::None,
+            words: Reason::default(),
         };
         let entries = entries.into_iter().map(entry).collect();
-        let part = PlannedPart { part: 0, namespace: "shop".to_owned(), entries };
+        let namespace = "shop".to_owned();
+        let part = PlannedPart { part: 0, namespace, platform: false, entries, seen: Vec::new() };
         let kind = PlannedKind {
             stream: 0,
             name: "secrets".to_owned(),

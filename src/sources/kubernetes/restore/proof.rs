@@ -16,7 +16,7 @@ use super::{
     planner::LIST_EACH,
     report::{NAMED, ObjectName, RestoreReport, Waiver},
     target::{TargetCluster, live_uid},
-    transform::{Outcome, Prepared, transform},
+    transform::{Outcome, Prepared, transform_to},
 };
 use crate::sources::kubernetes::compare::{Comparison, Difference, GroupKind, compare};
 use crate::types::StreamInfo;
@@ -160,7 +160,8 @@ impl Proof<'_> {
             self.links.meet(entry.uid, live);
         }
         let plan = self.plan;
-        let outcome = plan.adoption.outcome(&kind.name, object, |object| transform(&kind.name, object));
+        let outcome =
+            plan.adoption.outcome(&kind.name, object, |object| transform_to(&kind.name, kind.kind.as_ref(), object));
         let skipped = match (entry.action, outcome) {
             (_, Outcome::Leave(rule)) => Err(rule),
             (Action::Skip, _) => Err(plan.reasons.text(entry.reason)),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     ReadyOptions, ReadyReport, RestoreContext, RestoreError,
     live::{LiveList, get},
-    plan::{Action, Entry, Plan, PlannedKind, PlannedPart},
+    plan::{Entry, Plan, PlannedKind, PlannedPart},
     readiness,
     report::{LoadBalancer, ObjectName, RestoreReport},
     target::TargetCluster,
@@ -38,7 +38,7 @@ pub(super) async fn wait(
     restored: &RestoreReport,
     options: &ReadyOptions,
 ) -> Result<ReadyReport, RestoreError> {
-    let groups = groups(plan, restored, |_, _| true);
+    let groups = groups(plan, restored, |_, _, _| true);
     let balancers = restored.load_balancers.clone();
     wait_for(context, groups, balancers, "waiting until ready", options).await
 }
@@ -50,7 +50,7 @@ pub(super) async fn wait_for_databases(
     restored: &RestoreReport,
     options: &ReadyOptions,
 ) -> Result<ReadyReport, RestoreError> {
-    let groups = groups(plan, restored, |_, entry| entry.first);
+    let groups = groups(plan, restored, |_, _, entry| entry.first);
     wait_for(context, groups, Vec::new(), "waiting for the databases' workloads", options).await
 }
 
@@ -101,15 +101,16 @@ async fn wait_for(
     Ok(report)
 }
 
-/// Waits until the workloads of `plan` that were restored are ready, or time is over. What is not
+/// Waits until the workloads of `plan` in the parts that are `wanted` are ready, or time is over. What is not
 /// ready is not named yet: it may need what is still to come.
 pub(super) async fn settle(
     context: RestoreContext<'_>,
     plan: &Plan,
     restored: &RestoreReport,
     timeout: Duration,
+    wanted: impl Fn(&PlannedPart) -> bool,
 ) -> Result<(), RestoreError> {
-    let mut groups = groups(plan, restored, |kind, _| kind.tier == Tier::Workloads);
+    let mut groups = groups(plan, restored, |kind, part, _| kind.tier == Tier::Workloads && wanted(part));
     if groups.is_empty() {
         return Ok(());
     }
@@ -138,7 +139,7 @@ pub(super) async fn settle(
 fn groups<'p>(
     plan: &'p Plan,
     restored: &RestoreReport,
-    wanted: impl Fn(&PlannedKind, &Entry) -> bool,
+    wanted: impl Fn(&PlannedKind, &PlannedPart, &Entry) -> bool,
 ) -> Vec<Group<'p>> {
     let failed: HashSet<&ObjectName> = restored.failed.objects.iter().map(|note| &note.object).collect();
     plan.kinds.iter().flat_map(|kind| groups_of(kind, &failed, &wanted)).collect()
@@ -147,16 +148,14 @@ fn groups<'p>(
 fn groups_of<'p>(
     kind: &'p PlannedKind,
     failed: &HashSet<&ObjectName>,
-    wanted: &impl Fn(&PlannedKind, &Entry) -> bool,
+    wanted: &impl Fn(&PlannedKind, &PlannedPart, &Entry) -> bool,
 ) -> Vec<Group<'p>> {
     let Some(api) = kind.kind.as_ref().filter(|_| readiness::is_waited_for(&kind.name)) else { return Vec::new() };
     let of_part = |part: &'p PlannedPart| {
         let expected = part.entries.iter().filter(|entry| {
             let name =
                 ObjectName { kind: kind.name.clone(), namespace: part.namespace.clone(), name: entry.name.to_string() };
-            matches!(entry.action, Action::Create | Action::Merge | Action::Same)
-                && wanted(kind, entry)
-                && !failed.contains(&name)
+            entry.action.is_there_after() && wanted(kind, part, entry) && !failed.contains(&name)
         });
         let waiting: BTreeMap<&str, String> =
             expected.map(|entry| (&*entry.name, "it is not there".to_owned())).collect();

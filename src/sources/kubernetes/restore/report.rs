@@ -98,6 +98,10 @@ pub struct RestoreReport {
     pub created: u64,
     /// Live objects to which it added something.
     pub merged: u64,
+    /// Live objects that differed and were changed.
+    pub updated: u64,
+    /// Live objects that differed, and were deleted and created.
+    pub replaced: u64,
     /// Objects that were there and equal.
     pub same: u64,
     /// Objects that a rule left out.

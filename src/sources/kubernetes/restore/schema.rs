@@ -38,6 +38,10 @@ struct CountForm {
     create: u64,
     /// They are there and are completed.
     merge: u64,
+    /// They are there and something else, and are changed.
+    update: u64,
+    /// They are there and something else, and are deleted and created.
+    replace: u64,
     /// They are there and equal.
     same: u64,
     /// They are there and are something else.

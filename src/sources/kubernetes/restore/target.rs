@@ -6,8 +6,11 @@ use serde_json::Value;
 
 use super::{
     RestoreError,
+    conflicts::is_going,
+    guards::is_secured,
     live::{LiveList, get},
     plan::Target,
+    terminating::held_by,
 };
 use crate::sources::kubernetes::{Cluster, Discovery, Kind};
 
@@ -18,6 +21,10 @@ pub(super) struct TargetCluster {
     discovery: Discovery,
     /// Live namespaces that are not being deleted.
     pub(super) namespaces: HashSet<String>,
+    /// Those of them whose labels say which Pods they take.
+    pub(super) secured: HashSet<String>,
+    /// Those that are, and what holds them.
+    pub(super) terminating: HashMap<String, String>,
     /// Kinds that the backup's own definitions will add, by group and plural.
     promised: HashMap<(String, String), Vec<Kind>>,
 }
@@ -48,16 +55,38 @@ pub(super) enum Service {
     Not(String),
 }
 
+impl Service {
+    /// As what the objects are created, if they can be.
+    pub(super) fn kind(&self) -> Option<&Kind> {
+        match self {
+            Self::Served(kind) | Self::Promised(kind) => Some(kind),
+            Self::Not(_) => None,
+        }
+    }
+}
+
 impl TargetCluster {
     pub(super) async fn read(cluster: &Cluster) -> Result<Self, RestoreError> {
         let (identity, discovery) = tokio::try_join!(cluster.identity(), Discovery::read(cluster))?;
         let identity = Target { uid: identity.uid, name: identity.name, version: identity.version };
-        let mut target = Self { identity, discovery, namespaces: HashSet::new(), promised: HashMap::new() };
+        let mut target = Self {
+            identity,
+            discovery,
+            namespaces: HashSet::new(),
+            secured: HashSet::new(),
+            terminating: HashMap::new(),
+            promised: HashMap::new(),
+        };
         if let Some(kind) = target.discovery.find("v1", "Namespace").cloned() {
             let mut list = LiveList::new(cluster, &kind, None);
             while let Some(item) = list.next().await? {
                 let namespace = item.parse(&kind)?;
-                if namespace.pointer("/metadata/deletionTimestamp").is_none() {
+                if is_going(&namespace) {
+                    target.terminating.insert(item.key, held_by(&namespace));
+                } else {
+                    if is_secured(&namespace) {
+                        target.secured.insert(item.key.clone());
+                    }
                     target.namespaces.insert(item.key);
                 }
             }
@@ -119,6 +148,16 @@ impl TargetCluster {
                 format!("the cluster does not serve {api_version} {name}; install its operator or definition first")
             }
         })
+    }
+
+    /// The versions of the kind `plural` of `group` that the cluster serves now.
+    pub(super) fn versions<'a>(&'a self, group: &'a str, plural: &'a str) -> impl Iterator<Item = &'a Kind> {
+        self.discovery.versions(group, plural)
+    }
+
+    /// Whether the cluster serves this kind now, at this version.
+    pub(super) fn serves(&self, kind: &Kind) -> bool {
+        self.discovery.find(&kind.api_version(), &kind.name).is_some()
     }
 
     /// The kind of an owner.

@@ -1,10 +1,10 @@
 //! In what order kinds are restored: what others need comes first.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A step of the order. Objects of one tier are created at once, and a tier begins when the one
 /// before it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// CustomResourceDefinitions; the next tier waits until they are established.

@@ -18,10 +18,12 @@ use crate::sources::kubernetes::{
     compare::GroupKind,
     restore::{
         adopt,
+        conflicts::is_going,
         judge::{MANAGER, is_merged, judge, merge_patch, waive, was_made_by_us},
         live::{full_name, get},
         plan::{Action, Uid},
         report::Waiver,
+        terminating::held_by,
     },
 };
 
@@ -31,8 +33,8 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 const ANSWER_LIMIT: usize = 16 << 20;
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stopped run waits for the answers of requests that are on their way.
-const STOP_GRACE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// One object on its way.
 pub(super) struct Course<'w, 'a> {
@@ -45,6 +47,8 @@ pub(super) struct Course<'w, 'a> {
     pub(super) pause: Duration,
     /// A create was sent, and it is not known whether it was done.
     pub(super) uncertain: bool,
+    /// Owners that the live object has besides those of the backup.
+    pub(super) kept_owners: Vec<Value>,
     pub(super) done: Done,
 }
 
@@ -59,7 +63,7 @@ struct AnswerMeta {
 }
 
 /// Whether to go on trying.
-enum Again {
+pub(super) enum Again {
     Yes,
     No(End),
 }
@@ -111,8 +115,8 @@ impl Course<'_, '_> {
         let live = get(self.worker.context.cluster, self.kind, self.namespace, &self.name).await;
         let live = live.map_err(|error| error.to_string())?.ok_or("it was there, and was gone again")?;
         let uid = Some(Uid::parse(text(&live, "/metadata/uid")));
-        if live.pointer("/metadata/deletionTimestamp").is_some() {
-            return Err("the one that is there is being deleted and does not go away".to_owned());
+        if is_going(&live) {
+            return Err(format!("the one that is there is being deleted and does not go away{}", held_by(&live)));
         }
         if self.uncertain && was_made_by_us(&live) {
             return Ok((End::Created, uid));
@@ -134,7 +138,7 @@ impl Course<'_, '_> {
         }
     }
 
-    async fn complete_live(&mut self, live: &Value) -> (End, Option<Uid>) {
+    pub(super) async fn complete_live(&mut self, live: &Value) -> (End, Option<Uid>) {
         let uid = Uid::parse(text(live, "/metadata/uid"));
         if self.worker.plan.adoption.frees(&self.kind.id(), &self.name) {
             let patch = adopt::patch(&self.done.prepared.object, live);
@@ -176,7 +180,7 @@ impl Course<'_, '_> {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         method: Method,
         media: &'static str,
@@ -209,7 +213,7 @@ impl Course<'_, '_> {
     /// Waits after an answer that may be another one the next time. While the server is only busy, this object
     /// loses no time of its own: it is sent again until the server has been busy, and nothing else, for as long as
     /// an object may take.
-    async fn later(&mut self, why: &str, reply: &Reply) -> Again {
+    pub(super) async fn later(&mut self, why: &str, reply: &Reply) -> Again {
         if !reply.is_busy() {
             return self.again(why, reply.retry_after).await;
         }
@@ -225,7 +229,7 @@ impl Course<'_, '_> {
 
     /// Waits before the next try; the pause doubles. Where another object of the kind has waited
     /// for the same in vain, this one does not.
-    async fn again(&mut self, why: &str, asked: Option<Duration>) -> Again {
+    pub(super) async fn again(&mut self, why: &str, asked: Option<Duration>) -> Again {
         let now = Instant::now();
         if !self.worker.context.cancel.is_cancelled() && self.is_in_vain(why, now) {
             return Again::No(End::Failed(format!("given up after {} tries: {why}", self.done.requests)));
@@ -266,7 +270,7 @@ impl Course<'_, '_> {
     }
 
     /// Leaves the choice of the ports in these fields to the server. False if there is nothing to leave.
-    fn give_up_ports(&mut self, fields: &[String]) -> bool {
+    pub(super) fn give_up_ports(&mut self, fields: &[String]) -> bool {
         let mut left = false;
         for field in fields {
             let waiver = match field.strip_prefix("spec.ports[").and_then(|rest| rest.split(']').next()?.parse().ok()) {

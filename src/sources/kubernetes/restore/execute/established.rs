@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::object::Worker;
-use crate::sources::kubernetes::restore::{live::get, plan::Action};
+use crate::sources::kubernetes::restore::live::get;
 
 const AT_ONCE: usize = 16;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -18,8 +18,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn wait(worker: &Worker<'_>, kinds: &[usize]) {
     let planned = kinds.iter().filter_map(|kind| worker.plan.kinds.get(*kind));
     let entries = planned.flat_map(|kind| kind.parts.iter().flat_map(|part| &part.entries));
-    let here = |action: Action| matches!(action, Action::Create | Action::Merge | Action::Same);
-    let names: Vec<String> = entries.filter(|entry| here(entry.action)).map(|entry| entry.name.to_string()).collect();
+    let names: Vec<String> =
+        entries.filter(|entry| entry.action.is_there_after()).map(|entry| entry.name.to_string()).collect();
     if names.is_empty() {
         return;
     }

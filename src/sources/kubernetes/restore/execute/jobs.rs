@@ -7,7 +7,7 @@ use crate::{
         RestoreContext, RestoreError,
         lines::{Line, Lines},
         plan::{Entry, Plan, PlannedKind, PlannedPart},
-        transform::{Outcome, Prepared, transform},
+        transform::{Outcome, Prepared, transform_to},
     },
     types::StreamInfo,
 };
@@ -129,7 +129,10 @@ impl<'a> Jobs<'a> {
             // The plan wants none of these.
             Line::Unreadable(_, why) => return Err(lines.malformed(why)),
         };
-        let outcome = self.plan.adoption.outcome(&kind.name, object, |object| transform(&kind.name, object));
+        let outcome = self
+            .plan
+            .adoption
+            .outcome(&kind.name, object, |object| transform_to(&kind.name, kind.kind.as_ref(), object));
         Ok(match outcome {
             Outcome::Restore(prepared) => Step::Job(Job { place, prepared, size: line.len() }),
             Outcome::Leave(_) => Step::Nothing,

@@ -38,6 +38,12 @@ impl Course<'_, '_> {
         if found.is_empty() && self.done.prepared.second.managed_fields.is_empty() {
             return;
         }
+        if !found.is_empty() {
+            found.extend(std::mem::take(&mut self.kept_owners).into_iter().map(|owner| {
+                let uid = text(&owner, "/uid").to_owned();
+                (owner, uid)
+            }));
+        }
         let patch = second_patch(&self.done.prepared.second, &uid.to_string(), &found);
         match self.patch(&patch).await {
             Ok(reply) => {

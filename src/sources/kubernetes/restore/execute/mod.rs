@@ -2,11 +2,14 @@
 
 mod course;
 mod established;
-mod jobs;
+pub(super) mod jobs;
 mod link;
 mod object;
 mod owners;
-mod verdict;
+mod replace;
+mod stage;
+mod update;
+pub(super) mod verdict;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,22 +18,20 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
+pub use self::stage::Stage;
 use self::{
     jobs::{Job, Jobs, Place, Unreadable},
     object::{Done, End, Worker},
+    stage::Wave,
 };
 use super::{
     ExecuteOptions, OnConflict, RestoreContext, RestoreError,
-    plan::{Action, Plan, Uid},
+    plan::{Action, Plan, PlannedPart, Uid},
     ready,
     report::{LoadBalancer, ObjectName, RestoreReport},
     target::TargetCluster,
     tiers::Tier,
 };
-
-fn is_write(action: Action) -> bool {
-    matches!(action, Action::Create | Action::Merge)
-}
 
 /// How long a tier waits for workloads, where `left` of all patience is left. Workloads may need
 /// what comes after them, a Secret that an operator makes of a custom resource: so the first wait
@@ -59,6 +60,7 @@ struct Run<'a> {
     worker: Worker<'a>,
     report: RestoreReport,
     stage: Stage,
+    wave: Wave,
     /// How long all waits for workloads may take.
     settle_within: Duration,
     deferred: Vec<Deferred>,
@@ -68,28 +70,6 @@ struct Run<'a> {
     settled: bool,
     /// How often the cluster was busy before the plan was executed.
     busy_before: u64,
-}
-
-/// A part of a plan that is executed at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// All of it.
-    All,
-    /// What comes before the workloads, and of the workloads those that are databases.
-    Databases,
-    /// The other workloads, and what comes after them.
-    Rest,
-}
-
-impl Stage {
-    fn takes(self, tier: Tier, first: bool) -> bool {
-        let early = tier < Tier::Workloads || (tier == Tier::Workloads && first);
-        match self {
-            Self::All => true,
-            Self::Databases => early,
-            Self::Rest => !early,
-        }
-    }
 }
 
 /// A plan that is being executed.
@@ -107,8 +87,18 @@ impl std::fmt::Debug for Execution<'_> {
 impl Execution<'_> {
     /// Executes one stage. `settle` bounds the waits for workloads, those of earlier stages included.
     pub async fn stage(&mut self, stage: Stage, settle: Duration) {
-        self.run.stage = stage;
         self.run.settle_within = settle;
+        if self.run.wave == Wave::All && self.run.has_platform() {
+            (self.run.stage, self.run.wave) = (Stage::All, Wave::Platform);
+            self.tiers().await;
+            self.run.settle_platform().await;
+            (self.run.settled, self.run.wave) = (false, Wave::Rest);
+        }
+        self.run.stage = stage;
+        self.tiers().await;
+    }
+
+    async fn tiers(&mut self) {
         for (tier, kinds) in &self.tiers {
             self.run.settle(*tier, kinds).await;
             self.run.tier(*tier, kinds).await;
@@ -165,6 +155,7 @@ pub(super) async fn begin<'a>(
         worker,
         report,
         stage: Stage::All,
+        wave: Wave::All,
         settle_within: Duration::ZERO,
         deferred: Vec::new(),
         attempted: 0,
@@ -195,11 +186,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether something is written in a namespace that others need.
+    fn has_platform(&self) -> bool {
+        let mut parts = self.plan.kinds.iter().flat_map(|kind| &kind.parts).filter(|part| part.platform);
+        parts.any(|part| part.entries.iter().any(|entry| entry.action.is_write()))
+    }
+
+    /// Waits for what runs in the namespaces that others need, for at most half of the time that is left.
+    async fn settle_platform(&mut self) {
+        let patience = self.settle_within.saturating_sub(self.report.waited) / 2;
+        if !patience.is_zero() && !self.is_stopped() {
+            self.settle_for(patience).await;
+        }
+    }
+
     /// How many objects of `kinds`, all of one tier, this stage writes.
     fn staged(&self, tier: Tier, kinds: &[usize]) -> usize {
         let parts = kinds.iter().filter_map(|kind| self.plan.kinds.get(*kind)).flat_map(|kind| &kind.parts);
-        let entries = parts.flat_map(|part| &part.entries);
-        entries.filter(|entry| is_write(entry.action) && self.stage.takes(tier, entry.first)).count()
+        let entries = parts.filter(|part| self.wave.takes(tier, part)).flat_map(|part| &part.entries);
+        entries.filter(|entry| entry.action.is_write() && self.stage.takes(tier, entry.first)).count()
     }
 
     /// What comes after the workloads waits for them: the first tier that has something to create,
@@ -211,22 +216,30 @@ impl<'a> Run<'a> {
             return;
         }
         self.settled = true;
-        let began = Instant::now();
+        self.settle_for(patience).await;
+    }
+
+    async fn settle_for(&mut self, patience: Duration) {
+        let (began, wave) = (Instant::now(), self.wave);
         // Where the workloads cannot be read, the wait after the last tier says so.
-        let _unread = ready::settle(self.context, self.plan, &self.report, patience).await;
+        let wanted = |part: &PlannedPart| wave.takes(Tier::Workloads, part);
+        let _unread = ready::settle(self.context, self.plan, &self.report, patience, wanted).await;
         self.report.waited += began.elapsed();
     }
 
     async fn tier(&mut self, tier: Tier, kinds: &[usize]) {
-        let (total, stage) = (self.staged(tier, kinds), self.stage);
+        let (total, stage, wave, plan) = (self.staged(tier, kinds), self.stage, self.wave, self.plan);
         if total > 0 && !self.is_stopped() {
             self.context.monitor.phase(&format!("restoring {tier}"), "objects", u64::try_from(total).ok());
-            let jobs = Jobs::new(self.context, self.plan, kinds.iter().copied(), move |_, entry| {
-                is_write(entry.action) && stage.takes(tier, entry.first)
+            let jobs = Jobs::new(self.context, self.plan, kinds.iter().copied(), move |place, entry| {
+                let part = plan.kinds.get(place.kind).and_then(|kind| kind.parts.get(place.part));
+                entry.action.is_write()
+                    && stage.takes(tier, entry.first)
+                    && part.is_some_and(|part| wave.takes(tier, part))
             });
             self.drain(jobs, &HashMap::new()).await;
         }
-        if tier == Tier::Definitions && stage.takes(tier, false) && !self.is_stopped() {
+        if tier == Tier::Definitions && stage.takes(tier, false) && wave != Wave::Rest && !self.is_stopped() {
             established::wait(&self.worker, kinds).await;
         }
         self.link_settled().await;
@@ -330,13 +343,15 @@ impl Books<'_> {
                 return;
             }
             *self.attempted += 1;
-            if matches!(done.end, End::Created | End::Merged) {
+            if matches!(done.end, End::Created | End::Merged | End::Updated | End::Replaced) {
                 done.prepared.changes.iter().for_each(|change| self.report.changes.add(&name, change));
             }
         }
         match done.end {
             End::Created => self.report.created += 1,
             End::Merged => self.report.merged += 1,
+            End::Updated => self.report.updated += 1,
+            End::Replaced => self.report.replaced += 1,
             End::Same if !self.linking => self.report.same += 1,
             End::Same | End::NotAttempted => {}
             End::Failed(why) => self.report.failed.add(name.clone(), why),
@@ -367,7 +382,7 @@ impl Books<'_> {
         for (entry, planned) in
             part.map(|part| part.entries.as_slice()).unwrap_or_default().iter().enumerate().skip(from.entry)
         {
-            if matches!(planned.action, Action::Create | Action::Merge) {
+            if planned.action.is_write() {
                 *self.attempted += 1;
                 self.report.failed.add(name_of(self.plan, Place { entry, ..from }), unreadable.error.to_string());
             }
@@ -389,18 +404,6 @@ fn name_of(plan: &Plan, place: Place) -> ObjectName {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_object_belongs_to_one_of_the_two_stages() {
-        for (tier, first) in [Tier::Definitions, Tier::Claims, Tier::Workloads, Tier::Routing]
-            .into_iter()
-            .flat_map(|tier| [(tier, true), (tier, false)])
-        {
-            assert!(Stage::All.takes(tier, first));
-            assert_ne!(Stage::Databases.takes(tier, first), Stage::Rest.takes(tier, first), "{tier}");
-        }
-        assert!(Stage::Databases.takes(Tier::Workloads, true) && Stage::Rest.takes(Tier::Workloads, false));
-    }
 
     #[test]
     fn what_comes_after_the_workloads_waits_for_them_once_and_admission_again() {

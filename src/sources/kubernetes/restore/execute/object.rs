@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -17,6 +18,7 @@ use crate::sources::kubernetes::{
     compare::GroupKind,
     restore::{
         ExecuteOptions, RestoreContext,
+        excuses::Excuses,
         plan::{Action, Plan, Uid},
         report::Waiver,
         target::TargetCluster,
@@ -29,6 +31,8 @@ use crate::sources::kubernetes::{
 pub(super) enum End {
     Created,
     Merged,
+    Updated,
+    Replaced,
     Same,
     Failed(String),
     /// The run was stopped before anything was known to be written.
@@ -64,6 +68,8 @@ pub(super) struct Worker<'a> {
     /// Kinds of which an object was tried to the end of the deadline, and why in vain.
     pub(super) exhausted: Mutex<HashSet<(usize, String)>>,
     pub(super) first_request: OnceLock<Timestamp>,
+    /// What live objects need not have.
+    excuses: tokio::sync::Mutex<Excuses>,
 }
 
 impl<'a> Worker<'a> {
@@ -82,13 +88,22 @@ impl<'a> Worker<'a> {
             lost: Mutex::default(),
             exhausted: Mutex::default(),
             first_request: OnceLock::new(),
+            excuses: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// What the live form of an object that differs need not have: a number that an autoscaler sets. Where that
+    /// cannot be read it must have all.
+    pub(super) async fn excuses_of(&self, object: &Value, live: &Value) -> Vec<Waiver> {
+        let mut excuses = self.excuses.lock().await;
+        let found = excuses.of(&self.context, &self.target, &self.plan.source, object, live).await;
+        found.unwrap_or_default()
     }
 
     /// Creates or completes an object of the plan.
     pub(super) async fn restore(&self, job: Job) -> Done {
         let old = job.prepared.uid;
-        let merge = self.action_of(job.place) == Some(Action::Merge);
+        let action = self.action_of(job.place).unwrap_or(Action::Create);
         let place = job.place;
         let mut course = match self.course(job) {
             Ok(course) => course,
@@ -97,18 +112,23 @@ impl<'a> Worker<'a> {
                 return *done;
             }
         };
-        let (end, uid) = if merge { course.complete().await } else { course.create().await };
+        let (end, uid) = match action {
+            Action::Merge => course.complete().await,
+            Action::Update => course.update().await,
+            Action::Replace => course.replace().await,
+            _ => course.create().await,
+        };
         course.done.end = end;
         self.owners.settle(old, uid);
         if let Some(uid) = uid
-            && matches!(course.done.end, End::Created)
+            && matches!(course.done.end, End::Created | End::Updated | End::Replaced)
             && !course.done.prepared.second.is_empty()
         {
             course.link(uid).await;
         }
         // What is there, or was when the plan was made, serves what needs it: only its second
         // request failed.
-        if uid.is_none() && !merge {
+        if uid.is_none() && !matches!(action, Action::Merge | Action::Update) {
             self.note_lost(place, &course.done);
         }
         course.done
@@ -167,6 +187,7 @@ impl<'a> Worker<'a> {
             deadline,
             pause: FIRST_PAUSE,
             uncertain: false,
+            kept_owners: Vec::new(),
             done,
         })
     }

@@ -47,7 +47,8 @@ struct Known {
 impl Owners {
     pub(super) fn of(plan: &Plan) -> Self {
         let parts = plan.kinds.iter().flat_map(|kind| &kind.parts);
-        let created = parts.flat_map(|part| &part.entries).filter(|entry| entry.action == Action::Create);
+        let is_new = |action| matches!(action, Action::Create | Action::Replace);
+        let created = parts.flat_map(|part| &part.entries).filter(|entry| is_new(entry.action));
         let pending = created.map(|entry| entry.uid).filter(|uid| plan.referenced.contains(uid)).collect();
         Self { known: Mutex::new(Known { pending, ..Known::default() }) }
     }

@@ -6,7 +6,7 @@ use crate::sources::kubernetes::{Reply, StatusCause};
 
 /// What to do next about an object that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in super::super) enum Verdict {
     /// It is done.
     Done,
     /// There is one of this name.
@@ -33,7 +33,7 @@ const NOT_YET: &[(&str, &str)] = &[
 const REPLACED: &str = "another object of its name took its place meanwhile; run the restore again";
 
 /// What the answer to a create or a patch means.
-pub(super) fn of(reply: &Reply) -> Verdict {
+pub(in super::super) fn of(reply: &Reply) -> Verdict {
     if reply.is_success() {
         return Verdict::Done;
     }

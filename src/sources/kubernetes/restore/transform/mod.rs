@@ -15,8 +15,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use self::fields::{at, object_mut, take, take_items, text_at};
-use super::{judge::is_merged, plan::Uid};
+use super::{judge::is_merged, plan::Uid, versions};
 use crate::sources::kubernetes::{
+    Kind,
     compare::{GroupKind, shortened},
     kinds::{self, Meta},
 };
@@ -121,7 +122,7 @@ const SERVER_METADATA: &[&str] = &[
 
 /// Finalizers of Kubernetes' own controllers, which set them again where they are needed. A
 /// finalizer of anyone else is part of the object.
-const BUILT_IN_FINALIZERS: &[&str] = &[
+pub(super) const BUILT_IN_FINALIZERS: &[&str] = &[
     "batch.kubernetes.io/job-tracking",
     "customresourcecleanup.apiextensions.k8s.io",
     "external-provisioner.volume.kubernetes.io/finalizer",
@@ -134,6 +135,17 @@ const BUILT_IN_FINALIZERS: &[&str] = &[
     "service.kubernetes.io/load-balancer-cleanup",
     "storage.kubernetes.io/vac-protection",
 ];
+
+/// [`transform`] of an object that is created as one of `kind`, which may be of another version than the backup's.
+pub(super) fn transform_to(kind_id: &str, kind: Option<&Kind>, mut object: Value) -> Outcome {
+    // What cannot be brought to that version is named by the plan.
+    let change = kind.and_then(|kind| versions::adapt(&mut object, kind).ok().flatten());
+    let mut outcome = transform(kind_id, object);
+    if let Outcome::Restore(prepared) = &mut outcome {
+        prepared.changes.extend(change);
+    }
+    outcome
+}
 
 /// Applies the rules to an object of the kind `kind_id` (`deployments.apps`) of the backup.
 pub(super) fn transform(kind_id: &str, object: Value) -> Outcome {

@@ -1,0 +1,355 @@
+//! What is done about a live object that is something else than the backup's: it is left, changed into it,
+//! or deleted and created.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    judge::Judgement,
+    plan::{Action, OnConflict},
+    report::Waiver,
+    transform::{BUILT_IN_FINALIZERS, Prepared},
+};
+use crate::sources::kubernetes::compare::GroupKind;
+
+/// What a plan does about a conflict, and why.
+pub(super) fn settle(on_conflict: OnConflict, prepared: &Prepared, live: &Value, found: Judgement) -> (Action, String) {
+    let (action, never) = match on_conflict {
+        OnConflict::Fail | OnConflict::Skip => return (Action::Conflict, found.reason),
+        // It says when to plan again.
+        _ if is_going(live) => return (Action::Conflict, found.reason),
+        OnConflict::Update => (Action::Update, never_updated(&prepared.object)),
+        OnConflict::Replace => (Action::Replace, never_replaced(&prepared.object, live)),
+    };
+    match never {
+        None => (action, found.reason),
+        Some(never) => (Action::Conflict, format!("{}; {never}", found.reason)),
+    }
+}
+
+/// Its deletion was asked for.
+pub(super) fn is_going(live: &Value) -> bool {
+    live.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// Kinds whose live objects cannot become what the backup holds.
+fn never_updated(object: &Value) -> Option<&'static str> {
+    let kind = GroupKind::of(object);
+    if kind.is("", "Pod") || kind.is("batch", "Job") {
+        return Some("a Pod or a Job cannot be changed once it is there; --on-conflict replace deletes and creates it");
+    }
+    None
+}
+
+/// Objects with which something would be lost that the backup does not hold.
+pub(super) fn never_replaced(object: &Value, live: &Value) -> Option<&'static str> {
+    let kind = GroupKind::of(object);
+    let is_balancer = |object: &Value| object.pointer("/spec/type").and_then(Value::as_str) == Some("LoadBalancer");
+    if kind.is("", "Namespace") {
+        return Some("a Namespace is never replaced: all that is in it would be deleted");
+    }
+    if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        return Some(
+            "a definition is never replaced: all objects of its kind would be deleted; use --on-conflict update",
+        );
+    }
+    if kind.is("", "PersistentVolume") || kind.is("", "PersistentVolumeClaim") {
+        return Some("a volume or a claim is never replaced: its data could be deleted; use --on-conflict update");
+    }
+    if kind.is("", "Service") && (is_balancer(object) || is_balancer(live)) {
+        return Some("a LoadBalancer Service is never replaced: its address would be lost; use --on-conflict update");
+    }
+    has_foreign_finalizer(live).then_some(
+        "it has a finalizer, with which its controller would delete what belongs to it: it is never replaced; use --on-conflict update",
+    )
+}
+
+fn has_foreign_finalizer(live: &Value) -> bool {
+    let finalizers = live.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.into_iter().flatten().filter_map(Value::as_str).any(|name| !BUILT_IN_FINALIZERS.contains(&name))
+}
+
+/// What becomes of what belongs to an object when that is deleted to be created anew.
+///
+/// It stays, and the new object's controller adopts it: a Deployment's ReplicaSets with their Pods. Where the new
+/// selector would not find it, it goes too: Pods that nobody counts would run beside the new ones. So do those of a
+/// Job, because a new Job looks for its own uid.
+pub(super) fn propagation(object: &Value, live: &Value) -> &'static str {
+    let kind = GroupKind::of(object);
+    let is_workload = kind.group == "apps" || kind.is("", "ReplicationController");
+    let is_other_selector = is_workload && object.pointer("/spec/selector") != live.pointer("/spec/selector");
+    if is_other_selector || kind.is("batch", "Job") { "Background" } else { "Orphan" }
+}
+
+/// Fields that belong to the live object alone: the server or a controller gave them to it, the rules leave the
+/// backup's out, and an update that lacks them is refused or takes something away.
+const LIVE_OWN: &[(&str, &str, &[&str])] = &[
+    ("", "Service", &["/spec/clusterIP", "/spec/clusterIPs"]),
+    (
+        "",
+        "PersistentVolumeClaim",
+        &[
+            "/spec/volumeName",
+            "/metadata/annotations/pv.kubernetes.io~1bind-completed",
+            "/metadata/annotations/pv.kubernetes.io~1bound-by-controller",
+            "/metadata/annotations/volume.beta.kubernetes.io~1storage-provisioner",
+            "/metadata/annotations/volume.kubernetes.io~1storage-provisioner",
+            "/metadata/annotations/volume.kubernetes.io~1selected-node",
+            "/metadata/annotations/volume.kubernetes.io~1storage-resizer",
+        ],
+    ),
+    (
+        "",
+        "Secret",
+        &[
+            "/metadata/annotations/kubernetes.io~1service-account.uid",
+            "/metadata/labels/kubernetes.io~1legacy-token-last-used",
+            "/metadata/labels/kubernetes.io~1legacy-token-invalid-since",
+        ],
+    ),
+    ("apps", "Deployment", &["/metadata/annotations/deployment.kubernetes.io~1revision"]),
+    ("apps", "DaemonSet", &["/metadata/annotations/deprecated.daemonset.template.generation"]),
+];
+
+/// What a token controller fills in.
+const TOKEN: &[&str] = &["/data/token", "/data/ca.crt", "/data/namespace"];
+
+/// The object that an update sends: what the backup holds, and of the live one what is its own. What else only the
+/// live one has is gone afterwards: it was added since the backup.
+pub(super) fn updated(prepared: &Prepared, live: &Value, waivers: &[Waiver]) -> Value {
+    let mut object = prepared.object.clone();
+    super::judge::waive(&mut object, waivers);
+    let kind = GroupKind::of(&prepared.object);
+    let is_token = object.get("type").and_then(Value::as_str) == Some("kubernetes.io/service-account-token");
+    let own = LIVE_OWN.iter().find(|(group, name, _)| kind.is(group, name)).map_or(&[][..], |(.., paths)| paths);
+    own.iter().chain(TOKEN.iter().filter(|_| is_token)).for_each(|path| carry(&mut object, live, path));
+    // A number that an autoscaler sets is its own.
+    if waivers.contains(&Waiver::Replicas) {
+        carry(&mut object, live, "/spec/replicas");
+    }
+    // Some custom resources have no subresource `status`: in these an update would delete it.
+    carry(&mut object, live, "/status");
+    for field in ["/metadata/uid", "/metadata/resourceVersion", "/metadata/ownerReferences"] {
+        carry(&mut object, live, field);
+    }
+    let finalizers = union(live.pointer("/metadata/finalizers"), object.pointer("/metadata/finalizers"));
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+        && !finalizers.is_empty()
+    {
+        metadata.insert("finalizers".to_owned(), Value::Array(finalizers));
+    }
+    object
+}
+
+/// Sets the value at `pointer` to the live one, unless it has one.
+fn carry(object: &mut Value, live: &Value, pointer: &str) {
+    let Some(value) = live.pointer(pointer) else { return };
+    let unescaped = |step: &str| step.replace("~1", "/").replace("~0", "~");
+    let mut steps: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
+    let Some(last) = steps.pop() else { return };
+    let mut at = object;
+    for step in steps {
+        let Some(fields) = at.as_object_mut() else { return };
+        at = fields.entry(step).or_insert_with(|| Value::Object(Map::new()));
+    }
+    if let Some(fields) = at.as_object_mut() {
+        fields.entry(last).or_insert_with(|| value.clone());
+    }
+}
+
+fn union(first: Option<&Value>, second: Option<&Value>) -> Vec<Value> {
+    let items = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut all = items(first);
+    for item in items(second) {
+        if !all.contains(&item) {
+            all.push(item);
+        }
+    }
+    all
+}
+
+/// Owners that only the live object has: they stay its owners.
+pub(super) fn live_owners(prepared: &Prepared, live: &Value) -> Vec<Value> {
+    let is_ours = |owner: &Value| {
+        let same = |field: &str, other: &Value| other.get(field) == owner.get(field);
+        prepared.second.owners.iter().any(|other| same("kind", other) && same("name", other))
+    };
+    let owners = live.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().filter(|owner| !is_ours(owner)).cloned().collect()
+}
+
+/// A live object as it can be created again.
+pub(super) fn put_back(live: &Value) -> Value {
+    let mut object = live.clone();
+    if let Some(root) = object.as_object_mut() {
+        root.remove("status");
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        let set_anew = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"];
+        set_anew.into_iter().for_each(|field| {
+            metadata.remove(field);
+        });
+    }
+    object
+}
+
+/// The body of a deletion: of this very object, and of no other that has its name by now.
+pub(super) fn deletion(uid: &str, propagation: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation, "preconditions": {"uid": uid}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::kubernetes::restore::{
+        judge::judge,
+        transform::{Outcome, transform},
+    };
+
+    fn prepared(kind: &str, object: Value) -> Prepared {
+        match transform(kind, object) {
+            Outcome::Restore(prepared) => *prepared,
+            Outcome::Leave(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn service(spec: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}, "spec": spec})
+    }
+
+    fn settled(on_conflict: OnConflict, kind: &str, object: Value, live: &Value) -> (Action, String) {
+        let prepared = prepared(kind, object);
+        let found = judge(&prepared, live, &[]);
+        assert_eq!(found.action, Action::Conflict, "{live}");
+        settle(on_conflict, &prepared, live, found)
+    }
+
+    #[test]
+    fn what_would_lose_something_is_never_replaced_and_stays_a_conflict() {
+        let of = |api: &str, kind: &str, spec: Value| json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}, "spec": spec});
+        for (id, api, kind, spec, live) in [
+            (
+                "customresourcedefinitions.apiextensions.k8s.io",
+                "apiextensions.k8s.io/v1",
+                "CustomResourceDefinition",
+                json!({"scope": "Namespaced"}),
+                json!({"scope": "Cluster"}),
+            ),
+            (
+                "persistentvolumeclaims",
+                "v1",
+                "PersistentVolumeClaim",
+                json!({"storageClassName": "a"}),
+                json!({"storageClassName": "b"}),
+            ),
+            ("services", "v1", "Service", json!({"type": "LoadBalancer"}), json!({"type": "ClusterIP"})),
+            ("services", "v1", "Service", json!({"type": "ClusterIP"}), json!({"type": "LoadBalancer"})),
+        ] {
+            let (action, reason) =
+                settled(OnConflict::Replace, id, of(api, kind, spec.clone()), &of(api, kind, live.clone()));
+            assert!(action == Action::Conflict && reason.contains("is never replaced"), "{kind}: {reason}");
+            let (action, reason) = settled(OnConflict::Update, id, of(api, kind, spec), &of(api, kind, live));
+            assert!(action == Action::Update && reason.contains("differs"), "{kind}: {reason}");
+        }
+        let live = |finalizer: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "finalizers": [finalizer]}, "data": {"a": "live"}});
+        let object = || json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1"}});
+        let action = |finalizer: &str| settled(OnConflict::Replace, "configmaps", object(), &live(finalizer)).0;
+        assert_eq!(
+            (action("db.example.org/cleanup"), action("foregroundDeletion")),
+            (Action::Conflict, Action::Replace)
+        );
+    }
+
+    #[test]
+    fn what_is_going_away_is_left_whatever_was_asked() {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "1"}});
+        let live = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
+            "metadata": {"name": "x", "deletionTimestamp": "2026-11-21T10:00:00Z"}});
+        for on_conflict in [OnConflict::Fail, OnConflict::Skip, OnConflict::Update, OnConflict::Replace] {
+            assert_eq!(settled(on_conflict, "configmaps", object.clone(), &live).0, Action::Conflict);
+        }
+    }
+
+    #[test]
+    fn pods_and_jobs_are_replaced_and_never_updated() {
+        let pod = |image: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": image}]}});
+        let settled = |on_conflict| settled(on_conflict, "pods", pod("a:1"), &pod("a:2"));
+        assert_eq!(settled(OnConflict::Replace).0, Action::Replace);
+        let (action, reason) = settled(OnConflict::Update);
+        assert!(action == Action::Conflict && reason.contains("--on-conflict replace"), "{reason}");
+    }
+
+    #[test]
+    fn pods_stay_only_where_the_new_selector_finds_them() {
+        let deployment = |app: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"selector": {"matchLabels": {"app": app}}}});
+        assert_eq!(propagation(&deployment("a"), &deployment("a")), "Orphan");
+        assert_eq!(propagation(&deployment("a"), &deployment("b")), "Background");
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {}});
+        assert_eq!(propagation(&job, &job), "Background");
+        let other = json!({"apiVersion": "example.org/v1", "kind": "Database", "spec": {"selector": "a"}});
+        assert_eq!(
+            propagation(&other, &json!({"spec": {"selector": "b"}})),
+            "Orphan",
+            "what an operator made of it stays"
+        );
+    }
+
+    #[test]
+    fn an_update_makes_all_that_the_backup_holds_equal_and_keeps_what_is_the_live_objects_own() {
+        let spec = |ip: &str, port: u64| json!({"clusterIP": ip, "clusterIPs": [ip], "ports": [{"port": port, "nodePort": 30080}]});
+        let backup = prepared("services", service(spec("10.0.0.1", 80)));
+        let mut live = service(spec("10.9.9.9", 8080));
+        live["metadata"] = json!({"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": {"since": "x"},
+            "finalizers": ["a/b"], "ownerReferences": [{"kind": "ConfigMap", "name": "o", "uid": "o"}]});
+        live["status"] = json!({"loadBalancer": {}});
+        let sent = updated(&backup, &live, &[]);
+        assert_eq!(sent["spec"], spec("10.9.9.9", 80));
+        let expected = json!({"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "7", "finalizers": ["a/b"],
+            "ownerReferences": [{"kind": "ConfigMap", "name": "o", "uid": "o"}]});
+        assert_eq!((&sent["metadata"], &sent["status"]), (&expected, &live["status"]));
+        assert_eq!(judge(&backup, &sent, &[]).action, Action::Same);
+        let waived = updated(&backup, &live, &[Waiver::NodePort(0)]);
+        assert!(waived.pointer("/spec/ports/0/nodePort").is_none(), "{waived}");
+    }
+
+    #[test]
+    fn an_update_leaves_the_number_of_replicas_to_the_autoscaler() {
+        let deployment = |replicas: u64, image: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+                "spec": {"replicas": replicas, "template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+        };
+        let backup = prepared("deployments.apps", deployment(2, "a:1"));
+        let live = deployment(7, "a:2");
+        assert_eq!(updated(&backup, &live, &[Waiver::Replicas])["spec"], deployment(7, "a:1")["spec"]);
+        assert_eq!(updated(&backup, &live, &[])["spec"], deployment(2, "a:1")["spec"]);
+    }
+
+    #[test]
+    fn an_update_of_a_claim_keeps_its_volume() {
+        let claim = |volume: &str, size: &str| {
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "c", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"volumeName": volume, "resources": {"requests": {"storage": size}}}})
+        };
+        let backup = prepared("persistentvolumeclaims", claim("pv-old", "2Gi"));
+        let sent = updated(&backup, &claim("pv-live", "1Gi"), &[]);
+        assert_eq!(
+            (&sent["spec"], &sent["metadata"]["annotations"]),
+            (&claim("pv-live", "2Gi")["spec"], &claim("", "")["metadata"]["annotations"])
+        );
+    }
+
+    #[test]
+    fn owners_that_only_the_live_object_has_stay() {
+        let owner = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": name});
+        let object = |owners: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "ownerReferences": owners}});
+        let backup = prepared("configmaps", object(json!([owner("a")])));
+        assert_eq!(live_owners(&backup, &object(json!([owner("a"), owner("b")]))), [owner("b")]);
+        assert!(live_owners(&backup, &object(Value::Null)).is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_is_the_live_object_without_the_servers_books() {
+        let live = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "1", "labels": {"l": "1"}}, "data": {"k": "v"}, "status": {}});
+        assert_eq!(put_back(&live), json!({"metadata": {"name": "a", "labels": {"l": "1"}}, "data": {"k": "v"}}));
+    }
+}
