@@ -44,7 +44,7 @@ fn sixty(namespace: &str) -> Snapshot {
     snapshot.add("configmaps", maps.collect());
     let secrets = (0..15).map(|n| json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta(format!("s{n:02}"), 100 + n), "data": {"a": "YQ=="}}));
     snapshot.add("secrets", secrets.collect());
-    let services = (0..8).map(|n| json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(format!("v{n}"), 200 + n), "spec": {"ports": [{"port": 80}], "selector": {"app": "a"}}}));
+    let services = (0..8).map(|n| json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(format!("v{n}"), 200 + n), "spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "selector": {"app": "a"}}}));
     snapshot.add("services", services.collect());
     let workloads = (0..6).map(|n| {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(format!("d{n}"), 300 + n),
