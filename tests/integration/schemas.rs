@@ -3,9 +3,12 @@
 use std::{fs, path::Path};
 
 use drctl::{
-    operations::{LaterDatabase, RestoredDatabase, RestoredSource},
+    operations::{LaterDatabase, RestoredDatabase, RestoredSource, SavedEnd, SavedPlan},
     report::{self, schema_of},
-    sources::{kubernetes::restore::Plan, postgres::restore as postgres},
+    sources::{
+        kubernetes::restore::{Plan, SavedObject},
+        postgres::restore as postgres,
+    },
 };
 
 use crate::support::program::run;
@@ -49,6 +52,9 @@ fn the_schemas_of_the_documents_are_current() {
     check("backup-diff", &schema_of::<report::BackupDiff>().to_value());
     check("object-history", &schema_of::<report::ObjectHistory>().to_value());
     check("repository-info", &schema_of::<report::RepositoryInfo>().to_value());
+    check("saved-plan", &schemars::schema_for!(SavedPlan).to_value());
+    check("saved-plan-object", &schemars::schema_for!(SavedObject<'_>).to_value());
+    check("saved-plan-end", &schemars::schema_for!(SavedEnd).to_value());
     check("session-list", &schema_of::<report::SessionList>().to_value());
 }
 

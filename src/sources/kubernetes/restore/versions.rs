@@ -89,7 +89,7 @@ pub(super) async fn other(
         return Ok(None);
     };
     let definition = get(cluster, definitions, "", &format!("{plural}.{group}")).await?;
-    let Some(definition) = definition.filter(|it| has_one_form(it)) else { return Ok(None) };
+    let Some(definition) = definition.filter(has_one_form) else { return Ok(None) };
     let stored = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
     let stored = stored.filter(|version| version.get("storage") == Some(&Value::Bool(true)));
     let stored: Vec<&str> = stored.filter_map(|version| version.get("name")?.as_str()).collect();
