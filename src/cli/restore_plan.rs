@@ -31,7 +31,7 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) plan_out: Option<PathBuf>,
     /// Execute the plan in this file, if nothing that it was made of has changed since
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "sources", "on_conflict", "platform", "adopt_volumes", "plan_out", "undo"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "sources", "on_conflict", "platform", "adopt_volumes", "plan_out", "undo", "switch"])]
     pub(super) plan: Option<PathBuf>,
     /// A namespace that others need: it is restored and ready before them; may be repeated. Namespaces with
     /// webhooks, aggregated APIs and conversions are found without
