@@ -356,11 +356,7 @@ async fn check_tables(hold: &Hold, toc: &Toc) -> Result<(), Ended> {
 }
 
 /// What came of a `pg_dump` whose pipe has ended, or whose archive could not be read further.
-async fn end_of_dump(
-    source: &PostgresSource,
-    child: Dump,
-    taker: Taken,
-) -> Result<Dumped, Ended> {
+async fn end_of_dump(source: &PostgresSource, child: Dump, taker: Taken) -> Result<Dumped, Ended> {
     let failed = |failure: Failure| Ended::Failed(failed_capture(&source.server, failure).into());
     let taken = match taker.await {
         Ok(taken) => taken,
