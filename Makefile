@@ -18,7 +18,7 @@ help: ## this list
 .PHONY: demo
 demo: toolchain ## the whole story on a real cluster: back up, destroy, restore, compare
 	$(call SAY,"The demo. The first time builds a Kubernetes control plane: about 15 minutes on two cores; later 1 minute")
-	@$(BED) build source s3 tools
+	@$(BED) build source s3 tools $(if $(filter azure,$(REPO)),azurite)
 	testbed/demo
 
 .PHONY: build
@@ -35,7 +35,7 @@ test: toolchain ## all tests; those with servers on a fresh test bed of their ow
 	cargo test --doc
 	cargo test --test architecture
 	$(call SAY,"Building the test bed. The first time takes about 15 minutes on two cores; later nothing")
-	$(BED) build source target s3 postgres postgres18 helm node tools
+	$(BED) build source target s3 azurite postgres postgres18 helm node tools
 	$(call SAY,"Tests with servers")
 	@rm -f $(TEST_LOG)
 	DRCTL_TEST_LOG=$(TEST_LOG) $(BED) run --fresh -- cargo test --test integration

@@ -43,6 +43,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["telemetry"]),
     ("k8s_openapi", &["sources/kubernetes"]),
     ("kube", &["sources/kubernetes"]),
+    ("md5", &["types/digest"]),
+    ("reqwest", &["repository/backend/azure"]),
     ("serde_saphyr", &["policy"]),
     ("sha2", &["types/digest"]),
     ("tokio_postgres", &["sources/postgres"]),

@@ -8,8 +8,8 @@ use super::{
     output::OutputArgs,
 };
 use crate::{
-    operations,
-    report::{DoctorFinding, DoctorReport, DoctorSeverity},
+    operations::{self, Expected},
+    report::{DoctorBackup, DoctorFinding, DoctorReport, DoctorSeverity},
     sources::{Finding, Severity},
     types::Name,
 };
@@ -17,10 +17,12 @@ use crate::{
 /// Look at what stands between the policy and a complete backup.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It reads, and changes nothing: the repository, the cluster, and of each database the server, the client programs,
-the privileges of the role, row security, large objects, subscriptions, foreign and unlogged tables, locks and old
-transactions. Of the cluster it asks only whether it answers: what cannot be listed there, the backup names.
-The exit code is 5 if a source cannot be backed up, and 3 if something of one would be missing.
+    after_help = "It looks at the repository (it is read and listed, a second object under one key is refused, the clocks agree), the
+cluster (it is that of the newest backup; each kind may be listed in each namespace) and of each database the server, the
+client programs, the privileges of the role, row security, large objects, subscriptions, foreign and unlogged tables,
+locks and old transactions. It changes nothing; the first time it leaves one small mark in the repository, which stays
+(docs/format.md).
+The exit code is that of a backup: 5 if none can be taken, and 3 if something would be missing, or one of several sources.
 
 Examples:
   drctl doctor -f policies/clync-app.yaml
@@ -36,12 +38,17 @@ pub struct DoctorArgs {
 
 pub(super) async fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let policy = context.policy()?;
-    let findings = operations::doctor(&policy, &args.sources, &context.connect(), &context.run).await?;
+    let diagnosis = operations::doctor(&policy, &args.sources, &context.connect(), &context.run).await?;
     context.telemetry.finish();
-    let exit = Exit::of_doctor(&findings);
-    let report = DoctorReport::new(policy.name.to_string(), findings.into_iter().map(finding).collect());
+    let findings = diagnosis.findings.into_iter().map(finding).collect();
+    let backup = match diagnosis.backup {
+        Expected::Complete => DoctorBackup::Complete,
+        Expected::Partial => DoctorBackup::Partial,
+        Expected::Impossible => DoctorBackup::Impossible,
+    };
+    let report = DoctorReport::new(policy.name.to_string(), findings, backup);
     args.output.print(&report, DoctorReport::text)?;
-    Ok(exit)
+    Ok(Exit::of_doctor(diagnosis.backup))
 }
 
 fn finding(finding: Finding) -> DoctorFinding {

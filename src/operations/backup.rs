@@ -148,7 +148,11 @@ fn begin_options(
 
 /// Refuses a cluster that is not the one of the policy's newest backup of a cluster: a wrong context must
 /// not push good backups out.
-async fn check_cluster(repository: &Repository, policy: &Name, now: &kubernetes::Identity) -> Result<(), Error> {
+pub(super) async fn check_cluster(
+    repository: &Repository,
+    policy: &Name,
+    now: &kubernetes::Identity,
+) -> Result<(), Error> {
     let of_cluster = |manifest: &Manifest| manifest.cluster.is_some();
     let newest = repository.newest_that(&Scope::Policy(policy.clone()), of_cluster).await?;
     match newest.and_then(|stored| stored.manifest.cluster) {
@@ -308,7 +312,7 @@ fn choose_sources(schedule: &Schedule, name: &Name, only: &[Name]) -> Result<Vec
 }
 
 /// B1: the repository is what the policy says it is.
-fn check_pins(policy: &Policy, repository: &Repository) -> Result<(), Error> {
+pub(super) fn check_pins(policy: &Policy, repository: &Repository) -> Result<(), Error> {
     let encrypted = repository.header().encryption.mode != "none";
     match policy.repository.encryption {
         Encryption::None if encrypted => Err(Error::PolicyContradictsRepository {

@@ -1,25 +1,49 @@
-//! What stands between a policy and its backups, said before one is tried. Nothing is changed.
+//! What stands between a policy and its backups, said before one is tried.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Error, Run,
+    backup::{check_cluster, check_pins},
     capture::chain,
-    repositories,
+    repositories::{self, kubernetes_selection},
     sources::{self, Reached},
 };
 use crate::{
     policy::{Policy, PostgresSpec, SourceSpec},
-    repository::Scope,
+    repository::{Proof, Repository, Scope},
     sources::{
         Finding, Severity,
-        kubernetes::{self, Cluster},
+        kubernetes::{self, Cluster, Identity, KubernetesSource},
     },
     types::Name,
 };
 
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Everything, in the order of looking.
+    pub findings: Vec<Finding>,
+    /// What a backup would be.
+    pub backup: Expected,
+}
+
+/// What a backup would be, by what was found: the worst of the schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expected {
+    /// Nothing is missing that can be seen beforehand.
+    Complete,
+    /// Something would be missing, or a source of several.
+    Partial,
+    /// None would come about.
+    Impossible,
+}
+
 /// Looks at what the policy needs: its repository, the cluster, its databases. `only` names some of its
 /// sources; empty: all.
 ///
-/// What cannot be reached is a finding.
+/// What cannot be reached is a finding. Of all that it looks at, nothing is changed, save that the repository gets
+/// a mark that stays (see [`Repository::prove`]).
 ///
 /// # Errors
 /// [`Error::NoSuchSource`] if `only` names a source that the policy has not, [`Error::Interrupted`].
@@ -28,7 +52,7 @@ pub async fn doctor(
     only: &[Name],
     connect: &kubernetes::ConnectOptions,
     run: &Run,
-) -> Result<Vec<Finding>, Error> {
+) -> Result<Diagnosis, Error> {
     if let Some(stranger) = only.iter().find(|source| !policy.sources.contains_key(*source)) {
         return Err(Error::NoSuchSource {
             wanted: stranger.to_string(),
@@ -36,52 +60,204 @@ pub async fn doctor(
             choices: policy.sources.keys().map(ToString::to_string).collect(),
         });
     }
+    let mut examination = Examination { policy, connect, run, findings: Vec::new(), ills: Ills::default() };
     tokio::select! {
         biased;
-        () = run.cancel.cancelled() => Err(Error::Interrupted),
-        findings = examine(policy, only, connect, run) => Ok(findings),
+        () = run.cancel.cancelled() => return Err(Error::Interrupted),
+        () = examination.look(only) => {}
+    }
+    let backup = examination.ills.expected(policy, only);
+    Ok(Diagnosis { findings: examination.findings, backup })
+}
+
+/// What was found, by what it concerns.
+#[derive(Debug, Default)]
+struct Ills {
+    /// Of the repository: it concerns every backup.
+    repository: Option<Severity>,
+    /// The gravest of each source.
+    sources: BTreeMap<Name, Severity>,
+    /// Sources with which a run ends before anything of the others is read.
+    fatal: BTreeSet<Name>,
+}
+
+impl Ills {
+    fn add(&mut self, source: &Name, severity: Severity) {
+        let gravest = self.sources.entry(source.clone()).or_insert(severity);
+        *gravest = severity.max(*gravest);
+    }
+
+    /// What `backup` would end with: a source that fails beside others makes it partial.
+    fn expected(&self, policy: &Policy, only: &[Name]) -> Expected {
+        if self.repository == Some(Severity::Prevents) {
+            return Expected::Impossible;
+        }
+        let scheduled: Vec<Vec<&Name>> = match only {
+            [] => policy.schedules.values().map(|schedule| schedule.sources.iter().collect()).collect(),
+            only => vec![only.iter().collect()],
+        };
+        let idle =
+            policy.sources.keys().filter(|name| only.is_empty() && !scheduled.iter().flatten().any(|n| n == name));
+        let runs = scheduled.iter().cloned().chain(idle.map(|name| vec![name]));
+        runs.map(|sources| self.of_run(&sources)).max().unwrap_or(Expected::Complete)
+    }
+
+    fn of_run(&self, sources: &[&Name]) -> Expected {
+        let severity = |name: &Name| self.sources.get(name).copied().unwrap_or(Severity::Good);
+        let fails = |name: &&Name| severity(name) == Severity::Prevents;
+        if sources.iter().any(|name| self.fatal.contains(*name)) || sources.iter().all(fails) {
+            Expected::Impossible
+        } else if sources.iter().any(|name| severity(name) >= Severity::Partial) {
+            Expected::Partial
+        } else {
+            Expected::Complete
+        }
     }
 }
 
-async fn examine(policy: &Policy, only: &[Name], connect: &kubernetes::ConnectOptions, run: &Run) -> Vec<Finding> {
-    let chosen: Vec<(&Name, &SourceSpec)> =
-        policy.sources.iter().filter(|(name, _)| only.is_empty() || only.contains(name)).collect();
-    run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
-    let mut findings = vec![of_repository(policy).await];
-    run.monitor.advance(1);
-    let mut cluster = None;
-    if chosen.iter().any(|(_, spec)| sources::needs_cluster(spec)) {
-        let (cluster_found, finding) = of_cluster(connect).await;
-        cluster = cluster_found;
-        findings.push(finding);
+struct Examination<'a> {
+    policy: &'a Policy,
+    connect: &'a kubernetes::ConnectOptions,
+    run: &'a Run,
+    findings: Vec<Finding>,
+    ills: Ills,
+}
+
+impl Examination<'_> {
+    async fn look(&mut self, only: &[Name]) {
+        let policy = self.policy;
+        let chosen: Vec<(&Name, &SourceSpec)> =
+            policy.sources.iter().filter(|(name, _)| only.is_empty() || only.contains(name)).collect();
+        self.run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
+        let repository = self.look_at_repository().await;
+        self.run.monitor.advance(1);
+        let in_cluster: Vec<&Name> =
+            chosen.iter().filter(|(_, spec)| sources::needs_cluster(spec)).map(|(name, _)| *name).collect();
+        let cluster =
+            if in_cluster.is_empty() { None } else { self.look_at_cluster(repository.as_ref(), &in_cluster).await };
+        for (name, spec) in chosen {
+            let looked = match (spec, &cluster) {
+                (spec, None) if sources::needs_cluster(spec) => None,
+                (SourceSpec::Kubernetes(spec), Some(cluster)) => {
+                    let source = KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(spec));
+                    Some(source.examine().await.map_err(Error::from))
+                }
+                (SourceSpec::Kubernetes(_), None) => None,
+                (SourceSpec::Postgres(spec), _) => Some(of_database(name, spec, cluster.as_ref()).await),
+            };
+            match looked {
+                Some(Ok(found)) => {
+                    found.iter().for_each(|finding| self.ills.add(name, finding.severity));
+                    self.findings.extend(found);
+                }
+                Some(Err(error)) => self.source_fails(name, &error),
+                None => self.ills.add(name, Severity::Prevents),
+            }
+            self.run.monitor.advance(1);
+        }
     }
-    for (name, spec) in chosen {
-        if let SourceSpec::Postgres(spec) = spec {
-            match of_database(name, spec, cluster.as_ref()).await {
-                Ok(found) => findings.extend(found),
-                Err(error) => findings.push(prevents(format!("source {name}"), &error)),
+
+    fn source_fails(&mut self, name: &Name, error: &Error) {
+        self.ills.add(name, Severity::Prevents);
+        // An address that cannot be had is a mistake in the policy, and no outage: see `sources::connect`.
+        if !matches!(error, Error::Kubernetes(_)) {
+            self.ills.fatal.insert(name.clone());
+        }
+        self.findings.push(prevents(format!("source {name}"), error));
+    }
+
+    async fn look_at_repository(&mut self) -> Option<Repository> {
+        let opened = async {
+            let repository = repositories::open(&self.policy.repository).await?;
+            check_pins(self.policy, &repository)?;
+            let backups = repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
+            Ok::<_, Error>((repository, backups.len()))
+        };
+        let (repository, backups) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.repository_fails(&error, None);
+                return None;
+            }
+        };
+        let location = repository.location().to_owned();
+        self.good(
+            "repository",
+            format!("{location} can be read and listed, and holds {backups} backups of the policy"),
+        );
+        // A policy has at least one schedule.
+        let Some(schedule) = self.policy.schedules.keys().next() else { return Some(repository) };
+        match repository.prove(&self.policy.name, schedule, self.run.clock.as_ref()).await {
+            Ok(proof) => self.proven(&location, &proof),
+            Err(error) => {
+                let next = "docs/permissions.md says what the identity that backs up needs";
+                self.repository_fails(&error.into(), Some(next));
             }
         }
-        run.monitor.advance(1);
+        Some(repository)
     }
-    findings
-}
 
-async fn of_repository(policy: &Policy) -> Finding {
-    let subject = "repository".to_owned();
-    let looked = async {
-        let repository = repositories::open(&policy.repository).await?;
-        let backups = repository.backups(&Scope::Policy(policy.name.clone())).await?;
-        Ok::<_, Error>((repository.location().to_owned(), backups.len()))
-    };
-    match looked.await {
-        Ok((location, backups)) => {
-            let what = format!(
-                "{location} can be read, and holds {backups} backups of the policy; whether it can be written is not tried"
-            );
-            Finding { subject, severity: Severity::Good, what, next: None }
+    fn proven(&mut self, location: &str, proof: &Proof) {
+        let left = if proof.put { ", which was put for this and stays" } else { "" };
+        let what = format!(
+            "{location} takes an object and refuses a second one under its key (`{}`{left})",
+            crate::types::for_terminal(&proof.key)
+        );
+        self.good("repository", what);
+        match proof.ahead {
+            Some(ahead) => {
+                let what = format!("its clock and this machine's are {} s apart", ahead.abs().as_secs());
+                self.good("clock", what);
+            }
+            None => self.findings.push(Finding {
+                subject: "clock".to_owned(),
+                severity: Severity::Note,
+                what: format!("{location} does not say its time: the clocks are compared when a backup begins"),
+                next: None,
+            }),
         }
-        Err(error) => prevents(subject, &error),
+    }
+
+    fn good(&mut self, subject: &str, what: String) {
+        self.findings.push(Finding { subject: subject.to_owned(), severity: Severity::Good, what, next: None });
+    }
+
+    fn repository_fails(&mut self, error: &Error, next: Option<&str>) {
+        self.ills.repository = Some(Severity::Prevents);
+        let next = next.map(str::to_owned);
+        self.findings.push(Finding { next, ..prevents("repository".to_owned(), error) });
+    }
+
+    /// Connects to the cluster that `sources` need.
+    async fn look_at_cluster(&mut self, repository: Option<&Repository>, sources: &[&Name]) -> Option<Cluster> {
+        let connect = self.connect;
+        let reached = async {
+            let cluster = Cluster::connect(connect).await?;
+            let identity = cluster.identity().await?;
+            Ok::<_, kubernetes::Error>((cluster, identity))
+        };
+        let (cluster, it) = match reached.await {
+            Ok(reached) => reached,
+            Err(error) => {
+                // What a source needs and does not get is counted where it is looked at.
+                self.findings.push(prevents("cluster".to_owned(), &error.into()));
+                return None;
+            }
+        };
+        self.good("cluster", format!("{} (Kubernetes {}, uid {}) answers", it.name, it.version, it.uid));
+        if let Some(repository) = repository {
+            self.compare_cluster(repository, &it, sources).await;
+        }
+        Some(cluster)
+    }
+
+    /// Whether it is the cluster of the newest backup.
+    async fn compare_cluster(&mut self, repository: &Repository, it: &Identity, sources: &[&Name]) {
+        let Err(error) = check_cluster(repository, &self.policy.name, it).await else { return };
+        self.ills.fatal.extend(sources.iter().map(|name| (*name).clone()));
+        let next = "use the right --context; if this cluster is to take that one's place, `drctl backup --adopt-cluster` says \
+                    so once";
+        self.findings.push(Finding { next: Some(next.to_owned()), ..prevents("cluster".to_owned(), &error) });
     }
 }
 
@@ -90,22 +266,55 @@ async fn of_database(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>
     Ok(sources::database(name, spec, server)?.examine().await)
 }
 
-async fn of_cluster(connect: &kubernetes::ConnectOptions) -> (Option<Cluster>, Finding) {
-    let subject = "cluster".to_owned();
-    let looked = async {
-        let cluster = Cluster::connect(connect).await?;
-        let identity = cluster.identity().await?;
-        Ok::<_, kubernetes::Error>((cluster, identity))
-    };
-    match looked.await {
-        Ok((cluster, it)) => {
-            let what = format!("{} (Kubernetes {}, uid {}) answers", it.name, it.version, it.uid);
-            (Some(cluster), Finding { subject, severity: Severity::Good, what, next: None })
-        }
-        Err(error) => (None, prevents(subject, &error.into())),
-    }
-}
-
 fn prevents(subject: String, error: &Error) -> Finding {
     Finding { subject, severity: Severity::Prevents, what: chain(error), next: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn policy() -> Policy {
+        let text = "apiVersion: drctl/v1\nkind: Policy\nmetadata: {name: shop}\nrepository: {url: file:///r, encryption: none}\nsources:\n  \
+                    a: {kubernetes: {namespaces: [a]}}\n  b: {kubernetes: {namespaces: [b]}}\n  c: {kubernetes: {namespaces: [c]}}\n\
+                    schedules:\n  both: {cron: \"0 2 * * *\", sources: [a, b]}\n  one: {cron: \"0 2 * * *\", sources: [a]}\n";
+        crate::policy::parse(std::path::Path::new("p.yaml"), text).unwrap()
+    }
+
+    fn ills(sources: &[(&str, Severity)]) -> Ills {
+        let mut ills = Ills::default();
+        sources.iter().for_each(|(source, severity)| ills.add(&name(source), *severity));
+        ills
+    }
+
+    #[test]
+    fn a_source_that_fails_beside_others_makes_a_backup_partial_and_alone_impossible() {
+        use Expected::{Complete, Impossible, Partial};
+        use Severity::{Good, Note, Prevents};
+        let policy = policy();
+        for (found, only, expected) in [
+            (ills(&[("a", Good), ("b", Note), ("c", Good)]), &[][..], Complete),
+            (ills(&[("a", Good), ("b", Prevents)]), &[], Partial),
+            (ills(&[("a", Good), ("b", Severity::Partial)]), &[], Partial),
+            // The schedule `one` has no other source.
+            (ills(&[("a", Prevents), ("b", Good)]), &[], Impossible),
+            (ills(&[("a", Good), ("b", Prevents)]), &["b"], Impossible),
+            (ills(&[("a", Prevents), ("b", Good)]), &["a", "b"], Partial),
+            // No schedule has it.
+            (ills(&[("c", Prevents)]), &[], Impossible),
+            (ills(&[("b", Good), ("b", Prevents)]), &["b"], Impossible),
+        ] {
+            let only: Vec<Name> = only.iter().map(|text| name(text)).collect();
+            assert_eq!(found.expected(&policy, &only), expected, "{found:?} {only:?}");
+        }
+        let mut fatal = ills(&[("b", Prevents)]);
+        fatal.fatal.insert(name("b"));
+        assert_eq!(fatal.expected(&policy, &[]), Impossible);
+        let store = Ills { repository: Some(Prevents), ..Ills::default() };
+        assert_eq!(store.expected(&policy, &[]), Impossible);
+    }
 }

@@ -38,7 +38,7 @@ pub use databases::{
     plan_undo,
 };
 pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
-pub use doctor::doctor;
+pub use doctor::{Diagnosis, Expected, doctor};
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use export::{Export, export};

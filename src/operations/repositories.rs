@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::{
-    policy::{self, Encryption, KubernetesSpec, Policy, S3, SecretRef},
+    policy::{self, Encryption, KubernetesSpec, Policy, SecretRef},
     repository::{
         Error as RepositoryError, Repository,
-        backend::{Backend, S3Options, StoreOptions, open as open_store, open_or_make},
+        backend::{AzureOptions, Backend, S3Options, StoreOptions, open as open_store, open_or_make},
         holds_something, is_orphaned,
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection},
@@ -19,18 +19,22 @@ use crate::{
 /// # Errors
 /// [`Error`] if a secret cannot be read, the store not be reached, or there is no repository in it.
 pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
-    open_in(open_store(&policy.url, &store_options(policy.s3.as_ref())?).await?).await
+    open_in(open_store(&policy.url, &store_options(policy)?).await?).await
 }
 
 /// Opens the repository at a place, with the credentials of the store's own chain. There is no
 /// policy to say `pathStyle`: where the environment names an endpoint, the store is not AWS, and
-/// the bucket goes into the path, which all of them take.
+/// the bucket goes into the path, which all of them take. An Azure endpoint is named as `az` takes it.
 ///
 /// # Errors
 /// As [`open`].
 pub async fn open_at(location: &Location) -> Result<Repository, Error> {
     let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
-    let options = StoreOptions { s3: S3Options { path_style, ..S3Options::default() } };
+    let endpoint = std::env::var("AZURE_STORAGE_SERVICE_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+    let options = StoreOptions {
+        s3: S3Options { path_style, ..S3Options::default() },
+        azure: AzureOptions { endpoint, ..AzureOptions::default() },
+    };
     open_in(open_store(location, &options).await?).await
 }
 
@@ -40,7 +44,7 @@ pub async fn open_at(location: &Location) -> Result<Repository, Error> {
 /// # Errors
 /// [`Error`]; an existing repository is left as it was.
 pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository, Error> {
-    let store = open_or_make(&policy.repository.url, &store_options(policy.repository.s3.as_ref())?).await?;
+    let store = open_or_make(&policy.repository.url, &store_options(&policy.repository)?).await?;
     refuse_orphans(store.as_ref()).await?;
     match policy.repository.encryption {
         Encryption::None => Ok(Repository::init(store, clock).await?),
@@ -68,19 +72,30 @@ async fn refuse_orphans(store: &dyn Backend) -> Result<(), Error> {
 }
 
 /// How the policy says that its store is reached, with the secrets that it refers to.
-fn store_options(s3: Option<&S3>) -> Result<StoreOptions, Error> {
-    let Some(s3) = s3 else { return Ok(StoreOptions::default()) };
-    let id = s3.access_key_id.as_ref().map(SecretRef::resolve).transpose()?;
-    let secret = s3.secret_access_key.as_ref().map(SecretRef::resolve).transpose()?;
-    let s3 = S3Options {
-        region: s3.region.clone(),
-        endpoint: s3.endpoint.clone(),
-        path_style: s3.path_style,
-        ca_file: s3.ca_file.clone(),
-        access_key: id.map(|id| id.expose().to_owned()).zip(secret),
-        ..S3Options::default()
-    };
-    Ok(StoreOptions { s3 })
+fn store_options(repository: &policy::Repository) -> Result<StoreOptions, Error> {
+    let secret = |reference: &Option<SecretRef>| reference.as_ref().map(SecretRef::resolve).transpose();
+    let mut options = StoreOptions::default();
+    if let Some(s3) = &repository.s3 {
+        let (id, key) = (secret(&s3.access_key_id)?, secret(&s3.secret_access_key)?);
+        options.s3 = S3Options {
+            region: s3.region.clone(),
+            endpoint: s3.endpoint.clone(),
+            path_style: s3.path_style,
+            ca_file: s3.ca_file.clone(),
+            access_key: id.map(|id| id.expose().to_owned()).zip(key),
+            ..S3Options::default()
+        };
+    }
+    if let Some(azure) = &repository.azure {
+        options.azure = AzureOptions {
+            endpoint: azure.endpoint.clone(),
+            account_key: secret(&azure.account_key)?,
+            sas: secret(&azure.sas)?,
+            ca_file: azure.ca_file.clone(),
+            ..AzureOptions::default()
+        };
+    }
+    Ok(options)
 }
 
 /// What a policy's source means to the cluster.

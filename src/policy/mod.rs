@@ -15,8 +15,8 @@ pub use load::{
     VeleroOptions, from_velero, load, parse,
 };
 pub use model::{
-    ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3, Schedule,
-    SecretRef, SourceSpec, Via, ViaService, VolumeRule,
+    Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3,
+    Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
 };
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};

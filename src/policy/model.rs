@@ -33,12 +33,16 @@ pub struct Policy {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct Repository {
-    /// The store and the prefix in it: `s3://bucket/prefix` or `file:///path`.
+    /// The store and the prefix in it: `s3://bucket/prefix`, `az://account/container/prefix` or `file:///path`.
     #[schemars(with = "LocationSchema")]
     pub url: Location,
     /// How an S3 store is reached; only with an `s3://` URL. Absent: the AWS SDK's own chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
+    /// How an Azure Blob store is reached; only with an `az://` URL. Absent: the environment, the Pod's or the
+    /// machine's identity, the login of `az`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Azure>,
     /// Whether contents are encrypted. There is no default: it must be said.
     pub encryption: Encryption,
 }
@@ -58,7 +62,7 @@ pub struct S3 {
     /// Whether the bucket is in the path and not in the host name, as most stores that are not AWS need it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub path_style: bool,
-    /// A PEM file with the authorities that sign the endpoint's certificate, in place of the system's.
+    /// A PEM file with authorities that may sign the endpoint's certificate, beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The access key id; together with `secretAccessKey`.
@@ -67,6 +71,26 @@ pub struct S3 {
     /// The secret access key; together with `accessKeyId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<SecretRef>,
+}
+
+/// How an Azure Blob store is reached. What is absent comes from the usual places of Azure clients (the variables
+/// `AZURE_...`, workload identity, managed identity, `az login`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct Azure {
+    /// The address of the account's blob service, where it is not `https://ACCOUNT.blob.core.windows.net`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The account's key; without `sas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_key: Option<SecretRef>,
+    /// A shared access signature (`sv=...&sig=...`); without `accountKey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sas: Option<SecretRef>,
+    /// A PEM file with authorities that may sign the endpoint's certificate, beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Whether the contents of a repository are encrypted.

@@ -43,7 +43,7 @@ impl JsonSchema for LocationSchema {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(s3://[a-z0-9.-]{3,63}(/.*)?|file:///.*)$" })
+        json_schema!({ "type": "string", "pattern": "^(s3://[a-z0-9.-]{3,63}(/.*)?|az://[a-z0-9]{3,24}/[a-z0-9-]{3,63}(/.*)?|file:///.*)$" })
     }
 }
 

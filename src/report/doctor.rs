@@ -14,6 +14,8 @@ pub struct DoctorReport {
     pub policy: String,
     /// Whether a backup of all that was looked at can be taken, and be complete.
     pub healthy: bool,
+    /// What a backup would be: the worst of the schedules.
+    pub backup: DoctorBackup,
     /// Everything that was found, the gravest first.
     pub findings: Vec<DoctorFinding>,
 }
@@ -33,11 +35,23 @@ pub struct DoctorFinding {
     pub next: Option<String>,
 }
 
+/// What a backup would be, by what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DoctorBackup {
+    /// Nothing is missing that can be seen beforehand.
+    Complete,
+    /// Something would be missing, or a source of several.
+    Partial,
+    /// None would come about.
+    Impossible,
+}
+
 /// What a finding means for a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DoctorSeverity {
-    /// No backup can be taken.
+    /// What it is about cannot be backed up, or nothing can be.
     Prevents,
     /// A backup would be partial.
     Partial,
@@ -65,10 +79,10 @@ impl Document for DoctorReport {
 impl DoctorReport {
     /// A report with its findings in order.
     #[must_use]
-    pub fn new(policy: String, mut findings: Vec<DoctorFinding>) -> Self {
+    pub fn new(policy: String, mut findings: Vec<DoctorFinding>, backup: DoctorBackup) -> Self {
         findings.sort_by_key(|finding| finding.severity);
         let healthy = findings.iter().all(|finding| finding.severity >= DoctorSeverity::Note);
-        Self { policy, healthy, findings }
+        Self { policy, healthy, backup, findings }
     }
 
     /// The report for people.
@@ -82,12 +96,11 @@ impl DoctorReport {
                 text.push_str(&format!("{:<9} next: {}\n", "", for_terminal(next)));
             }
         }
-        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
-        let (prevents, partial) = (count(DoctorSeverity::Prevents), count(DoctorSeverity::Partial));
-        text.push_str(&match (prevents, partial) {
-            (0, 0) => "nothing stands in the way of a complete backup\n".to_owned(),
-            (0, partial) => format!("a backup would be partial: {partial} of the findings say why\n"),
-            (prevents, _) => format!("no backup can be taken: {prevents} of the findings say why\n"),
+        let grave = self.findings.iter().filter(|finding| finding.severity <= DoctorSeverity::Partial).count();
+        text.push_str(&match self.backup {
+            DoctorBackup::Complete => "nothing stands in the way of a complete backup\n".to_owned(),
+            DoctorBackup::Partial => format!("a backup would be partial: {grave} of the findings say why\n"),
+            DoctorBackup::Impossible => format!("no backup can be taken: {grave} of the findings say why\n"),
         });
         text
     }

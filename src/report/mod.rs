@@ -23,7 +23,7 @@ use serde::Serialize;
 pub use backup::{
     Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart, TableItem,
 };
-pub use doctor::{DoctorFinding, DoctorReport, DoctorSeverity};
+pub use doctor::{DoctorBackup, DoctorFinding, DoctorReport, DoctorSeverity};
 pub use list::{BackupItem, BackupList, SourceItem, VerifiedItem};
 pub use objects::{
     BackupDiff, BackupDiffHead, BackupDiffTail, Change, ComparedBackup, DiffSummary, FieldChange, HistoryEntry,

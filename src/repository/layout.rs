@@ -121,6 +121,11 @@ pub(crate) fn session(policy: &Name, backup: &BackupId) -> Key {
     Key::from_checked(format!("sessions/{policy}/{backup}.json"))
 }
 
+/// The backup whose session is no run, and stays for ever: a store is proven on it ([`super::proof`]).
+pub(crate) fn proof() -> BackupId {
+    BackupId::parse("19700101T000000Z-doctor").unwrap_or_else(|_| BackupId::new(jiff::Timestamp::UNIX_EPOCH))
+}
+
 /// All sessions, or those of one policy.
 pub(crate) fn sessions_of(policy: Option<&Name>) -> String {
     policy.map_or_else(|| "sessions/".to_owned(), |policy| format!("sessions/{policy}/"))

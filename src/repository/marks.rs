@@ -6,7 +6,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
-    Accept, Error, Repository, Scope, Session, backend::PutOutcome, catalog::StoredManifest, control, layout, tool,
+    Accept, Error, Repository, Scope, Session, backend::PutOutcome, catalog::StoredManifest, control, layout, proof,
+    tool,
 };
 use crate::types::{BackupId, Clock, Name};
 
@@ -63,7 +64,9 @@ impl Repository {
         let listings = self.list_manifests(&scope).await?;
         let ended: HashMap<_, _> =
             listings.into_iter().map(|listing| ((listing.policy, listing.backup), listing.schedule)).collect();
-        let entries = stream::iter(self.marks(&layout::sessions_of(policy)).await?).map(|(mark, meta)| {
+        let mut marks = self.marks(&layout::sessions_of(policy)).await?;
+        marks.retain(|(_, backup), _| !proof::is_proof(backup));
+        let entries = stream::iter(marks).map(|(mark, meta)| {
             let ended = ended.get(&mark).cloned();
             self.session_entry(mark, meta.modified, ended)
         });

@@ -29,6 +29,7 @@ mod orphans;
 mod pack;
 mod parents;
 mod pipeline;
+mod proof;
 mod reader;
 mod refs;
 mod reuse;
@@ -61,6 +62,7 @@ pub use self::{
     },
     marks::{AcceptOutcome, SessionEntry, SessionState},
     orphans::{holds_something, is_orphaned},
+    proof::{MOST_APART, Proof},
     reader::BackupReader,
     session::{Abort, Accept, Session},
     summary::{SourceSummary, Summary},

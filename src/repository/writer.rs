@@ -25,7 +25,7 @@ use super::{
 use crate::types::{BackupId, CaptureSink, Clock, Name, SinkError, StreamSink, StreamSpec};
 
 /// How far the clocks of this machine and of the store may be apart.
-const MAX_SKEW: SignedDuration = SignedDuration::from_mins(2);
+pub(super) const MAX_SKEW: SignedDuration = SignedDuration::from_mins(2);
 
 /// How a backup is written.
 #[derive(Debug, Clone)]
@@ -225,7 +225,7 @@ impl Repository {
 
 /// The local time nearest to the store's time of an object, if they are too far apart. The object was
 /// written at some time from `before` to `after`: a put that took long is no clock that is wrong.
-fn nearest_if_apart(before: Timestamp, store: Timestamp, after: Timestamp) -> Option<Timestamp> {
+pub(super) fn nearest_if_apart(before: Timestamp, store: Timestamp, after: Timestamp) -> Option<Timestamp> {
     let local = store.clamp(before, after.max(before));
     (local.duration_since(store).abs() > MAX_SKEW).then_some(local)
 }

@@ -102,7 +102,7 @@ pub enum Severity {
     Note,
     /// A backup would be partial.
     Partial,
-    /// No backup can be taken.
+    /// What it is about cannot be backed up, or nothing can be.
     Prevents,
 }
 

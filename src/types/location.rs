@@ -40,7 +40,7 @@ pub enum Location {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLocation {
     /// No scheme that is known.
-    #[error("not the place of a repository: use s3://bucket/prefix or file:///path")]
+    #[error("not the place of a repository: use s3://bucket/prefix, az://account/container/prefix or file:///path")]
     Form,
     /// A user, a password or a query.
     #[error("a repository's place holds no credentials and no options: say them under `s3:` or `azure:`")]

@@ -21,7 +21,7 @@ pub use contents::{
     BackupContents, CaptureSink, ContentsError, MediaType, PartInfo, PartStream, PartSummary, SinkError, StreamInfo,
     StreamSink, StreamSpec,
 };
-pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher};
+pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher, md5_of};
 pub use location::{InvalidLocation, Location};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};

@@ -1,9 +1,9 @@
 """The register of everything that the bed knows.
 
-Places are kept here for: azurite (Azure Blob), ferretdb (MongoDB wire
-protocol) and argocd. See README.md, "Adding a component".
+Places are kept here for: ferretdb (MongoDB wire protocol) and argocd. See README.md, "Adding a component".
 """
 
+from .azurite import Azurite
 from .component import BuildOnly
 from .helm import Helm
 from .kubernetes import Cluster
@@ -22,6 +22,7 @@ RUNNABLE = {
         Cluster("source"),
         Cluster("target", apiserver_flags=[PAGES_FROM_ETCD]),
         S3(),
+        Azurite(),
         Postgres("postgres", 15, pooled=True),
         Postgres("postgres18", 18, recipe=POSTGRES_18),
         Helm(),

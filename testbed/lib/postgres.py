@@ -9,7 +9,7 @@ import pwd
 import subprocess
 from pathlib import Path
 
-from . import debian
+from . import certificates, debian
 from .component import Component
 from .debian import FromDebian
 from .process import StartFailed, free_ports, wait_until, write_atomically
@@ -87,24 +87,6 @@ default_pool_size = 20
 ; As set-ups in use have it: with what it drops, a client's PGOPTIONS are lost without a word.
 ignore_startup_parameters = extra_float_digits,options
 """
-
-CERTIFICATES = """
-[req]
-distinguished_name = empty
-prompt = no
-[empty]
-CN = drctl test bed
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = {names}
-"""
-
 
 class Postgres(Component):
     """One PostgreSQL server; with `pooled`, two pgbouncers before it: one a transaction, one a session."""
@@ -189,17 +171,7 @@ class _Start:
         return found
 
     def _certificates(self):
-        names = ",".join(("IP:" if each[0].isdigit() else "DNS:") + each for each in NAMES)
-        (self.home / "openssl.conf").write_text(CERTIFICATES.format(names=names))
-        new_key = ["req", "-config", "openssl.conf", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        for words in (
-            [*new_key, "-x509", "-extensions", "authority", "-days", "3650",
-             "-keyout", "authority.key", "-out", "authority.crt"],
-            [*new_key, "-keyout", "server.key", "-out", "server.csr"],
-            ["x509", "-req", "-in", "server.csr", "-CA", "authority.crt", "-CAkey", "authority.key", "-CAcreateserial",
-             "-extfile", "openssl.conf", "-extensions", "server", "-days", "3650", "-out", "server.crt"],
-        ):
-            self._tool(["openssl", *words])
+        certificates.make(self.home, NAMES, self._tool)
         _hand_over(self.home / "server.key")  # the server refuses a key that is not its own
 
     def _make_cluster(self):

@@ -9,6 +9,7 @@
     kubectl/                 what kubectl remembers
 """
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -56,6 +57,7 @@ class Bed:
             "node_token": secrets.token_hex(20),
             "s3_access_key": "bed" + secrets.token_hex(8),
             "s3_secret_key": secrets.token_hex(20),
+            "azure_account_key": base64.b64encode(secrets.token_bytes(64)).decode(),
             **{f"postgres_{role}": secrets.token_hex(16) for role in POSTGRES_ROLES},
         }
         if not fresh.keys() <= known.keys():  # it is new, or an older version of this program made it

@@ -5,12 +5,9 @@ mod codes;
 use std::{error::Error, process::ExitCode};
 
 use crate::{
-    operations::{BackupOutcome, Restore, RestoreOutcome},
+    operations::{BackupOutcome, Expected, Restore, RestoreOutcome},
     repository,
-    sources::{
-        Finding, Severity,
-        kubernetes::restore::{Action, Answer},
-    },
+    sources::kubernetes::restore::{Action, Answer},
     types::State,
 };
 
@@ -47,12 +44,12 @@ impl Exit {
         }
     }
 
-    /// How a doctor ends: by the gravest finding.
-    pub(super) fn of_doctor(findings: &[Finding]) -> Self {
-        match findings.iter().map(|finding| finding.severity).max() {
-            Some(Severity::Prevents) => Self::CouldNotRun,
-            Some(Severity::Partial) => Self::Partial,
-            Some(Severity::Note | Severity::Good) | None => Self::Done,
+    /// How a doctor ends: as a backup would.
+    pub(super) fn of_doctor(backup: Expected) -> Self {
+        match backup {
+            Expected::Impossible => Self::CouldNotRun,
+            Expected::Partial => Self::Partial,
+            Expected::Complete => Self::Done,
         }
     }
 

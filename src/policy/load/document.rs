@@ -1,16 +1,17 @@
 //! The tree of a policy file → a policy.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use super::{
     decode::{Decoder, Table},
     node::{Node, Value},
     problem::{Place, Problem},
     source::{holds_data, source},
+    store,
 };
 use crate::{
     policy::{
-        Cron, Encryption, Keep, Period, Policy, Repository, S3, Schedule, SecretRef, TimeZone,
+        Cron, Encryption, Keep, Period, Policy, Repository, Schedule, SecretRef, TimeZone,
         embed::{API_VERSION, KIND},
     },
     types::{InvalidLocation, Location, Name},
@@ -18,7 +19,6 @@ use crate::{
 
 const TOP: [&str; 6] = ["apiVersion", "kind", "metadata", "repository", "sources", "schedules"];
 const TOP_LATER: [&str; 8] = ["copies", "drills", "checks", "runbook", "dedupe", "evidence", "notify", "memory"];
-const S3_KEYS: [&str; 6] = ["region", "endpoint", "pathStyle", "caFile", "accessKeyId", "secretAccessKey"];
 const KEEP: [&str; 7] = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within"];
 
 /// Reads a policy out of `root`. `None` only if the decoder has got a problem.
@@ -67,7 +67,7 @@ fn metadata(decoder: &mut Decoder, node: &Node) -> Option<Name> {
 }
 
 fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
-    let table = decoder.table(node, "repository", &["url", "s3", "encryption"], &["azure", "id", "signers"])?;
+    let table = decoder.table(node, "repository", &["url", "s3", "azure", "encryption"], &["id", "signers"])?;
     let url = decoder.required(&table, "url").and_then(|node| url(decoder, node));
     let encryption = match table.get("encryption") {
         Some(node) => encryption(decoder, node),
@@ -78,24 +78,36 @@ fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
             None
         }
     };
-    let s3 = table.entry("s3").filter(|(_, node)| !matches!(node.value, Value::Null));
-    if let (Some((key, _)), Some(other)) = (s3, url.as_ref().filter(|url| !matches!(url, Location::S3 { .. }))) {
-        decoder.wrong(key.place, format!("`repository.s3` does not go with `{other}`"));
+    let s3 = section(decoder, &table, "s3", url.as_ref(), |url| matches!(url, Location::S3 { .. }));
+    let s3 = s3.map(|node| store::s3(decoder, node).map(Some));
+    let azure = section(decoder, &table, "azure", url.as_ref(), |url| matches!(url, Location::Azure { .. }));
+    let azure = azure.map(|node| store::azure(decoder, node).map(Some));
+    Some(Repository {
+        url: url?,
+        s3: s3.unwrap_or(Some(None))?,
+        azure: azure.unwrap_or(Some(None))?,
+        encryption: encryption?,
+    })
+}
+
+/// How a kind of store is reached, which goes only with a URL of that kind.
+fn section<'a>(
+    decoder: &mut Decoder,
+    table: &Table<'a>,
+    name: &str,
+    url: Option<&Location>,
+    fits: impl Fn(&Location) -> bool,
+) -> Option<&'a Node> {
+    let (key, node) = table.entry(name).filter(|(_, node)| !matches!(node.value, Value::Null))?;
+    if let Some(other) = url.filter(|url| !fits(url)) {
+        decoder.wrong(key.place, format!("`repository.{name}` does not go with `{other}`"));
     }
-    let s3 = match s3 {
-        Some((_, node)) => Some(self::s3(decoder, node)?),
-        None => None,
-    };
-    Some(Repository { url: url?, s3, encryption: encryption? })
+    Some(node)
 }
 
 fn url(decoder: &mut Decoder, node: &Node) -> Option<Location> {
     let text = decoder.text(node, "repository.url")?;
     match text.parse() {
-        Ok(Location::Azure { .. }) => {
-            decoder.wrong(node.place, "`az://` repositories are not in this version: use s3:// or file://");
-            None
-        }
         Ok(location) => Some(location),
         Err(error) => {
             let hide = matches!(error, InvalidLocation::Credentials);
@@ -116,34 +128,6 @@ fn encryption(decoder: &mut Decoder, node: &Node) -> Option<Encryption> {
         _ => decoder.wrong(node.place, "`repository.encryption` must be `none`"),
     }
     None
-}
-
-fn s3(decoder: &mut Decoder, node: &Node) -> Option<S3> {
-    let table = decoder.table(node, "repository.s3", &S3_KEYS, &[])?;
-    let text = |decoder: &mut Decoder, key: &str| {
-        table.get(key).and_then(|node| decoder.text(node, &table.path_of(key)).map(str::to_owned))
-    };
-    let region = text(decoder, "region");
-    let ca_file = text(decoder, "caFile").map(PathBuf::from);
-    let endpoint =
-        table.get("endpoint").and_then(|node| decoder.parsed(node, "repository.s3.endpoint", parse_endpoint));
-    let path_style = table.get("pathStyle").and_then(|node| decoder.boolean(node, "repository.s3.pathStyle"));
-    let access_key_id = table.get("accessKeyId").and_then(|node| secret(decoder, node, "accessKeyId"));
-    let secret_access_key = table.get("secretAccessKey").and_then(|node| secret(decoder, node, "secretAccessKey"));
-    for (one, other) in [("accessKeyId", "secretAccessKey"), ("secretAccessKey", "accessKeyId")] {
-        if let (Some((key, _)), None) = (table.entry(one), table.entry(other)) {
-            decoder.wrong(key.place, format!("`{one}` needs `{other}` beside it"));
-        }
-    }
-    Some(S3 { region, endpoint, path_style: path_style.unwrap_or_default(), ca_file, access_key_id, secret_access_key })
-}
-
-pub(super) fn parse_endpoint(text: &str) -> Result<String, String> {
-    let wrong = "`endpoint` must be a URL like https://s3.example.com:9000, without credentials, path or query";
-    let parsed = ::url::Url::parse(text).map_err(|_| wrong.to_owned())?;
-    let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none();
-    let good = matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && bare && parsed.path() == "/";
-    if good { Ok(text.trim_end_matches('/').to_owned()) } else { Err(wrong.to_owned()) }
 }
 
 pub(super) fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {

@@ -5,6 +5,7 @@ mod document;
 mod node;
 mod problem;
 mod source;
+mod store;
 mod velero;
 mod volumes;
 

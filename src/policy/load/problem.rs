@@ -102,8 +102,8 @@ pub(super) fn may_hold_secret(line: &str) -> bool {
 }
 
 /// Parts of the names of keys whose values are secrets.
-const SECRET_WORDS: [&str; 8] =
-    ["secret", "password", "passwd", "passphrase", "token", "accesskey", "accountkey", "privatekey"];
+const SECRET_WORDS: [&str; 9] =
+    ["secret", "password", "passwd", "passphrase", "token", "accesskey", "accountkey", "privatekey", "sig="];
 
 /// A policy file with problems: all of them, in the order of the file.
 #[derive(Debug, Clone)]

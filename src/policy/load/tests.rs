@@ -146,6 +146,45 @@ fn every_problem_is_named_at_its_place() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The good policy, in Azure Blob storage.
+fn in_azure(section: &str) -> String {
+    let (from, to) = (GOOD.find("  url: ").unwrap(), GOOD.find("  encryption:").unwrap());
+    format!("{}  url: az://account/orders-dr/prod\n{section}{}", &GOOD[..from], &GOOD[to..])
+}
+
+#[test]
+fn a_policy_in_azure_is_read_and_embeds() {
+    let plain = parse(Path::new("p.yaml"), &in_azure("")).unwrap();
+    assert_eq!(
+        (plain.repository.url.to_string().as_str(), &plain.repository.azure),
+        ("az://account/orders-dr/prod", &None)
+    );
+    let section = "  azure: {endpoint: \"http://127.0.0.1:10000/account/\", accountKey: {env: KEY}, caFile: /ca.pem}\n";
+    let policy = parse(Path::new("p.yaml"), &in_azure(section)).unwrap();
+    let azure = policy.repository.azure.clone().unwrap();
+    assert_eq!(azure.endpoint.as_deref(), Some("http://127.0.0.1:10000/account"));
+    assert_eq!((azure.account_key, azure.sas), (Some(crate::policy::SecretRef::Env("KEY".to_owned())), None));
+    assert_eq!(policy.to_embedded()["repository"]["azure"]["accountKey"]["env"], "KEY");
+    assert_eq!(Policy::from_embedded(&policy.to_embedded()).unwrap(), policy);
+}
+
+#[test]
+fn what_is_wrong_with_a_store_in_azure_is_named_and_its_secrets_are_not_shown() {
+    for (section, expected) in [
+        ("  azure: {accountKey: hunter2}\n", "6:23: `accountKey` has a secret in it"),
+        ("  azure: {sas: \"sv=1&sig=hunter2\"}\n", "6:16: `sas` has a secret in it"),
+        ("  azure: {accountKey: {env: A}, sas: {env: B}}\n", "6:35: `sas` does not go with `accountKey`"),
+        ("  azure: {endpoint: \"https://h/?sig=hunter2\"}\n", "6:21: `endpoint` must be a URL like"),
+        ("  azure: {region: x}\n", "6:11: unknown key `region` in `repository.azure`"),
+        ("  s3: {region: x}\n", "6:3: `repository.s3` does not go with `az://account/orders-dr/prod`"),
+    ] {
+        let found = problems_of(&in_azure(section));
+        assert!(found.iter().any(|line| line.starts_with(expected)), "{section}: {found:?}");
+        let shown = parse(Path::new("p.yaml"), &in_azure(section)).unwrap_err().to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
 #[test]
 fn patterns_that_pg_dump_would_refuse_are_named_at_their_place() {
     let with = |patterns: &str| {

@@ -285,6 +285,10 @@ impl Backend for Faulty {
         self.with_fault(Op::List, prefix, self.inner.strangers(prefix)).await
     }
 
+    async fn clock(&self) -> Result<Option<jiff::Timestamp>, Error> {
+        self.with_fault(Op::Head, "", self.inner.clock()).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         self.with_fault(Op::Delete, key.as_str(), self.inner.delete(key)).await
     }

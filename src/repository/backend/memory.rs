@@ -151,6 +151,10 @@ impl Backend for Memory {
         .boxed()
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(Some(self.clock.now()))
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         self.objects().remove(key.as_str());
         Ok(())

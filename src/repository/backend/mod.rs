@@ -4,6 +4,8 @@
 //! overwrite, reads, ranges, listings by prefix, and deletion (for prune alone). One conformance
 //! suite (`conformance`) is run against every implementation.
 
+mod authorities;
+mod azure;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod failure;
@@ -12,10 +14,12 @@ mod faulty;
 mod fs;
 mod memory;
 mod open;
+mod proxy;
 #[cfg(any(test, feature = "testing"))]
 mod recording;
 mod retry;
 mod s3;
+mod said;
 
 use std::{fmt, fmt::Debug, ops::Range};
 
@@ -24,16 +28,17 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
-#[cfg(any(test, feature = "testing"))]
 pub use self::{
-    faulty::{Fault, Faulty, Rule},
-    recording::{Call, Op, Recording},
-};
-pub use self::{
+    azure::{Azure, AzureOptions},
     fs::Directory,
     memory::Memory,
     open::{StoreOptions, open, open_or_make},
     s3::{S3, S3Options},
+};
+#[cfg(any(test, feature = "testing"))]
+pub use self::{
+    faulty::{Fault, Faulty, Rule},
+    recording::{Call, Op, Recording},
 };
 
 /// The key of an object: `/`-separated segments, relative to the repository's prefix.
@@ -208,6 +213,14 @@ pub trait Backend: Debug + Send + Sync {
     /// What the store says.
     async fn strangers(&self, _prefix: &str) -> Result<Vec<Key>, Error> {
         Ok(Vec::new())
+    }
+
+    /// The time by the store's own clock, to the second; `None` if it does not say it. Nothing is left in the store.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn clock(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(None)
     }
 
     /// Removes the object; one that is not there is no error. For prune alone.

@@ -137,6 +137,10 @@ impl Backend for Recording {
         self.inner.strangers(prefix).await
     }
 
+    async fn clock(&self) -> Result<Option<jiff::Timestamp>, Error> {
+        self.inner.clock().await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let result = self.inner.delete(key).await;
         self.note(Op::Delete, key.as_str(), 0, result.is_ok());

@@ -32,7 +32,7 @@ async fn a_host_name_that_does_not_exist_is_unreachable() {
 }
 
 /// A server that accepts connections and does with them what `answer` says.
-async fn server<F: Future<Output = ()> + Send + 'static>(answer: fn(tokio::net::TcpStream) -> F) -> String {
+pub(super) async fn server<F: Future<Output = ()> + Send + 'static>(answer: fn(tokio::net::TcpStream) -> F) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -44,13 +44,13 @@ async fn server<F: Future<Output = ()> + Send + 'static>(answer: fn(tokio::net::
 }
 
 /// Reads nothing and says nothing.
-async fn stall(connection: tokio::net::TcpStream) {
+pub(super) async fn stall(connection: tokio::net::TcpStream) {
     std::future::pending::<()>().await;
     drop(connection);
 }
 
 /// Begins a body of 100 bytes and stalls.
-async fn stall_in_the_body(mut connection: tokio::net::TcpStream) {
+pub(super) async fn stall_in_the_body(mut connection: tokio::net::TcpStream) {
     let mut request = [0; 4096];
     let _ = connection.read(&mut request).await;
     let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun").await;
@@ -58,14 +58,14 @@ async fn stall_in_the_body(mut connection: tokio::net::TcpStream) {
 }
 
 /// Says that the body has 100 bytes and closes after 5.
-async fn break_off(mut connection: tokio::net::TcpStream) {
+pub(super) async fn break_off(mut connection: tokio::net::TcpStream) {
     let mut request = [0; 4096];
     let _ = connection.read(&mut request).await;
     let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun").await;
 }
 
 /// No S3, but a web page.
-async fn web_page(mut connection: tokio::net::TcpStream) {
+pub(super) async fn web_page(mut connection: tokio::net::TcpStream) {
     let mut request = [0; 4096];
     let _ = connection.read(&mut request).await;
     let page = b"HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\nConnection: close\r\n\r\n<html>not here</html>\n";
@@ -73,7 +73,7 @@ async fn web_page(mut connection: tokio::net::TcpStream) {
 }
 
 /// Asks to slow down, always.
-async fn overloaded(mut connection: tokio::net::TcpStream) {
+pub(super) async fn overloaded(mut connection: tokio::net::TcpStream) {
     let mut request = [0; 4096];
     let _ = connection.read(&mut request).await;
     let answer = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use drctl::repository::backend::{Backend, ErrorKind, PutOutcome, S3};
 use futures::TryStreamExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
+use super::scripted::{self, answer};
 use super::{assert_says, elsewhere, key};
 
-/// A server that gives each request the next of its answers, and the last one to all that follow. An empty answer is a
-/// closed connection.
+/// A store whose server gives each request the next of its answers.
 struct Scripted {
     store: S3,
     /// The heads of the requests.
@@ -19,47 +17,8 @@ struct Scripted {
 }
 
 async fn scripted(answers: &[String]) -> Scripted {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (answers, requests) = (answers.to_vec(), Arc::clone(&seen));
-    tokio::spawn(async move {
-        while let Ok((connection, _)) = listener.accept().await {
-            let (answers, requests) = (answers.clone(), Arc::clone(&requests));
-            tokio::spawn(async move { reply(connection, &answers, &requests).await });
-        }
-    });
+    let (endpoint, seen) = scripted::server(answers).await;
     Scripted { store: S3::open("bucket", "prod", &elsewhere(&endpoint)).await.unwrap(), seen }
-}
-
-/// Reads one request whole and answers it.
-async fn reply(mut connection: TcpStream, answers: &[String], requests: &Mutex<Vec<String>>) {
-    let mut request = Vec::new();
-    let head = loop {
-        if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if connection.read_buf(&mut request).await.unwrap_or(0) == 0 {
-            return;
-        }
-    };
-    let text = String::from_utf8_lossy(&request[..head]).to_lowercase();
-    let length =
-        text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap_or(0);
-    while request.len() < head + length && connection.read_buf(&mut request).await.unwrap_or(0) > 0 {}
-    let number = {
-        let mut requests = requests.lock().unwrap();
-        requests.push(text);
-        requests.len()
-    };
-    let answer = &answers[(number - 1).min(answers.len() - 1)];
-    let _ = connection.write_all(answer.as_bytes()).await;
-    let _ = connection.shutdown().await;
-}
-
-fn answer(status: u16, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}")
 }
 
 fn refusal(status: u16, code: &str) -> String {

@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 
 use super::{SECRET, assert_says, errors, key, options};
 use crate::support::bed::{self, require};
+use crate::support::workshop::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_conforms() {
@@ -29,7 +30,7 @@ async fn s3_conforms() {
 async fn a_place_opens_the_store_that_it_names() {
     let bucket = require!(bed::bucket);
     let location: Location = format!("s3://{}/prod", bucket.name).parse().unwrap();
-    let store = open(&location, &StoreOptions { s3: options(&bucket) }).await.unwrap();
+    let store = open(&location, &StoreOptions { s3: options(&bucket), ..StoreOptions::default() }).await.unwrap();
     assert_eq!(store.location(), location.to_string());
     assert_eq!(store.put_new(&key("a/b"), Bytes::from_static(b"x")).await.unwrap(), PutOutcome::Created);
     let object = bucket.client().get_object().bucket(&bucket.name).key("prod/a/b").send().await.unwrap();
@@ -147,12 +148,8 @@ fn openssl(folder: &std::path::Path, arguments: &str) {
     assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-#[tokio::test]
-async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
-    require!(program "versitygw");
-    require!(program "openssl");
-    let folder = tempfile::tempdir().unwrap();
-    let here = folder.path();
+/// An S3 server over TLS with a bucket `bucket`, a key `root` and an authority of its own, `ca.pem` in `here`; and its port.
+pub(super) fn tls_server(here: &std::path::Path) -> (impl Drop + use<>, u16) {
     let key_pair = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     openssl(here, &format!("req -x509 {key_pair} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
     openssl(here, &format!("req {key_pair} -keyout tls.key -out tls.csr -subj /CN=store"));
@@ -174,9 +171,19 @@ async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let _server = Server(server);
     // A bucket is a folder of this server.
     std::fs::create_dir(here.join("root/bucket")).unwrap();
+    wait_for("the S3 server over TLS", 10, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    (Server(server), port)
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
+    require!(program "versitygw");
+    require!(program "openssl");
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (_server, port) = tls_server(here);
     let options = S3Options {
         region: Some("us-east-1".into()),
         endpoint: Some(format!("https://127.0.0.1:{port}")),

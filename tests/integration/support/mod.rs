@@ -1,5 +1,6 @@
 //! What tests share.
 
+pub(crate) mod azure;
 pub(crate) mod bed;
 pub(crate) mod cutter;
 pub(crate) mod door;
@@ -9,6 +10,7 @@ pub(crate) mod own_postgres;
 pub(crate) mod paused;
 pub(crate) mod postgres;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod webhook;

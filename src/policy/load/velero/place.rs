@@ -8,9 +8,9 @@ use crate::{
         Encryption, Repository, S3,
         load::{
             decode::{Decoder, Table},
-            document::parse_endpoint,
             node::{Node, Value},
             problem::Place,
+            store::parse_endpoint,
         },
     },
     types::{Location, for_terminal},
@@ -37,7 +37,7 @@ const BESIDE: &str = "-drctl";
 
 /// A repository at `url`, reached by the credentials of the environment.
 pub(super) fn bare(url: Location) -> Repository {
-    Repository { url, s3: None, encryption: Encryption::None }
+    Repository { url, s3: None, azure: None, encryption: Encryption::None }
 }
 
 /// Reads a BackupStorageLocation.

@@ -101,6 +101,16 @@ fn write_and_link(folder: &Folder, name: &str, bytes: &[u8]) -> Result<PutOutcom
     }
 }
 
+/// The time that the file system gives a file that is written now. Nothing of it stays.
+pub(super) fn clock(root: &Path) -> Result<Timestamp, Failure> {
+    let folder = Folder::root(root)?;
+    let temporary = Temporary { folder: &folder, name: format!("{}{:032x}", names::TEMPORARY, rand::random::<u128>()) };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&folder, temporary.name.as_str(), flags, FILE_MODE).map_err(failure)?);
+    file.write_all(b"x").map_err(io_failure)?;
+    Ok(modified(&fstat(&file).map_err(failure)?))
+}
+
 /// Opens the file of an object.
 fn open(root: &Path, key: &Key) -> Result<(File, Stat), Failure> {
     let (folders, name) = split(key);

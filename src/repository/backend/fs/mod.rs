@@ -21,6 +21,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 
 use self::{folder::Folder, walk::Walk};
 use super::{Backend, Error, ErrorKind, Key, Listing, ObjectMeta, PutOutcome, failure::Failure};
@@ -137,6 +138,11 @@ impl Backend for Directory {
     async fn strangers(&self, prefix: &str) -> Result<Vec<Key>, Error> {
         let owned = prefix.to_owned();
         self.blocking("list", prefix, move |root| walk::links(root, &owned)).await
+    }
+
+    /// The folder may be another machine's.
+    async fn clock(&self) -> Result<Option<Timestamp>, Error> {
+        self.blocking("look at the clock of", "", files::clock).await.map(Some)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {

@@ -11,12 +11,12 @@ use aws_sdk_s3::{
     },
 };
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
+    proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::super::{ErrorKind, failure::Failure, retry::Patience};
+use super::super::{ErrorKind, authorities, failure::Failure, proxy, retry::Patience};
 use crate::types::Secret;
 
 /// How to reach an S3 store. What is not said comes from the usual places of AWS clients: the
@@ -59,8 +59,6 @@ const LARGEST_PUT: u64 = 16 << 20;
 /// A store that is not AWS takes any region; this is the one that they expect.
 const ANY_REGION: &str = "us-east-1";
 const CONNECT: Duration = Duration::from_secs(10);
-/// An authority's file is a few kilobytes.
-const LARGEST_CA_FILE: u64 = 4 << 20;
 
 /// The client that `options` describe.
 pub(super) async fn client(options: &S3Options, patience: &Patience) -> Result<Client, Failure> {
@@ -129,30 +127,27 @@ fn check_endpoint(endpoint: Option<&str>) -> Result<(), Failure> {
 async fn http_client(options: &S3Options) -> Result<SharedHttpClient, Failure> {
     let mut trusted = TrustStore::default();
     if let Some(path) = options.ca_file.clone() {
-        let read = tokio::task::spawn_blocking(move || authorities(&path)).await;
-        let pem = read.unwrap_or_else(|stopped| Err(Failure::new(ErrorKind::Other, stopped.to_string())))?;
-        trusted = trusted.with_pem_certificate(pem);
+        trusted = trusted.with_pem_certificate(authorities::read(path).await?);
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
     let tls = tls.map_err(|error| Failure::new(ErrorKind::Other, "TLS cannot be set up").because(error))?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https())
+    let https = options.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
+    let proxy = proxy_config(https)?;
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
+    }))
 }
 
-/// The PEM text of the file `path`, once every certificate in it is known to be one: the client
-/// would stop the program for one that is not.
-fn authorities(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read;
-
-    let shown = path.display().to_string();
-    let cannot = |why: String| Failure::new(ErrorKind::Other, format!("the file of authorities `{shown}` {why}"));
-    let mut pem = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_CA_FILE).read_to_end(&mut pem))
-        .map_err(|error| cannot(format!("cannot be read: {error}")))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| cannot(format!("is not PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| cannot(format!("holds what is no certificate: {error}")))?;
-    }
-    if roots.is_empty() { Err(cannot("holds no certificate".to_owned())) } else { Ok(pem) }
+/// The proxy of the environment, for addresses of the endpoint's kind.
+fn proxy_config(https: bool) -> Result<ProxyConfig, Failure> {
+    let Some(found) = proxy::of_environment(https)? else { return Ok(ProxyConfig::disabled()) };
+    let config = if https { ProxyConfig::https(found.address) } else { ProxyConfig::http(found.address) };
+    // What the library says of it may have the password in it.
+    let config = config.map_err(|_| Failure::new(ErrorKind::Other, "the proxy's address is not understood"))?;
+    Ok(config.no_proxy(found.direct))
 }

@@ -7,20 +7,16 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use super::super::{ErrorKind, failure::Failure};
-
-/// What the client library and the store said, on one line and without anything of the request:
-/// a request holds signatures.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Said(String);
+use super::super::{
+    ErrorKind,
+    failure::Failure,
+    proxy,
+    said::{Said, chain, shortened},
+};
 
 /// Why a put that raced another is tried again.
 pub(super) const BUSY_OBJECT: &str = "another writer was busy with the same object";
 const NOT_S3: &str = "the answer is not that of an S3 store: correct the endpoint";
-
-/// The longest text of a server that is passed on, in characters.
-const LONGEST: usize = 300;
 
 /// What `error` means.
 pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>) -> Failure
@@ -136,6 +132,13 @@ const REFUSALS: &[Refusal] = &[
         reason: "",
     },
     Refusal {
+        codes: &[],
+        statuses: &[407],
+        kind: ErrorKind::Unreachable,
+        passing: false,
+        reason: proxy::WANTS_CREDENTIALS,
+    },
+    Refusal {
         codes: &["QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity"],
         statuses: &[507],
         kind: ErrorKind::Full,
@@ -235,14 +238,19 @@ where
     let dispatched = matches!(error, SdkError::DispatchFailure(_));
     let known = SIGNS.iter().find(|sign| sign.words.iter().any(|word| text.contains(word)));
     let failure = match known {
+        _ if text.contains("tunnel error: ") => proxy::failure_in(&text).unwrap_or_else(unreachable),
         Some(sign) => Failure { passing: sign.passing, ..Failure::new(sign.kind, sign.reason) },
         None if matches!(error, SdkError::DispatchFailure(broken) if broken.is_timeout()) => {
             Failure::new(ErrorKind::TimedOut, "no answer in time").passing()
         }
-        None if dispatched => Failure::new(ErrorKind::Unreachable, "the connection failed or broke off").passing(),
+        None if dispatched => unreachable(),
         None => Failure::new(ErrorKind::Other, "the request cannot be made"),
     };
     failure.because(Said(text))
+}
+
+fn unreachable() -> Failure {
+    Failure::new(ErrorKind::Unreachable, "the connection failed or broke off").passing()
 }
 
 /// How the cause of a call that got no answer is known. The client library has no types for most
@@ -311,24 +319,4 @@ fn said(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Sai
     let message = message.map(|message| format!(": {}", shortened(message))).unwrap_or_default();
     let code = code.map(shortened).unwrap_or_else(|| "no code".to_owned());
     Said(format!("the store said {code} (HTTP {}{}){message}", answer.status().as_u16(), request.unwrap_or_default()))
-}
-
-/// `error` and all that caused it, each text once.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = shortened(&error.to_string());
-        if !text.is_empty() && !texts.iter().any(|before| before.contains(&text)) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    texts.join(": ")
-}
-
-/// The beginning of `text`, safe for a terminal.
-fn shortened(text: &str) -> String {
-    let line: String = text.chars().take(LONGEST).collect();
-    crate::types::for_terminal(line.trim()).into_owned()
 }

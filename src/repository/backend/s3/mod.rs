@@ -15,7 +15,7 @@ use aws_sdk_s3::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::rfc2822};
 
 pub use self::connect::S3Options;
 use super::{
@@ -130,6 +130,21 @@ impl Inner {
         }
     }
 
+    /// The time at which the store answers, whatever it answers: most likely that there is no such object.
+    async fn time(&self) -> Result<Option<Timestamp>, Failure> {
+        let head = self.client.head_object().bucket(&self.bucket).key(format!("{}{NO_OBJECT}", self.prefix));
+        let answer = async {
+            match head.send().await {
+                Ok(_) => Ok(None),
+                Err(error) => match error.raw_response().and_then(|answer| answer.headers().get("date")) {
+                    Some(date) => Ok(rfc2822::DateTimeParser::new().parse_timestamp(date).ok()),
+                    None => Err(error::failure(&error)),
+                },
+            }
+        };
+        within(self.patience.answer, "answer", answer).await
+    }
+
     async fn page(&self, prefix: &str, token: Option<String>) -> Result<ListObjectsV2Output, Failure> {
         let list = self
             .client
@@ -143,6 +158,9 @@ impl Inner {
         within(self.patience.for_bytes(1 << 20), "answer", answer).await
     }
 }
+
+/// No object of a repository has this key.
+const NO_OBJECT: &str = "no-object";
 
 /// A create-only put that found the object there has succeeded at that.
 fn lost_or<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> Result<PutOutcome, Failure>
@@ -289,6 +307,11 @@ impl Backend for S3 {
         })
         .try_flatten()
         .boxed()
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, Error> {
+        let time = self.inner.patience.persist(|| self.inner.time());
+        time.await.map_err(self.at("ask for the time of", ""))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! From a cluster into a backup.
 
+mod examine;
 mod kind;
 mod line;
 mod page;

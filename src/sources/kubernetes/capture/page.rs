@@ -91,6 +91,11 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Whether something is on a page.
+pub(super) fn has_items(body: &[u8]) -> Result<bool, serde_json::Error> {
+    serde_json::from_slice::<Page<'_>>(body).map(|page| !page.items().is_empty())
+}
+
 /// One list, read page by page.
 #[derive(Debug)]
 pub(super) struct Pager<'a> {

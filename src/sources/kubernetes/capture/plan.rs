@@ -228,6 +228,11 @@ pub(super) fn with_namespaces_of<'n>(
     task
 }
 
+/// All objects of a cluster-scoped kind.
+pub(super) fn everything(id: &str) -> List {
+    whole(id, Keep::All)
+}
+
 /// The lists of a namespaced kind, one for each namespace.
 pub(super) fn each_namespace(id: &str, namespaces: &[String]) -> Vec<List> {
     let list = |namespace: &String| List {
