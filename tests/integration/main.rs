@@ -14,6 +14,7 @@ mod capture;
 mod cli_output;
 mod confirm;
 mod disaster;
+mod doctor;
 mod ephemeral;
 mod export;
 mod format;

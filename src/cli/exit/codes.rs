@@ -201,6 +201,8 @@ fn of_store(error: &backend::Error) -> Ending {
         }
         ErrorKind::Unsupported => (Exit::CouldNotRun, None),
         ErrorKind::NotAnObject => (Exit::Difference, None),
+        // A setting that cannot be used: nothing was sent.
+        ErrorKind::Other if error.act == "open" => (Exit::CouldNotRun, None),
         ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::Full | ErrorKind::Other => (Exit::Failed, None),
     }
 }

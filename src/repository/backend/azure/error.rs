@@ -44,9 +44,12 @@ pub(super) fn exists(error: &azure_core::Error) -> Option<Exists> {
     let SdkErrorKind::HttpResponse { status, raw_response, .. } = error.kind() else { return None };
     let answer = Answer::new(u16::from(*status), raw_response.as_deref());
     match (answer.status, answer.code) {
-        // A SAS that may create and not write is refused with the second: no more than that is meant by it.
-        (409, Some("BlobAlreadyExists")) | (403, Some("UnauthorizedBlobOverwrite")) => Some(Exists::Yes),
-        (409, Some("BlobImmutableDueToPolicy")) => Some(Exists::Perhaps),
+        (409, Some("BlobAlreadyExists")) => Some(Exists::Yes),
+        // To one who may create, and not write over what is there.
+        (403, Some("UnauthorizedBlobOverwrite")) => Some(Exists::Yes),
+        (409, Some("BlobImmutableDueToPolicy")) => Some(Exists::IfSeen),
+        // To one who may not write at all, and by some stores to one who may only create.
+        (403, Some("AuthorizationPermissionMismatch")) => Some(Exists::IfSeenByACreator),
         _ => None,
     }
 }
@@ -62,8 +65,10 @@ pub(super) fn time_of(error: &azure_core::Error) -> Option<Timestamp> {
 pub(super) enum Exists {
     /// It is there.
     Yes,
-    /// The container is immutable: it should be there, or else nothing could be refused. A look will tell.
-    Perhaps,
+    /// In an immutable container nothing but an object that is there is in a put's way: a look tells.
+    IfSeen,
+    /// It may be there; or this identity may put nothing.
+    IfSeenByACreator,
 }
 
 /// Reading of a body that failed half-way.
@@ -120,7 +125,10 @@ fn header<'a>(headers: Option<&'a Headers>, name: &'static str) -> Option<&'a st
 
 /// The store answered, and did not do it.
 fn refusal(answer: &Answer<'_>, identity: Identity) -> Failure {
-    let known = REFUSALS.iter().find(|known| answer.code.is_some_and(|code| known.codes.contains(&code)));
+    // Azurite says with the code of a firewall what Azure says with that of credentials; the words are the same.
+    let failed = answer.message().is_some_and(|words| words.contains("failed to authenticate"));
+    let code = if failed { Some("AuthenticationFailed") } else { answer.code };
+    let known = REFUSALS.iter().find(|known| code.is_some_and(|code| known.codes.contains(&code)));
     let known = known.or_else(|| REFUSALS.iter().find(|known| known.statuses.contains(&answer.status)));
     let failure = match known {
         Some(known) if known.codes.contains(&"AuthenticationFailed") => unauthenticated(answer, identity),

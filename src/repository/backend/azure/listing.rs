@@ -1,4 +1,8 @@
-//! Listing a container, page by page.
+//! Listing a container, page by page, in the order that the trait wants.
+//!
+//! Azure's own order is that of UTF-16, in which a character from U+10000 on comes before one from U+E000 to U+FFFF; in
+//! UTF-8 it is the other way round. The two orders differ only within a run of keys which all have such a character.
+//! So a run is held until it ends, and is then sorted. Keys of a repository have none: nothing of it is ever held.
 
 use azure_storage_blob::models::{BlobContainerClientListBlobsOptions, BlobItem, ListBlobsResponse};
 use futures::TryStreamExt;
@@ -14,14 +18,18 @@ use super::{
 pub(super) struct Cursor {
     /// Where the next page begins, in the store's own words.
     pub(super) marker: Option<String>,
-    /// The last key seen, with the store's prefix.
+    /// The last key given, with the store's prefix.
     last: String,
+    /// The run that may not be in order yet: keys with the store's prefix, and what is a key of ours.
+    held: Vec<(String, Option<ObjectMeta>)>,
     /// How many pages there were since that without a key.
     empty: u32,
 }
 
 /// A page may be without a key, where the store's own parts meet. So many in a row are no such place.
 const MOST_EMPTY: u32 = 1_000;
+/// Others' keys may be in the container; so many of this kind in a row are a store that fills our memory.
+const MOST_HELD: usize = 10_000;
 
 impl Inner {
     /// One page of what begins with `prefix`.
@@ -53,18 +61,18 @@ impl Cursor {
         let seen = !page.blob_items.is_empty();
         for blob in page.blob_items {
             let full = blob.name.clone().unwrap_or_default();
-            // Also what keeps a listing from going round in circles.
-            if full <= self.last {
-                return Err(unsupported(
-                    "the store does not list in the byte order of the keys, which drctl needs (an account with a hierarchical \
-                     namespace does not: use one without)",
-                ));
-            }
             // What has no valid key was not put by drctl.
-            if let Some(Ok(key)) = full.strip_prefix(store).map(Key::new) {
-                found.push(object(key, &blob)?);
+            let key = full.strip_prefix(store).map(Key::new);
+            let object = key.and_then(Result::ok).map(|key| object(key, &blob)).transpose()?;
+            if full.chars().any(|c| c >= '\u{e000}') {
+                self.held.push((full, object));
+                if self.held.len() > MOST_HELD {
+                    return Err(unsupported("the container holds too many names in a row that are sorted otherwise"));
+                }
+            } else {
+                self.flush(&mut found)?;
+                self.give(full, object, &mut found)?;
             }
-            self.last = full;
         }
         let next = page.next_marker.filter(|marker| !marker.is_empty());
         self.empty = if seen { 0 } else { self.empty + 1 };
@@ -72,7 +80,29 @@ impl Cursor {
             return Err(unsupported("the store says that a listing goes on, but not where"));
         }
         self.marker = next;
+        if self.marker.is_none() {
+            self.flush(&mut found)?;
+        }
         Ok((found, self.marker.is_some()))
+    }
+
+    fn flush(&mut self, found: &mut Vec<ObjectMeta>) -> Result<(), Failure> {
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by(|(a, _), (b, _)| a.cmp(b));
+        held.into_iter().try_for_each(|(full, object)| self.give(full, object, found))
+    }
+
+    fn give(&mut self, full: String, object: Option<ObjectMeta>, found: &mut Vec<ObjectMeta>) -> Result<(), Failure> {
+        // Also what keeps a listing from going round in circles.
+        if full <= self.last {
+            return Err(unsupported(
+                "the store does not list in the order of the keys, which drctl needs (an account with a hierarchical \
+                 namespace does not: use one without)",
+            ));
+        }
+        found.extend(object);
+        self.last = full;
+        Ok(())
     }
 }
 

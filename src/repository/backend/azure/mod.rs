@@ -106,15 +106,29 @@ impl Inner {
             match answer.await {
                 Ok(()) => Ok(PutOutcome::Created),
                 Err((Some(Exists::Yes), _)) => Ok(PutOutcome::Exists),
-                // In an immutable container nothing but an object that is there is in a put's way.
-                Err((Some(Exists::Perhaps), failure)) => match self.look(key).await {
-                    Ok(_) => Ok(PutOutcome::Exists),
-                    Err(_) => Err(failure),
-                },
+                Err((Some(doubt), failure)) => {
+                    let seen = self.look(key).await.is_ok();
+                    let there = seen && (doubt == Exists::IfSeen || self.may_create().await);
+                    if there { Ok(PutOutcome::Exists) } else { Err(failure) }
+                }
                 Err((None, failure)) => Err(failure),
             }
         };
         within(self.patience.for_bytes(bytes.len() as u64), "answer", answer).await
+    }
+
+    /// Whether this identity may create an object: one is offered whose MD5 is wrong. The store refuses it in any
+    /// case; but it asks who offers it before it looks at what is offered.
+    async fn may_create(&self) -> bool {
+        let wrong = BodyMd5(BASE64_STANDARD.encode([0; 16]));
+        let options = BlockBlobClientUploadOptions {
+            method_options: ClientMethodOptions { context: Context::new().with_value(wrong) },
+            ..BlockBlobClientUploadOptions::default()
+        };
+        let blob = self.client.blob_client(&format!("{}{NO_OBJECT}", self.prefix));
+        let body = Body::Bytes(Bytes::from_static(b"x"));
+        let offered = blob.upload(body.into(), Some(options.if_not_exists())).await;
+        offered.is_err_and(|error| error.http_status().is_some_and(|status| u16::from(status) == 400))
     }
 
     /// The bytes `range` of the object, as the store says which they are.
