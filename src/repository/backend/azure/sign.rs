@@ -38,7 +38,7 @@ impl Policy for CheckedBody {
 /// Signs requests with an account's key ("Shared Key").
 pub(super) struct SharedKey {
     account: String,
-    key: hmac::Key,
+    key: Box<hmac::Key>,
 }
 
 impl std::fmt::Debug for SharedKey {
@@ -51,7 +51,7 @@ impl SharedKey {
     /// The account's key as the portal shows it, in Base64. `None` if it is none.
     pub(super) fn new(account: &str, key: &str) -> Option<Self> {
         let key = BASE64_STANDARD.decode(key.trim()).ok().filter(|key| !key.is_empty())?;
-        Some(Self { account: account.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+        Some(Self { account: account.to_owned(), key: Box::new(hmac::Key::new(hmac::HMAC_SHA256, &key)) })
     }
 
     fn sign(&self, request: &mut Request, now: Timestamp) {
