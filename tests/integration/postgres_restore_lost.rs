@@ -146,3 +146,41 @@ fn a_swap_whose_answer_never_came_can_be_undone() {
     shop.workshop.done(&["restore", "--undo", "--yes"]);
     assert_eq!(shop.says(), "new");
 }
+
+#[test]
+fn a_connection_lost_while_rows_are_loaded_is_named_and_the_next_run_is_clean() {
+    let server = require!(postgres::v15);
+    for (name, then, left) in [("back", Then::Back, 0), ("gone", Then::Gone, 1)] {
+        let mut shop = Shop::open(&server, name);
+        let ended = shop.lose("COPY public.a ", When::Before, then);
+        ends(&ended, 1, &["cannot load public.a"]);
+        assert_eq!((shop.says().as_str(), shop.scratches()), ("new", left), "{name}");
+        assert_eq!(ended.stderr.contains("stayed"), left == 1, "{}", ended.stderr);
+        shop.workshop.done(&["restore", "--yes"]);
+        assert_eq!((shop.says().as_str(), shop.scratches()), ("old", 0), "{name}");
+        drop(shop);
+    }
+}
+
+#[test]
+fn client_programs_that_are_killed_end_the_restore_and_leave_nothing_behind() {
+    let server = require!(postgres::v15);
+    for program in ["pg_restore", "pg_dump"] {
+        let mut shop = Shop::open(&server, program);
+        // A fault injector: the real program's version, and then SIGKILL.
+        let folder = shop.workshop.folder().join("programs");
+        std::fs::create_dir(&folder).unwrap();
+        let real = server.programs().join(program);
+        let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && exec '{}' --version\nkill -9 $$\n", real.display());
+        std::fs::write(folder.join(program), script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.join(program), mode).unwrap();
+        shop.workshop.set("DRCTL_PG_BIN_DIR", folder.to_str().unwrap());
+        let ended = shop.workshop.run(&["restore", "--yes"]);
+        ends(&ended, 1, &[program, "signal: 9 (SIGKILL)"]);
+        assert_eq!((shop.says().as_str(), shop.scratches()), ("new", 0), "{program}");
+        shop.workshop.set("DRCTL_PG_BIN_DIR", "");
+        shop.workshop.done(&["restore", "--yes"]);
+        assert_eq!(shop.says(), "old", "{program}");
+    }
+}

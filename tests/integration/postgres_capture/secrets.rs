@@ -123,3 +123,45 @@ fn the_password_is_in_no_argument_environment_log_output_or_file() {
     let refused = workshop.ends(5, &["backup"]);
     assert!(!leaks(refused.stderr.as_bytes()) && !leaks(refused.stdout.as_bytes()), "{}", refused.stderr);
 }
+
+#[test]
+fn the_password_is_nowhere_in_a_restore_either() {
+    let server = require!(postgres::v15);
+    let database = server.create_database("secret");
+    let role = server.create_role("restores", "LOGIN CREATEDB");
+    server.sql(&format!("ALTER ROLE \"{role}\" PASSWORD E'{}'", PASSWORD.replace('\\', "\\\\").replace('\'', "\\'")));
+    server.sql(&format!("ALTER DATABASE {} OWNER TO \"{role}\"", database.quoted()));
+    database.sql(&format!("CREATE TABLE t AS SELECT 1 AS one; ALTER TABLE t OWNER TO \"{role}\""));
+    let mut workshop = Workshop::of_databases(&[("db", &database.url_as(&role, &url_escaped(PASSWORD)))]);
+    workshop.done(&["backup"]);
+
+    // Each program writes down what everybody, and what its owner, may see of it, and is then the real one.
+    let (folder, seen) = (workshop.folder().join("programs"), workshop.folder().join("seen"));
+    fs::create_dir(&folder).unwrap();
+    for program in ["pg_dump", "pg_restore"] {
+        let real = server.programs().join(program);
+        let script = format!(
+            "#!/bin/sh\n{{ echo {program}; cat /proc/$$/environ /proc/$$/cmdline; }} >> '{}'\nexec '{}' \"$@\"\n",
+            seen.display(),
+            real.display()
+        );
+        fs::write(folder.join(program), script).unwrap();
+        fs::set_permissions(folder.join(program), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    workshop.set("DRCTL_PG_BIN_DIR", folder.to_str().unwrap());
+    workshop.set("DRCTL_LOG", "trace");
+    for args in [
+        &["restore", "--dry-run", "-o", "json"][..],
+        &["restore", "--yes", "-o", "json"],
+        &["restore", "--undo", "--yes"],
+        &["restore", "--yes", "--no-switch"],
+        &["restore", "--switch", "--yes"],
+    ] {
+        let ended = workshop.done(args);
+        assert!(!leaks(ended.stdout.as_bytes()) && !leaks(ended.stderr.as_bytes()), "{args:?}");
+    }
+    let seen = fs::read(seen).unwrap();
+    let text = String::from_utf8_lossy(&seen);
+    assert!(text.contains("pg_restore\n") && text.contains("PGPASSFILE=") && text.contains("PGUSER="), "{text}");
+    assert!(!leaks(&seen), "{text}");
+}

@@ -160,27 +160,23 @@ pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: S
     if large_objects > 0 {
         compared.notes.push("owners and grants of large objects are not compared between versions".to_owned());
     }
-    if strictness.owners && !strictness.nothing_else {
+    let more: Vec<Entry<'_>> = there.into_values().flatten().collect();
+    let mut is_more = |what: String, how: &str| {
+        if strictness.same_major {
+            compared.differences.push(Difference { what, how: how.to_owned() });
+        } else {
+            compared.notes.push(format!("{what}: {how}"));
+        }
+    };
+    if strictness.nothing_else {
+        let found = more.iter().filter(|entry| is_worth_a_word(entry)).map(selection::named);
+        found.for_each(|what| is_more(what, "it is not in the backup"));
+    } else if strictness.owners {
+        // What was there before is not the restore's, but what was granted on the restored objects is.
         let made = wanted.iter().filter_map(|id| expected.entry(*id)).filter(|entry| !selection::is_grant(entry));
         let made: HashSet<_> = made.map(|entry| (entry.namespace(), entry.tag())).collect();
-        let more = there.values().flatten().filter(|entry| is_of_one(entry, &made));
-        for what in more.map(selection::named) {
-            if strictness.same_major {
-                compared.differences.push(Difference { what, how: "the backup has no grants on it".to_owned() });
-            } else {
-                compared.notes.push(format!("{what}: the backup has no grants on it"));
-            }
-        }
-    }
-    if strictness.nothing_else {
-        for entry in there.into_values().flatten().filter(is_worth_a_word) {
-            let what = selection::named(&entry);
-            if strictness.same_major {
-                compared.differences.push(Difference { what, how: "it is not in the backup".to_owned() });
-            } else {
-                compared.notes.push(format!("{what}: it is not in the backup"));
-            }
-        }
+        let found = more.iter().filter(|entry| is_of_one(entry, &made)).map(selection::named);
+        found.for_each(|what| is_more(what, "the backup has no grants on it"));
     }
     compared.differences.sort_by(|one, other| one.what.cmp(&other.what));
     compared.notes.sort();
