@@ -192,9 +192,9 @@ fn patterns_that_pg_dump_would_refuse_are_named_at_their_place() {
         GOOD.replacen("schedules:\n", &source, 1)
     };
     for (patterns, expected) in [
-        ("schemas: [a, b.c]", "16:48: `b.c` is no pattern of schemas: the name of a schema has no dot outside quotes"),
-        ("excludeTables: ['a.\"b']", "16:51: `a.\"b` is no pattern of tables: a quote is not closed"),
-        ("excludeTableData: [.t]", "16:54: `.t` is no pattern of tables: a name is missing before a dot"),
+        ("schemas: [a, b.c]", "16:49: `b.c` is no pattern of schemas: the name of a schema has no dot outside quotes"),
+        ("excludeTables: ['a.\"b']", "16:52: `a.\"b` is no pattern of tables: a quote is not closed"),
+        ("excludeTableData: [.t]", "16:55: `.t` is no pattern of tables: a name is missing before a dot"),
     ] {
         assert_eq!(problems_of(&with(patterns)), [expected]);
     }
