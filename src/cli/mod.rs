@@ -24,6 +24,7 @@ mod output;
 mod policy;
 mod repository;
 mod restore;
+mod restore_asked;
 mod restore_databases;
 mod restore_databases_text;
 mod restore_kept;

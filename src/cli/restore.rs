@@ -9,6 +9,7 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
     output::OutputArgs,
+    restore_asked::AskedArgs,
     restore_databases::{self, DatabaseArgs},
     restore_kept,
     restore_next::{self, Given},
@@ -39,6 +40,10 @@ A plan can be written into a file, looked at by somebody, and executed later: on
 live object that it was made of are still the same. --dry-run and --plan-out ask the server what it would say to each write.
 
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
+--namespace, --kind, --selector and --name choose objects: all of them must fit, and of a flag that is repeated one.
+What is chosen and needs something that is neither chosen nor in the cluster is named in the plan. Databases are then
+touched only if --source names them. --map-namespace restores a namespace beside the living one.
+
 The exit code is 3 if something could not be restored or is not ready, and 4 if something that is there differs.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
@@ -54,6 +59,8 @@ Examples:
   drctl restore latest:daily --adopt-volumes --dry-run
   drctl restore latest:daily --on-conflict update --plan-out /tmp/plan.jsonl
   drctl restore --plan /tmp/plan.jsonl --yes
+  drctl restore --namespace orders --kind configmaps --kind secrets --selector app=web --dry-run
+  drctl restore --map-namespace orders=orders-copy --modifiers clone.yaml --yes
   drctl restore 20261120T02 --repository s3://orders-dr/prod --context new --cluster 0c4e7d1a-… --yes"
 )]
 pub struct RestoreArgs {
@@ -82,6 +89,8 @@ pub struct RestoreArgs {
     yes: bool,
     #[command(flatten)]
     plan: PlanArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
     #[command(flatten)]
     databases: DatabaseArgs,
     #[command(flatten)]
@@ -130,6 +139,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     if args.databases.undo {
         return restore_undo::run(&args.databases, &args.sources, args.yes, args.output, context).await;
     }
+    // What is wrong on the command line or in a file that it names is said before anything is opened.
     let saved = args.plan.open().await?;
     let mut wanted = options(args, context)?;
     let mut backup = args.backup.clone().unwrap_or(BackupRef::Latest);
@@ -180,12 +190,18 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     report(args, &planned, plan_phase, outcome, context, &stored)
 }
 
-fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {
+fn document<'a>(
+    args: &RestoreArgs,
+    planned: &'a WholeRestore<'_>,
+    stored: &StoredManifest,
+) -> restore_text::PlanDocument<'a> {
     report::RestorePlan {
         backup: stored.manifest.backup.to_string(),
         state: stored.manifest.state.to_string(),
         origin: planned.objects.as_ref().and_then(|objects| objects.origin.as_ref().map(show::cluster)),
         target: planned.objects.as_ref().map(target),
+        asked: args.asked.document(),
+        databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
         conflicts: planned.objects.as_ref().map_or(0, Restore::conflicts),
         sources: planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
         databases: planned.databases.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
@@ -201,6 +217,7 @@ fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Fa
         platform: args.plan.platform.clone(),
         try_out: args.dry_run || args.plan.plan_out.is_some(),
         remember: args.plan.plan_out.is_some(),
+        asked: args.asked.asked()?,
         connect: context.connect(),
     };
     Ok(WholeOptions { objects, databases: args.databases.options()? })
@@ -212,7 +229,7 @@ fn dry_run(
     stored: &StoredManifest,
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
-    args.output.print(&document(planned, stored), restore_text::plan)?;
+    args.output.print(&document(args, planned, stored), restore_text::plan)?;
     let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
     if refused {
         context.say.next("put right what is refused");
@@ -253,6 +270,8 @@ fn report(
         backup: stored.manifest.backup.to_string(),
         state: stored.manifest.state.to_string(),
         target: planned.objects.as_ref().map(target),
+        asked: args.asked.document(),
+        databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
         complete: databases.is_complete()
             && !skipped
             && conflicts == 0
@@ -326,7 +345,7 @@ async fn agree(
     let question = parts.collect::<Vec<_>>().join(";\n");
     let asks = confirm::can_ask();
     if asks {
-        context.say.lines(&format!("{}\n", restore_text::plan(&document(planned, stored))));
+        context.say.lines(&format!("{}\n", restore_text::plan(&document(args, planned, stored))));
     }
     let nobody = || Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"));
     match (objects.filter(|_| !named), asks) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{restore_databases_text, restore_plan};
+use super::{restore_asked, restore_databases_text, restore_plan};
 use crate::{
     operations::{LaterDatabase, RestoredDatabase, RestoredSource},
     report::{self, Table, words},
@@ -23,7 +23,9 @@ pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, R
 
 /// The plan: what is written where, and what is not and why. Databases come first.
 pub(super) fn plan(document: &PlanDocument<'_>) -> String {
-    let mut text = restore_databases_text::plans(&document.backup, document.databases);
+    let mut text = restore_asked::line(document.asked.as_ref());
+    text.push_str(&restore_asked::left_out(&document.databases_left_out));
+    text.push_str(&restore_databases_text::plans(&document.backup, document.databases));
     text.push_str(&restore_databases_text::later(document.later_databases));
     match &document.target {
         Some(target) => text.push_str(&objects(document, target)),
@@ -53,6 +55,7 @@ fn objects(document: &PlanDocument<'_>, target: &report::TargetCluster) -> Strin
         }
         text.push_str(&remarks(plan));
         text.push_str(&restore_plan::server(plan));
+        text.push_str(&restore_asked::of_plan(plan));
     }
     let sum = |of: fn(&Plan) -> u64| plans.iter().map(of).sum();
     let fails = plans.iter().any(|plan| plan.on_conflict == OnConflict::Fail);
@@ -168,6 +171,8 @@ pub(super) fn report(document: &ReportDocument<'_>, plans: &[Plan]) -> String {
         format!(" into cluster `{}` (uid {})", for_terminal(&target.name), for_terminal(&target.uid))
     });
     let mut text = format!("restored backup {}{place}: {}\n", for_terminal(&document.backup), verdict(document));
+    text.push_str(&restore_asked::line(document.asked.as_ref()));
+    text.push_str(&restore_asked::left_out(&document.databases_left_out));
     text.push_str(&restore_databases_text::databases(document.databases));
     for (source, plan) in document.sources.iter().zip(plans) {
         text.push_str(&of_source(source));
@@ -211,6 +216,7 @@ fn of_source(source: &RestoredSource) -> String {
     }
     text.push_str(&notes("failed", &done.failed));
     text.push_str(&notes("adjusted", &done.adjusted));
+    text.push_str(&restore_asked::modified(&done.modified));
     if let Some(ready) = &source.readiness {
         text.push_str(&readiness(ready));
     }

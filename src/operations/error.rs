@@ -1,11 +1,14 @@
 //! Why an operation ended early. `cli/exit.rs` maps each to an exit code, and nothing else does.
 
 use crate::{
-    policy::SecretError,
+    policy::{InvalidPolicy, SecretError},
     repository,
     sources::{
         CaptureError,
-        kubernetes::{self, restore::RestoreError},
+        kubernetes::{
+            self,
+            restore::{InvalidMapping, InvalidStep, NotHeld, RestoreError},
+        },
         postgres,
     },
     types::{BackupId, ContentsError, for_terminal},
@@ -42,6 +45,14 @@ pub enum Error {
         wanted: String,
         /// The policy's schedules.
         choices: Vec<String>,
+    },
+    /// The policy names kinds that the cluster does not know.
+    #[error("source `{source_name}` names kinds that the cluster does not serve: {}", kinds_with_near(kinds))]
+    UnknownKinds {
+        /// The source.
+        source_name: String,
+        /// Which.
+        kinds: Vec<kubernetes::UnknownKind>,
     },
     /// The schedule, or the backup, has no such source.
     #[error("{holder} has no source `{wanted}`; it has: {}", .choices.join(", "))]
@@ -108,6 +119,33 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// What was chosen is not in the backup.
+    #[error(transparent)]
+    NotChosen(#[from] NotHeld),
+    /// Namespaces are mapped as they cannot be meant.
+    #[error(transparent)]
+    Mapping(#[from] InvalidMapping),
+    /// Objects are chosen where there are none.
+    #[error("what is restored holds no objects of a cluster, of which some could be chosen: {words}")]
+    NothingToChoose {
+        /// What was said.
+        words: String,
+    },
+    /// A database would take the place of the live one, while its namespace does not.
+    #[error(
+        "source `{database}` is a database, which would take the place of the live one: a restore with \
+         --map-namespace restores no databases"
+    )]
+    MappedDatabase {
+        /// The source.
+        database: String,
+    },
+    /// A modifier is about nothing.
+    #[error(transparent)]
+    Modifiers(Box<InvalidPolicy>),
+    /// A modifier has an operation that is none.
+    #[error(transparent)]
+    PatchStep(#[from] InvalidStep),
     /// Live objects differ from the backup, and the restore was told not to touch them. Nothing was written.
     #[error(
         "{count} live objects differ from the backup (--on-conflict fail): nothing was written; the plan lists them"
@@ -248,6 +286,15 @@ fn list(changes: &[String], count: u64) -> String {
         text.push_str(&format!("\n  and {more} more"));
     }
     text
+}
+
+/// Kinds that are not known, each with what may be meant.
+fn kinds_with_near(kinds: &[kubernetes::UnknownKind]) -> String {
+    let shown = |kind: &kubernetes::UnknownKind| match kind.near.join("` or `") {
+        near if near.is_empty() => format!("`{}`", for_terminal(&kind.name)),
+        near => format!("`{}` (did you mean `{}`?)", for_terminal(&kind.name), for_terminal(&near)),
+    };
+    kinds.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 impl Error {

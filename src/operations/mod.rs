@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::types::{Clock, Monitor};
 
 mod accept;
+mod asked;
 mod backup;
 mod capture;
 mod catalog;
@@ -31,6 +32,7 @@ mod verify;
 mod whole;
 
 pub use accept::accept;
+pub use asked::AskedRestore;
 pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, find, list};
 pub use databases::{

@@ -10,7 +10,7 @@ use crate::{
         backend::{AzureOptions, Backend, S3Options, StoreOptions, open as open_store, open_or_make},
         holds_something, is_orphaned,
     },
-    sources::kubernetes::{ClusterScoped, KubernetesSelection},
+    sources::kubernetes::{ClusterScoped, KubernetesSelection, ObjectRule},
     types::{Clock, Location},
 };
 
@@ -108,7 +108,19 @@ pub(super) fn kubernetes_selection(spec: &KubernetesSpec) -> KubernetesSelection
     KubernetesSelection {
         namespaces: spec.namespaces.clone(),
         exclude_namespaces: spec.exclude_namespaces.clone(),
+        include: spec.include.iter().map(object_rule).collect(),
+        exclude: spec.exclude.iter().map(object_rule).collect(),
         cluster_scoped,
-        ..KubernetesSelection::default()
+    }
+}
+
+fn object_rule(rule: &policy::ObjectRule) -> ObjectRule {
+    match rule {
+        policy::ObjectRule::Kind(kind) => ObjectRule::of_kind(kind),
+        policy::ObjectRule::Objects(filter) => ObjectRule {
+            kinds: filter.kinds.clone(),
+            namespaces: filter.namespaces.clone(),
+            selector: filter.selector.clone(),
+        },
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! [`plan`] writes nothing; what it returns shows itself, and [`Restore::execute`] does just that.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
-use super::{Error, Run};
+use super::{AskedRestore, Error, Run};
 use crate::{
     repository::{BackupReader, Cluster as StoredCluster, Repository, SourceEntry, StoredManifest},
     sources::kubernetes::{
@@ -16,7 +19,7 @@ use crate::{
             ReadyReport, RestoreContext, RestoreReport, ServiceName, Stage,
         },
     },
-    types::{BackupId, Name, State},
+    types::{BackupContents as _, BackupId, MediaType, Name, State, StreamInfo},
 };
 
 /// How long a database's own workload is waited for where nothing else is.
@@ -37,6 +40,8 @@ pub struct RestoreOptions {
     pub try_out: bool,
     /// The plan can be saved, and held against a saved one.
     pub remember: bool,
+    /// What of it, and what is made of it.
+    pub asked: AskedRestore,
     /// Which cluster.
     pub connect: kubernetes::ConnectOptions,
 }
@@ -109,6 +114,10 @@ pub(super) async fn plan(
     let manifest = &stored.manifest;
     let sources = choose_sources(stored, &options.sources)?.objects;
     let reader = repository.read(manifest).await?;
+    let is_restored =
+        |stream: &&StreamInfo| stream.media_type == MediaType::KubernetesObjects && sources.contains(&stream.source);
+    let choice = options.asked.choice(reader.streams().iter().filter(is_restored))?;
+    let recipe = options.asked.recipe()?;
     run.monitor.phase("connecting", "step", None);
     let cluster = kubernetes::Cluster::connect(&options.connect).await?;
     let target = cluster.identity().await?;
@@ -124,14 +133,13 @@ pub(super) async fn plan(
     };
     for source in sources {
         let plan_options = PlanOptions {
-            backup: manifest.backup.to_string(),
-            source,
-            namespaces: None,
-            on_conflict: options.on_conflict,
+            choice: choice.clone(),
+            recipe: Arc::clone(&recipe),
             databases: databases.to_vec(),
             adopt_volumes: options.adopt_volumes,
             platform: options.platform.clone(),
             remember: options.remember,
+            ..PlanOptions::of(manifest.backup.to_string(), source, options.on_conflict)
         };
         let mut plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
         if options.try_out {
@@ -139,6 +147,7 @@ pub(super) async fn plan(
         }
         restore.plans.push(plan);
     }
+    options.asked.settle(&mut restore.plans)?;
     Ok(restore)
 }
 

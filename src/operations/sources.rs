@@ -7,7 +7,9 @@ use crate::{
     policy::{self, KubernetesSpec, Policy, PostgresSpec, SecretRef, SourceSpec, Via, ViaService},
     sources::{
         Source,
-        kubernetes::{self, Cluster, DatabaseService, Forward, KubernetesSource, ServicePort, VolumeRule, VolumeRules},
+        kubernetes::{
+            self, Cluster, DatabaseService, Discovery, Forward, KubernetesSource, ServicePort, VolumeRule, VolumeRules,
+        },
         postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
     types::{Name, Protection},
@@ -67,6 +69,9 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         }
         None => None,
     };
+    if let Some(cluster) = &cluster {
+        check_kinds(&specs, cluster).await?;
+    }
     let mut databases = Vec::new();
     let mut in_cluster: Vec<Box<dyn Source>> = Vec::new();
     for (name, spec) in specs {
@@ -115,6 +120,29 @@ async fn reach_cluster(
     let cluster = kubernetes::Cluster::connect(options).await?;
     let identity = cluster.identity().await?;
     Ok((cluster, identity))
+}
+
+/// Refuses kinds that the cluster does not know: a slip of the pen would leave something out, or take what was meant to
+/// be left out. The cluster is asked only if kinds are named.
+async fn check_kinds(specs: &[(&Name, &SourceSpec)], cluster: &Cluster) -> Result<(), Error> {
+    let mut known: Option<Discovery> = None;
+    for (name, spec) in specs {
+        let SourceSpec::Kubernetes(spec) = spec else { continue };
+        let selection = kubernetes_selection(spec);
+        if !selection.names_kinds() {
+            continue;
+        }
+        let discovery = match known.take() {
+            Some(discovery) => discovery,
+            None => Discovery::read(cluster).await?,
+        };
+        let kinds = selection.unknown_kinds(&discovery);
+        if !kinds.is_empty() {
+            return Err(Error::UnknownKinds { source_name: name.to_string(), kinds });
+        }
+        known = Some(discovery);
+    }
+    Ok(())
 }
 
 fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::{
     DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions, RestoreOutcome, Run,
     databases,
-    restore::{self, Executing, choose_sources},
+    restore::{self, ChosenSources, Executing, choose_sources},
 };
 use crate::{
     policy::{Policy, SourceSpec, Via, ViaService},
@@ -50,6 +50,8 @@ pub struct WholeRestore<'a> {
     pub databases: Option<DatabaseRestore>,
     /// Databases whose servers this restore brings back first.
     pub later: Vec<LaterDatabase>,
+    /// Databases of the backup that are not touched, because only objects were chosen.
+    pub left_out: Vec<Name>,
 }
 
 /// A database whose own workload is restored first. It is planned when that is ready.
@@ -89,7 +91,8 @@ pub async fn plan<'a>(
 ) -> Result<WholeRestore<'a>, Error> {
     // All databases of a run are one restore, also those that are planned in the middle of it.
     options.databases.id.get_or_insert_with(|| RestoreId::new(run.clock.now()));
-    let chosen = choose_sources(stored, &options.objects.sources)?;
+    let mut chosen = choose_sources(stored, &options.objects.sources)?;
+    let left_out = leave_databases(&options.objects, &mut chosen)?;
     let objects = if chosen.objects.is_empty() {
         None
     } else {
@@ -115,7 +118,29 @@ pub async fn plan<'a>(
         let connect = &options.objects.connect;
         Some(databases::plan(repository, stored, policy, &now, &options.databases, connect, run).await?)
     };
-    Ok(WholeRestore { repository, stored, policy, options, objects, databases, later })
+    Ok(WholeRestore { repository, stored, policy, options, objects, databases, later, left_out })
+}
+
+/// Who chooses some objects, or restores them into another namespace, does not mean the live databases: they are
+/// touched only if they are named. Under another namespace they are never: their place is that of the live ones.
+fn leave_databases(options: &RestoreOptions, chosen: &mut ChosenSources) -> Result<Vec<Name>, Error> {
+    let asked = &options.asked;
+    if !asked.is_partial() && asked.modifiers.is_none() {
+        return Ok(Vec::new());
+    }
+    if chosen.objects.is_empty() {
+        return Err(Error::NothingToChoose { words: asked.words() });
+    }
+    if !asked.is_partial() {
+        return Ok(Vec::new());
+    }
+    match (options.sources.is_empty(), chosen.databases.first()) {
+        (false, Some(database)) if !asked.mapping.is_empty() => {
+            Err(Error::MappedDatabase { database: database.to_string() })
+        }
+        (false, _) => Ok(Vec::new()),
+        (true, _) => Ok(std::mem::take(&mut chosen.databases)),
+    }
 }
 
 fn via_of<'p>(policy: Option<&'p Policy>, name: &Name) -> Option<&'p ViaService> {
@@ -245,5 +270,55 @@ impl WholeOutcome {
 
     fn may_go_on(&self) -> bool {
         self.databases.ended.is_none() && self.databases.is_equal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        operations::AskedRestore,
+        sources::kubernetes::{
+            ConnectOptions,
+            restore::{Choice, Mapping, OnConflict},
+        },
+    };
+
+    fn names(names: &[&str]) -> Vec<Name> {
+        names.iter().map(|name| Name::new(*name).unwrap()).collect()
+    }
+
+    /// What is left out of a backup of objects and a database, and what is said otherwise.
+    fn left_out(sources: &[&str], choice: bool, mapping: bool) -> Result<Vec<Name>, String> {
+        let kinds = if choice { vec!["secrets".to_owned()] } else { Vec::new() };
+        let pairs = mapping.then(|| ("a".to_owned(), "b".to_owned()));
+        let asked = AskedRestore {
+            choice: Choice { kinds, ..Choice::default() },
+            mapping: Mapping::new(pairs).unwrap(),
+            modifiers: None,
+        };
+        let connect = ConnectOptions::default();
+        let (sources_named, on_conflict) = (names(sources), OnConflict::Fail);
+        let options = RestoreOptions { sources: sources_named, on_conflict, adopt_volumes: false, asked, connect };
+        let taken = |name: &&str| sources.is_empty() || sources.contains(name);
+        let of = |all: &[&str]| names(&all.iter().copied().filter(|name| taken(&name)).collect::<Vec<_>>());
+        let mut chosen = ChosenSources { objects: of(&["services"]), databases: of(&["orders"]) };
+        leave_databases(&options, &mut chosen).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_restore_of_some_objects_touches_no_database_that_is_not_named() {
+        assert_eq!(left_out(&[], false, false), Ok(Vec::new()), "all of it");
+        assert_eq!(left_out(&[], true, false), Ok(names(&["orders"])));
+        assert_eq!(left_out(&["services", "orders"], true, false), Ok(Vec::new()));
+        assert_eq!(left_out(&[], false, true), Ok(names(&["orders"])));
+        assert_eq!(left_out(&["services"], false, true), Ok(Vec::new()));
+        let refused = left_out(&["services", "orders"], false, true).unwrap_err();
+        assert!(refused.starts_with("source `orders` is a database"), "{refused}");
+        let refused = left_out(&["orders"], true, false).unwrap_err();
+        assert_eq!(
+            refused,
+            "what is restored holds no objects of a cluster, of which some could be chosen: --kind secrets"
+        );
     }
 }

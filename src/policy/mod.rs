@@ -11,12 +11,13 @@ mod yaml;
 
 pub use embed::InvalidEmbedded;
 pub use load::{
-    FromVelero, FromVeleroError, InvalidPolicy, LARGEST_FILE, LoadError, Problem, VeleroFile, VeleroNote,
-    VeleroOptions, from_velero, load, parse,
+    FromVelero, FromVeleroError, InvalidPolicy, LARGEST_FILE, LoadError, ModifierFile, ModifierKey, PatchEntry,
+    Problem, Replacement, RuleEntry, VeleroFile, VeleroNote, VeleroOptions, from_velero, load, load_modifiers, parse,
+    parse_modifiers,
 };
 pub use model::{
-    Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, Policy, PostgresSpec, PostgresTls, Repository, S3,
-    Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
+    Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, ObjectFilter, ObjectRule, Policy, PostgresSpec, PostgresTls,
+    Repository, S3, Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
 };
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};

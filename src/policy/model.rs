@@ -12,7 +12,7 @@ use super::{
     Cron, Period, TimeZone,
     schema::{LocationSchema, NameSchema, NamesSchema},
 };
-use crate::types::{Location, Name};
+use crate::types::{LabelSelector, Location, Name};
 
 /// One policy: what to back up, when, where to, and how long to keep it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +191,13 @@ pub struct KubernetesSpec {
     /// Namespaces, by name or pattern, that are left out of those.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude_namespaces: Vec<String>,
+    /// Objects that are taken also where `exclude` leaves them out, and kinds that are left out by default
+    /// (docs/kinds.md).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<ObjectRule>,
+    /// Objects of those namespaces that are left out. With `"*"` only what `include` names is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<ObjectRule>,
     /// Which objects without a namespace are taken too. Absent: `all` if `namespaces` has `*`, else `referenced`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_scoped: Option<ClusterScoped>,
@@ -220,6 +227,32 @@ pub struct VolumeRule {
     /// `true`: nobody needs their data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disposable: bool,
+}
+
+/// Some objects of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ObjectRule {
+    /// All of one kind (`plural.group`), or of those that a pattern with `*` names: `secrets`, `*.example.com`.
+    Kind(String),
+    /// Those of which all of this is true.
+    Objects(ObjectFilter),
+}
+
+/// What must be true of an object. At least one of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+pub struct ObjectFilter {
+    /// Its kind is one of these (`plural.group`), by name or pattern.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+    /// Its namespace is one of these, by name or pattern.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
 }
 
 /// Which objects without a namespace belong to a source.

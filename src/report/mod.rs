@@ -30,7 +30,7 @@ pub use objects::{
     ObjectColumns, ObjectHistory, ObjectHistoryHead, ObjectItem, ObjectList, ObjectListHead,
 };
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
-pub use restore::{RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
+pub use restore::{AskedRestore, RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
 pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
 pub use volumes::{VolumeClaim, VolumeCounts, Volumes};

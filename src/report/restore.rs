@@ -1,5 +1,7 @@
 //! The documents of `drctl restore`: the plan before, and the report after.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -19,6 +21,30 @@ pub struct TargetCluster {
     pub same: bool,
 }
 
+/// What was asked of a restore beyond all of a backup as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedRestore {
+    /// Only objects of these namespaces, by name or pattern.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Only objects of these kinds (`plural.group`), by name or pattern.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+    /// Only objects with the labels of one of these selectors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub selectors: Vec<String>,
+    /// Only objects of these names, by name or pattern.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Namespaces of the backup, and those that they are restored as. What is not mapped is not restored.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mapped_namespaces: BTreeMap<String, String>,
+    /// The file of changes to objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modifiers: Option<String>,
+}
+
 /// What a restore would do. `P` is the plan of one source's objects, `D` that of a database, `L` names one that is
 /// planned later.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,6 +60,12 @@ pub struct RestorePlan<'a, P, D, L> {
     /// The cluster that objects would be restored into; absent if only databases would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetCluster>,
+    /// What was asked for; absent: all of the backup as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedRestore>,
+    /// Databases of the backup that are not touched, because objects were chosen and they were not named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub databases_left_out: Vec<String>,
     /// Live objects that differ from the backup.
     pub conflicts: u64,
     /// What would be done with objects, source by source.
@@ -59,6 +91,12 @@ pub struct RestoreReport<'a, S, D> {
     /// The cluster that objects were restored into; absent if only databases were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetCluster>,
+    /// What was asked for; absent: all of the backup as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedRestore>,
+    /// Databases of the backup that were not touched, because objects were chosen and they were not named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub databases_left_out: Vec<String>,
     /// Every object of the plan is there, none was left as it differs, what was waited for is ready, and
     /// nothing of a database was left out.
     pub complete: bool,

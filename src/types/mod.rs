@@ -5,9 +5,11 @@
 mod backup_id;
 mod contents;
 mod digest;
+mod labels;
 mod location;
 mod monitor;
 mod name;
+mod near;
 mod pattern;
 mod problem;
 mod secret;
@@ -22,9 +24,11 @@ pub use contents::{
     StreamSink, StreamSpec,
 };
 pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher, md5_of};
+pub use labels::{InvalidSelector, LabelSelector};
 pub use location::{InvalidLocation, Location};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};
+pub use near::{distance, nearest};
 pub use pattern::{InvalidPattern, SchemaPattern, TablePattern};
 pub use problem::{Missing, State};
 pub use secret::Secret;

@@ -6,7 +6,7 @@ mod rights;
 
 use std::collections::BTreeMap;
 
-use drctl::sources::kubernetes::{Cluster, ConnectOptions, KubernetesSelection, KubernetesSource};
+use drctl::sources::kubernetes::{Cluster, ConnectOptions, KubernetesSelection, KubernetesSource, ObjectRule};
 use drctl::sources::testing::MemorySink;
 use drctl::sources::{CaptureContext, CaptureError, CaptureReport, Source};
 use drctl::types::{Name, RowDigest, Silent};
@@ -238,8 +238,8 @@ async fn what_a_controller_makes_again_and_what_is_left_out_is_not_captured() {
     assert_eq!(group.count - group.restorable, 1, "all but the default service account");
 
     let mut selection = namespaces(&[&shop]);
-    selection.exclude = vec!["secrets".to_owned(), "*.apps".to_owned()];
-    selection.include = vec!["leases.coordination.k8s.io".to_owned(), "no-such-kind.example.com".to_owned()];
+    selection.exclude = ["secrets", "*.apps"].map(ObjectRule::of_kind).to_vec();
+    selection.include = ["leases.coordination.k8s.io", "no-such-kind.example.com"].map(ObjectRule::of_kind).to_vec();
     let (sink, report) = capture(source.kubeconfig(), selection).await;
     assert!(sink.stream("secrets").is_none() && sink.stream("deployments.apps").is_none());
     assert_eq!(names(&sink, "leases.coordination.k8s.io", &shop), ["lock"]);

@@ -41,6 +41,7 @@ mod restore_every_request;
 mod restore_faults;
 mod restore_flow;
 mod restore_order;
+mod restore_parts;
 mod restore_plans;
 mod restore_rules;
 mod schemas;

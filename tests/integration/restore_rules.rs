@@ -690,7 +690,7 @@ async fn only_the_chosen_namespaces_are_restored() {
     cluster.kubectl(&["-n", &left, "delete", "configmap", "a"]);
     cluster.kubectl(&["-n", &right, "delete", "configmap", "b"]);
     let mut restore = Restore::into(&cluster, &snapshot).await;
-    restore.namespaces = Some(vec![right.clone()]);
+    restore.choice.namespaces = vec![right.clone()];
     let (plan, report, _) = restore.all().await;
     assert_eq!(report.created, 1);
     assert!(plan.objects().all(|object| object.namespace == right || object.name == right));

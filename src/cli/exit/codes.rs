@@ -20,7 +20,7 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let next = match &error {
             LoadError::Read { .. } => "name an existing file with --file or DRCTL_FILE",
-            LoadError::TooLarge(_) | LoadError::NotText { .. } => "name a policy file with --file or DRCTL_FILE",
+            LoadError::TooLarge { .. } | LoadError::NotText { .. } => "name a policy file with --file or DRCTL_FILE",
             LoadError::Invalid(_) => "correct the file; `drctl policy check` reads it again",
         };
         Self::new(Exit::Usage, error).next(next)
@@ -87,6 +87,20 @@ fn of_operation(error: &operations::Error) -> Ending {
         ),
         E::WhichSchedule { .. } => (Exit::Usage, Some("name the schedule: SCHEDULE, or latest:SCHEDULE for a backup")),
         E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } => (Exit::Usage, None),
+        E::UnknownKinds { .. } => (
+            Exit::CouldNotRun,
+            Some("correct the policy: a kind is written `plural.group`; a pattern like `widgets.*` may match nothing"),
+        ),
+        E::NotChosen(_) => (Exit::Usage, Some("`drctl show BACKUP` lists what it holds")),
+        E::Mapping(_) | E::NothingToChoose { .. } | E::PatchStep(_) => (Exit::Usage, None),
+        E::MappedDatabase { .. } => (
+            Exit::Usage,
+            Some(
+                "name the sources of objects alone with --source; a copy of the database comes beside the live one with \
+                 --source, --create and --target-database",
+            ),
+        ),
+        E::Modifiers(_) => (Exit::Usage, Some("correct the file, or take out what is not needed")),
         E::Unusable { .. } => (Exit::Usage, Some("`drctl list` shows the state of every backup")),
         E::PolicyContradictsRepository { .. } => {
             (Exit::CouldNotRun, Some("correct the policy, or use another repository"))
@@ -268,7 +282,7 @@ fn of_restore(error: &RestoreError) -> Ending {
         RestoreError::Kubernetes(error) => of_cluster(error),
         RestoreError::Contents(error) => of_contents(error),
         RestoreError::Malformed { .. } => (Exit::Difference, None),
-        RestoreError::NoSuchSource { .. } => (Exit::Usage, None),
+        RestoreError::NoSuchSource { .. } | RestoreError::Recipe(_) => (Exit::Usage, None),
         RestoreError::Conflicts(_) | RestoreError::OtherCluster { .. } => (Exit::CouldNotRun, None),
         RestoreError::Interrupted => (Exit::Interrupted, None),
     }

@@ -6,7 +6,7 @@ use super::{
     node::{Key, Node, Value},
     problem::{Place, Problem, may_hold_secret},
 };
-use crate::types::Name;
+use crate::types::{Name, distance};
 
 /// Gathers the problems of a file. Every method returns what it could read, and goes on.
 #[derive(Debug, Default)]
@@ -206,6 +206,37 @@ impl Decoder {
         Some(texts)
     }
 
+    /// A table with any keys, at least one: each key at most once, with its value.
+    pub(super) fn entries<'a>(&mut self, node: &'a Node, path: &str) -> Vec<(&'a Key, &'a Node)> {
+        let Some(table) = self.any_table(node, path) else { return Vec::new() };
+        if table.entries.is_empty() {
+            self.wrong(node.place, format!("`{path}` is empty"));
+        }
+        table.entries.into_values().collect()
+    }
+
+    /// Any value, as JSON has it.
+    pub(super) fn json(&mut self, node: &Node, path: &str) -> serde_json::Value {
+        match &node.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => serde_json::Value::Bool(*value),
+            Value::Number(number) => {
+                let number = serde_json::from_str(number).ok();
+                if number.is_none() {
+                    self.wrong(node.place, format!("`{path}` is a number that JSON does not have"));
+                }
+                number.unwrap_or_default()
+            }
+            Value::Text(text) => serde_json::Value::String(text.clone()),
+            Value::List(items) => items.iter().map(|item| self.json(item, path)).collect(),
+            Value::Table(_) => {
+                let Some(table) = self.any_table(node, path) else { return serde_json::Value::Null };
+                let fields = table.entries.into_values();
+                fields.map(|(key, value)| (key.name.clone(), self.json(value, path))).collect()
+            }
+        }
+    }
+
     /// A table of things by name, at least one.
     pub(super) fn named<'a>(&mut self, node: &'a Node, path: &str) -> Vec<(Name, &'a Key, &'a Node)> {
         let Some(table) = self.any_table(node, path) else { return Vec::new() };
@@ -220,51 +251,5 @@ impl Decoder {
             }
         }
         named
-    }
-}
-
-/// How many characters must be put in, taken out, changed or swapped with the next to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.to_lowercase().chars().take(64).collect();
-    let b: Vec<char> = b.to_lowercase().chars().take(64).collect();
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    let at = |rows: &[Vec<usize>], i: usize, j: usize| rows.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0);
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            let mut best = if i.min(j) == 0 { i.max(j) } else { usize::MAX };
-            if i > 0 && j > 0 {
-                let change = usize::from(a.get(i - 1) != b.get(j - 1));
-                best = at(&rows, i - 1, j - 1) + change;
-                best = best.min(at(&rows, i - 1, j) + 1).min(at(&rows, i, j - 1) + 1);
-                let swapped = i > 1 && j > 1 && a.get(i - 1) == b.get(j - 2) && a.get(i - 2) == b.get(j - 1);
-                if swapped {
-                    best = best.min(at(&rows, i - 2, j - 2) + 1);
-                }
-            }
-            if let Some(cell) = rows.get_mut(i).and_then(|row| row.get_mut(j)) {
-                *cell = best;
-            }
-        }
-    }
-    at(&rows, a.len(), b.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::distance;
-
-    #[test]
-    fn the_distance_counts_changes_and_swaps() {
-        for (a, b, far) in [
-            ("", "", 0),
-            ("abc", "abc", 0),
-            ("namespace", "namespaces", 1),
-            ("cron", "corn", 1),
-            ("", "ab", 2),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(a, b), far, "{a} {b}");
-            assert_eq!(distance(b, a), far, "{b} {a}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod decode;
 mod document;
+mod modifiers;
 mod node;
 mod problem;
 mod source;
@@ -18,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use modifiers::{ModifierFile, ModifierKey, PatchEntry, Replacement, RuleEntry, load_modifiers, parse_modifiers};
 pub use problem::{InvalidPolicy, Problem};
 pub use velero::{FromVelero, FromVeleroError, VeleroFile, VeleroNote, VeleroOptions, from_velero};
 
@@ -27,12 +29,14 @@ use crate::types::for_terminal;
 /// The largest policy file, in bytes.
 pub const LARGEST_FILE: u64 = 1 << 20;
 
-/// A policy could not be loaded.
+/// A policy, or another file of its form, could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the policy `{}`", for_terminal(&.path.display().to_string()))]
+    #[error("cannot read the {what} `{}`", for_terminal(&.path.display().to_string()))]
     Read {
+        /// What it should be.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -40,11 +44,18 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is too large to be a policy.
-    #[error("`{}` is larger than 1 MiB: that is no policy", for_terminal(&.0.display().to_string()))]
-    TooLarge(PathBuf),
+    #[error("`{}` is larger than 1 MiB: that is no {what}", for_terminal(&.path.display().to_string()))]
+    TooLarge {
+        /// What it should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is not text.
-    #[error("`{}:{line}` is not UTF-8 text: that is no policy", for_terminal(&.path.display().to_string()))]
+    #[error("`{}:{line}` is not UTF-8 text: that is no {what}", for_terminal(&.path.display().to_string()))]
     NotText {
+        /// What it should be.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// The first line that is not.
@@ -60,18 +71,22 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`]: all problems of the file at once, each with line and column.
 pub fn load(path: &Path) -> Result<Policy, LoadError> {
+    Ok(parse(path, &read_text(path, "policy")?)?)
+}
+
+/// The text of a file, read once, that should be a `what`.
+fn read_text(path: &Path, what: &'static str) -> Result<String, LoadError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        .map_err(|source| LoadError::Read { what, path: path.to_owned(), source })?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(LoadError::TooLarge(path.to_owned()));
+        return Err(LoadError::TooLarge { what, path: path.to_owned() });
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        LoadError::NotText { path: path.to_owned(), line: 1 + good.iter().filter(|b| **b == b'\n').count() }
-    })?;
-    Ok(parse(path, &text)?)
+        LoadError::NotText { what, path: path.to_owned(), line: 1 + good.iter().filter(|b| **b == b'\n').count() }
+    })
 }
 
 /// Reads the policy that `text` is; `path` is only for the messages.

@@ -105,9 +105,11 @@ pub(super) fn may_hold_secret(line: &str) -> bool {
 const SECRET_WORDS: [&str; 9] =
     ["secret", "password", "passwd", "passphrase", "token", "accesskey", "accountkey", "privatekey", "sig="];
 
-/// A policy file with problems: all of them, in the order of the file.
+/// A policy file, or another one of its form, with problems: all of them, in the order of the file.
 #[derive(Debug, Clone)]
 pub struct InvalidPolicy {
+    /// What is wrong with the whole: `is not a valid policy`.
+    pub(super) wrong: &'static str,
     pub(super) file: PathBuf,
     pub(super) text: String,
     pub(super) problems: Vec<Problem>,
@@ -118,13 +120,17 @@ pub struct InvalidPolicy {
 impl InvalidPolicy {
     /// A file that is to hold objects of Velero's.
     pub(super) fn of_velero(file: PathBuf, text: &str, problems: Vec<Problem>) -> Self {
-        Self { what: "what Velero's objects look like", ..Self::new(file, text, problems) }
+        Self::of("is not what Velero's objects look like", file, text, problems)
     }
 
-    pub(super) fn new(file: PathBuf, text: &str, mut problems: Vec<Problem>) -> Self {
+    pub(super) fn new(file: PathBuf, text: &str, problems: Vec<Problem>) -> Self {
+        Self::of("is not a valid policy", file, text, problems)
+    }
+
+    pub(super) fn of(wrong: &'static str, file: PathBuf, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.place);
         problems.dedup();
-        Self { file, text: text.to_owned(), problems, what: "a valid policy" }
+        Self { wrong, file, text: text.to_owned(), problems }
     }
 
     /// The problems in the order of the file; at least one.
@@ -142,7 +148,7 @@ impl fmt::Display for InvalidPolicy {
         let file = for_terminal(&file);
         let count = self.problems.len();
         let plural = if count == 1 { "" } else { "s" };
-        write!(f, "`{file}` is not {} ({count} problem{plural}); nothing was touched", self.what)?;
+        write!(f, "`{file}` {} ({count} problem{plural}); nothing was touched", self.wrong)?;
         for problem in self.problems.iter().take(MOST_SHOWN) {
             problem.show(f, &file, &self.text)?;
         }

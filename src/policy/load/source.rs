@@ -10,8 +10,10 @@ use super::{
     volumes::volumes,
 };
 use crate::{
-    policy::{ClusterScoped, KubernetesSpec, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService},
-    types::{InvalidPattern, Name, SchemaPattern, TablePattern},
+    policy::{
+        ClusterScoped, KubernetesSpec, ObjectFilter, ObjectRule, PostgresSpec, PostgresTls, SourceSpec, Via, ViaService,
+    },
+    types::{InvalidPattern, LabelSelector, Name, SchemaPattern, TablePattern},
 };
 
 const KINDS: [&str; 2] = ["kubernetes", "postgres"];
@@ -50,8 +52,8 @@ pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str, data: &[Nam
 }
 
 fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str, data: &[Name]) -> Option<KubernetesSpec> {
-    let known = ["namespaces", "excludeNamespaces", "clusterScoped", "volumes"];
-    let table = decoder.table(node, path, &known, &["include", "exclude", "includeKinds", "excludeKinds"])?;
+    let known = ["namespaces", "excludeNamespaces", "include", "exclude", "clusterScoped", "volumes"];
+    let table = decoder.table(node, path, &known, &[])?;
     let namespaces =
         decoder.required(&table, "namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
     let exclude = table.get("excludeNamespaces").and_then(|node| patterns(decoder, &table, "excludeNamespaces", node));
@@ -65,11 +67,58 @@ fn kubernetes(decoder: &mut Decoder, node: &Node, path: &str, data: &[Name]) -> 
     });
     let volumes = table.get("volumes").map(|node| volumes(decoder, node, &table.path_of("volumes"), data));
     Some(KubernetesSpec {
+        volumes: volumes.unwrap_or_default(),
+        include: object_rules(decoder, &table, "include"),
+        exclude: object_rules(decoder, &table, "exclude"),
         namespaces: namespaces?,
         exclude_namespaces: exclude.unwrap_or_default(),
         cluster_scoped,
-        volumes: volumes.unwrap_or_default(),
     })
+}
+
+/// Kinds by name or pattern, and tables of what must be true of an object.
+fn object_rules(decoder: &mut Decoder, table: &Table<'_>, key: &str) -> Vec<ObjectRule> {
+    let path = table.path_of(key);
+    let Some(items) = table.get(key).and_then(|node| decoder.list(node, &path)) else { return Vec::new() };
+    let path = format!("{path}[]");
+    let rule = |node: &Node| match &node.value {
+        Value::Table(_) => object_filter(decoder, node, &path).map(ObjectRule::Objects),
+        _ => kind_pattern(decoder, node, &path).map(ObjectRule::Kind),
+    };
+    items.iter().filter_map(rule).collect()
+}
+
+fn object_filter(decoder: &mut Decoder, node: &Node, path: &str) -> Option<ObjectFilter> {
+    let known = ["kinds", "namespaces", "selector"];
+    let table = decoder.table(node, path, &known, &[])?;
+    if known.iter().all(|key| table.get(key).is_none()) {
+        let problem = Problem::new(table.place, format!("`{path}` says nothing about the objects that it means"));
+        decoder.report(problem.help("give it `kinds`, `namespaces` or `selector`"));
+    }
+    let kinds = table.get("kinds").and_then(|node| decoder.list(node, &table.path_of("kinds"))).unwrap_or_default();
+    let kinds = kinds.iter().filter_map(|node| kind_pattern(decoder, node, &format!("{path}.kinds[]"))).collect();
+    let namespaces = table.get("namespaces").and_then(|node| patterns(decoder, &table, "namespaces", node));
+    Some(ObjectFilter {
+        kinds,
+        namespaces: namespaces.unwrap_or_default(),
+        selector: table.get("selector").and_then(|node| selector(decoder, node, &table.path_of("selector"))),
+    })
+}
+
+pub(super) fn selector(decoder: &mut Decoder, node: &Node, path: &str) -> Option<LabelSelector> {
+    decoder.parsed(node, path, str::parse::<LabelSelector>)
+}
+
+/// A kind as `plural.group`, or a pattern of such.
+pub(super) fn kind_pattern(decoder: &mut Decoder, node: &Node, path: &str) -> Option<String> {
+    let text = decoder.text(node, path)?;
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'*' | b'?');
+    if text.len() <= 320 && text.bytes().all(allowed) {
+        return Some(text.to_owned());
+    }
+    let problem = Problem::new(node.place, format!("`{}` is no kind", crate::types::for_terminal(text)));
+    decoder.report(problem.help("write its plural and its group: `secrets`, `deployments.apps`, `*.example.com`"));
+    None
 }
 
 fn patterns(decoder: &mut Decoder, table: &Table<'_>, key: &str, node: &Node) -> Option<Vec<String>> {

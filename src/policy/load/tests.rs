@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::policy::{ObjectFilter, ObjectRule, SourceSpec};
 
 const GOOD: &str = r#"apiVersion: drctl/v1
 kind: Policy
@@ -58,6 +59,49 @@ fn a_policy_embeds_as_the_file_says_it_and_comes_back() {
     assert_eq!(Policy::from_embedded(&embedded).unwrap(), policy);
     // JSON is YAML: what is embedded is a policy file too.
     assert_eq!(parse(Path::new("p.json"), &embedded.to_string()).unwrap(), policy);
+}
+
+/// The good policy with a source that says this besides its namespaces.
+fn selecting(more: &str) -> String {
+    with("[\"*\"], clusterScoped: none", &format!("[\"*\"],\n    {more}"))
+}
+
+#[test]
+fn kinds_namespaces_and_labels_are_included_and_excluded() {
+    let text = selecting(
+        "exclude: [secrets, {kinds: [\"*.example.com\"], namespaces: [\"team-*\"]}], include: [{selector: \"app=web, !old\"}]",
+    );
+    let policy = parse(Path::new("p.yaml"), &text).unwrap();
+    let SourceSpec::Kubernetes(spec) = &policy.sources[&crate::types::Name::new("cluster").unwrap()] else { panic!() };
+    let filter = |kinds: &[&str], namespaces: &[&str], selector: Option<&str>| {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let selector = selector.map(|text| text.parse().unwrap());
+        ObjectRule::Objects(ObjectFilter { kinds: texts(kinds), namespaces: texts(namespaces), selector })
+    };
+    assert_eq!(spec.exclude, [ObjectRule::Kind("secrets".to_owned()), filter(&["*.example.com"], &["team-*"], None)]);
+    assert_eq!(spec.include, [filter(&[], &[], Some("app=web,!old"))]);
+    assert_eq!(Policy::from_embedded(&policy.to_embedded()).unwrap(), policy);
+}
+
+#[test]
+fn a_wrong_rule_of_a_source_is_named_at_its_place() {
+    for (more, expected) in [
+        ("exclude: secrets", "16:14: `sources.cluster.kubernetes.exclude` must be a list, and is a text"),
+        ("exclude: []", "16:14: `sources.cluster.kubernetes.exclude` is empty"),
+        ("exclude: [Deployment]", "16:15: `Deployment` is no kind"),
+        ("exclude: [{}]", "16:15: `sources.cluster.kubernetes.exclude[]` says nothing about the objects"),
+        ("exclude: [{kind: secrets}]", "16:16: unknown key `kind` in `sources.cluster.kubernetes.exclude[]`"),
+        ("exclude: [{kinds: [apps/deployments]}]", "16:24: `apps/deployments` is no kind"),
+        ("include: [{namespaces: [A]}]", "16:29: `A` is neither a namespace nor a pattern"),
+        (
+            "include: [{selector: \"app in web\"}]",
+            "16:26: `app in web` is not a label selector: `app in web` is no key",
+        ),
+        ("include: [{selector: 7}]", "16:26: `sources.cluster.kubernetes.include[].selector` must be a text"),
+    ] {
+        let found = problems_of(&selecting(more));
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{more}: {found:?}");
+    }
 }
 
 #[test]

@@ -32,5 +32,5 @@ pub use forward::{Forward, ServicePort};
 pub use kind::{Kind, kind_id, segment};
 pub use reply::{Reply, Status, StatusCause, StatusDetails};
 pub use rights::Rights;
-pub use selection::{ClusterScoped, KubernetesSelection, matches};
+pub use selection::{ClusterScoped, KubernetesSelection, ObjectRule, UnknownKind, is_pattern, matches};
 pub use volumes::{DatabaseService, VolumeRule, VolumeRules};

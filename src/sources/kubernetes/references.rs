@@ -20,6 +20,7 @@ use super::{
 
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const CLUSTER_ROLE_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
+const CLUSTER_ISSUERS: &str = "clusterissuers.cert-manager.io";
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 const INGRESS_CLASSES: &str = "ingressclasses.networking.k8s.io";
 
@@ -97,6 +98,12 @@ impl References {
                 self.add(target, name);
             }
         }
+        if let Some(issuer) = meta.annotations.get("cert-manager.io/cluster-issuer") {
+            self.add(CLUSTER_ISSUERS, issuer);
+        }
+        if !is_built_in_group(&kind.group) {
+            self.collect_named(json);
+        }
         match id.as_str() {
             "persistentvolumeclaims" => self.collect_claim(meta, json),
             "ingresses.networking.k8s.io" => {
@@ -120,6 +127,36 @@ impl References {
         for owner in &meta.owner_references {
             if let Some(id) = scoped.get(&(owner.group().to_owned(), owner.kind.clone())) {
                 self.add(id, &owner.name);
+            }
+        }
+    }
+
+    /// The cluster-scoped custom resources that a custom resource names by kind and name, wherever in its `spec`: a
+    /// ClusterIssuer, a ClusterSecretStore.
+    fn collect_named(&mut self, json: &str) {
+        let scoped = Arc::clone(&self.scoped);
+        let custom: Vec<_> = scoped.iter().filter(|((group, _), _)| !is_built_in_group(group)).collect();
+        if custom.is_empty() {
+            return;
+        }
+        let Ok(object) = serde_json::from_str::<Value>(json) else { return };
+        let mut places: Vec<&Value> = object.get("spec").into_iter().collect();
+        while let Some(place) = places.pop() {
+            match place {
+                Value::Array(items) => places.extend(items),
+                Value::Object(fields) => {
+                    let text = |field: &str| fields.get(field).and_then(Value::as_str);
+                    if let (Some(kind), Some(name)) = (text("kind"), text("name")) {
+                        let group = text("group").or_else(|| text("apiGroup"));
+                        let group =
+                            group.or_else(|| text("apiVersion").map(|api| api.split('/').next().unwrap_or(api)));
+                        let meant = |group_of: &str| group.is_none_or(|group| group == group_of);
+                        let found = custom.iter().filter(|((group, name), _)| name == kind && meant(group));
+                        found.for_each(|(_, id)| self.add(id, name));
+                    }
+                    places.extend(fields.values());
+                }
+                _ => {}
             }
         }
     }
@@ -285,6 +322,28 @@ impl Binding {
             namespace.is_some_and(|namespace| selection.takes_namespace(namespace))
         })
     }
+}
+
+/// An Application of Argo CD deploys into one of the source's namespaces, and in this cluster.
+pub(super) fn deploys_into(selection: &KubernetesSelection, json: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Application {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Spec {
+        destination: Destination,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Destination {
+        namespace: String,
+        server: String,
+        name: String,
+    }
+    let Ok(Application { spec: Spec { destination: to } }) = serde_json::from_str(json) else { return false };
+    let here = to.server == "https://kubernetes.default.svc" || (to.server.is_empty() && to.name == "in-cluster");
+    here && selection.takes_namespace(&to.namespace)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! Which part of a cluster a source is. Pure: it decides by names alone.
+//! Which part of a cluster a source is. Pure: it decides by names and labels alone.
+
+use std::collections::BTreeMap;
 
 use super::{
-    discovery::Unread,
+    discovery::{Discovery, Unread},
     kind::{Kind, kind_id},
-    kinds::{self},
+    kinds::{self, Meta},
 };
+use crate::types::{LabelSelector, nearest};
 
 /// Which objects of a cluster belong to a source.
 ///
@@ -16,14 +19,57 @@ pub struct KubernetesSelection {
     pub namespaces: Vec<String>,
     /// Namespaces to leave out; beats [`Self::namespaces`].
     pub exclude_namespaces: Vec<String>,
-    /// Kinds (`plural.group`) that are captured also where they are left out by default or by
-    /// [`Self::exclude`].
-    pub include: Vec<String>,
-    /// Kinds (`plural.group`) to leave out. With `*` only what is included is captured.
-    pub exclude: Vec<String>,
+    /// Objects that are captured also where [`Self::exclude`] leaves them out; and kinds that are captured also
+    /// where they are left out by default.
+    pub include: Vec<ObjectRule>,
+    /// Objects to leave out. With the kind `*` only what is included is captured.
+    pub exclude: Vec<ObjectRule>,
     /// Which cluster-scoped objects; without a word: [`ClusterScoped::All`] if the namespaces
     /// contain `*`, else [`ClusterScoped::Referenced`].
     pub cluster_scoped: Option<ClusterScoped>,
+}
+
+/// Objects of a source: those of which all parts of the rule are true.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectRule {
+    /// Kinds (`plural.group`), by name or pattern; empty: every kind that is not left out by default.
+    pub kinds: Vec<String>,
+    /// Namespaces, by name or pattern; empty: any, and objects without one.
+    pub namespaces: Vec<String>,
+    /// Their labels; absent: any.
+    pub selector: Option<LabelSelector>,
+}
+
+impl ObjectRule {
+    /// The rule of all objects of a kind.
+    #[must_use]
+    pub fn of_kind(kind: impl Into<String>) -> Self {
+        Self { kinds: vec![kind.into()], ..Self::default() }
+    }
+
+    /// It speaks of kinds, and of nothing else.
+    fn is_of_kinds_alone(&self) -> bool {
+        !self.kinds.is_empty() && self.namespaces.is_empty() && self.selector.is_none()
+    }
+
+    fn names_kind(&self, id: &str) -> bool {
+        any_matches(&self.kinds, id)
+    }
+
+    fn takes(&self, id: &str, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        (self.kinds.is_empty() || self.names_kind(id))
+            && (self.namespaces.is_empty() || (!namespace.is_empty() && any_matches(&self.namespaces, namespace)))
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(labels))
+    }
+}
+
+/// A kind that a policy names and that a cluster does not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownKind {
+    /// The kind, as the policy writes it.
+    pub name: String,
+    /// What may be meant, the nearest first.
+    pub near: Vec<String>,
 }
 
 /// Which cluster-scoped objects belong to a source. The objects of its namespaces always do.
@@ -56,14 +102,63 @@ impl KubernetesSelection {
         any_matches(&self.namespaces, namespace) && !any_matches(&self.exclude_namespaces, namespace)
     }
 
-    /// Objects of the kind belong to the source (as far as their namespace does).
+    /// Objects of the kind may belong to the source (as far as their namespace does). Which of them,
+    /// [`Self::takes_object`] says.
     #[must_use]
     pub fn takes_kind(&self, kind: &Kind) -> bool {
         let id = kind.id();
-        if any_matches(&self.include, &id) {
+        if self.include.iter().any(|rule| rule.names_kind(&id)) {
             return true;
         }
-        !kind.aggregated && kinds::left_out(&id).is_none() && !any_matches(&self.exclude, &id)
+        let excluded = self.exclude.iter().any(|rule| rule.is_of_kinds_alone() && rule.names_kind(&id));
+        // A rule without a kind may include some of it.
+        is_default(kind, &id) && (!excluded || self.include.iter().any(|rule| rule.kinds.is_empty()))
+    }
+
+    /// An object of a kind that [`Self::takes_kind`] takes belongs to the source, as far as its namespace does.
+    #[must_use]
+    pub fn takes_object(&self, kind: &Kind, meta: &Meta) -> bool {
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return true;
+        }
+        let id = kind.id();
+        let takes = |rule: &ObjectRule| rule.takes(&id, &meta.namespace, &meta.labels);
+        let default = is_default(kind, &id);
+        // What is left out by default must be named: a label alone brings no Events back.
+        self.include.iter().any(|rule| (default || !rule.kinds.is_empty()) && takes(rule))
+            || (default && !self.exclude.iter().any(takes))
+    }
+
+    /// The kinds that are named without a pattern.
+    fn named_kinds(&self) -> impl Iterator<Item = &str> {
+        let kinds = self.include.iter().chain(&self.exclude).flat_map(|rule| &rule.kinds);
+        kinds.map(String::as_str).filter(|kind| !is_pattern(kind))
+    }
+
+    /// Whether it names a kind without a pattern, which the cluster must then know.
+    #[must_use]
+    pub fn names_kinds(&self) -> bool {
+        self.named_kinds().next().is_some()
+    }
+
+    /// The kinds that it names without a pattern and that the cluster does not know. One whose group did not answer
+    /// may be there.
+    #[must_use]
+    pub fn unknown_kinds(&self, discovery: &Discovery) -> Vec<UnknownKind> {
+        let served: Vec<String> = discovery.ids().collect();
+        let unread = |name: &str| {
+            let group = name.split_once('.').map_or("", |(_, group)| group);
+            discovery.unread().iter().any(|unread| unread.group == group)
+        };
+        let known = |name: &str| served.iter().any(|id| id == name) || kinds::left_out(name).is_some() || unread(name);
+        let mut unknown: Vec<UnknownKind> = Vec::new();
+        for name in self.named_kinds().filter(|name| !known(name)) {
+            if !unknown.iter().any(|other| other.name == name) {
+                let near = nearest(name, served.iter().map(String::as_str)).into_iter().map(str::to_owned).collect();
+                unknown.push(UnknownKind { name: name.to_owned(), near });
+            }
+        }
+        unknown
     }
 
     /// Which cluster-scoped objects belong to the source.
@@ -96,9 +191,11 @@ impl KubernetesSelection {
     /// What it means for the source that the kinds of a group are not known.
     pub(super) fn judge_unread(&self, unread: &Unread) -> Unanswered {
         let group = &unread.group;
-        if self.include.iter().any(|pattern| can_match_in(pattern, group)) {
+        let any = self.include.iter().any(|rule| rule.kinds.is_empty());
+        let mut excluded = self.exclude.iter().filter(|rule| rule.is_of_kinds_alone()).flat_map(|rule| &rule.kinds);
+        if self.include.iter().flat_map(|rule| &rule.kinds).any(|pattern| can_match_in(pattern, group)) {
             Unanswered::Missing
-        } else if self.exclude.iter().any(|pattern| matches_all_of(pattern, group)) {
+        } else if excluded.any(|pattern| matches_all_of(pattern, group)) && (!any || unread.aggregated) {
             Unanswered::Nothing
         } else if unread.aggregated {
             Unanswered::Note
@@ -119,6 +216,11 @@ pub(super) enum Unanswered {
     Nothing,
 }
 
+/// The kind is captured where nobody says anything of it.
+fn is_default(kind: &Kind, id: &str) -> bool {
+    !kind.aggregated && kinds::left_out(id).is_none()
+}
+
 /// `pattern` matches whatever kind `group` has.
 fn matches_all_of(pattern: &str, group: &str) -> bool {
     // No plural has such characters, so that only `*` stands for this one.
@@ -134,7 +236,9 @@ fn can_match_in(pattern: &str, group: &str) -> bool {
     pattern.char_indices().any(|(at, c)| (at > 0 || c == '*') && matches(pattern.get(at..).unwrap_or_default(), &rest))
 }
 
-fn is_pattern(text: &str) -> bool {
+/// `text` is a pattern and no name.
+#[must_use]
+pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 

@@ -30,8 +30,8 @@ async fn a_kind_that_may_not_be_listed_is_missing_and_named() {
     grant(&source, "configmaps, services, serviceaccounts, pods", &[&shop]);
     source.kubectl(&["-n", &shop, "create", "configmap", "settings", "--from-literal=a=1"]);
     let mut selection = namespaces(&[&shop]);
-    selection.exclude = vec!["*".to_owned()];
-    selection.include = ["configmaps", "secrets", "serviceaccounts"].map(str::to_owned).to_vec();
+    selection.exclude = vec![ObjectRule::of_kind("*")];
+    selection.include = ["configmaps", "secrets", "serviceaccounts"].map(ObjectRule::of_kind).to_vec();
 
     let (sink, report) = capture(source.user_kubeconfig(), selection.clone()).await;
     assert_eq!(names(&sink, "configmaps", &shop), ["settings"]);
@@ -52,8 +52,8 @@ async fn where_the_whole_cluster_may_not_be_listed_its_namespaces_are() {
     grant(&source, "configmaps", &allowed);
     source.kubectl(&["-n", &all[7], "create", "configmap", "settings", "--from-literal=a=1"]);
     let mut selection = namespaces(&[&source.name("team-*")]);
-    selection.exclude = vec!["*".to_owned()];
-    selection.include = vec!["configmaps".to_owned()];
+    selection.exclude = vec![ObjectRule::of_kind("*")];
+    selection.include = vec![ObjectRule::of_kind("configmaps")];
 
     let (sink, report) = capture(source.user_kubeconfig(), selection).await;
     assert_eq!(names(&sink, "configmaps", &all[7]), ["settings"]);
@@ -83,7 +83,7 @@ async fn a_named_namespace_that_does_not_exist_is_missing_and_an_empty_one_is_co
     source.kubectl(&["-n", &empty, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"]);
     let gone = source.name("gone");
     let mut selection = namespaces(&[&empty, &gone, &source.name("none-*")]);
-    selection.exclude = vec!["events*".to_owned()];
+    selection.exclude = vec![ObjectRule::of_kind("events*")];
     let (_, report) = capture(source.kubeconfig(), selection).await;
     let missing: Vec<_> = report.missing.iter().map(|missing| missing.what.clone()).collect();
     assert_eq!(missing, [format!("namespace {gone}")]);
@@ -123,7 +123,7 @@ async fn a_group_of_another_server_that_does_not_answer_is_a_note_unless_the_pol
     assert!(report.notes.iter().any(|note| note.contains(&group)), "{:?}", report.notes);
 
     let mut selection = namespaces(&[&shop]);
-    selection.include = vec![format!("*.{group}")];
+    selection.include = vec![ObjectRule::of_kind(format!("*.{group}"))];
     let (_, report) = capture(source.kubeconfig(), selection).await;
     let missing: Vec<_> = report.missing.iter().map(|missing| missing.what.clone()).collect();
     assert_eq!(missing, [format!("group {group}/v1")]);
@@ -148,7 +148,7 @@ async fn the_keys_of_sealed_secrets_are_captured_whatever_is_selected() {
     for (installed, excluded) in [(true, false), (true, true), (false, true)] {
         let front = Front::before(connect(source.kubeconfig()).await, sealed_secrets(installed)).await;
         let mut selection = namespaces(&[&shop]);
-        selection.exclude = if excluded { vec!["secrets".to_owned()] } else { Vec::new() };
+        selection.exclude = if excluded { vec![ObjectRule::of_kind("secrets")] } else { Vec::new() };
         let (sink, report) = capture(&front.kubeconfig(), selection).await;
         assert_eq!(report.missing, []);
         let own: &[&str] = if excluded { &["key"] } else { &["key", "other"] };

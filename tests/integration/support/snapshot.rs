@@ -1,11 +1,13 @@
 //! A backup in memory, made with kubectl: what restore is fed with where the repository is not what is tested.
 
+use std::sync::Arc;
+
 use drctl::{
     sources::kubernetes::{
         Cluster, ConnectOptions,
         restore::{
-            self, ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
-            RestoreContext, RestoreError, RestoreReport, testing::MemoryContents,
+            self, Choice, ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
+            Recipe, RestoreContext, RestoreError, RestoreReport, testing::MemoryContents,
         },
     },
     types::{Name, Silent},
@@ -103,8 +105,9 @@ pub(crate) struct Restore {
     pub(crate) contents: MemoryContents,
     pub(crate) cancel: CancellationToken,
     pub(crate) on_conflict: OnConflict,
-    pub(crate) namespaces: Option<Vec<String>>,
     pub(crate) platform: Vec<String>,
+    pub(crate) choice: Choice,
+    pub(crate) recipe: Recipe,
     pub(crate) execute: ExecuteOptions,
 }
 
@@ -120,8 +123,9 @@ impl Restore {
             contents,
             cancel: CancellationToken::new(),
             on_conflict: OnConflict::Fail,
-            namespaces: None,
             platform: Vec::new(),
+            choice: Choice::all(),
+            recipe: Recipe::default(),
             execute: ExecuteOptions {
                 object_deadline: std::time::Duration::from_secs(20),
                 ..ExecuteOptions::default()
@@ -134,17 +138,17 @@ impl Restore {
     }
 
     pub(crate) async fn plan(&self) -> Plan {
+        self.try_plan().await.unwrap()
+    }
+
+    pub(crate) async fn try_plan(&self) -> Result<Plan, RestoreError> {
         let options = PlanOptions {
-            backup: "20261120T020000Z-k3x7pq".to_owned(),
-            source: source(),
-            namespaces: self.namespaces.clone(),
-            on_conflict: self.on_conflict,
-            databases: Vec::new(),
-            adopt_volumes: false,
+            choice: self.recipe.mapping.narrow(self.choice.clone()).unwrap(),
+            recipe: Arc::new(self.recipe.clone()),
             platform: self.platform.clone(),
-            remember: false,
+            ..PlanOptions::of("20261120T020000Z-k3x7pq".to_owned(), source(), self.on_conflict)
         };
-        restore::plan(self.context(), &options).await.unwrap()
+        restore::plan(self.context(), &options).await
     }
 
     /// The plan, and what the server says of it.

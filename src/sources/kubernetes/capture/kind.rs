@@ -7,7 +7,7 @@ use super::{
         Error, ErrorKind,
         client::Cluster,
         kinds, nesting,
-        references::References,
+        references::{References, deploys_into},
         selection::{ClusterScoped, KubernetesSelection},
         volumes::{Seen, VolumeRules},
     },
@@ -142,7 +142,8 @@ impl Run<'_> {
 
     /// The lists to use instead, if one of the whole cluster was forbidden.
     fn by_namespace(&self, task: &Task, lists: &[List], failed: &[(usize, Error)]) -> Option<Vec<List>> {
-        let whole = |list: &List| list.namespace.is_none() && list.query.is_empty();
+        // What is in other namespaces cannot be found in the source's own.
+        let whole = |list: &List| list.namespace.is_none() && list.query.is_empty() && list.keep != Keep::Deploying;
         let forbidden = failed.iter().find(|(at, error)| {
             error.kind == ErrorKind::Forbidden && task.kind.namespaced && lists.get(*at).is_some_and(whole)
         });
@@ -232,14 +233,22 @@ impl Run<'_> {
     }
 
     fn keeps(&self, keep: Keep, task: &Task, item: &Item<'_>, json: &str, references: &mut References) -> bool {
-        let meta = &item.metadata;
-        match keep {
+        let (selection, meta) = (self.selection, &item.metadata);
+        let is_there = match keep {
             Keep::All => true,
-            Keep::InNamespaces => self.selection.takes_namespace(&meta.namespace),
-            Keep::InOtherNamespaces => !self.selection.takes_namespace(&meta.namespace),
-            Keep::Namespaces => self.selection.takes_namespace(&meta.name),
-            Keep::Referenced => references.takes(self.selection, &task.id, meta, json),
-        }
+            Keep::InNamespaces => selection.takes_namespace(&meta.namespace),
+            Keep::InOtherNamespaces => !selection.takes_namespace(&meta.namespace),
+            // A namespace goes with what is in it, whatever is said of kinds and labels.
+            Keep::Namespaces => return selection.takes_namespace(&meta.name),
+            Keep::Referenced => true,
+            Keep::Deploying => !selection.takes_namespace(&meta.namespace) && deploys_into(selection, json),
+        };
+        // Without its keys no SealedSecret can be opened again.
+        let is_chosen = kinds::is_sealed_secrets_key(&task.id, meta)
+            || task.id == plan::NAMESPACES
+            || selection.takes_object(&task.kind, meta);
+        // What a referenced object refers to is collected only if it is taken.
+        is_there && is_chosen && (keep != Keep::Referenced || references.takes(selection, &task.id, meta, json))
     }
 }
 

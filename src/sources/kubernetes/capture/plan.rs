@@ -5,7 +5,7 @@ use super::super::{
     kind::{Kind, segment},
     kinds::SEALED_SECRETS_KEY_LABEL,
     references::References,
-    selection::{ClusterScoped, KubernetesSelection, Reach, Unanswered},
+    selection::{ClusterScoped, KubernetesSelection, Reach, Unanswered, is_pattern},
 };
 
 /// One kind to capture: one stream.
@@ -42,6 +42,8 @@ pub(super) enum Keep {
     Namespaces,
     /// What the source's objects refer to.
     Referenced,
+    /// Those in other namespaces that deploy into the source's.
+    Deploying,
 }
 
 /// The namespaces of the cluster, as far as they may be known.
@@ -67,9 +69,11 @@ pub(super) struct Plan<'a> {
     pub(super) notes: Vec<String>,
 }
 
-const NAMESPACES: &str = "namespaces";
+pub(super) const NAMESPACES: &str = "namespaces";
 const SECRETS: &str = "secrets";
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+/// Applications of Argo CD live in its own namespace, and say where they deploy to.
+const APPLICATIONS: &str = "applications.argoproj.io";
 /// More names than this are cheaper to find in the whole list.
 const NAMES_ONE_BY_ONE: usize = 20;
 
@@ -98,7 +102,11 @@ impl<'a> Plan<'a> {
             } else if !selection.takes_kind(kind) {
                 continue;
             } else if kind.namespaced {
-                plan.tasks.push(Task { kind: (*kind).clone(), lists: namespaced_lists(&id, &reach), id });
+                let mut lists = namespaced_lists(&id, &reach);
+                if id == APPLICATIONS && selection.cluster_scoped() == ClusterScoped::Referenced {
+                    lists.push(deploying(&id));
+                }
+                plan.tasks.push(Task { kind: (*kind).clone(), lists, id });
             } else {
                 match selection.cluster_scoped() {
                     ClusterScoped::All => {
@@ -157,7 +165,8 @@ impl<'a> Plan<'a> {
     }
 
     fn judge_included(&mut self, selection: &KubernetesSelection, kinds: &[&Kind]) {
-        for name in selection.include.iter().filter(|name| !name.contains(['*', '?'])) {
+        let names = selection.include.iter().flat_map(|rule| &rule.kinds);
+        for name in names.filter(|name| !is_pattern(name)) {
             if !kinds.iter().any(|kind| kind.id() == *name) {
                 let why = "the cluster serves no such kind that can be listed, got and created".to_owned();
                 self.missing.push((format!("kind {name}"), why));
@@ -262,6 +271,11 @@ fn namespace_lists(reach: &Reach) -> Vec<List> {
     }
 }
 
+fn deploying(id: &str) -> List {
+    let what = format!("those of kind {id} in other namespaces that deploy into the source's");
+    List { what, ..whole(id, Keep::Deploying) }
+}
+
 fn whole(id: &str, keep: Keep) -> List {
     List { namespace: None, query: String::new(), keep, what: format!("kind {id}") }
 }
@@ -278,7 +292,7 @@ fn by_name(id: &str, name: &str, keep: Keep) -> List {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::super::{discovery::Unread, testing},
+        super::super::{discovery::Unread, selection::ObjectRule, testing},
         *,
     };
 
@@ -365,8 +379,8 @@ mod tests {
     fn the_whole_cluster_is_listed_at_once_with_all_that_is_in_no_namespace() {
         let discovery = discovery();
         let mut selection = select(&["*"]);
-        selection.include = vec!["nodes".to_owned(), "*.other.example.com".to_owned(), "bindings".to_owned()];
-        selection.exclude = vec!["*.example.com".to_owned(), "secrets".to_owned()];
+        selection.include = ["nodes", "*.other.example.com", "bindings"].map(ObjectRule::of_kind).to_vec();
+        selection.exclude = ["*.example.com", "secrets"].map(ObjectRule::of_kind).to_vec();
         let plan = Plan::new(&selection, &discovery, &known(&["a"]));
         assert_eq!(
             shown(&plan.tasks),
@@ -383,6 +397,22 @@ mod tests {
         assert!(plan.referenced.iter().all(Vec::is_empty));
         let missing: Vec<_> = plan.missing.iter().map(|(what, _)| what.as_str()).collect();
         assert_eq!(missing, ["kind bindings"], "it was named, and cannot be listed; the lost group is excluded");
+    }
+
+    #[test]
+    fn argo_cds_applications_are_looked_for_in_other_namespaces_if_references_are_taken() {
+        let all = "create get list";
+        let kinds = vec![kind("applications.argoproj.io", true, all), kind("configmaps", true, all)];
+        let discovery = Discovery::of(kinds, Vec::new());
+        let keeps = |selection: &KubernetesSelection| {
+            let plan = Plan::new(selection, &discovery, &known(&["a"]));
+            let lists = plan.tasks.into_iter().flat_map(|task| task.lists);
+            lists.map(|list| (list.namespace.is_some(), list.keep)).collect::<Vec<_>>()
+        };
+        let own = (true, Keep::InNamespaces);
+        assert_eq!(keeps(&select(&["a"])), [own, (false, Keep::Deploying), own]);
+        let none = KubernetesSelection { cluster_scoped: Some(ClusterScoped::None), ..select(&["a"]) };
+        assert_eq!(keeps(&none), [own, own]);
     }
 
     #[test]

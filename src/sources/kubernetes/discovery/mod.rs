@@ -130,6 +130,12 @@ impl Discovery {
         self.served.iter().filter(move |kind| kind.group == group && kind.plural == plural)
     }
 
+    /// The ids (`plural.group`) of all that is served, those of older groups included.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        let ids: std::collections::BTreeSet<String> = self.served.iter().map(Kind::id).collect();
+        ids.into_iter()
+    }
+
     /// Group versions that exist and did not answer.
     #[must_use]
     pub fn unread(&self) -> &[Unread] {

@@ -164,6 +164,12 @@ pub fn needs_status(kind_id: &str) -> bool {
     matches!(kind_id, "pods" | "jobs.batch")
 }
 
+/// The object is a key of the sealed-secrets controller: without it no SealedSecret can be opened again.
+#[must_use]
+pub fn is_sealed_secrets_key(kind_id: &str, meta: &Meta) -> bool {
+    kind_id == "secrets" && meta.labels.contains_key(SEALED_SECRETS_KEY_LABEL)
+}
+
 fn has_condition(status: &Value, name: &str) -> bool {
     let conditions = status.get("conditions").and_then(Value::as_array);
     conditions.is_some_and(|all| {

@@ -139,3 +139,49 @@ fn owners_that_are_cluster_scoped_are_taken() {
     references.collect(&kind("volumesnapshots.snapshot.storage.k8s.io"), &Meta::default(), &snapshot.to_string());
     assert_eq!(references.names_of("volumesnapshotclasses.snapshot.storage.k8s.io").unwrap(), ["daily"]);
 }
+
+#[test]
+fn issuers_and_other_cluster_scoped_custom_resources_are_taken_where_they_are_named() {
+    let scoped = |id: &str, name: &str| Kind { name: name.to_owned(), namespaced: false, ..kind(id) };
+    let kinds = [
+        scoped("clusterissuers.cert-manager.io", "ClusterIssuer"),
+        scoped("clustersecretstores.external-secrets.io", "ClusterSecretStore"),
+        scoped("storageclasses.storage.k8s.io", "StorageClass"),
+    ];
+    let mut references = References::to(kinds.iter());
+    let mut collect = |id: &str, object: Value| {
+        let meta = Meta::deserialize(object.get("metadata").unwrap_or(&json!({}))).unwrap();
+        references.collect(&kind(id), &meta, &object.to_string());
+    };
+    collect("certificates.cert-manager.io", json!({"spec": {"issuerRef": {"kind": "ClusterIssuer", "name": "le"}}}));
+    collect("certificates.cert-manager.io", json!({"spec": {"issuerRef": {"kind": "Issuer", "name": "own"}}}));
+    collect(
+        "certificates.cert-manager.io",
+        json!({"spec": {"issuerRef": {"group": "other.org", "kind": "ClusterIssuer", "name": "others"}}}),
+    );
+    let annotated = json!({"metadata": {"annotations": {"cert-manager.io/cluster-issuer": "edge"}}});
+    collect("ingresses.networking.k8s.io", annotated);
+    let data = json!([{"sourceRef": {"storeRef": {"kind": "ClusterSecretStore", "name": "vault"}}}]);
+    collect("externalsecrets.external-secrets.io", json!({"spec": {"data": data}}));
+    collect("widgets.example.com", json!({"spec": {"class": {"kind": "StorageClass", "name": "fast"}}}));
+    assert_eq!(references.names_of("clusterissuers.cert-manager.io").unwrap(), ["edge", "le"]);
+    assert_eq!(references.names_of("clustersecretstores.external-secrets.io").unwrap(), ["vault"]);
+    assert!(references.names_of("storageclasses.storage.k8s.io").unwrap().is_empty());
+}
+
+#[test]
+fn an_application_counts_by_where_it_deploys_to() {
+    let selection = KubernetesSelection { namespaces: vec!["shop".to_owned()], ..KubernetesSelection::default() };
+    for (destination, expected) in [
+        (json!({"namespace": "shop", "server": "https://kubernetes.default.svc"}), true),
+        (json!({"namespace": "shop", "name": "in-cluster"}), true),
+        (json!({"namespace": "other", "server": "https://kubernetes.default.svc"}), false),
+        (json!({"namespace": "shop", "server": "https://prod.example.org"}), false),
+        (json!({"namespace": "shop", "name": "prod"}), false),
+        (json!({"server": "https://kubernetes.default.svc"}), false),
+        (json!(7), false),
+    ] {
+        let application = json!({"spec": {"destination": destination}}).to_string();
+        assert_eq!(deploys_into(&selection, &application), expected, "{application}");
+    }
+}

@@ -2,8 +2,18 @@
 
 use std::collections::HashSet;
 
-use super::{PlanOptions, RestoreError, tiers::tier_of};
-use crate::types::{MediaType, PartInfo, StreamInfo};
+use serde_json::Value;
+
+use super::{
+    PlanOptions, RestoreError,
+    asked::labels_of,
+    choice::{Choice, NAMESPACES},
+    recipe::Mapping,
+    tiers::tier_of,
+};
+#[cfg(test)]
+use crate::types::PartInfo;
+use crate::types::{MediaType, StreamInfo};
 
 /// The Kubernetes streams of the source, in the order of their tiers.
 pub(super) fn streams_of<'a>(
@@ -30,42 +40,174 @@ pub(super) fn split_name(stream: &str) -> (&str, &str) {
     stream.split_once('.').unwrap_or((stream, ""))
 }
 
-/// Which namespaces, and which cluster-scoped objects with them.
+/// Which objects of the source's streams a plan is about.
 pub(super) struct Chosen {
-    namespaces: Option<HashSet<String>>,
-    /// `plural.group` of the custom kinds that have objects in the chosen namespaces.
+    choice: Choice,
+    mapping: Mapping,
+    /// `plural.group` of the kinds that have objects in the chosen namespaces.
     kinds: HashSet<String>,
 }
 
+/// Why an object is in a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is chosen.
+    Chosen,
+    /// It is not, but what is chosen may need it: a Namespace, or the definition of a custom resource.
+    Support,
+    /// It is not in the plan.
+    Not,
+}
+
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
 impl Chosen {
-    pub(super) fn of(all: &[StreamInfo], streams: &[(usize, &StreamInfo)], options: &PlanOptions) -> Self {
-        let namespaces: Option<HashSet<String>> =
-            options.namespaces.as_ref().map(|names| names.iter().cloned().collect());
-        let has_some = |stream: &StreamInfo| {
-            let chosen = |part: &PartInfo| namespaces.as_ref().is_none_or(|names| names.contains(&part.name));
-            stream.parts.iter().any(chosen)
-        };
-        let of_streams = streams.iter().filter_map(|(number, _)| all.get(*number));
-        let kinds = of_streams.filter(|stream| has_some(stream)).map(|stream| stream.name.clone()).collect();
-        Self { namespaces, kinds }
+    pub(super) fn of(streams: &[(usize, &StreamInfo)], options: &PlanOptions) -> Self {
+        let mapping = options.recipe.mapping.clone();
+        let mut chosen = Self { choice: options.choice.clone(), mapping, kinds: HashSet::new() };
+        let has_some = |stream: &StreamInfo| stream.parts.iter().any(|part| chosen.holds(&stream.name, &part.name));
+        let kinds = streams.iter().filter(|(_, stream)| has_some(stream)).map(|(_, stream)| stream.name.clone());
+        let kinds: HashSet<String> = kinds.collect();
+        chosen.kinds = kinds;
+        chosen
     }
 
-    pub(super) fn takes_namespace(&self, namespace: &str) -> bool {
-        self.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
+    /// A claim is chosen, as far as its name says.
+    pub(super) fn takes_claim(&self, namespace: &str, name: &str) -> bool {
+        self.mapping.takes(namespace) && self.choice.takes("persistentvolumeclaims", namespace, name, None)
     }
 
+    /// Objects of a part may be chosen.
+    fn holds(&self, stream: &str, part: &str) -> bool {
+        self.choice.takes_part(stream, part) && self.mapping.takes(part)
+    }
+
+    /// Whether something of a part may be in the plan.
     pub(super) fn part(&self, stream: &str, part: &str) -> bool {
-        let Some(namespaces) = &self.namespaces else { return true };
-        namespaces.contains(part)
-            || (part.is_empty() && matches!(stream, "namespaces" | "customresourcedefinitions.apiextensions.k8s.io"))
+        self.holds(stream, part) || (part.is_empty() && self.may_support(stream))
     }
 
-    pub(super) fn object(&self, stream: &str, part: &str, name: &str) -> bool {
-        let Some(namespaces) = &self.namespaces else { return true };
-        match (part, stream) {
-            ("", "namespaces") => namespaces.contains(name),
-            ("", _) => self.kinds.contains(name),
-            _ => true,
+    /// A mapped restore brings no cluster-scoped object that is not named, but for the namespaces.
+    fn may_support(&self, stream: &str) -> bool {
+        stream == NAMESPACES || (stream == DEFINITIONS && self.mapping.is_empty())
+    }
+
+    /// Whether an object is in the plan. `name` is that of the backup.
+    pub(super) fn object(&self, stream: &str, part: &str, name: &str, object: &Value) -> Taken {
+        if self.choice.is_all() && self.mapping.is_empty() {
+            return Taken::Chosen;
+        }
+        let in_mapping = if stream == NAMESPACES { self.mapping.takes(name) } else { self.mapping.takes(part) };
+        let labels = labels_of(object);
+        let chosen = in_mapping && self.choice.takes(stream, part, name, labels.as_ref());
+        // A namespace that is there is another one than that of the backup: it is left alone.
+        let is_target = stream == NAMESPACES
+            && !self.mapping.is_empty()
+            && !self.choice.kinds.iter().any(|kind| kind == NAMESPACES);
+        match (chosen && !is_target, stream) {
+            (true, _) => Taken::Chosen,
+            (false, NAMESPACES) if in_mapping && self.choice.takes_namespace(name) => Taken::Support,
+            (false, DEFINITIONS) if self.may_support(stream) && self.kinds.contains(name) => Taken::Support,
+            _ => Taken::Not,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        sources::kubernetes::restore::{OnConflict, recipe::Recipe},
+        types::{Blake3Digest, Name},
+    };
+
+    fn stream(name: &str, parts: &[&str]) -> StreamInfo {
+        let part = |name: &&str| PartInfo {
+            name: (*name).to_owned(),
+            offset: 0,
+            length: 0,
+            blake3: Blake3Digest::of(b""),
+            count: 1,
+            digest: None,
+        };
+        let source = Name::new("s").unwrap();
+        let parts = parts.iter().map(part).collect();
+        StreamInfo { number: 0, source, name: name.to_owned(), media_type: MediaType::KubernetesObjects, parts }
+    }
+
+    fn chosen(choice: Choice, mapping: &[(&str, &str)]) -> Chosen {
+        let mapping = Mapping::new(mapping.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()))).unwrap();
+        let recipe = Recipe { mapping, ..Recipe::default() };
+        let streams = [
+            stream("secrets", &["a", "b"]),
+            stream("widgets.example.com", &["a"]),
+            stream("things.example.com", &["b"]),
+        ];
+        let streams: Vec<_> = streams.iter().enumerate().collect();
+        let options = PlanOptions {
+            choice: recipe.mapping.narrow(choice).unwrap(),
+            recipe: std::sync::Arc::new(recipe),
+            ..PlanOptions::of("b".to_owned(), Name::new("s").unwrap(), OnConflict::Fail)
+        };
+        Chosen::of(&streams, &options)
+    }
+
+    fn taken(chosen: &Chosen, stream: &str, part: &str, name: &str) -> Taken {
+        let object = json!({"metadata": {"name": name, "labels": {"name": name}}});
+        let taken = chosen.object(stream, part, name, &object);
+        assert!(taken == Taken::Not || chosen.part(stream, part), "{stream} {part} would not be read");
+        taken
+    }
+
+    #[test]
+    fn of_a_namespace_its_namespace_and_the_definitions_of_its_custom_resources_come_along() {
+        let chosen = chosen(Choice { namespaces: vec!["a".to_owned()], ..Choice::default() }, &[]);
+        assert_eq!(taken(&chosen, "secrets", "a", "x"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "secrets", "b", "x"), Taken::Not);
+        assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "namespaces", "", "b"), Taken::Not);
+        assert_eq!(taken(&chosen, DEFINITIONS, "", "widgets.example.com"), Taken::Support);
+        assert_eq!(taken(&chosen, DEFINITIONS, "", "things.example.com"), Taken::Not);
+        assert_eq!(taken(&chosen, "storageclasses.storage.k8s.io", "", "fast"), Taken::Not);
+    }
+
+    #[test]
+    fn of_single_objects_the_namespace_is_no_more_than_a_support() {
+        let chosen = chosen(Choice { names: vec!["x".to_owned()], ..Choice::default() }, &[]);
+        assert_eq!(taken(&chosen, "secrets", "a", "x"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "secrets", "a", "y"), Taken::Not);
+        assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Support);
+        let by_label = Choice { selectors: vec!["name=x".parse().unwrap()], ..Choice::default() };
+        let chosen = super::tests::chosen(by_label, &[]);
+        assert_eq!(taken(&chosen, "secrets", "a", "x"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "secrets", "a", "y"), Taken::Not);
+        assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Support);
+        assert_eq!(taken(&chosen, DEFINITIONS, "", "widgets.example.com"), Taken::Support);
+    }
+
+    #[test]
+    fn a_mapped_restore_brings_nothing_cluster_scoped_that_is_not_named() {
+        let chosen = chosen(Choice::default(), &[("a", "copy")]);
+        assert_eq!(taken(&chosen, "secrets", "a", "x"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "secrets", "b", "x"), Taken::Not);
+        assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Support, "one that is there is left alone");
+        assert_eq!(taken(&chosen, "namespaces", "", "b"), Taken::Not);
+        assert_eq!(taken(&chosen, DEFINITIONS, "", "widgets.example.com"), Taken::Not);
+        assert_eq!(taken(&chosen, "storageclasses.storage.k8s.io", "", "fast"), Taken::Not);
+        let named = Choice { kinds: vec![DEFINITIONS.to_owned(), "secrets".to_owned()], ..Choice::default() };
+        let chosen = super::tests::chosen(named, &[("a", "copy")]);
+        assert_eq!(taken(&chosen, DEFINITIONS, "", "widgets.example.com"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "secrets", "a", "x"), Taken::Chosen);
+        assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Support);
+    }
+
+    #[test]
+    fn all_of_a_backup_is_all_of_it() {
+        let chosen = chosen(Choice::all(), &[]);
+        for (stream, part) in [("secrets", "a"), ("namespaces", ""), (DEFINITIONS, ""), ("nodes", "")] {
+            assert_eq!(taken(&chosen, stream, part, "x"), Taken::Chosen, "{stream}");
         }
     }
 }

@@ -14,11 +14,11 @@ use super::{
     orphans::{self, Orphan},
     plan::{Action, OnConflict, Plan, Seen, Uid},
     planner::Planner,
-    report::Waiver,
+    report::{ObjectName, Waiver},
     seen::Mark,
     target::{Service, live_uid},
     terminating::held_by,
-    transform::{Outcome, Prepared, transform},
+    transform::{Outcome, Prepared},
     versions,
 };
 use crate::sources::kubernetes::{compare::GroupKind, kinds};
@@ -60,7 +60,10 @@ pub(super) struct Place<'k> {
     pub(super) service: &'k Service,
     /// `apiVersion` and `kind` of the stream's first object.
     pub(super) is: (String, String),
+    /// Where its objects are restored.
     pub(super) namespace: &'k str,
+    /// Where they are in the backup.
+    pub(super) origin: &'k str,
 }
 
 /// Every cluster has these roles and bindings; one that a person changed in the old cluster must not
@@ -87,7 +90,7 @@ impl Planner<'_> {
         {
             return Ok(Decision::new(Action::Cannot, why));
         }
-        let prepared = match self.plan.adoption.outcome(place.id, object, |object| transform(place.id, object)) {
+        let prepared = match self.plan.prepare(place.id, None, object)? {
             Outcome::Restore(prepared) => prepared,
             Outcome::Leave(reason) => {
                 if place.id == "namespaces" && reason == kinds::BEING_DELETED {
@@ -96,6 +99,7 @@ impl Planner<'_> {
                 return Ok(Decision::new(Action::Skip, reason));
             }
         };
+        self.plan.asked.used.extend(prepared.used.iter().copied());
         if self.going.contains(place.namespace) {
             return Ok(Decision::new(Action::Skip, "its namespace was being deleted when it was backed up"));
         }
@@ -103,6 +107,9 @@ impl Planner<'_> {
             return Ok(Decision::new(Action::Cannot, why));
         }
         self.note(place, &prepared, entry);
+        let (kind, namespace) = (place.id.to_owned(), place.namespace.to_owned());
+        let full_name = ObjectName { kind, namespace, name: name.to_owned() };
+        self.partial.see(&mut self.plan, &full_name, place.origin, &prepared);
         let live = match cursor {
             Some(cursor) => cursor.find(place.namespace, name).await?,
             None => None,

@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{RestoreContext, RestoreError, lines::Lines, live::LiveList, report::Waiver, target::TargetCluster};
+use super::{
+    RestoreContext, RestoreError, lines::Lines, live::LiveList, recipe::Mapping, report::Waiver, target::TargetCluster,
+};
 use crate::sources::kubernetes::{Cluster, ErrorKind, compare::GroupKind};
 
 /// Why replicas are not compared.
@@ -19,6 +21,8 @@ pub(super) struct Excuses {
     holders: Option<HashMap<u64, String>>,
     /// `namespace/group/Kind/name`.
     scaled: Option<HashSet<String>>,
+    /// Where namespaces of the backup are restored.
+    mapping: Mapping,
 }
 
 #[derive(Deserialize, Default)]
@@ -35,6 +39,10 @@ struct Port {
 }
 
 impl Excuses {
+    pub(super) fn of_mapped(mapping: &Mapping) -> Self {
+        Self { mapping: mapping.clone(), ..Self::default() }
+    }
+
     /// What the live form of `object`, which differs, need not have.
     pub(super) async fn of(
         &mut self,
@@ -52,7 +60,7 @@ impl Excuses {
         }
         let scaled = match self.scaled.take() {
             Some(scaled) => scaled,
-            None => read_scaled(context, target, source).await?,
+            None => read_scaled(context, target, source, &self.mapping).await?,
         };
         let is_scaled = scaled.contains(&workload_key(object));
         self.scaled = Some(scaled);
@@ -116,9 +124,9 @@ fn workload_key(object: &Value) -> String {
 }
 
 /// The workload that an autoscaler scales, as [`workload_key`] names it.
-fn scaled_by(autoscaler: &Value) -> String {
+fn scaled_by(autoscaler: &Value, mapping: &Mapping) -> String {
     let text = |pointer: &str| autoscaler.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (namespace, name) = (text("/metadata/namespace"), text("/spec/scaleTargetRef/name"));
+    let (namespace, name) = (mapping.target(text("/metadata/namespace")), text("/spec/scaleTargetRef/name"));
     let group = text("/spec/scaleTargetRef/apiVersion").split_once('/').map_or("", |(group, _)| group);
     format!("{namespace}/{group}/{}/{name}", text("/spec/scaleTargetRef/kind"))
 }
@@ -128,13 +136,14 @@ async fn read_scaled(
     context: &RestoreContext<'_>,
     target: &TargetCluster,
     source: &str,
+    mapping: &Mapping,
 ) -> Result<HashSet<String>, RestoreError> {
     let mut scaled = HashSet::new();
     if let Some(kind) = target.kind_of("autoscaling/v2", "HorizontalPodAutoscaler") {
         let mut list = LiveList::new(context.cluster, kind, None);
         loop {
             match list.next().await {
-                Ok(Some(item)) => scaled.insert(scaled_by(&item.parse(kind)?)),
+                Ok(Some(item)) => scaled.insert(scaled_by(&item.parse(kind)?, &Mapping::default())),
                 Ok(None) => break,
                 // Who may not see them still has those of the backup.
                 Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Expired) => break,
@@ -147,7 +156,7 @@ async fn read_scaled(
         for part in 0..stream.parts.len() {
             let mut lines = Lines::open(context.contents, stream, part).await?;
             while let Some(line) = lines.next().await? {
-                scaled.insert(scaled_by(lines.parse(&line)?.fields()));
+                scaled.insert(scaled_by(lines.parse(&line)?.fields(), mapping));
             }
         }
     }
@@ -169,8 +178,10 @@ mod tests {
     fn an_autoscaler_names_its_workload() {
         let autoscaler = |target: Value| json!({"metadata": {"namespace": "n"}, "spec": {"scaleTargetRef": target}});
         let key = workload_key(&deployment(json!(1)));
-        let named =
-            |api: &str, kind: &str| scaled_by(&autoscaler(json!({"apiVersion": api, "kind": kind, "name": "web"})));
+        let named = |api: &str, kind: &str| {
+            let target = json!({"apiVersion": api, "kind": kind, "name": "web"});
+            scaled_by(&autoscaler(target), &Mapping::default())
+        };
         assert_eq!(named("apps/v1", "Deployment"), key);
         assert_ne!(named("apps/v1", "StatefulSet"), key);
         assert_ne!(named("example.org/v1", "Deployment"), key);

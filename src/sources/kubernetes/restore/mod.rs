@@ -6,6 +6,8 @@
 //! equal is `same`, so an interrupted restore goes on where it was.
 
 mod adopt;
+mod asked;
+mod choice;
 mod chosen;
 mod comparison;
 mod conflicts;
@@ -19,6 +21,7 @@ mod judge;
 mod lines;
 mod links;
 mod live;
+mod needs;
 mod nested;
 mod orphans;
 mod plan;
@@ -28,6 +31,7 @@ mod proof;
 mod readiness;
 mod ready;
 mod reasons;
+mod recipe;
 mod report;
 mod saved;
 mod schema;
@@ -44,11 +48,19 @@ mod versions;
 
 use std::time::Duration;
 
+pub use choice::{Choice, NotHeld, is_kind};
 pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
 pub use execute::{Execution, Stage};
 pub(super) use lines::Lines;
+pub use needs::MissingReference;
 pub use plan::{Action, Answer, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
-pub use report::{LoadBalancer, Notes, ObjectName, ObjectNote, RestoreReport, Transformation};
+pub use recipe::{
+    InvalidMapping, InvalidStep, Mapping, ModifierRef, ModifierRule, Modifiers, PatchStep, Recipe, RecipeError,
+    Substitution,
+};
+pub use report::{
+    AskedChange, LoadBalancer, Modified, ModifiedObject, Notes, ObjectName, ObjectNote, RestoreReport, Transformation,
+};
 pub use saved::SavedObject;
 pub use tiers::Tier;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +112,9 @@ pub enum RestoreError {
         /// The uid of the cluster at hand.
         actual: String,
     },
+    /// What was asked for cannot be done with what is in the backup. Nothing was written.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The run was told to stop before anything was written.
     #[error("interrupted")]
     Interrupted,

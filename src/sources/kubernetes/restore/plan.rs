@@ -1,10 +1,13 @@
 //! What a restore will do, as a value: it prints, it serialises, and nothing happens that is not in it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
-use super::{adopt::Adoption, tiers::Tier};
+use super::{adopt::Adoption, asked::Asked, choice::Choice, recipe::Recipe, tiers::Tier};
 pub(super) use super::{
     reasons::{Reason, Reasons},
     seen::Seen,
@@ -34,9 +37,10 @@ pub struct PlanOptions {
     pub backup: String,
     /// The source in the backup whose objects are restored.
     pub source: Name,
-    /// Only these namespaces, and of the cluster-scoped objects only these Namespaces themselves
-    /// and the CRDs of custom resources in them. `None`: all that the source holds.
-    pub namespaces: Option<Vec<String>>,
+    /// Which of its objects; where namespaces are mapped, as [`Mapping::narrow`](super::Mapping::narrow) gives it.
+    pub choice: Choice,
+    /// What is made of them because somebody asked for it.
+    pub recipe: Arc<Recipe>,
     /// What is done about conflicts.
     pub on_conflict: OnConflict,
     /// Services that lead to databases which are restored too: their workloads come first.
@@ -47,6 +51,16 @@ pub struct PlanOptions {
     pub platform: Vec<String>,
     /// Keep a digest of each object and of its live form: a saved plan is held against them.
     pub remember: bool,
+}
+
+impl PlanOptions {
+    /// All of a source, as it is in the backup.
+    #[must_use]
+    pub fn of(backup: String, source: Name, on_conflict: OnConflict) -> Self {
+        let (choice, recipe, databases, platform) = (Choice::all(), Arc::default(), Vec::new(), Vec::new());
+        let (adopt_volumes, remember) = (false, false);
+        Self { backup, source, choice, recipe, on_conflict, databases, adopt_volumes, platform, remember }
+    }
 }
 
 /// A Service by its name.
@@ -152,7 +166,7 @@ pub struct Target {
 }
 
 /// A restore, planned. It holds some 100 bytes an object. Serialised it is `backup`, `source`,
-/// `target`, `onConflict`, `counts` and `objects`.
+/// `target`, `onConflict`, `counts`, `missingReferences`, `modified` and `objects`.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The backup's identifier.
@@ -173,6 +187,7 @@ pub struct Plan {
     pub(super) referenced: HashSet<Uid>,
     /// What becomes of the volumes.
     pub(super) adoption: Adoption,
+    pub(super) asked: Asked,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
@@ -378,12 +393,14 @@ impl Serialize for Plan {
                 serializer.collect_seq(self.0.counts())
             }
         }
-        let mut fields = serializer.serialize_struct("Plan", 6)?;
+        let mut fields = serializer.serialize_struct("Plan", 8)?;
         fields.serialize_field("backup", &self.backup)?;
         fields.serialize_field("source", &self.source)?;
         fields.serialize_field("target", &self.target)?;
         fields.serialize_field("onConflict", &self.on_conflict)?;
         fields.serialize_field("counts", &Counts(self))?;
+        fields.serialize_field("missingReferences", self.missing_references())?;
+        fields.serialize_field("modified", self.modified())?;
         fields.serialize_field("objects", &Objects(self))?;
         fields.end()
     }
@@ -446,6 +463,7 @@ mod tests {
             databases: Vec::new(),
             referenced: HashSet::new(),
             adoption: Adoption::default(),
+            asked: Asked::default(),
         };
         plan.recount();
         plan

@@ -1,13 +1,14 @@
 //! Makes a plan: the backup is streamed once against the live objects.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
 use super::{
     PlanOptions, RestoreContext, RestoreError,
     adopt::{self, Adoption},
-    chosen::{Chosen, split_name, streams_of},
+    asked::{Asked, Partial, refuse_collisions},
+    chosen::{Chosen, Taken, split_name, streams_of},
     databases::Databases,
     decide::{Child, Decision, Place, Unlinked, link_to_replaced},
     excuses::Excuses,
@@ -34,15 +35,18 @@ const ASK_EACH: u64 = 16;
 pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
     let target = TargetCluster::read(context.cluster).await?;
     let streams = streams_of(context.contents.streams(), options)?;
-    let chosen = Chosen::of(context.contents.streams(), &streams, options);
+    let chosen = Chosen::of(&streams, options);
     let adoption = match options.adopt_volumes {
-        true => Adoption::read(context, &target, &streams, |namespace, _| chosen.takes_namespace(namespace)).await?,
+        true => {
+            Adoption::read(context, &target, &streams, |namespace, name| chosen.takes_claim(namespace, name)).await?
+        }
         false => Adoption::default(),
     };
     let mut planner = Planner {
         context,
         chosen,
-        excuses: Excuses::default(),
+        partial: Partial::new(&options.choice, &options.recipe),
+        excuses: Excuses::of_mapped(&options.recipe.mapping),
         plan: Plan {
             backup: options.backup.clone(),
             source: options.source.to_string(),
@@ -54,6 +58,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             databases: Vec::new(),
             referenced: HashSet::new(),
             adoption,
+            asked: Asked { recipe: Arc::clone(&options.recipe), ..Asked::default() },
         },
         target,
         coming: HashSet::new(),
@@ -73,6 +78,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     planner.settle_unlinked().await?;
     orphans::settle(&mut planner.plan, context.cluster, &planner.target, planner.orphans).await?;
     link_to_replaced(&mut planner.plan, planner.children);
+    planner.partial.settle(context, &planner.target, &mut planner.plan).await?;
     planner.platform.read_live(context.cluster, &planner.target).await?;
     planner.platform.mark(&mut planner.plan);
     trial::before_any_write(context, &mut planner.plan, &planner.target).await?;
@@ -83,6 +89,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
 pub(super) struct Planner<'a> {
     pub(super) context: RestoreContext<'a>,
     pub(super) chosen: Chosen,
+    pub(super) partial: Partial,
     pub(super) target: TargetCluster,
     pub(super) excuses: Excuses,
     pub(super) plan: Plan,
@@ -126,7 +133,9 @@ impl Planner<'_> {
         };
         let kind = service.kind().cloned();
         let cluster = self.context.cluster;
-        let live_parts = parts.iter().filter(|(_, part)| self.target.namespaces.contains(&part.name)).count();
+        let recipe = Arc::clone(&self.plan.asked.recipe);
+        let live = |part: &PartInfo| self.target.namespaces.contains(recipe.mapping.target(&part.name));
+        let live_parts = parts.iter().filter(|(_, part)| live(part)).count();
         let first = stream.parts.first();
         let wide = served.filter(|_| live_parts > LIST_EACH).zip(first);
         let mut wide = wide.map(|(kind, part)| Cursor::over(cluster, kind, None, part));
@@ -138,15 +147,19 @@ impl Planner<'_> {
                 Some((_, lines, first)) => (lines, Some(first)),
                 None => (Lines::open(self.context.contents, stream, index).await?, None),
             };
-            let mut own = self.cursor(served, part);
+            let namespace = recipe.mapping.target(&part.name);
+            let mut own = self.cursor(served, part, namespace);
             let cursor = if own.is_some() && wide.is_some() { wide.as_mut() } else { own.as_mut() };
-            let place = Place { id: &stream.name, service: &service, is: is.clone(), namespace: &part.name };
+            let origin = part.name.as_str();
+            let place = Place { id: &stream.name, service: &service, is: is.clone(), namespace, origin };
             let (entries, seen) = self.part(&place, lines, first, cursor).await?;
             if let Some(kind) = self.plan.kinds.last_mut() {
-                let namespace = part.name.clone();
+                let namespace = namespace.to_owned();
                 kind.parts.push(PlannedPart { part: index, namespace, platform: false, entries, seen });
             }
         }
+        let parts = self.plan.kinds.last().map(|kind| kind.parts.as_slice()).unwrap_or_default();
+        refuse_collisions(&recipe.mapping, stream, parts)?;
         Ok(())
     }
 
@@ -179,7 +192,7 @@ impl Planner<'_> {
     }
 
     /// How the live objects of a part are found; `None` if there can be none.
-    fn cursor<'k>(&self, served: Option<&'k Kind>, part: &PartInfo) -> Option<Cursor<'k>>
+    fn cursor<'k>(&self, served: Option<&'k Kind>, part: &PartInfo, namespace: &str) -> Option<Cursor<'k>>
     where
         Self: 'k,
     {
@@ -189,7 +202,7 @@ impl Planner<'_> {
             let few = part.count <= ASK_EACH;
             return Some(if few { Cursor::single(cluster, kind) } else { Cursor::over(cluster, kind, None, part) });
         }
-        self.target.namespaces.contains(&part.name).then(|| Cursor::over(cluster, kind, Some(&part.name), part))
+        self.target.namespaces.contains(namespace).then(|| Cursor::over(cluster, kind, Some(namespace), part))
     }
 
     async fn part(
@@ -212,9 +225,19 @@ impl Planner<'_> {
                 },
             };
             let text = |pointer: &str| line.fields().pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let (name, uid) = (Box::from(text("/metadata/name")), Uid::parse(text("/metadata/uid")));
+            let uid = Uid::parse(text("/metadata/uid"));
+            let taken = self.chosen.object(place.id, place.origin, text("/metadata/name"), line.fields());
+            let mapping = &self.plan.asked.recipe.mapping;
+            let name: Box<str> = mapping.entry(place.id, text("/metadata/name")).unwrap_or_default().into();
             self.context.monitor.advance(1);
-            if self.chosen.object(place.id, place.namespace, &name) || self.adopts(place.id, &name) {
+            let taken = if self.adopts(place.id, &name) { Taken::Chosen } else { taken };
+            if taken != Taken::Not {
+                let at = (
+                    self.plan.kinds.len().saturating_sub(1),
+                    self.plan.kinds.last().map_or(0, |kind| kind.parts.len()),
+                    entries.len(),
+                );
+                self.partial.take(&mut self.plan, taken, at, &name);
                 let services = self.services_before(place, &name, line.fields());
                 let decision = match line {
                     Line::Object(object) => {

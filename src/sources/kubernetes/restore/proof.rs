@@ -16,7 +16,7 @@ use super::{
     planner::LIST_EACH,
     report::{NAMED, ObjectName, RestoreReport, Waiver},
     target::{TargetCluster, live_uid},
-    transform::{Outcome, Prepared, transform_to},
+    transform::{Outcome, Prepared},
 };
 use crate::sources::kubernetes::compare::{Comparison, Difference, GroupKind, compare};
 use crate::types::StreamInfo;
@@ -57,7 +57,7 @@ pub(super) async fn run(
         plan,
         restored,
         target,
-        excuses: Excuses::default(),
+        excuses: Excuses::of_mapped(&plan.asked.recipe.mapping),
         report: ComparisonReport::default(),
         additions: BTreeMap::new(),
         left_out: BTreeMap::new(),
@@ -126,6 +126,7 @@ impl Proof<'_> {
             }
             let line = lines.parse(&line)?;
             let name = line.fields().pointer("/metadata/name").and_then(Value::as_str);
+            let name = name.and_then(|name| self.plan.asked.recipe.mapping.entry(&kind.name, name));
             let Some(entry) = next.filter(|entry| name == Some(&entry.name)) else { continue };
             next = entries.next();
             match line {
@@ -160,9 +161,7 @@ impl Proof<'_> {
             self.links.meet(entry.uid, live);
         }
         let plan = self.plan;
-        let outcome =
-            plan.adoption.outcome(&kind.name, object, |object| transform_to(&kind.name, kind.kind.as_ref(), object));
-        let skipped = match (entry.action, outcome) {
+        let skipped = match (entry.action, plan.prepare(&kind.name, kind.kind.as_ref(), object)?) {
             (_, Outcome::Leave(rule)) => Err(rule),
             (Action::Skip, _) => Err(plan.reasons.text(entry.reason)),
             (Action::Conflict, _) => Err("another object of its name was left as it is"),

@@ -77,6 +77,55 @@ pub struct Transformation {
     pub examples: Vec<String>,
 }
 
+/// One change of an object that a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct AskedChange {
+    /// The field.
+    pub path: String,
+    /// Who asked for it: `modifiers.yaml:7:5`, `--map-namespace`.
+    pub by: String,
+    /// What became of it.
+    pub what: String,
+}
+
+/// An object that is restored as somebody asked for, and not as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct ModifiedObject {
+    /// Which object, under the name that it is restored under.
+    #[serde(flatten)]
+    pub object: ObjectName,
+    /// Each change.
+    pub changes: Vec<AskedChange>,
+}
+
+/// Objects that are restored as somebody asked for, named up to a limit, and all counted. That an object is in another
+/// namespace alone does not make it one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Modified {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them.
+    pub objects: Vec<ModifiedObject>,
+}
+
+impl Modified {
+    pub(super) fn add(&mut self, object: &ObjectName, changes: &[Change]) {
+        let asked = changes.iter().filter(|change| change.asked).map(|change| AskedChange {
+            path: change.rule_path.to_string(),
+            by: change.reason.to_string(),
+            what: change.what.clone(),
+        });
+        let changes: Vec<AskedChange> = asked.collect();
+        if changes.is_empty() {
+            return;
+        }
+        self.count += 1;
+        if self.objects.len() < NAMED {
+            self.objects.push(ModifiedObject { object: object.clone(), changes });
+        }
+    }
+}
+
 /// A load balancer's address: DNS has to follow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct LoadBalancer {
@@ -114,6 +163,8 @@ pub struct RestoreReport {
     pub interrupted: bool,
     /// What the rules changed, counted.
     pub transformations: Vec<Transformation>,
+    /// What was changed because somebody asked for it, object by object.
+    pub modified: Modified,
     /// What had to be given up for single objects: a node port that was taken, an owner that is gone.
     pub adjusted: Notes,
     /// The load balancers among the restored Services, with their old addresses.
@@ -159,11 +210,11 @@ impl RestoreReport {
 
 /// Counts changes by kind, path and reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Changes(BTreeMap<(String, String, &'static str), (u64, Vec<String>)>);
+pub(super) struct Changes(BTreeMap<(String, String, String), (u64, Vec<String>)>);
 
 impl Changes {
     pub(super) fn add(&mut self, object: &ObjectName, change: &Change) {
-        let key = (object.kind.clone(), change.rule_path.to_owned(), change.reason);
+        let key = (object.kind.clone(), change.rule_path.to_string(), change.reason.to_string());
         let (count, examples) = self.0.entry(key).or_default();
         *count += 1;
         if examples.len() < EXAMPLES {
@@ -174,13 +225,7 @@ impl Changes {
     pub(super) fn into_list(self) -> Vec<Transformation> {
         self.0
             .into_iter()
-            .map(|((kind, path, reason), (count, examples))| Transformation {
-                kind,
-                path,
-                reason: reason.to_owned(),
-                count,
-                examples,
-            })
+            .map(|((kind, path, reason), (count, examples))| Transformation { kind, path, reason, count, examples })
             .collect()
     }
 }

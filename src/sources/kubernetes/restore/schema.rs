@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{OnConflict, Plan, PlannedObject, Target};
+use super::{MissingReference, Modified, OnConflict, Plan, PlannedObject, Target};
 
 /// What is done with the objects of one source of a backup.
 #[derive(JsonSchema)]
@@ -21,6 +21,10 @@ struct PlanForm<'a> {
     on_conflict: OnConflict,
     /// How many objects there are for each action, by kind and namespace.
     counts: Vec<CountForm>,
+    /// What the chosen objects need and will not find, where not all of a backup is restored as it was.
+    missing_references: Vec<MissingReference>,
+    /// Objects that are restored as somebody asked for, and not as they were.
+    modified: Modified,
     /// Every object, in the order in which its turn comes.
     objects: Vec<PlannedObject<'a>>,
 }

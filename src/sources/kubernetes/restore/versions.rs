@@ -123,7 +123,7 @@ pub(super) fn adapt(object: &mut Value, kind: &Kind) -> Result<Option<Change>, &
     if let Some(fields) = object.as_object_mut() {
         fields.insert("apiVersion".to_owned(), json!(after));
     }
-    Ok(Some(Change { rule_path: RULE, reason: WHY, what: format!("{before} to {after}") }))
+    Ok(Some(Change::of(RULE, WHY, format!("{before} to {after}"))))
 }
 
 fn version_of(api_version: &str) -> &str {

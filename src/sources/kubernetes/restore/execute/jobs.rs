@@ -7,7 +7,7 @@ use crate::{
         RestoreContext, RestoreError,
         lines::{Line, Lines},
         plan::{Entry, Plan, PlannedKind, PlannedPart},
-        transform::{Outcome, Prepared, transform_to},
+        transform::{Outcome, Prepared},
     },
     types::StreamInfo,
 };
@@ -115,8 +115,10 @@ impl<'a> Jobs<'a> {
         };
         let Some(entry) = part.entries.get(self.at.entry) else { return Ok(Step::Nothing) };
         let read = lines.parse(&line)?;
-        // Objects outside the chosen namespaces are in the backup and not in the plan.
-        if read.fields().pointer("/metadata/name").and_then(|name| name.as_str()) != Some(&entry.name) {
+        // Objects that are not chosen are in the backup and not in the plan.
+        let name = read.fields().pointer("/metadata/name").and_then(|name| name.as_str());
+        let recipe = &self.plan.asked.recipe;
+        if name.and_then(|name| recipe.mapping.entry(&kind.name, name)) != Some(&entry.name) {
             return Ok(Step::Nothing);
         }
         let place = self.at;
@@ -129,11 +131,7 @@ impl<'a> Jobs<'a> {
             // The plan wants none of these.
             Line::Unreadable(_, why) => return Err(lines.malformed(why)),
         };
-        let outcome = self
-            .plan
-            .adoption
-            .outcome(&kind.name, object, |object| transform_to(&kind.name, kind.kind.as_ref(), object));
-        Ok(match outcome {
+        Ok(match self.plan.prepare(&kind.name, kind.kind.as_ref(), object)? {
             Outcome::Restore(prepared) => Step::Job(Job { place, prepared, size: line.len() }),
             Outcome::Leave(_) => Step::Nothing,
         })

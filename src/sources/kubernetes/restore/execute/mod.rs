@@ -345,6 +345,7 @@ impl Books<'_> {
             *self.attempted += 1;
             if matches!(done.end, End::Created | End::Merged | End::Updated | End::Replaced) {
                 done.prepared.changes.iter().for_each(|change| self.report.changes.add(&name, change));
+                self.report.modified.add(&name, &done.prepared.changes);
             }
         }
         match done.end {

@@ -10,12 +10,14 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 pub(super) use self::rules::{BOUND_BY_CONTROLLER, addresses_of};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use self::fields::{at, object_mut, take, take_items, text_at};
-use super::{judge::is_merged, plan::Uid, versions};
+use super::{judge::is_merged, plan::Uid, recipe::ModifierRef, versions};
 use crate::sources::kubernetes::{
     Kind,
     compare::{GroupKind, shortened},
@@ -26,11 +28,20 @@ use crate::sources::kubernetes::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
     /// The field as the rule names it: `spec.ports[].nodePort`.
-    pub(super) rule_path: &'static str,
+    pub(super) rule_path: Cow<'static, str>,
     /// Why.
-    pub(super) reason: &'static str,
+    pub(super) reason: Cow<'static, str>,
     /// What became of it: `removed "10.0.0.1"`.
     pub(super) what: String,
+    /// A person asked for it.
+    pub(super) asked: bool,
+}
+
+impl Change {
+    /// A change that a rule makes.
+    pub(super) fn of(rule_path: &'static str, reason: &'static str, what: String) -> Self {
+        Self { rule_path: rule_path.into(), reason: reason.into(), what, asked: false }
+    }
 }
 
 /// What becomes of an object of the backup.
@@ -55,6 +66,8 @@ pub(super) struct Prepared {
     pub(super) addresses: Vec<String>,
     /// The object's uid in the backup.
     pub(super) uid: Uid,
+    /// The modifiers that are about it.
+    pub(super) used: Vec<ModifierRef>,
 }
 
 /// What can only be set when the object, and its owners, are there.
@@ -95,8 +108,18 @@ impl Prepared {
         expected
     }
 
-    fn record(&mut self, rule_path: &'static str, reason: &'static str, what: String) {
-        self.changes.push(Change { rule_path, reason, what });
+    pub(super) fn record(&mut self, rule_path: &'static str, reason: &'static str, what: String) {
+        self.changes.push(Change::of(rule_path, reason, what));
+    }
+
+    /// Records what a person asked for.
+    pub(super) fn ask(
+        &mut self,
+        path: impl Into<Cow<'static, str>>,
+        reason: impl Into<Cow<'static, str>>,
+        what: String,
+    ) {
+        self.changes.push(Change { rule_path: path.into(), reason: reason.into(), what, asked: true });
     }
 
     /// Takes a key out and records it.
@@ -179,7 +202,8 @@ pub(super) fn keep_volume(prepared: &mut Prepared, volume: &str) {
 fn prepare(object: Value) -> Prepared {
     let uid = Uid::parse(text_at(&object, &["metadata", "uid"]));
     let addresses = rules::load_balancer_addresses(&object);
-    let mut prepared = Prepared { object, second: Second::default(), changes: Vec::new(), addresses, uid };
+    let (second, changes, used) = (Second::default(), Vec::new(), Vec::new());
+    let mut prepared = Prepared { object, second, changes, addresses, uid, used };
     clean_metadata(&mut prepared);
     prepared
 }

@@ -17,7 +17,7 @@ fn restored(kind: &str, object: Value) -> Prepared {
 }
 
 fn rules(prepared: &Prepared) -> Vec<&str> {
-    prepared.changes.iter().map(|change| change.rule_path).collect()
+    prepared.changes.iter().map(|change| change.rule_path.as_ref()).collect()
 }
 
 #[test]
