@@ -113,8 +113,6 @@ pub struct InvalidPolicy {
     pub(super) file: PathBuf,
     pub(super) text: String,
     pub(super) problems: Vec<Problem>,
-    /// What the file was taken for: `a valid policy`.
-    pub(super) what: &'static str,
 }
 
 impl InvalidPolicy {

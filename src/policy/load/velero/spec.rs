@@ -75,7 +75,8 @@ pub(super) fn read(decoder: &mut Decoder, node: &Node, path: &str, file: &Path) 
     let keep = reader.keep();
     let location = reader.text("storageLocation").unwrap_or_default();
     let notes = reader.notes;
-    let source = KubernetesSpec { namespaces, exclude_namespaces, cluster_scoped, volumes: Vec::new() };
+    let (include, exclude, volumes) = (Vec::new(), Vec::new(), Vec::new());
+    let source = KubernetesSpec { namespaces, exclude_namespaces, include, exclude, cluster_scoped, volumes };
     Some(Read { source, keep: keep?, location, notes })
 }
 
