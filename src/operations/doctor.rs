@@ -138,9 +138,12 @@ impl Examination<'_> {
         for (name, spec) in chosen {
             let looked = match (spec, &cluster) {
                 (spec, None) if sources::needs_cluster(spec) => None,
-                (SourceSpec::Kubernetes(spec), Some(cluster)) => {
-                    let source = KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(spec));
-                    Some(source.examine().await.map_err(Error::from))
+                (SourceSpec::Kubernetes(wanted), Some(cluster)) => {
+                    let source = KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(wanted));
+                    Some(match sources::check_kinds(&[(name, spec)], cluster).await {
+                        Ok(()) => source.examine().await.map_err(Error::from),
+                        Err(error) => Err(error),
+                    })
                 }
                 (SourceSpec::Kubernetes(_), None) => None,
                 (SourceSpec::Postgres(spec), _) => Some(of_database(name, spec, cluster.as_ref()).await),

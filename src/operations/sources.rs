@@ -124,7 +124,7 @@ async fn reach_cluster(
 
 /// Refuses kinds that the cluster does not know: a slip of the pen would leave something out, or take what was meant to
 /// be left out. The cluster is asked only if kinds are named.
-async fn check_kinds(specs: &[(&Name, &SourceSpec)], cluster: &Cluster) -> Result<(), Error> {
+pub(super) async fn check_kinds(specs: &[(&Name, &SourceSpec)], cluster: &Cluster) -> Result<(), Error> {
     let mut known: Option<Discovery> = None;
     for (name, spec) in specs {
         let SourceSpec::Kubernetes(spec) = spec else { continue };

@@ -16,8 +16,8 @@ pub use load::{
     parse_modifiers,
 };
 pub use model::{
-    Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, ObjectFilter, ObjectRule, Policy, PostgresSpec, PostgresTls,
-    Repository, S3, Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
+    Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, ObjectFilter, ObjectRule, Policy, PostgresSpec,
+    PostgresTls, Repository, S3, Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
 };
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};

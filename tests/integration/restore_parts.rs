@@ -429,6 +429,8 @@ fn a_policy_includes_and_excludes_kinds_namespaces_and_labels() {
         );
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
         assert!(workshop.contents() == before, "something was written");
+        let doctor = workshop.ends(5, &["doctor"]);
+        assert!(doctor.stdout.contains(expected), "{}", doctor.stdout);
     }
     write("      exclude: [secrets, \"widgets.*\"]\n");
     workshop.done(&["backup"]);

@@ -107,7 +107,6 @@ impl Partial {
 
     /// Takes note of what becomes of an object that was in `origin` in the backup.
     pub(super) fn see(&mut self, plan: &mut Plan, name: &ObjectName, origin: &str, prepared: &Prepared) {
-        plan.asked.used.extend(prepared.used.iter().copied());
         plan.asked.modified.add(name, &prepared.changes);
         if let Some(needs) = &mut self.needs {
             needs.see(name, origin, &prepared.object);

@@ -327,6 +327,7 @@ mod tests {
             databases: Vec::new(),
             referenced: (0..Action::ALL.len()).map(uid).collect(),
             adoption: Default::default(),
+            asked: Default::default(),
         };
         assert_eq!((owners_to_be(&plan), expected.len()), (expected, 5));
         plan.referenced.clear();
