@@ -358,7 +358,7 @@ rules:
             ("kind: deployments.apps\n    name", "name", "7:5: `rules[].kind` is missing"),
             ("tier in (front, edge)", "tier in front", "10:15: `tier in front` is not a label selector"),
             ("op: replace", "op: set", "13:14: `set` is no operation of a JSON patch"),
-            ("value: 1}", "from: /a}", "13:46: `from` does not go with `replace`"),
+            ("value: 1}", "from: /a}", "13:45: `from` does not go with `replace`"),
             (
                 "replace, path: /spec/replicas, value: 1",
                 "replace, path: /spec/replicas",
@@ -376,7 +376,7 @@ rules:
             (
                 "op: replace, path: /spec/replicas, value: 1",
                 "op: move, path: /spec/x, from: /metadata/uid",
-                "13:43: `/metadata/uid` is what an object is known by",
+                "13:41: `/metadata/uid` is what an object is known by",
             ),
         ] {
             assert!(GOOD.contains(from), "{from}");

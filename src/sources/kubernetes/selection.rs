@@ -118,9 +118,6 @@ impl KubernetesSelection {
     /// An object of a kind that [`Self::takes_kind`] takes belongs to the source, as far as its namespace does.
     #[must_use]
     pub fn takes_object(&self, kind: &Kind, meta: &Meta) -> bool {
-        if self.include.is_empty() && self.exclude.is_empty() {
-            return true;
-        }
         let id = kind.id();
         let takes = |rule: &ObjectRule| rule.takes(&id, &meta.namespace, &meta.labels);
         let default = is_default(kind, &id);
