@@ -41,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("fastcdc", &["repository/chunker"]),
     ("fearless_simd", &["types/digest"]),
     ("indicatif", &["telemetry"]),
+    ("json_patch", &["sources/kubernetes/restore/recipe"]),
     ("k8s_openapi", &["sources/kubernetes"]),
     ("kube", &["sources/kubernetes"]),
     ("md5", &["types/digest"]),

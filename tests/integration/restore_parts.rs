@@ -17,7 +17,7 @@ fn shop(namespace: &str, prefix: &str) -> String {
         r#"
 apiVersion: v1
 kind: ConfigMap
-metadata: {{name: settings, namespace: {namespace}, labels: {{app: web}}, finalizers: [example.org/keep]}}
+metadata: {{name: settings, namespace: {namespace}, labels: {{app: web}}}}
 data: {{host: db.{namespace}.svc}}
 ---
 apiVersion: v1
@@ -80,9 +80,11 @@ spec:
 }
 
 /// The class of the claims waits for a Pod: nothing waits for a claim of it.
-fn storage_class(name: &str) -> String {
+fn storage_class(cluster: &bed::Cluster, suffix: &str) -> String {
+    let (name, label, prefix) = (cluster.name(suffix), bed::Cluster::LABEL, cluster.prefix());
     format!(
-        "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: {name}}}\nprovisioner: example.org/none\nvolumeBindingMode: WaitForFirstConsumer\n---\n"
+        "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: {name}, labels: {{{label}: {prefix}}}}}\n\
+         provisioner: example.org/none\nvolumeBindingMode: WaitForFirstConsumer\n---\n"
     )
 }
 
@@ -105,8 +107,12 @@ fn a_namespace_is_restored_beside_the_living_one() {
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("shop");
     let copy = cluster.name("copy");
-    cluster.apply(&(storage_class(&cluster.name("old")) + &shop(&namespace, cluster.prefix())));
+    cluster.apply(&(storage_class(&cluster, "old") + &shop(&namespace, cluster.prefix())));
     cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]);
+    let finalizers = |operation: &str| {
+        cluster.kubectl(&["-n", &namespace, "patch", "configmap", "settings", "--type=json", "-p", operation]);
+    };
+    finalizers(r#"[{"op":"add","path":"/metadata/finalizers","value":["example.org/keep"]}]"#);
     let workshop = Workshop::new(&cluster, &[&namespace]);
     workshop.done(&["backup"]);
     let before = versions(&cluster, &namespace);
@@ -149,17 +155,8 @@ fn a_namespace_is_restored_beside_the_living_one() {
     let again = workshop.json(0, &words);
     let again = &again["sources"][0]["execution"];
     assert_eq!((again["created"].clone(), again["requests"].clone()), (json!(0), json!(0)), "{again:#}");
-    // The finalizer would keep the living one from going.
-    cluster.kubectl(&[
-        "-n",
-        &namespace,
-        "patch",
-        "configmap",
-        "settings",
-        "--type=json",
-        "-p",
-        r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
-    ]);
+    // It would keep the living one from going.
+    finalizers(r#"[{"op":"remove","path":"/metadata/finalizers"}]"#);
 }
 
 #[test]
@@ -170,7 +167,8 @@ fn modifiers_change_what_is_restored_and_the_comparison_expects_it() {
     source.apply(&shop(&namespace, prefix));
     let mut workshop = Workshop::new(&source, &[&namespace]);
     workshop.done(&["backup"]);
-    target.apply(&storage_class(&format!("{prefix}-new")));
+    let class = target.name("new");
+    target.apply(&storage_class(&target, "new"));
     workshop.use_kubeconfig(target.kubeconfig());
     let file = workshop.folder().join("modifiers.yaml");
     let path = file.to_str().unwrap().to_owned();
@@ -179,7 +177,7 @@ fn modifiers_change_what_is_restored_and_the_comparison_expects_it() {
         format!(
             r#"apiVersion: drctl/v1
 kind: Modifiers
-storageClasses: {{{prefix}-old: {prefix}-new}}
+storageClasses: {{{prefix}-old: {class}}}
 images: {{registry.example.org/: mirror.example/x/}}
 rules:
   - kind: deployments.apps
@@ -209,7 +207,7 @@ rules:
     assert_eq!(pod["containers"][0]["image"], "mirror.example/x/web:1");
     assert_eq!(pod["initContainers"][0]["image"], "mirror.example/x/init:1");
     let claim = target.get("pvc", &namespace, "data").unwrap();
-    assert_eq!(claim["spec"]["storageClassName"], format!("{prefix}-new"));
+    assert_eq!(claim["spec"]["storageClassName"], class.as_str());
     assert_eq!(target.get("secret", &namespace, "password").unwrap()["data"]["password"], "c3dvcmRmaXNo");
 
     // Each change is told, and no value of a Secret.
@@ -223,7 +221,7 @@ rules:
         "\"web\" \"/spec/replicas\" \"2 to 1\"".to_owned(),
         "\"web\" \"/spec/template/spec/containers/0/image\" \"registry.example.org/web:1 to mirror.example/x/web:1\""
             .to_owned(),
-        format!("\"data\" \"/spec/storageClassName\" \"{prefix}-old to {prefix}-new\""),
+        format!("\"data\" \"/spec/storageClassName\" \"{prefix}-old to {class}\""),
         "\"password\" \"/data/password\" \"(hidden) to (hidden)\"".to_owned(),
     ] {
         assert!(changes.contains(&expected), "{expected} is not in {changes:#?}");
@@ -245,16 +243,6 @@ fn what_is_chosen_by_label_is_restored_and_what_it_needs_and_lacks_is_named() {
     cluster.apply(&shop(&namespace, cluster.prefix()));
     let workshop = Workshop::new(&cluster, &[&namespace]);
     workshop.done(&["backup"]);
-    cluster.kubectl(&[
-        "-n",
-        &namespace,
-        "patch",
-        "configmap",
-        "settings",
-        "--type=json",
-        "-p",
-        r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
-    ]);
     cluster.kubectl(&["-n", &namespace, "delete", "deployment,configmap,secret,service", "--all", "--wait=true"]);
     cluster.kubectl(&["-n", &namespace, "delete", "serviceaccount", "web"]);
 
@@ -284,16 +272,6 @@ fn what_is_chosen_by_label_is_restored_and_what_it_needs_and_lacks_is_named() {
     assert_eq!(workshop.json(0, &words)["sources"][0]["execution"]["created"], json!(1));
     let plan = workshop.json(0, &["restore", "--selector", "app=web", "--dry-run"]);
     assert_eq!(plan["sources"][0]["missingReferences"], json!([]), "{plan:#}");
-    cluster.kubectl(&[
-        "-n",
-        &namespace,
-        "patch",
-        "configmap",
-        "settings",
-        "--type=json",
-        "-p",
-        r#"[{"op":"remove","path":"/metadata/finalizers"}]"#,
-    ]);
 }
 
 #[test]
