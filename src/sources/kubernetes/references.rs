@@ -18,6 +18,8 @@ use super::{
     selection::KubernetesSelection,
 };
 
+/// Applications of Argo CD live in its own namespace, and say where they deploy to.
+pub(super) const APPLICATIONS: &str = "applications.argoproj.io";
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const CLUSTER_ROLE_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 const CLUSTER_ISSUERS: &str = "clusterissuers.cert-manager.io";
@@ -55,11 +57,13 @@ enum Callers {
     Webhooks,
 }
 
-/// The cluster-scoped kinds (`plural.group`) that namespaced objects may refer to by what they are; owners beside.
+/// The cluster-scoped kinds (`plural.group`) that namespaced objects may refer to by what they are; owners beside. And
+/// Applications, which are looked for in every namespace.
 pub(super) fn referable_kinds() -> impl Iterator<Item = &'static str> {
     let classes = CLASS_FIELDS.iter().map(|(_, kind)| *kind);
     let served = SERVED_BY.iter().map(|(kind, _)| *kind);
-    let others = [CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, DEFINITIONS, "persistentvolumes"];
+    let others =
+        [APPLICATIONS, CLUSTER_ISSUERS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, DEFINITIONS, "persistentvolumes"];
     classes.chain(served).chain(others)
 }
 

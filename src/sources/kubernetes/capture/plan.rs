@@ -4,7 +4,7 @@ use super::super::{
     discovery::Discovery,
     kind::{Kind, segment},
     kinds::SEALED_SECRETS_KEY_LABEL,
-    references::References,
+    references::{APPLICATIONS, References},
     selection::{ClusterScoped, KubernetesSelection, Reach, Unanswered, is_pattern},
 };
 
@@ -72,8 +72,6 @@ pub(super) struct Plan<'a> {
 pub(super) const NAMESPACES: &str = "namespaces";
 const SECRETS: &str = "secrets";
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
-/// Applications of Argo CD live in its own namespace, and say where they deploy to.
-const APPLICATIONS: &str = "applications.argoproj.io";
 /// More names than this are cheaper to find in the whole list.
 const NAMES_ONE_BY_ONE: usize = 20;
 
