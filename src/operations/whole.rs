@@ -298,8 +298,16 @@ mod tests {
             modifiers: None,
         };
         let connect = ConnectOptions::default();
-        let (sources_named, on_conflict) = (names(sources), OnConflict::Fail);
-        let options = RestoreOptions { sources: sources_named, on_conflict, adopt_volumes: false, asked, connect };
+        let options = RestoreOptions {
+            sources: names(sources),
+            on_conflict: OnConflict::Fail,
+            adopt_volumes: false,
+            platform: Vec::new(),
+            try_out: false,
+            remember: false,
+            asked,
+            connect,
+        };
         let taken = |name: &&str| sources.is_empty() || sources.contains(name);
         let of = |all: &[&str]| names(&all.iter().copied().filter(|name| taken(&name)).collect::<Vec<_>>());
         let mut chosen = ChosenSources { objects: of(&["services"]), databases: of(&["orders"]) };
