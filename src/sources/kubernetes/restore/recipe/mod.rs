@@ -46,7 +46,7 @@ pub enum RecipeError {
         /// The object.
         object: String,
         /// Why not.
-        why: String,
+        why: &'static str,
     },
     /// A patch makes another object of it.
     #[error("{at}: a modifier cannot change apiVersion, kind, name, namespace or uid, and this one does of {object}")]

@@ -180,7 +180,7 @@ impl ModifierRule {
                 Ok(()) => {}
                 Err(_) if is_test => return Ok(false),
                 Err(error) => {
-                    let why = why(&error.kind).to_owned();
+                    let why = why(&error.kind);
                     let meta = prepared.object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok());
                     let object = called(kind_id, &meta.unwrap_or_default());
                     return Err(RecipeError::Patch {
