@@ -194,14 +194,17 @@ fn a_damaged_backup_leaves_no_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_no_database_is_refused() {
+async fn the_form_of_a_database_is_refused_for_a_source_of_objects() {
     let folder = tempfile::tempdir().unwrap();
     let backup = crate::recover::two_backups(&folder.path().join("repository"), &[]).await;
     let url = format!("file://{}/repository", folder.path().display());
-    let output = drctl(&["export", &backup, "all", "--repository", &url]).output().unwrap();
+    let output = drctl(&["export", &backup, "all", "--format", "sql", "--repository", &url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("of kind kubernetes, which cannot be exported yet"), "{said}");
+    assert!(said.contains("--format is for databases"), "{said}");
+    // The twin: without it the objects are written.
+    let output = drctl(&["export", &backup, "all", "--repository", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 /// What is in the workshop's folder, hidden files too.
