@@ -96,7 +96,7 @@ pub enum Command {
     /// Hold the repository against itself
     Verify(super::verify::VerifyArgs),
     /// Bring objects of a backup back into a cluster
-    Restore(super::restore::RestoreArgs),
+    Restore(Box<super::restore::RestoreArgs>),
     /// Write a source of a backup as stock tools read it
     Export(super::export::ExportArgs),
     /// Show what changed from one backup to another
