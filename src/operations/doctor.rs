@@ -162,10 +162,6 @@ impl Examination<'_> {
 
     fn source_fails(&mut self, name: &Name, error: &Error) {
         self.ills.add(name, Severity::Prevents);
-        // An address that cannot be had is a mistake in the policy, and no outage: see `sources::connect`.
-        if !matches!(error, Error::Kubernetes(_)) {
-            self.ills.fatal.insert(name.clone());
-        }
         self.findings.push(prevents(format!("source {name}"), error));
     }
 

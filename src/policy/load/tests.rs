@@ -217,7 +217,7 @@ fn what_is_wrong_with_a_store_in_azure_is_named_and_its_secrets_are_not_shown() 
     for (section, expected) in [
         ("  azure: {accountKey: hunter2}\n", "6:23: `accountKey` has a secret in it"),
         ("  azure: {sas: \"sv=1&sig=hunter2\"}\n", "6:16: `sas` has a secret in it"),
-        ("  azure: {accountKey: {env: A}, sas: {env: B}}\n", "6:35: `sas` does not go with `accountKey`"),
+        ("  azure: {accountKey: {env: A}, sas: {env: B}}\n", "6:33: `sas` does not go with `accountKey`"),
         ("  azure: {endpoint: \"https://h/?sig=hunter2\"}\n", "6:21: `endpoint` must be a URL like"),
         ("  azure: {region: x}\n", "6:11: unknown key `region` in `repository.azure`"),
         ("  s3: {region: x}\n", "6:3: `repository.s3` does not go with `az://account/orders-dr/prod`"),

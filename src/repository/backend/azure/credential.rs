@@ -211,7 +211,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert!(token(&identity).contains("ClientSecretCredential"));
-        let pod = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_FEDERATED_TOKEN_FILE", "/f")];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "token").unwrap();
+        let file = file.path().to_str().unwrap();
+        let pod = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_FEDERATED_TOKEN_FILE", file)];
         assert!(token(&pod).contains("WorkloadIdentity"), "{}", token(&pod));
         assert!(token(&[("AZURE_CLIENT_ID", "c")]).contains("Ambient"));
     }
