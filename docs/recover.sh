@@ -257,7 +257,8 @@ object_pieces() { # SOURCE
         is_number "$oid" || fail "a large object of $1 has no number"
         printf "\nBEGIN;\nSELECT pg_catalog.lo_open('%s', 131072);\n" "$oid"
         od -An -v -tx1 -w8192 "$part" | tr -d ' ' | while read -r hex; do
-            printf "SELECT pg_catalog.lowrite(0, '\\\\x%s');\n" "$hex"
+            # Not as a literal of bytes: what a backslash means is a setting, and the database may have its own.
+            printf "SELECT pg_catalog.lowrite(0, pg_catalog.decode('%s', 'hex'));\n" "$hex"
         done
         printf 'SELECT pg_catalog.lo_close(0);\nCOMMIT;\n'
     done

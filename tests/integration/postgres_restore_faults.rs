@@ -243,6 +243,21 @@ async fn rows_alone_go_into_tables_that_are_empty_and_into_no_others() {
 }
 
 #[tokio::test]
+async fn rows_that_do_not_fit_the_live_table_are_refused_with_the_servers_own_reason() {
+    let server = require!(postgres::v15);
+    let (live, mut bench) = shop(&server, "misfit");
+    live.sql("TRUNCATE a; ALTER TABLE a RENAME t TO note");
+    (bench.options.way, bench.options.scope) = (Way::InPlace, Scope::Data);
+    let error = bench.load().await.unwrap_err();
+    assert!(chain(&error).contains("column \"t\" of relation \"a\" does not exist"), "{}", chain(&error));
+    assert_eq!(live.sql("SELECT count(*) FROM a"), "0");
+
+    live.sql("ALTER TABLE a RENAME note TO t");
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
+}
+
+#[tokio::test]
 async fn another_restore_of_the_same_database_is_not_run_beside_the_first() {
     let server = require!(postgres::v15);
     let (_live, bench) = shop(&server, "busy");

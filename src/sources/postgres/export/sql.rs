@@ -108,9 +108,10 @@ async fn write_objects(
         let mut pieces = context.contents.read_part(&block.stream, part).await?;
         while let Some(piece) = pieces.try_next().await? {
             for bytes in piece.chunks(OBJECT_STEP) {
-                out.buffer.extend_from_slice(b"SELECT pg_catalog.lowrite(0, '\\x");
+                // Not as a literal of bytes: what a backslash means is a setting, and the database may have its own.
+                out.buffer.extend_from_slice(b"SELECT pg_catalog.lowrite(0, pg_catalog.decode('");
                 push_hex(bytes, &mut out.buffer);
-                out.buffer.extend_from_slice(b"');\n");
+                out.buffer.extend_from_slice(b"', 'hex'));\n");
                 out.pass_on().await?;
             }
             context.monitor.advance(piece.len() as u64);

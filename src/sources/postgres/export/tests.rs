@@ -177,7 +177,7 @@ async fn sql_has_the_texts_around_the_rows() {
         let rows = "\nCOPY public.people (id, name, mood) FROM stdin;\n1\tAda\thappy\n2\ttab\\tnew\\nline\\\\back\tsad\n\
                     3\t\t\\N\n4\t\\\\.\tit's ok\n\\.\n";
         let object = "\nBEGIN;\nSELECT pg_catalog.lo_open('17003', 131072);\n\
-                      SELECT pg_catalog.lowrite(0, '\\x00ff0a5c2e0a');\nSELECT pg_catalog.lo_close(0);\nCOMMIT;\n";
+                      SELECT pg_catalog.lowrite(0, pg_catalog.decode('00ff0a5c2e0a', 'hex'));\nSELECT pg_catalog.lo_close(0);\nCOMMIT;\n";
         let order = [
             place("-- pre-data.sql"),
             place("SET DateStyle = 'ISO';"),

@@ -278,7 +278,8 @@ impl Restore<'_> {
         let pg_dump = self.tool(inner.pg_dump.as_ref(), Program::PgDump)?;
         let database = plan.loaded_database();
         let found = catalogs::read(pg_dump, self.context.server, database, self.context.cancel).await?;
-        let wanted = inner.selection.made();
+        // What was never to be filled is not looked for.
+        let wanted = [inner.selection.before.clone(), inner.selection.after.clone(), self.last()].concat();
         let strictness = Strictness {
             owners: plan.ownership.keeps_owners(),
             same_major: inner.target_major == inner.document.server.number / 10_000,
