@@ -309,7 +309,7 @@ mod tests {
             connect,
         };
         let taken = |name: &&str| sources.is_empty() || sources.contains(name);
-        let of = |all: &[&str]| names(&all.iter().copied().filter(|name| taken(&name)).collect::<Vec<_>>());
+        let of = |all: &[&str]| names(&all.iter().copied().filter(|name| taken(name)).collect::<Vec<_>>());
         let mut chosen = ChosenSources { objects: of(&["services"]), databases: of(&["orders"]) };
         leave_databases(&options, &mut chosen).map_err(|error| error.to_string())
     }

@@ -129,10 +129,14 @@ fn names_and_rows_that_are_not_utf8_are_kept() {
 #[test]
 fn what_a_backslash_means_in_the_database_changes_no_large_object() {
     let server = require!(postgres::v15);
-    let database = server.create_database("backslash");
-    database.sql(&format!("ALTER DATABASE {} SET standard_conforming_strings = off", database.quoted()));
+    let new = |name: &str| {
+        let database = server.create_database(name);
+        database.sql(&format!("ALTER DATABASE {} SET standard_conforming_strings = off", database.quoted()));
+        database
+    };
+    let database = new("backslash");
     database.sql("SELECT lo_from_bytea(9001, decode('00ff5c7868656c6c6f0a27', 'hex'))");
-    rebuilds(&database, |name| server.create_database(name));
+    rebuilds(&database, new);
 }
 
 #[test]
