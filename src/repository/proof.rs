@@ -27,7 +27,7 @@ impl Repository {
     /// clock and this machine's agree.
     ///
     /// It leaves one object, the same one each time: the session of a run that began in 1970 and that no
-    /// backup ever shares anything with ([`layout::proof`]). So an identity that may not delete can prove as
+    /// backup ever shares anything with (`layout::proof`). So an identity that may not delete can prove as
     /// often as it likes.
     ///
     /// # Errors
