@@ -23,6 +23,7 @@ mod links;
 mod live;
 mod needs;
 mod nested;
+mod options;
 mod orphans;
 mod plan;
 mod planner;
@@ -53,7 +54,8 @@ pub use comparison::{ComparedGroup, ComparisonReport, Counted, DifferentObject};
 pub use execute::{Execution, Stage};
 pub(super) use lines::Lines;
 pub use needs::MissingReference;
-pub use plan::{Action, Answer, OnConflict, Plan, PlanCount, PlanOptions, PlannedObject, ServiceName, Target};
+pub use options::PlanOptions;
+pub use plan::{Action, Answer, OnConflict, Plan, PlanCount, PlannedObject, ServiceName, Target};
 pub use recipe::{
     InvalidMapping, InvalidStep, Mapping, ModifierRef, ModifierRule, Modifiers, PatchStep, Recipe, RecipeError,
     Substitution,

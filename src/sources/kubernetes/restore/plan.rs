@@ -1,19 +1,16 @@
 //! What a restore will do, as a value: it prints, it serialises, and nothing happens that is not in it.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
-use super::{adopt::Adoption, asked::Asked, choice::Choice, recipe::Recipe, tiers::Tier};
+use super::{adopt::Adoption, asked::Asked, tiers::Tier};
 pub(super) use super::{
     reasons::{Reason, Reasons},
     seen::Seen,
     uid::Uid,
 };
-use crate::{sources::kubernetes::Kind, types::Name};
+use crate::sources::kubernetes::Kind;
 
 /// What is done when a live object is not what the backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -28,39 +25,6 @@ pub enum OnConflict {
     Update,
     /// That object is deleted and created from the backup, where nothing is lost by it.
     Replace,
-}
-
-/// What is asked of a plan.
-#[derive(Debug, Clone)]
-pub struct PlanOptions {
-    /// The backup's identifier, for the plan's head.
-    pub backup: String,
-    /// The source in the backup whose objects are restored.
-    pub source: Name,
-    /// Which of its objects; where namespaces are mapped, as [`Mapping::narrow`](super::Mapping::narrow) gives it.
-    pub choice: Choice,
-    /// What is made of them because somebody asked for it.
-    pub recipe: Arc<Recipe>,
-    /// What is done about conflicts.
-    pub on_conflict: OnConflict,
-    /// Services that lead to databases which are restored too: their workloads come first.
-    pub databases: Vec<ServiceName>,
-    /// Volumes of the backup are taken over by their claims; else each claim gets a new volume.
-    pub adopt_volumes: bool,
-    /// Namespaces that others need: they are restored and waited for first, besides those that the plan finds.
-    pub platform: Vec<String>,
-    /// Keep a digest of each object and of its live form: a saved plan is held against them.
-    pub remember: bool,
-}
-
-impl PlanOptions {
-    /// All of a source, as it is in the backup.
-    #[must_use]
-    pub fn of(backup: String, source: Name, on_conflict: OnConflict) -> Self {
-        let (choice, recipe, databases, platform) = (Choice::all(), Arc::default(), Vec::new(), Vec::new());
-        let (adopt_volumes, remember) = (false, false);
-        Self { backup, source, choice, recipe, on_conflict, databases, adopt_volumes, platform, remember }
-    }
 }
 
 /// A Service by its name.

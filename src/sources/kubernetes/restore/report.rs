@@ -201,6 +201,12 @@ pub(super) enum Waiver {
 }
 
 impl RestoreReport {
+    /// Takes note of what was changed in an object that is written.
+    pub(super) fn note_changes(&mut self, object: &ObjectName, changes: &[Change]) {
+        changes.iter().for_each(|change| self.changes.add(object, change));
+        self.modified.add(object, changes);
+    }
+
     /// Whether every object of the plan is there now.
     #[must_use]
     pub fn is_complete(&self) -> bool {

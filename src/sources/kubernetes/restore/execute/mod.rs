@@ -33,9 +33,8 @@ use super::{
     tiers::Tier,
 };
 
-/// How long a tier waits for workloads, where `left` of all patience is left. Workloads may need
-/// what comes after them, a Secret that an operator makes of a custom resource: so the first wait
-/// takes only half of it.
+/// How long a tier waits for workloads, where `left` of all patience is left. They may need what comes after them, a
+/// Secret that an operator makes of a custom resource: so the first wait takes only half of it.
 fn patience(tier: Tier, settled: bool, left: Duration) -> Duration {
     match tier {
         Tier::Admission => left,
@@ -47,9 +46,8 @@ fn patience(tier: Tier, settled: bool, left: Duration) -> Duration {
 /// An object that waits for its owners.
 struct Deferred {
     place: Place,
-    /// Its new uid.
+    /// Its new uid, and those of its owners in the backup.
     uid: Uid,
-    /// Its owners' uids in the backup.
     owners: Vec<Uid>,
 }
 
@@ -344,8 +342,7 @@ impl Books<'_> {
             }
             *self.attempted += 1;
             if matches!(done.end, End::Created | End::Merged | End::Updated | End::Replaced) {
-                done.prepared.changes.iter().for_each(|change| self.report.changes.add(&name, change));
-                self.report.modified.add(&name, &done.prepared.changes);
+                self.report.note_changes(&name, &done.prepared.changes);
             }
         }
         match done.end {
