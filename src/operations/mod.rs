@@ -25,6 +25,7 @@ mod objects;
 mod rbac;
 mod repositories;
 mod restore;
+mod restored;
 mod saved_plan;
 mod select;
 mod sources;
@@ -35,10 +36,7 @@ pub use accept::accept;
 pub use asked::AskedRestore;
 pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, find, list};
-pub use databases::{
-    DatabaseOptions, DatabaseOutcome, DatabaseRestore, DatabaseUndo, LoadedDatabases, RestoredDatabase, find_kept,
-    plan_undo,
-};
+pub use databases::{DatabaseOptions, DatabaseRestore, DatabaseUndo, LoadedDatabases, find_kept, plan_undo};
 pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
 pub use doctor::{Diagnosis, Expected, doctor};
 pub use embedded::embedded_policy;
@@ -50,6 +48,7 @@ pub use objects::{BackupObjects, Located, objects};
 pub use rbac::{Rbac, RbacOptions, rbac};
 pub use repositories::{initialise, open, open_at};
 pub use restore::{ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources};
+pub use restored::{DatabaseOutcome, RestoredDatabase};
 pub use saved_plan::{PlanFile, SavedEnd, SavedOptions, SavedPlan, save_plan};
 pub use select::{BackupRef, InvalidBackupRef};
 pub use verify::{Verification, verified, verify};

@@ -7,14 +7,18 @@
 //! is always progress, whatever the sources do.
 
 mod state;
+mod threads;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
 
-use self::state::{ClosedPack, State};
 pub(crate) use self::state::{OwnLine, PackEntry, PipelineOptions};
+use self::{
+    state::{ClosedPack, State},
+    threads::{Ended, work},
+};
 use super::{
     Error, Totals,
     backend::Backend,
@@ -378,37 +382,5 @@ impl Pipeline {
             same
         });
         refs
-    }
-}
-
-/// A compressing thread: ends when the pipeline and with it the sender is gone.
-fn work(pipeline: &Weak<Pipeline>, chunks: &Mutex<mpsc::Receiver<Chunk>>, mut encoder: Encoder) {
-    loop {
-        let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let (Ok(chunk), Some(pipeline)) = (next, pipeline.upgrade()) else { return };
-        let ended = Ended { pipeline: &pipeline, count: |state| &mut state.queued };
-        if let Err(error) = pipeline.process(&mut encoder, chunk) {
-            pipeline.fail(error);
-        }
-        drop(ended);
-    }
-}
-
-/// Counts one piece of work as ended when it is dropped, also by a panic: nobody waits for it in vain.
-struct Ended<'a> {
-    pipeline: &'a Pipeline,
-    count: fn(&mut State) -> &mut usize,
-}
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.pipeline.fail(Error::Internal("a thread that stores chunks has ended early".to_owned()));
-        }
-        let mut state = self.pipeline.state();
-        let count = (self.count)(&mut state);
-        *count = count.saturating_sub(1);
-        drop(state);
-        self.pipeline.budget.changed.notify_waiters();
     }
 }
