@@ -43,7 +43,7 @@ fn what_a_doctor_says_of_a_cluster_is_what_a_backup_ends_with() {
     assert_eq!((&report["backup"], &report["healthy"]), (&Value::from("complete"), &Value::from(true)));
     has(&report, "good", "can be read and listed, and holds 0 backups");
     has(&report, "good", "takes an object and refuses a second one under its key");
-    has(&report, "good", "its clock and this machine's are 0 s apart");
+    has(&report, "good", "its clock and this machine's are ");
     has(&report, "good", &format!("for the namespaces {shop}"));
     assert_eq!(workshop.files("sessions"), [workshop.repository().join(MARK)]);
     let before = workshop.contents();
@@ -136,7 +136,7 @@ fn an_identity_that_may_not_write_is_found_out() {
     // A writer that cannot delete proves it, as often as it likes, and leaves one object.
     keys(&mut workshop, &["s3:GetObject", "s3:ListBucket", "s3:PutObject"]);
     for _ in 0..2 {
-        has(&workshop.json(0, &["doctor"]), "good", "its clock and this machine's are 0 s apart");
+        has(&workshop.json(0, &["doctor"]), "good", "its clock and this machine's are ");
     }
     workshop.done(&["backup"]);
 }
