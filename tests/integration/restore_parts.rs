@@ -393,12 +393,12 @@ fn a_policy_includes_and_excludes_kinds_namespaces_and_labels() {
     assert_eq!(shown["state"], "complete");
 
     // A kind that the cluster does not know is refused before anything is written.
-    let before = workshop.contents();
     for (rules, expected) in [
         ("      exclude: [secret]\n", "`secret` (did you mean `secrets`?)"),
         ("      include: [{kinds: [widgets.no-such.example.org]}]\n", "`widgets.no-such.example.org`"),
     ] {
         write(rules);
+        let before = workshop.contents();
         let ended = workshop.ends(5, &["backup"]);
         assert!(
             ended.stderr.contains("source `services` names kinds that the cluster does not serve"),
