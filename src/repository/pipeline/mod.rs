@@ -154,6 +154,7 @@ impl Pipeline {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         buffers.retain(|known| known.strong_count() > 0);
         buffers.push(Arc::downgrade(buffer));
+        self.pool.serve(buffers.len());
     }
 
     /// Waits until `bytes` may be taken in.
