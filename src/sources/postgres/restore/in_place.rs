@@ -64,13 +64,17 @@ impl Restore<'_> {
         session.run("begin a transaction", "BEGIN").await?;
         // A statement may wait for a lock. A session that is dropped takes its transaction with it.
         let differences = self.rows().next(self.load_and_compare_data(&session)).await?;
-        // After a refused COPY a session answers nothing of use: dropped, it takes the transaction along.
-        let mut differences = differences?;
-        let equal = differences.is_empty();
+        if matches!(differences, Err(RestoreError::Interrupted)) {
+            return Err(RestoreError::Interrupted);
+        }
+        let equal = differences.as_ref().is_ok_and(Vec::is_empty);
         if equal {
             self.writes();
         }
-        session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await?;
+        let ended = session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await;
+        // After a refused COPY a session answers nothing of use: the first error is the one that tells why.
+        let mut differences = differences?;
+        ended?;
         if equal {
             sequences::set(&session, &self.sequences()).await?;
             differences.extend(sequences::compare(&session, &self.sequences()).await?);
