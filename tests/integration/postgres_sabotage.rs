@@ -88,6 +88,35 @@ fn rows_that_somebody_changes_before_the_comparison_are_found() {
     }
 }
 
+/// A table of three pieces: more than 64 MiB of blocks.
+const LARGE: &str = "CREATE TABLE large (id int, note text NOT NULL); \
+     INSERT INTO large SELECT g, repeat(md5(g::text), 7) FROM generate_series(1, 300000) g;";
+
+#[test]
+fn a_row_of_a_table_that_is_read_back_in_pieces_is_found_wherever_it_lies() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("pieces");
+    live.sql(LARGE);
+    let bytes: u64 = live.sql("SELECT pg_relation_size('large')").parse().unwrap();
+    assert!(bytes > 64 << 20, "{bytes}");
+    let workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    for sql in [
+        // In its place, and so in the same block: of the first, a middle and the last piece.
+        "UPDATE large SET note = upper(note) WHERE id = 1",
+        "UPDATE large SET note = upper(note) WHERE id = 150000",
+        "UPDATE large SET note = upper(note) WHERE id = 300000",
+        "DELETE FROM large WHERE id = 150000",
+        // Behind the last block that there was.
+        "INSERT INTO large SELECT * FROM large WHERE id <= 1000",
+    ] {
+        is_found(&live, &workshop, "loaded", &[(sql, "table public.large")]);
+    }
+    let paused = Paused::at(&workshop, "loaded", &RESTORE);
+    let ended = paused.go_on();
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
 #[test]
 fn sequences_and_large_objects_that_somebody_changes_are_found() {
     let server = require!(postgres::v15);

@@ -23,7 +23,8 @@ use super::{
     properties,
     report::{Difference, Loaded},
     rows::Rows,
-    sequences, work,
+    sequences,
+    work::Work,
 };
 use crate::types::StreamInfo;
 
@@ -223,7 +224,8 @@ impl Restore<'_> {
         let database = plan.loaded_database();
         let sequences = if plan.scope == Scope::Schema { Vec::new() } else { self.sequences() };
         sequences::set(session, &sequences).await?;
-        let worked = work::load_and_compare(rows, context.server, database, &loads, &objects, plan.inner.jobs).await?;
+        let work = Work { rows, server: context.server, database, jobs: plan.inner.jobs };
+        let worked = work.load_and_compare(&loads, &objects).await?;
         Ok(Loaded {
             database: database.to_owned(),
             tables: plan.tables,

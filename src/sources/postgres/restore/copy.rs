@@ -8,6 +8,7 @@ use super::{
         rows::RowTotals,
     },
     RestoreError,
+    blocks::Blocks,
 };
 use crate::types::{BackupContents, MediaType, Name, StreamInfo};
 
@@ -71,12 +72,13 @@ impl Load {
         format!("COPY {}{} FROM STDIN WITH (FORMAT text, ENCODING '{encoding}'{freeze})", self.table, self.listed())
     }
 
-    /// The statement that reads them back.
-    pub(super) fn copy_out(&self, encoding: &str) -> String {
+    /// The statement that reads some of them back.
+    pub(super) fn copy_out(&self, encoding: &str, blocks: Blocks) -> String {
         let options = format!("TO STDOUT WITH (FORMAT text, ENCODING '{encoding}')");
         let condition = match &self.emptied {
-            Emptied::Delete { condition } => condition.as_str(),
-            _ => "",
+            Emptied::Delete { condition } => condition.clone(),
+            _ if blocks.are_all() => String::new(),
+            _ => format!("WHERE {blocks}"),
         };
         if !self.through_root && condition.is_empty() {
             return format!("COPY {}{} {options}", self.table, self.listed());
@@ -213,11 +215,14 @@ mod tests {
             r#"COPY public.t ("id", "a ""b""") FROM STDIN WITH (FORMAT text, ENCODING 'UTF8', FREEZE)"#
         );
         assert_eq!(
-            own.copy_out("UTF8"),
+            own.copy_out("UTF8", Blocks::default()),
             r#"COPY public.t ("id", "a ""b""") TO STDOUT WITH (FORMAT text, ENCODING 'UTF8')"#
         );
         let bare = load(Emptied::Truncate, false, &[]);
-        assert_eq!(bare.copy_out("LATIN1"), "COPY public.t TO STDOUT WITH (FORMAT text, ENCODING 'LATIN1')");
+        assert_eq!(
+            bare.copy_out("LATIN1", Blocks::default()),
+            "COPY public.t TO STDOUT WITH (FORMAT text, ENCODING 'LATIN1')"
+        );
     }
 
     #[test]
@@ -225,7 +230,11 @@ mod tests {
         let root = load(Emptied::TruncateAll, true, &["id"]);
         assert_eq!(root.prepare().unwrap(), "TRUNCATE public.t");
         assert!(!root.copy_in("UTF8").contains("FREEZE"));
-        assert!(root.copy_out("UTF8").starts_with("COPY (SELECT \"id\" FROM public.t )"), "{}", root.copy_out("UTF8"));
+        assert!(
+            root.copy_out("UTF8", Blocks::default()).starts_with("COPY (SELECT \"id\" FROM public.t )"),
+            "{}",
+            root.copy_out("UTF8", Blocks::default())
+        );
     }
 
     #[test]
@@ -234,7 +243,9 @@ mod tests {
         let extension = load(Emptied::Delete { condition }, false, &["srid"]);
         assert_eq!(extension.prepare().unwrap(), "DELETE FROM ONLY public.t WHERE srid > 900000");
         assert!(
-            extension.copy_out("UTF8").starts_with("COPY (SELECT \"srid\" FROM ONLY public.t WHERE srid > 900000)")
+            extension
+                .copy_out("UTF8", Blocks::default())
+                .starts_with("COPY (SELECT \"srid\" FROM ONLY public.t WHERE srid > 900000)")
         );
     }
 

@@ -1,9 +1,5 @@
 //! A database that an earlier restore has loaded and left beside: compared again, before it may be swapped in.
 
-use std::{collections::VecDeque, sync::Mutex, sync::PoisonError};
-
-use futures::future::try_join_all;
-
 use super::{
     super::{Error, Server, Session},
     Phases, Restore, RestoreError,
@@ -13,8 +9,10 @@ use super::{
     loading_session,
     names::RestoreId,
     properties,
-    report::{Difference, Loaded},
+    report::Loaded,
+    work::Work,
 };
+use crate::types::StreamInfo;
 
 /// A database that was restored and never swapped in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +74,20 @@ impl Restore<'_> {
         context.monitor.phase("comparing", "bytes", Some(plan.bytes));
         let mut loads = plan.inner.loads.clone();
         extension_tables(session, &mut loads).await?;
-        let differences = self.compare_rows(&loads).await?;
+        let objects: Vec<&StreamInfo> =
+            plan.inner.objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
+        let database = plan.loaded_database();
+        let work = Work { rows: self.rows(), server: context.server, database, jobs: plan.inner.jobs };
+        let worked = work.compare(&loads, &objects).await?;
         let mut loaded = Loaded {
             database: plan.loaded_database().to_owned(),
             tables: plan.tables,
             rows: plan.rows,
             bytes: plan.bytes,
             large_objects: plan.large_objects,
-            compared_tables: loads.iter().map(|load| load.streams.len() as u64).sum(),
-            compared_large_objects: plan.large_objects,
-            differences,
+            compared_tables: worked.compared_tables,
+            compared_large_objects: worked.compared_objects,
+            differences: worked.differences,
             left_out: plan.left_out.clone(),
             ..Loaded::default()
         };
@@ -94,32 +96,5 @@ impl Restore<'_> {
         self.compare_catalogs(session, true, Vec::new(), &mut loaded).await?;
         phases.end("catalogs");
         Ok(loaded)
-    }
-
-    /// Tables and large objects side by side, the largest first.
-    async fn compare_rows(&self, loads: &[super::copy::Load]) -> Result<Vec<Difference>, RestoreError> {
-        let (plan, rows) = (self.plan, self.rows());
-        let streams = self.context.contents.streams();
-        let mut tables: Vec<_> = loads.iter().collect();
-        tables.sort_by_key(|load| std::cmp::Reverse(load.bytes));
-        let list = Mutex::new(VecDeque::from(tables));
-        let next = || list.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let jobs = plan.inner.jobs.min(loads.len()).max(1);
-        let compare = async |first: bool| {
-            let session = loading_session(self.context.server, plan.loaded_database()).await?;
-            let mut found = Vec::new();
-            while let Some(load) = next() {
-                found.extend(rows.compare(&session, load).await?);
-            }
-            for objects in plan.inner.objects.iter().filter(|_| first).filter_map(|place| streams.get(*place)) {
-                found.extend(rows.compare_large_objects(&session, objects).await?);
-            }
-            session.close().await;
-            Ok::<_, RestoreError>(found)
-        };
-        let found = try_join_all((0..jobs).map(|job| compare(job == 0))).await?;
-        let mut found: Vec<Difference> = found.into_iter().flatten().collect();
-        found.sort_by(|one, other| one.what.cmp(&other.what));
-        Ok(found)
     }
 }

@@ -7,6 +7,7 @@
 
 mod absent;
 mod beside;
+mod blocks;
 mod build;
 mod catalogs;
 mod copy;

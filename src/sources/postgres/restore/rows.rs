@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::{Session, rows::RowTotals},
     RestoreError,
+    blocks::Blocks,
     copy::{Emptied, Load},
     report::Difference,
 };
@@ -81,8 +82,18 @@ impl Rows<'_> {
 
     /// Reads a table back and holds its rows against the backup's.
     pub(super) async fn compare(self, session: &Session, load: &Load) -> Result<Option<Difference>, RestoreError> {
+        Ok(difference(load, &self.read_back(session, load, Blocks::default()).await?))
+    }
+
+    /// Reads some of a table back.
+    pub(super) async fn read_back(
+        self,
+        session: &Session,
+        load: &Load,
+        blocks: Blocks,
+    ) -> Result<RowTotals, RestoreError> {
         let failed = |error: tokio_postgres::Error| RestoreError::from(session.failed("read rows back", &error));
-        let rows = session.client().copy_out(&load.copy_out(self.encoding)).await.map_err(failed)?;
+        let rows = session.client().copy_out(&load.copy_out(self.encoding, blocks)).await.map_err(failed)?;
         // The server sends a message for each row: waiting for each by itself would cost more than the row.
         let mut rows = std::pin::pin!(rows.ready_chunks(AT_ONCE));
         let mut adder = Adder::default();
@@ -93,7 +104,7 @@ impl Rows<'_> {
                 }
             }
         }
-        Ok(difference(load, &adder.finish().await?))
+        adder.finish().await
     }
 }
 
@@ -101,12 +112,15 @@ impl Rows<'_> {
 const AT_ONCE: usize = 256;
 /// Bytes of rows that are added up at once.
 const BATCH: usize = 1 << 20;
+/// What a batch keeps of its memory: that, and a row that goes past it.
+const KEPT: usize = BATCH + (BATCH >> 3);
 
 /// Adds rows up on another thread, while the next ones come.
 #[derive(Debug, Default)]
 struct Adder {
     batch: Vec<u8>,
-    adding: Option<JoinHandle<RowTotals>>,
+    /// The batch comes back, to be filled again: memory new from the kernel costs as much as the rows in it.
+    adding: Option<JoinHandle<(RowTotals, Vec<u8>)>>,
     totals: RowTotals,
 }
 
@@ -123,19 +137,22 @@ impl Adder {
     }
 
     async fn add_batch(&mut self) -> Result<(), RestoreError> {
-        self.wait().await?;
-        let rows = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH + (BATCH >> 3)));
-        self.adding = Some(spawn_blocking(move || RowTotals::of(&rows)));
+        let empty = self.wait().await?;
+        let rows = std::mem::replace(&mut self.batch, empty);
+        self.adding = Some(spawn_blocking(move || (RowTotals::of(&rows), rows)));
         Ok(())
     }
 
-    async fn wait(&mut self) -> Result<(), RestoreError> {
-        if let Some(adding) = self.adding.take() {
-            // It ends early only when the whole runtime does.
-            let added = adding.await.map_err(|_| RestoreError::Interrupted)?;
-            self.totals.add(&added);
-        }
-        Ok(())
+    /// Waits for the batch on its way, and gives it back empty.
+    async fn wait(&mut self) -> Result<Vec<u8>, RestoreError> {
+        let Some(adding) = self.adding.take() else { return Ok(Vec::with_capacity(KEPT)) };
+        // It ends early only when the whole runtime does.
+        let (added, mut rows) = adding.await.map_err(|_| RestoreError::Interrupted)?;
+        self.totals.add(&added);
+        rows.clear();
+        // One large row must not hold its memory until the table ends.
+        rows.shrink_to(KEPT);
+        Ok(rows)
     }
 
     async fn finish(mut self) -> Result<RowTotals, RestoreError> {
@@ -145,7 +162,8 @@ impl Adder {
     }
 }
 
-fn difference(load: &Load, found: &RowTotals) -> Option<Difference> {
+/// How a table that was read back differs from the backup.
+pub(super) fn difference(load: &Load, found: &RowTotals) -> Option<Difference> {
     let expected = &load.expected;
     let how = if found == expected {
         return None;

@@ -13,7 +13,8 @@ use super::{
     plan::{Plan, PlanOptions},
     report::Loaded,
     selection::Selection,
-    sql, work,
+    sql,
+    work::Work,
 };
 
 /// The tables that were asked for, as they are loaded into the schema `schema`.
@@ -149,7 +150,8 @@ impl Restore<'_> {
         phases.end("create schema");
         self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
         let (server, database) = (self.context.server, plan.database.as_str());
-        let worked = work::load_and_compare(self.rows(), server, database, &inner.loads, &[], inner.jobs).await?;
+        let work = Work { rows: self.rows(), server, database, jobs: inner.jobs };
+        let worked = work.load_and_compare(&inner.loads, &[]).await?;
         phases.end("load");
         Ok(Loaded {
             database: plan.database.clone(),

@@ -1,50 +1,141 @@
 //! Rows side by side: several sessions take tables from one list, the largest first.
 //!
-//! A table that is loaded goes onto the list of what is to be compared; its turn comes when no table is
-//! left to be loaded. So one table is read back while others are still written.
+//! A table that is loaded goes onto the list of what is to be compared, a large one in pieces; the turn of a
+//! piece comes when no table is left to be loaded. So one table is read back while others are still written,
+//! and no session waits while another reads a large table alone.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use futures::future::try_join_all;
+use tokio::sync::Notify;
 
 use super::{
-    super::Session,
+    super::{Session, rows::RowTotals},
     RestoreError,
+    blocks::{self, Blocks},
     copy::{Emptied, Load},
-    loading_session,
+    heartbeat, loading_session,
     pause::{self, Point},
     report::Difference,
-    rows::Rows,
+    rows::{Rows, difference},
 };
 use crate::types::StreamInfo;
 
-/// One thing to load and to compare.
+/// One thing to load.
 #[derive(Debug, Clone, Copy)]
 enum Item<'a> {
     Table(&'a Load),
     Objects(&'a StreamInfo),
 }
 
-impl Item<'_> {
+/// One thing to compare.
+#[derive(Debug, Clone)]
+enum Check<'a> {
+    Rows(&'a Load, Blocks),
+    Objects(&'a StreamInfo),
+}
+
+impl<'a> Item<'a> {
     fn bytes(&self) -> u64 {
         match self {
             Self::Table(load) => load.bytes,
             Self::Objects(stream) => stream.parts.iter().map(|part| part.length).sum(),
         }
     }
+
+    async fn load(self, rows: Rows<'_>, session: &Session) -> Result<(), RestoreError> {
+        match self {
+            Self::Table(table) => rows.load(session, table).await,
+            Self::Objects(stream) => rows.load_large_objects(session, stream).await,
+        }
+    }
+
+    /// What is to be compared of it once it is loaded.
+    async fn checks(self, session: &Session) -> Result<Vec<Check<'a>>, RestoreError> {
+        match self {
+            Self::Objects(stream) => Ok(vec![Check::Objects(stream)]),
+            Self::Table(load) => {
+                let pieces = blocks::pieces(session, load).await?;
+                Ok(pieces.into_iter().map(|blocks| Check::Rows(load, blocks)).collect())
+            }
+        }
+    }
+}
+
+/// What a session does next.
+#[derive(Debug)]
+enum Next<'a> {
+    Load(Item<'a>),
+    Compare(Check<'a>),
+    /// Another session still loads what can be compared then.
+    Wait,
+    End,
+}
+
+/// A table of which pieces are compared.
+#[derive(Debug, Default)]
+struct Sum {
+    left: usize,
+    found: RowTotals,
 }
 
 /// What the sessions share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct List<'a> {
     to_load: VecDeque<Item<'a>>,
-    to_compare: VecDeque<Item<'a>>,
-    differences: Vec<Difference>,
-    compared_tables: u64,
-    compared_objects: u64,
+    /// Items that sessions load at this moment.
+    loading: usize,
+    to_compare: VecDeque<Check<'a>>,
+    /// By the name of the table, which no other has.
+    sums: HashMap<&'a str, Sum>,
+    worked: Worked,
+}
+
+impl<'a> List<'a> {
+    fn next(&mut self) -> Next<'a> {
+        if let Some(item) = self.to_load.pop_front() {
+            self.loading += 1;
+            return Next::Load(item);
+        }
+        match self.to_compare.pop_front() {
+            Some(check) => Next::Compare(check),
+            None if self.loading > 0 => Next::Wait,
+            None => Next::End,
+        }
+    }
+
+    fn loaded(&mut self, checks: Vec<Check<'a>>) {
+        self.loading = self.loading.saturating_sub(1);
+        self.take(checks);
+    }
+
+    fn take(&mut self, checks: Vec<Check<'a>>) {
+        for check in &checks {
+            if let Check::Rows(load, _) = check {
+                self.sums.entry(load.table.as_str()).or_default().left += 1;
+            }
+        }
+        self.to_compare.extend(checks);
+    }
+
+    /// A table is held against the backup when its last piece is added.
+    fn compared_rows(&mut self, load: &'a Load, found: &RowTotals) {
+        let sum = self.sums.entry(load.table.as_str()).or_default();
+        sum.found.add(found);
+        sum.left = sum.left.saturating_sub(1);
+        if sum.left == 0 {
+            self.worked.differences.extend(difference(load, &sum.found));
+            self.worked.compared_tables += load.streams.len() as u64;
+        }
+    }
+
+    fn compared_objects(&mut self, stream: &StreamInfo, found: Vec<Difference>) {
+        self.worked.differences.extend(found);
+        self.worked.compared_objects += stream.parts.len() as u64;
+    }
 }
 
 /// What came of all of it.
@@ -55,46 +146,73 @@ pub(super) struct Worked {
     pub(super) compared_objects: u64,
 }
 
-/// Loads and compares.
-pub(super) async fn load_and_compare(
-    rows: Rows<'_>,
-    server: &super::Server,
-    database: &str,
-    loads: &[Load],
-    objects: &[&StreamInfo],
-    jobs: usize,
-) -> Result<Worked, RestoreError> {
+/// Where the rows go to, and by how many sessions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) rows: Rows<'a>,
+    pub(super) server: &'a super::Server,
+    pub(super) database: &'a str,
+    pub(super) jobs: usize,
+}
+
+impl Work<'_> {
+    /// Loads and compares.
+    pub(super) async fn load_and_compare(
+        self,
+        loads: &[Load],
+        objects: &[&StreamInfo],
+    ) -> Result<Worked, RestoreError> {
+        let items = largest_first(loads, objects);
+        let sessions = self.sessions(items.len()).await?;
+        let (items, first) = in_order_first(self.rows, &sessions, items).await?;
+        let mut list = List { to_load: items.into(), ..List::default() };
+        if let Some(session) = sessions.first() {
+            for item in first {
+                list.take(item.checks(session).await?);
+            }
+        }
+        self.end(sessions, list).await
+    }
+
+    /// Compares what was loaded before.
+    pub(super) async fn compare(self, loads: &[Load], objects: &[&StreamInfo]) -> Result<Worked, RestoreError> {
+        let items = largest_first(loads, objects);
+        let sessions = self.sessions(items.len()).await?;
+        let mut list = List::default();
+        if let Some(session) = sessions.first() {
+            for item in items {
+                list.take(item.checks(session).await?);
+            }
+        }
+        self.end(sessions, list).await
+    }
+
+    async fn sessions(self, items: usize) -> Result<Vec<Session>, RestoreError> {
+        // One table may be all there is to load: then it is still compared by several.
+        let sessions = if items == 0 { 1 } else { self.jobs.max(1) };
+        Ok(try_join_all((0..sessions).map(|_| loading_session(self.server, self.database))).await?)
+    }
+
+    async fn end(self, sessions: Vec<Session>, list: List<'_>) -> Result<Worked, RestoreError> {
+        let shared = Shared { rows: self.rows, list: Mutex::new(list), news: Notify::new() };
+        if pause::is_set(Point::Loaded) {
+            try_join_all(sessions.iter().map(|session| shared.work(session, true))).await?;
+            pause::at(Point::Loaded).await;
+        }
+        try_join_all(sessions.iter().map(|session| shared.work(session, false))).await?;
+        futures::future::join_all(sessions.into_iter().map(Session::close)).await;
+        let list = shared.list.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut worked = list.worked;
+        worked.differences.sort_by(|one, other| one.what.cmp(&other.what));
+        Ok(worked)
+    }
+}
+
+fn largest_first<'a>(loads: &'a [Load], objects: &[&'a StreamInfo]) -> Vec<Item<'a>> {
     let mut items: Vec<Item<'_>> = loads.iter().map(Item::Table).collect();
     items.extend(objects.iter().map(|stream| Item::Objects(stream)));
     items.sort_by_key(|item| std::cmp::Reverse(item.bytes()));
-    let sessions = jobs.min(items.len()).max(1);
-    let connecting = (0..sessions).map(|_| loading_session(server, database));
-    let sessions = try_join_all(connecting).await?;
-    let items = in_order_first(rows, &sessions, items).await?;
-    let list = Mutex::new(List {
-        to_load: items.0.into(),
-        to_compare: items.1.into(),
-        differences: Vec::new(),
-        compared_tables: 0,
-        compared_objects: 0,
-    });
-    if pause::is_set(Point::Loaded) {
-        try_join_all(sessions.iter().map(|session| load_all(rows, session, &list))).await?;
-        pause::at(Point::Loaded).await;
-    }
-    try_join_all(sessions.iter().map(|session| work(rows, session, &list))).await?;
-    try_join_all(sessions.into_iter().map(async |session| {
-        session.close().await;
-        Ok::<_, RestoreError>(())
-    }))
-    .await?;
-    let mut list = list.into_inner().unwrap_or_else(PoisonError::into_inner);
-    list.differences.sort_by(|one, other| one.what.cmp(&other.what));
-    Ok(Worked {
-        differences: list.differences,
-        compared_tables: list.compared_tables,
-        compared_objects: list.compared_objects,
-    })
+    items
 }
 
 /// Tables of extensions have their constraints already: they are loaded in the order of the archive,
@@ -112,50 +230,55 @@ async fn in_order_first<'a>(
     });
     if let Some(session) = sessions.first() {
         for item in &first {
-            load(rows, session, *item).await?;
+            item.load(rows, session).await?;
         }
     }
     Ok((rest, first))
 }
 
-fn locked<'l, 'a>(list: &'l Mutex<List<'a>>) -> MutexGuard<'l, List<'a>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the sessions work on.
+#[derive(Debug)]
+struct Shared<'r, 'a> {
+    rows: Rows<'r>,
+    list: Mutex<List<'a>>,
+    /// Something was loaded.
+    news: Notify,
 }
 
-async fn load(rows: Rows<'_>, session: &Session, item: Item<'_>) -> Result<(), RestoreError> {
-    match item {
-        Item::Table(table) => rows.load(session, table).await,
-        Item::Objects(stream) => rows.load_large_objects(session, stream).await,
+impl<'a> Shared<'_, 'a> {
+    fn list(&self) -> MutexGuard<'_, List<'a>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-async fn load_all<'a>(rows: Rows<'_>, session: &Session, list: &Mutex<List<'a>>) -> Result<(), RestoreError> {
-    loop {
-        let next = locked(list).to_load.pop_front();
-        let Some(item) = next else { return Ok(()) };
-        load(rows, session, item).await?;
-        locked(list).to_compare.push_back(item);
-    }
-}
-
-/// A session may end while another still loads: that one compares what it has loaded.
-async fn work<'a>(rows: Rows<'_>, session: &Session, list: &Mutex<List<'a>>) -> Result<(), RestoreError> {
-    loop {
-        load_all(rows, session, list).await?;
-        let next = locked(list).to_compare.pop_front();
-        let Some(item) = next else { return Ok(()) };
-        match item {
-            Item::Table(table) => {
-                let found = rows.compare(session, table).await?;
-                let mut list = locked(list);
-                list.differences.extend(found);
-                list.compared_tables += table.streams.len() as u64;
+    /// Takes what is next until nothing is left, or nothing to load if a test wants to see that moment.
+    async fn work(&self, session: &Session, only_load: bool) -> Result<(), RestoreError> {
+        loop {
+            // Made before the list is looked at: what is said from then on is heard.
+            let news = self.news.notified();
+            if only_load && self.list().to_load.is_empty() {
+                return Ok(());
             }
-            Item::Objects(stream) => {
-                let found = rows.compare_large_objects(session, stream).await?;
-                let mut list = locked(list);
-                list.differences.extend(found);
-                list.compared_objects += stream.parts.len() as u64;
+            let next = self.list().next();
+            match next {
+                Next::Load(item) => {
+                    item.load(self.rows, session).await?;
+                    let checks = item.checks(session).await?;
+                    self.list().loaded(checks);
+                    self.news.notify_waiters();
+                }
+                Next::Compare(Check::Rows(load, blocks)) => {
+                    let found = self.rows.read_back(session, load, blocks).await?;
+                    self.list().compared_rows(load, &found);
+                }
+                Next::Compare(Check::Objects(stream)) => {
+                    let found = self.rows.compare_large_objects(session, stream).await?;
+                    self.list().compared_objects(stream, found);
+                }
+                Next::Wait => tokio::select! {
+                    () = news => {}
+                    () = heartbeat::keep(session) => {}
+                },
+                Next::End => return Ok(()),
             }
         }
     }
