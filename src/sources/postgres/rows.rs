@@ -43,6 +43,12 @@ impl RowTotals {
         self.digest.add_row(row);
     }
 
+    /// Adds rows, without their line ends: more quickly than one by one.
+    pub fn add_rows<'a>(&mut self, rows: impl ExactSizeIterator<Item = &'a [u8]>) {
+        self.rows += rows.len() as u64;
+        self.digest.add_rows(rows);
+    }
+
     /// Adds the totals of other rows.
     pub fn add(&mut self, other: &Self) {
         self.rows += other.rows;

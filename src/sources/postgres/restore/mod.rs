@@ -25,6 +25,7 @@ mod plan;
 mod planner;
 mod preflight;
 mod properties;
+mod read_back;
 mod report;
 mod rows;
 mod selection;

@@ -1,7 +1,6 @@
 //! Rows into tables, and back for the comparison.
 
-use futures::{SinkExt, StreamExt, TryStreamExt};
-use tokio::task::{JoinHandle, spawn_blocking};
+use futures::{SinkExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -9,6 +8,7 @@ use super::{
     RestoreError,
     blocks::Blocks,
     copy::{Emptied, Load},
+    read_back,
     report::Difference,
 };
 use crate::types::{BackupContents, Monitor};
@@ -80,85 +80,15 @@ impl Rows<'_> {
         }
     }
 
-    /// Reads a table back and holds its rows against the backup's.
+    /// Reads a table back by the session that has loaded it, and holds its rows against the backup's.
     pub(super) async fn compare(self, session: &Session, load: &Load) -> Result<Option<Difference>, RestoreError> {
-        Ok(difference(load, &self.read_back(session, load, Blocks::default()).await?))
-    }
-
-    /// Reads some of a table back.
-    pub(super) async fn read_back(
-        self,
-        session: &Session,
-        load: &Load,
-        blocks: Blocks,
-    ) -> Result<RowTotals, RestoreError> {
-        let failed = |error: tokio_postgres::Error| RestoreError::from(session.failed("read rows back", &error));
-        let rows = session.client().copy_out(&load.copy_out(self.encoding, blocks)).await.map_err(failed)?;
-        // The server sends a message for each row: waiting for each by itself would cost more than the row.
-        let mut rows = std::pin::pin!(rows.ready_chunks(AT_ONCE));
-        let mut adder = Adder::default();
-        while let Some(rows) = self.next(rows.next()).await? {
-            for row in rows {
-                if let Some(bytes) = adder.push(&row.map_err(failed)?).await? {
-                    self.monitor.advance(bytes);
-                }
-            }
-        }
-        adder.finish().await
-    }
-}
-
-/// The most rows that are taken at once, if so many have come.
-const AT_ONCE: usize = 256;
-/// Bytes of rows that are added up at once.
-const BATCH: usize = 1 << 20;
-/// What a batch keeps of its memory: that, and a row that goes past it.
-const KEPT: usize = BATCH + (BATCH >> 3);
-
-/// Adds rows up on another thread, while the next ones come.
-#[derive(Debug, Default)]
-struct Adder {
-    batch: Vec<u8>,
-    /// The batch comes back, to be filled again: memory new from the kernel costs as much as the rows in it.
-    adding: Option<JoinHandle<(RowTotals, Vec<u8>)>>,
-    totals: RowTotals,
-}
-
-impl Adder {
-    /// Takes a row with its line end. Says how many bytes were given away, if it were enough.
-    async fn push(&mut self, row: &[u8]) -> Result<Option<u64>, RestoreError> {
-        self.batch.extend_from_slice(row);
-        if self.batch.len() < BATCH {
-            return Ok(None);
-        }
-        let given = self.batch.len() as u64;
-        self.add_batch().await?;
-        Ok(Some(given))
-    }
-
-    async fn add_batch(&mut self) -> Result<(), RestoreError> {
-        let empty = self.wait().await?;
-        let rows = std::mem::replace(&mut self.batch, empty);
-        self.adding = Some(spawn_blocking(move || (RowTotals::of(&rows), rows)));
-        Ok(())
-    }
-
-    /// Waits for the batch on its way, and gives it back empty.
-    async fn wait(&mut self) -> Result<Vec<u8>, RestoreError> {
-        let Some(adding) = self.adding.take() else { return Ok(Vec::with_capacity(KEPT)) };
-        // It ends early only when the whole runtime does.
-        let (added, mut rows) = adding.await.map_err(|_| RestoreError::Interrupted)?;
-        self.totals.add(&added);
-        rows.clear();
-        // One large row must not hold its memory until the table ends.
-        rows.shrink_to(KEPT);
-        Ok(rows)
-    }
-
-    async fn finish(mut self) -> Result<RowTotals, RestoreError> {
-        self.add_batch().await?;
-        self.wait().await?;
-        Ok(self.totals)
+        let sql = load.copy_out(self.encoding, Blocks::default());
+        let told = |bytes| {
+            self.monitor.advance(bytes);
+            std::future::ready(true)
+        };
+        let found = self.next(read_back::sum(session, &sql, told)).await??;
+        Ok(difference(load, &found))
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     copy::{Emptied, Load},
     heartbeat, loading_session,
     pause::{self, Point},
+    read_back::Reader,
     report::Difference,
     rows::{Rows, difference},
 };
@@ -194,7 +195,7 @@ impl Work<'_> {
     }
 
     async fn end(self, sessions: Vec<Session>, list: List<'_>) -> Result<Worked, RestoreError> {
-        let shared = Shared { rows: self.rows, list: Mutex::new(list), news: Notify::new() };
+        let shared = Shared { work: self, list: Mutex::new(list), news: Notify::new() };
         if pause::is_set(Point::Loaded) {
             try_join_all(sessions.iter().map(|session| shared.work(session, true))).await?;
             pause::at(Point::Loaded).await;
@@ -238,8 +239,8 @@ async fn in_order_first<'a>(
 
 /// What the sessions work on.
 #[derive(Debug)]
-struct Shared<'r, 'a> {
-    rows: Rows<'r>,
+struct Shared<'w, 'a> {
+    work: Work<'w>,
     list: Mutex<List<'a>>,
     /// Something was loaded.
     news: Notify,
@@ -252,6 +253,8 @@ impl<'a> Shared<'_, 'a> {
 
     /// Takes what is next until nothing is left, or nothing to load if a test wants to see that moment.
     async fn work(&self, session: &Session, only_load: bool) -> Result<(), RestoreError> {
+        let rows = self.work.rows;
+        let mut reader = None;
         loop {
             // Made before the list is looked at: what is said from then on is heard.
             let news = self.news.notified();
@@ -261,17 +264,21 @@ impl<'a> Shared<'_, 'a> {
             let next = self.list().next();
             match next {
                 Next::Load(item) => {
-                    item.load(self.rows, session).await?;
+                    item.load(rows, session).await?;
                     let checks = item.checks(session).await?;
                     self.list().loaded(checks);
                     self.news.notify_waiters();
                 }
                 Next::Compare(Check::Rows(load, blocks)) => {
-                    let found = self.rows.read_back(session, load, blocks).await?;
+                    let found = self.read_back(&mut reader, load.copy_out(rows.encoding, blocks));
+                    let found = tokio::select! {
+                        found = found => found?,
+                        () = heartbeat::keep(session) => return Err(RestoreError::Interrupted),
+                    };
                     self.list().compared_rows(load, &found);
                 }
                 Next::Compare(Check::Objects(stream)) => {
-                    let found = self.rows.compare_large_objects(session, stream).await?;
+                    let found = rows.compare_large_objects(session, stream).await?;
                     self.list().compared_objects(stream, found);
                 }
                 Next::Wait => tokio::select! {
@@ -281,5 +288,13 @@ impl<'a> Shared<'_, 'a> {
                 Next::End => return Ok(()),
             }
         }
+    }
+
+    async fn read_back(&self, reader: &mut Option<Reader>, sql: String) -> Result<RowTotals, RestoreError> {
+        let reader = match reader {
+            Some(reader) => reader,
+            none => none.insert(Reader::start(self.work.server, self.work.database).await?),
+        };
+        reader.totals(self.work.rows, sql).await
     }
 }
