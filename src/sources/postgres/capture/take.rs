@@ -4,10 +4,9 @@
 use std::{
     io::{self, PipeReader, Read as _},
     sync::Arc,
-    time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -19,15 +18,10 @@ use crate::{
     types::{Blake3Hasher, PartSummary, RowDigest},
 };
 
-/// Bytes that are taken apart at once. From 128 KiB on, each piece would be memory new from the kernel, page by page.
-const PIECE: usize = 112 << 10;
-/// `pg_dump` writes 4 KiB at a time: to be woken for each would cost both processes more than the bytes do. After
-/// a read of less than this, the pipe is given time to fill.
-const LITTLE: usize = 32 << 10;
-/// That time. The pipe holds much more than `pg_dump` can write in it.
-const NAP: Duration = Duration::from_micros(250);
+/// Bytes that are read at once.
+const PIECE: usize = 256 << 10;
 /// Pieces that may wait for the sink: some 2 MiB.
-pub(super) const WAITING: usize = 20;
+pub(super) const WAITING: usize = 8;
 
 /// What becomes of an archive, in order.
 #[derive(Debug)]
@@ -101,37 +95,20 @@ pub(super) fn start(pipe: PipeReader, items: mpsc::Sender<Item>) -> Result<Taken
 fn take(mut pipe: PipeReader, items: mpsc::Sender<Item>) -> Result<Split, Stopped> {
     let mut taker = Taker { items, cuts: PartCuts::default(), rows: RowScanner::default(), part: Part::None, parts: 0 };
     let mut splitter = Splitter::new();
+    let mut buffer = BytesMut::new();
     loop {
-        let piece = read_piece(&mut pipe).map_err(Stopped::Pipe)?;
-        if piece.is_empty() {
-            return Ok(splitter.finish()?);
-        }
-        splitter.push(piece.into());
+        buffer.resize(PIECE, 0);
+        let read = match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(splitter.finish()?),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Stopped::Pipe(error)),
+        };
+        splitter.push(buffer.split_to(read).freeze());
         while let Some(event) = splitter.next_event()? {
             taker.event(event)?;
         }
     }
-}
-
-/// The next [`PIECE`] bytes, fewer only at the end.
-fn read_piece(pipe: &mut PipeReader) -> io::Result<Vec<u8>> {
-    let mut piece = vec![0; PIECE];
-    let mut filled = 0;
-    while let Some(free) = piece.get_mut(filled..).filter(|free| !free.is_empty()) {
-        match pipe.read(free) {
-            Ok(0) => break,
-            Ok(read) => {
-                filled += read;
-                if read < LITTLE {
-                    std::thread::sleep(NAP);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    piece.truncate(filled);
-    Ok(piece)
 }
 
 struct Taker {

@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::{Frame, Splitter, State, TERMINATOR};
 use crate::sources::postgres::archive::{Error, read::INT};
 
-/// Plain bytes come in batches of about this size. With what is reserved above it, it stays below the 128 KiB from
-/// which on glibc asks the kernel for each block by itself, and gets it page by page.
-const BATCH: usize = 96 << 10;
+/// Plain bytes come in batches of about this size.
+const BATCH: usize = 256 << 10;
 
 /// How far frames were read.
 pub(super) enum Progress {
