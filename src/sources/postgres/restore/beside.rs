@@ -1,6 +1,6 @@
 //! A new database beside the live one: created, loaded, compared, built, compared again.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
 
 use super::{
     super::{
@@ -143,8 +143,8 @@ impl Restore<'_> {
         self.make("what is there before the rows", &builder, &plan.inner.selection.before).await?;
         phases.end("create database");
 
-        let mut loaded = self.bring_rows(session, &plan.inner.loads).await?;
-        phases.end("load");
+        let mut loaded = self.bring_rows(session, phases).await?;
+        phases.end("compare");
 
         self.context.monitor.phase("building indexes and constraints", "step", None);
         let mut failures = builder.make("build what follows the rows", &plan.inner.selection.after).await?;
@@ -213,9 +213,9 @@ impl Restore<'_> {
     }
 
     /// Rows, large objects and sequences, loaded and compared.
-    async fn bring_rows(&self, session: &Session, loads: &[Load]) -> Result<Loaded, RestoreError> {
+    async fn bring_rows(&self, session: &Session, phases: &mut Phases) -> Result<Loaded, RestoreError> {
         let (plan, context) = (self.plan, self.context);
-        let mut loads = loads.to_vec();
+        let mut loads = plan.inner.loads.clone();
         extension_tables(session, &mut loads).await?;
         let objects: Vec<&StreamInfo> =
             plan.inner.objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
@@ -226,6 +226,7 @@ impl Restore<'_> {
         sequences::set(session, &sequences).await?;
         let work = Work { rows, server: context.server, database, jobs: plan.inner.jobs };
         let worked = work.load_and_compare(&loads, &objects).await?;
+        phases.end_at("load", worked.loaded.unwrap_or_else(Instant::now));
         Ok(Loaded {
             database: database.to_owned(),
             tables: plan.tables,

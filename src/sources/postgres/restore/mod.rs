@@ -187,9 +187,13 @@ impl Phases {
     }
 
     fn end(&mut self, phase: &'static str) {
-        let now = Instant::now();
-        self.done.push(PhaseTime { phase, seconds: (now - self.began).as_secs_f64() });
-        self.began = now;
+        self.end_at(phase, Instant::now());
+    }
+
+    /// One that has ended before.
+    fn end_at(&mut self, phase: &'static str, at: Instant) {
+        self.done.push(PhaseTime { phase, seconds: at.saturating_duration_since(self.began).as_secs_f64() });
+        self.began = at;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Single tables, into a schema of their own in the live database, and the SQL that merges them.
 
+use std::time::Instant;
+
 use super::{
     super::{
         Session,
@@ -152,7 +154,8 @@ impl Restore<'_> {
         let (server, database) = (self.context.server, plan.database.as_str());
         let work = Work { rows: self.rows(), server, database, jobs: inner.jobs };
         let worked = work.load_and_compare(&inner.loads, &[]).await?;
-        phases.end("load");
+        phases.end_at("load", worked.loaded.unwrap_or_else(Instant::now));
+        phases.end("compare");
         Ok(Loaded {
             database: plan.database.clone(),
             tables: plan.tables,

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use futures::future::try_join_all;
@@ -110,6 +111,7 @@ impl<'a> List<'a> {
 
     fn loaded(&mut self, checks: Vec<Check<'a>>) {
         self.loading = self.loading.saturating_sub(1);
+        self.worked.loaded = Some(Instant::now());
         self.take(checks);
     }
 
@@ -142,6 +144,8 @@ impl<'a> List<'a> {
 /// What came of all of it.
 #[derive(Debug, Default)]
 pub(super) struct Worked {
+    /// When the last row was loaded; absent if nothing was.
+    pub(super) loaded: Option<Instant>,
     pub(super) differences: Vec<Difference>,
     pub(super) compared_tables: u64,
     pub(super) compared_objects: u64,
