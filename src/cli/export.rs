@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     operations::{self, BackupRef, Export},
+    report::words,
     repository::StoredManifest,
     sources::postgres::export::{Exported, Format},
     types::{Name, State, for_terminal},
@@ -127,8 +128,12 @@ fn summary(export: &Export, exported: &Exported, args: &ExportArgs) -> String {
     let Exported { bytes, tables, rows, large_objects, .. } = exported;
     let database = for_terminal(export.database());
     let mut text = format!(
-        "exported database {database} of backup {}: {tables} tables, {rows} rows, {large_objects} large objects, {bytes} bytes\n",
-        export.backup
+        "exported database {database} of backup {}: {}, {}, {}, {}\n",
+        export.backup,
+        words::count(*tables, "table"),
+        words::count(*rows, "row"),
+        words::count(*large_objects, "large object"),
+        words::count(*bytes, "byte"),
     );
     if args.format.unwrap_or_default() == ExportFormat::Archive && !exported.exact {
         text.push_str(

@@ -40,7 +40,7 @@ pub(super) struct DatabaseArgs {
     /// Into the live database itself, which must be empty and in nobody's use
     #[arg(long, conflicts_with = "tables")]
     in_place: bool,
-    /// Only this table, into a schema of its own in the live database; may be repeated
+    /// Only this table (with its partitions), into a schema of its own in the live database; may be repeated
     #[arg(long = "table", value_name = "SCHEMA.TABLE")]
     tables: Vec<String>,
     /// The database to restore, if it is not the one of the address

@@ -80,7 +80,7 @@ fn steps(plan: &Plan) -> String {
         Way::Beside => {
             let before = plan.before.as_deref().map(for_terminal).unwrap_or_default();
             if !plan.kept {
-                text.push_str(&format!("  create: database {scratch}; the server needs room for both\n"));
+                text.push_str(&format!("  create: database {scratch}{}\n", room(plan)));
             }
             text.push_str(&format!(
                 "  swap: if it is equal to the backup, {database} becomes {before}, and {scratch} becomes {database}\n"
@@ -89,19 +89,30 @@ fn steps(plan: &Plan) -> String {
         Way::Create => {
             let verb = if plan.kept { "rename" } else { "create" };
             text.push_str(&format!(
-                "  {verb}: database {scratch}, which becomes {database} if it is equal to the backup\n"
+                "  {verb}: database {scratch}, which becomes {database} if it is equal to the backup{}\n",
+                room(plan)
             ));
         }
         Way::InPlace => text.push_str("  in place: into the live database, without a swap and without a way back\n"),
         Way::Tables => {
             let schema = plan.schema.as_deref().unwrap_or_default();
-            text.push_str(&format!("  create: schema {schema} in the live database\n"));
+            text.push_str(&format!("  create: schema {schema} in the live database{}\n", room(plan)));
         }
     }
     for half in &plan.dropped {
         text.push_str(&format!("  drop: database {}, left half loaded by an earlier restore\n", for_terminal(half)));
     }
     text
+}
+
+/// What it takes of the server's disks, about. How much is free there, SQL does not say.
+fn room(plan: &Plan) -> String {
+    if plan.needs == 0 {
+        return String::new();
+    }
+    let beside = plan.live.as_ref().and_then(|live| live.bytes);
+    let beside = beside.map_or_else(String::new, |bytes| format!(" beside the live database's {}", words::size(bytes)));
+    format!("; needs about {}{beside}, and more for indexes and write-ahead log", words::size(plan.needs))
 }
 
 fn left_out(list: &[LeftOut]) -> String {

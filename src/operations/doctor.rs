@@ -16,7 +16,7 @@ use crate::{
         Finding, Severity,
         kubernetes::{self, Cluster, Identity, KubernetesSource},
     },
-    types::Name,
+    types::{Name, counted},
 };
 
 /// What was found.
@@ -182,7 +182,7 @@ impl Examination<'_> {
         let location = repository.location().to_owned();
         self.good(
             "repository",
-            format!("{location} can be read and listed, and holds {backups} backups of the policy"),
+            format!("{location} can be read and listed, and holds {} of the policy", counted(backups as u64, "backup")),
         );
         // A policy has at least one schedule.
         let Some(schedule) = self.policy.schedules.keys().next() else { return Some(repository) };

@@ -307,13 +307,14 @@ impl Backup {
     pub fn problems(&self) -> String {
         let mut text = String::new();
         for missing in &self.missing {
-            let (source, what, why) = (&missing.source, &missing.what, &missing.why);
-            text.push_str(&format!(
-                "  missing: {} of source `{}`: {}\n",
-                for_terminal(what),
-                for_terminal(source),
-                for_terminal(why)
-            ));
+            let (source, why) = (for_terminal(&missing.source), for_terminal(&missing.why));
+            // A source that is missing as a whole is named once.
+            let what = if missing.what == format!("source {}", missing.source) {
+                format!("source `{source}`")
+            } else {
+                format!("{} of source `{source}`", for_terminal(&missing.what))
+            };
+            text.push_str(&format!("  missing: {what}: {why}\n"));
         }
         if self.missing_omitted > 0 {
             text.push_str(&format!("  missing: {} more\n", self.missing_omitted));

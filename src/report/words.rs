@@ -47,7 +47,7 @@ pub fn between(from: Timestamp, to: Timestamp) -> String {
 /// `1 object`, `2 objects`.
 #[must_use]
 pub fn count(number: u64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    crate::types::counted(number, one)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Text that comes from servers, archives and policy files, made safe to show.
+//! Text that comes from servers, archives and policy files, made safe to show; and numbers of things.
 
 use std::borrow::Cow;
 
@@ -14,6 +14,12 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
         if is_unsafe(c) { safe.extend(c.escape_unicode()) } else { safe.push(c) }
     }
     Cow::Owned(safe)
+}
+
+/// `1 table`, `2 tables`.
+#[must_use]
+pub fn counted(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 fn is_unsafe(c: char) -> bool {

@@ -52,7 +52,7 @@ fn what_a_doctor_says_of_a_cluster_is_what_a_backup_ends_with() {
     assert_eq!(workshop.json(0, &["repository", "sessions"])["sessions"], Value::Array(Vec::new()));
     workshop.done(&["backup"]);
     workshop.done(&["verify", "--all"]);
-    has(&workshop.json(0, &["doctor"]), "good", "holds 1 backups");
+    has(&workshop.json(0, &["doctor"]), "good", "holds 1 backup of");
 
     // A namespace that is named and not there.
     let gone = source.name("gone");

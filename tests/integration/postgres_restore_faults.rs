@@ -145,7 +145,7 @@ async fn what_is_in_the_way_is_said_before_anything_is_written() {
     let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", live.name());
     while server.sql(&sessions) != "1" {}
     bench.options.way = Way::InPlace;
-    refused(&bench, "1 sessions are in database").await;
+    refused(&bench, "1 session in database").await;
     server.sql(&sessions.replace("count(*)", "pg_terminate_backend(pid)"));
     child.wait().unwrap();
     while server.sql(&sessions) != "0" {}
@@ -470,10 +470,10 @@ async fn in_place_waits_for_no_lock_for_ever_and_ends_when_it_is_told_to() {
     live.sql("BEGIN; LOCK TABLE a; PREPARE TRANSACTION 'drctl test locked'");
     // At the plan, and once it is about to be executed.
     let later = bench.plan().await;
-    assert!(later.refusals.iter().any(|why| why.contains("prepared transactions")), "{:#?}", later.refusals);
+    assert!(later.refusals.iter().any(|why| why.contains("prepared transaction")), "{:#?}", later.refusals);
     let error = restore::Restore::begin(bench.context(), &plan).await.unwrap().load().await.unwrap_err();
     live.sql("ROLLBACK PREPARED 'drctl test locked'");
-    assert!(error.to_string().contains("1 prepared transactions"), "{error}");
+    assert!(error.to_string().contains("1 prepared transaction"), "{error}");
 
     // While the plan is executed: no longer than that for a lock, and a statement that hangs is left.
     live.sql("ALTER TABLE a ADD CHECK (current_setting('lock_timeout') = '10s')");

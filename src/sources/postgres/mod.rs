@@ -10,6 +10,7 @@ pub mod export;
 pub mod quote;
 pub mod restore;
 pub mod rows;
+mod sent;
 mod session;
 mod tls;
 pub mod tools;

@@ -130,7 +130,7 @@ fn what_pg_dump_cannot_give_makes_the_backup_partial_and_is_named() {
     let report = workshop.json(3, &["backup"]);
     let missing = report["backup"]["missing"].as_array().unwrap();
     let what: Vec<&str> = missing.iter().map(|one| one["what"].as_str().unwrap()).collect();
-    assert_eq!(what, ["subscriptions", "all 1 large objects"]);
+    assert_eq!(what, ["subscriptions", "the one large object"]);
     assert!(missing[1]["why"].as_str().unwrap().contains("4711"), "{report}");
     let doctor = workshop.json(3, &["doctor"]);
     let partial = doctor["findings"].as_array().unwrap().iter().filter(|one| one["severity"] == "partial").count();

@@ -44,25 +44,50 @@ impl OwnPostgres {
         server
     }
 
+    /// A standby of it, with a copy of all that it has.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = unprivileged(&self.programs.join("pg_basebackup"));
+        command.args(["-R", "-X", "stream", "--no-sync", "--checkpoint=fast", "-h", "127.0.0.1", "-U", "admin", "-p"]);
+        let output = command.arg(self.port.to_string()).arg("-D").arg(folder.path().join("data")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let postmaster = run(&self.programs, folder.path(), port);
+        let standby = Self { folder, programs: self.programs.clone(), port, postmaster };
+        standby.wait();
+        standby
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The address of its database `postgres`.
     pub(crate) fn url(&self) -> String {
-        format!("postgresql://admin@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+        self.url_of("postgres")
+    }
+
+    /// The address of a database whose name is fit for one.
+    pub(crate) fn url_of(&self, database: &str) -> String {
+        format!("postgresql://admin@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
     /// Runs SQL in `postgres`.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        let output = self.psql(sql);
+        self.sql_in("postgres", sql)
+    }
+
+    /// Runs SQL in a database.
+    pub(crate) fn sql_in(&self, database: &str, sql: &str) -> String {
+        let output = self.psql(database, sql);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    fn psql(&self, sql: &str) -> std::process::Output {
+    fn psql(&self, database: &str, sql: &str) -> std::process::Output {
         let mut command = Command::new(self.programs.join("psql"));
-        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d", &self.url()]);
+        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, "-d", &self.url_of(database)]);
         command.output().unwrap()
     }
 
@@ -87,7 +112,7 @@ impl OwnPostgres {
     }
 
     fn wait(&self) {
-        wait_for("the server", 60, || self.psql("SELECT 1").status.success().then_some(()));
+        wait_for("the server", 60, || self.psql("postgres", "SELECT 1").status.success().then_some(()));
     }
 }
 

@@ -2,12 +2,10 @@
 //! not read, what `pg_dump` leaves out without a word.
 
 use futures::TryStreamExt as _;
-use tokio_postgres::{
-    Client, Row,
-    types::{FromSql, ToSql, Type},
-};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::selection::Selection;
+pub(super) use crate::sources::postgres::sent::Sent;
 use crate::sources::postgres::{Error, Server, Session, quote};
 
 /// What is known of the server and the role before anything is read.
@@ -53,26 +51,6 @@ pub(super) async fn connect(server: &Server, purpose: &str) -> Result<Session, E
     Ok(session)
 }
 
-/// A text as the server sends it. In a database with SQL_ASCII it may be text in no encoding.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    /// The text; what is none is shown by replacement characters.
-    pub(super) text: String,
-    /// The text is what was sent.
-    pub(super) exact: bool,
-}
-
-impl<'a> FromSql<'a> for Sent {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        let text = String::from_utf8_lossy(raw);
-        Ok(Self { exact: matches!(text, std::borrow::Cow::Borrowed(_)), text: text.into_owned() })
-    }
-
-    fn accepts(of: &Type) -> bool {
-        <String as FromSql>::accepts(of)
-    }
-}
-
 /// What a relation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RelationKind {
@@ -110,6 +88,11 @@ pub(crate) struct LargeObjects {
     /// One of those.
     pub(crate) example: Option<u32>,
 }
+
+/// The policy's key for tables that are left out.
+pub(super) const TABLES: &str = "excludeTables";
+/// The policy's key for tables whose rows are left out.
+pub(super) const TABLE_DATA: &str = "excludeTableData";
 
 /// Ordinary, partitioned and foreign tables and sequences that the policy selects, but for what
 /// belongs to extensions (their configuration tables are dumped, and so are here).
@@ -212,14 +195,37 @@ pub(crate) async fn large_objects(client: &Client) -> Result<LargeObjects, tokio
 pub(crate) struct PatternCounts {
     /// Of `schemas`, by pattern.
     pub(crate) schemas: Vec<(String, i64)>,
-    /// Of `excludeTables` and `excludeTableData`, by pattern.
-    pub(crate) exclusions: Vec<(String, i64)>,
+    /// Of what the policy leaves out, by pattern.
+    pub(crate) exclusions: Vec<ExclusionCount>,
+}
+
+/// How many tables fit a pattern that leaves something out.
+#[derive(Debug, Clone)]
+pub(crate) struct ExclusionCount {
+    /// The key in the policy.
+    pub(crate) key: &'static str,
+    pub(crate) pattern: String,
+    pub(crate) count: i64,
 }
 
 impl PatternCounts {
     /// No schema fits any of the patterns, and there are some.
     pub(crate) fn has_no_schema(&self) -> bool {
         !self.schemas.is_empty() && self.schemas.iter().all(|(_, count)| *count == 0)
+    }
+
+    /// Patterns that leave nothing out, in the words of a finding.
+    pub(crate) fn useless(&self) -> impl Iterator<Item = String> {
+        let useless = self.exclusions.iter().filter(|exclusion| exclusion.count == 0);
+        useless.map(|exclusion| {
+            format!("no table fits `{}` of `{}`: it leaves nothing out", exclusion.pattern, exclusion.key)
+        })
+    }
+
+    /// The patterns of a key that fit something.
+    pub(crate) fn of_use(&self, key: &str) -> Vec<String> {
+        let of_use = self.exclusions.iter().filter(|exclusion| exclusion.key == key && exclusion.count > 0);
+        of_use.map(|exclusion| exclusion.pattern.clone()).collect()
     }
 }
 
@@ -233,10 +239,10 @@ pub(crate) async fn pattern_counts(
     for (pattern, row) in selection.schemas.iter().zip(client.query(SCHEMAS, &[&schemas]).await?) {
         counts.schemas.push((pattern.text.clone(), row.try_get(0)?));
     }
-    for patterns in [&selection.exclude_tables, &selection.exclude_table_data] {
+    for (key, patterns) in [(TABLES, &selection.exclude_tables), (TABLE_DATA, &selection.exclude_table_data)] {
         let (schemas, tables) = expressions(patterns);
         for (pattern, row) in patterns.iter().zip(client.query(EXCLUDED, &[&schemas, &tables]).await?) {
-            counts.exclusions.push((pattern.text.clone(), row.try_get(0)?));
+            counts.exclusions.push(ExclusionCount { key, pattern: pattern.text.clone(), count: row.try_get(0)? });
         }
     }
     Ok(counts)

@@ -5,7 +5,7 @@ use super::{
     catalog::{self, Facts, Relation, RelationKind},
     child::find_tool,
     failure::some_of,
-    leader::{hidden, named, unreadable},
+    leader::{hidden, named, no_text, not_text, unreadable},
     obstacles::obstacles,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         Finding, Severity,
         postgres::{Error, Session, SslMode, tools::Program},
     },
-    types::Name,
+    types::{Name, counted},
 };
 
 /// Names that a finding lists.
@@ -72,7 +72,7 @@ impl PostgresSource {
         objects(&session, &facts, findings).await.map_err(failed)?;
         subscriptions(&session, &facts, findings).await.map_err(failed)?;
         let tables = relations.iter().filter(|relation| relation.is_locked()).count();
-        for obstacle in obstacles(session.client(), tables).await.map_err(failed)? {
+        for obstacle in obstacles(session.client(), tables, self.old).await.map_err(failed)? {
             let severity = if obstacle.blocks { Severity::Prevents } else { Severity::Note };
             findings.add(severity, obstacle.text, "");
         }
@@ -102,8 +102,8 @@ impl PostgresSource {
         for (pattern, _) in counts.schemas.iter().filter(|(_, count)| *count == 0) {
             findings.add(severity, format!("no schema fits `{pattern}` of `schemas`"), "correct the policy");
         }
-        for (pattern, _) in counts.exclusions.iter().filter(|(_, count)| *count == 0) {
-            findings.add(Severity::Note, format!("no table fits the exclusion `{pattern}`"), "correct the policy");
+        for useless in counts.useless() {
+            findings.add(Severity::Note, useless, "correct the policy, or leave the pattern out");
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl PostgresSource {
 fn rows(facts: &Facts, relations: &[Relation], findings: &mut Findings<'_>) {
     let role = &facts.role;
     let tables = named(relations, Relation::is_locked);
-    findings.add(Severity::Good, format!("{} tables to back up", tables.len()), "");
+    findings.add(Severity::Good, format!("{} to back up", counted(tables.len() as u64, "table")), "");
     let closed = unreadable(relations);
     if !closed.is_empty() {
         let next =
@@ -138,6 +138,16 @@ fn rows(facts: &Facts, relations: &[Relation], findings: &mut Findings<'_>) {
             what,
             "take the backup from the primary, or leave them out by `excludeTableData`",
         );
+    } else if !unlogged.is_empty() {
+        let what = format!(
+            "a crash of the server empties unlogged tables, and a standby has none of their rows: {}",
+            some_of(&unlogged)
+        );
+        findings.add(Severity::Note, what, "");
+    }
+    let odd = not_text(relations);
+    if !odd.is_empty() {
+        findings.add(Severity::Note, no_text(&odd), "rename them, or restore them by `drctl export` and pg_restore");
     }
 }
 
@@ -145,8 +155,10 @@ async fn objects(session: &Session, facts: &Facts, findings: &mut Findings<'_>) 
     let objects = catalog::large_objects(session.client()).await?;
     if objects.unreadable > 0 {
         let what = format!(
-            "role `{}` may not read {} of {} large objects (`pg_read_all_data` does not reach them): all of them would be left out",
-            facts.role, objects.unreadable, objects.total
+            "role `{}` may not read {} of {} (`pg_read_all_data` does not reach them): all of them would be left out",
+            facts.role,
+            objects.unreadable,
+            counted(objects.total.unsigned_abs(), "large object")
         );
         findings.add(Severity::Partial, what, "use their owner or a superuser, or GRANT SELECT ON LARGE OBJECT");
     }
@@ -162,8 +174,13 @@ async fn subscriptions(
                WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let count: i64 = session.client().query_one(sql, &[]).await?.try_get(0)?;
     if count > 0 && !facts.superuser {
-        let what = format!("{count} subscriptions are left out: only a superuser may read them");
+        let what = format!("{} left out: only a superuser may read what it says", are(count, "subscription"));
         findings.add(Severity::Partial, what, "use a superuser, or keep the statements that make them");
     }
     Ok(())
+}
+
+/// `1 subscription is`, `2 subscriptions are`.
+fn are(number: i64, one: &str) -> String {
+    format!("{} {}", counted(number.unsigned_abs(), one), if number == 1 { "is" } else { "are" })
 }

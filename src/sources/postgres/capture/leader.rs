@@ -189,3 +189,14 @@ pub(super) fn hidden(relations: &[Relation]) -> Vec<String> {
 pub(super) fn unreadable(relations: &[Relation]) -> Vec<String> {
     named(relations, |relation| !relation.readable && relation.kind != RelationKind::Foreign)
 }
+
+/// Relations whose names are no UTF-8: the database has no encoding.
+pub(super) fn not_text(relations: &[Relation]) -> Vec<String> {
+    named(relations, |relation| !relation.named_exactly)
+}
+
+/// What is said of those.
+pub(super) fn no_text(names: &[String]) -> String {
+    let names = super::failure::some_of(names);
+    format!("names that are no UTF-8 are stored as they are, and `drctl restore` cannot load what is called so: {names}")
+}

@@ -50,6 +50,8 @@ use crate::{
 const TRIES: u32 = 3;
 /// Who waits for us so long, for that one we give way.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A transaction that has been open so long is in the way of vacuum and of changes, and perhaps forgotten.
+const OLD: Duration = Duration::from_secs(3600);
 
 /// One PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -58,19 +60,27 @@ pub struct PostgresSource {
     server: Server,
     selection: Selection,
     patience: Duration,
+    /// How long a transaction is open when it is old.
+    old: Duration,
 }
 
 impl PostgresSource {
     /// The source `name` of the policy: what `selection` takes of the database at `server`.
     #[must_use]
     pub fn new(name: Name, server: Server, selection: Selection) -> Self {
-        Self { name, server, selection, patience: PATIENCE }
+        Self { name, server, selection, patience: PATIENCE, old: OLD }
     }
 
     /// The same, but that it gives way to who has waited so long (60 s otherwise).
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same, but that [`PostgresSource::examine`] names transactions that have been open so long (1 h otherwise).
+    #[must_use]
+    pub fn with_old_transactions(self, old: Duration) -> Self {
+        Self { old, ..self }
     }
 
     /// Tries what a backup needs before anything is stored: the server, the client programs, the privileges.
@@ -99,7 +109,7 @@ impl PostgresSource {
         self.refuse(&facts.role, &relations)?;
         let (number, encoding) = (session.version.number, session.encoding.clone());
         session.close().await;
-        Ok(Survey { facts, number, encoding, pg_dump, pg_restore, objects, counts })
+        Ok(Survey { facts, number, encoding, pg_dump, pg_restore, objects })
     }
 
     /// Locks and takes the snapshot; `tries` counts how often that, or a capture, was begun.
@@ -161,7 +171,6 @@ struct Survey {
     pg_dump: Tool,
     pg_restore: Tool,
     objects: LargeObjects,
-    counts: catalog::PatternCounts,
 }
 
 impl Survey {

@@ -1,10 +1,12 @@
 //! What is in the way of a backup at the moment, or will be in the way of its restore: locks, old
 //! transactions, replication slots.
 
+use std::time::Duration;
+
 use tokio_postgres::{Client, Row};
 
-use super::leader::LOCK_WAIT;
-use crate::sources::postgres::quote;
+use super::{catalog::Sent, leader::LOCK_WAIT};
+use crate::{sources::postgres::quote, types::counted};
 
 /// Something that another session, or nobody any more, holds.
 #[derive(Debug, Clone)]
@@ -28,11 +30,11 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation'
   AND c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
 ORDER BY 5 DESC, 1 LIMIT 20";
 
-/// Transactions that have been open for an hour or longer.
+/// Transactions that have been open for so many seconds or longer.
 const OLD: &str = "
 SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), extract(epoch FROM clock_timestamp() - xact_start)::int8
 FROM pg_stat_activity
-WHERE datname = current_database() AND xact_start < clock_timestamp() - interval '1 hour' AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND xact_start <= clock_timestamp() - make_interval(secs => $1) AND pid <> pg_backend_pid()
 ORDER BY xact_start LIMIT 5";
 
 const PREPARED: &str = "
@@ -48,23 +50,34 @@ SELECT current_setting('max_locks_per_transaction')::int8
        * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
 
 /// Looks for what is in the way of a backup that locks `tables` tables.
-pub(crate) async fn obstacles(client: &Client, tables: usize) -> Result<Vec<Obstacle>, tokio_postgres::Error> {
+pub(crate) async fn obstacles(
+    client: &Client,
+    tables: usize,
+    old: Duration,
+) -> Result<Vec<Obstacle>, tokio_postgres::Error> {
     let mut found = Vec::new();
     for row in client.query(EXCLUSIVE, &[]).await? {
         found.push(exclusive(&row)?);
     }
-    for row in client.query(OLD, &[]).await? {
-        let (pid, role, application, seconds): (i32, String, String, i64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    for row in client.query(OLD, &[&old.as_secs_f64()]).await? {
+        let (pid, seconds): (i32, i64) = (row.try_get(0)?, row.try_get(3)?);
+        let (role, application): (Sent, Sent) = (row.try_get(1)?, row.try_get(2)?);
         let text = format!(
-            "session {pid} (role `{role}`, application `{application}`) has a transaction open for {} min",
+            "session {pid} (role `{}`, application `{}`) has a transaction open for {} min",
+            role.text,
+            application.text,
             seconds / 60
         );
         found.push(Obstacle { text, blocks: false });
     }
     for row in client.query(PREPARED, &[]).await? {
-        let (gid, owner, seconds): (String, String, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let text = format!("transaction `{gid}` of role `{owner}` was prepared {} min ago and not ended", seconds / 60);
+        let (gid, owner, seconds): (Sent, Sent, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let text = format!(
+            "transaction `{}` of role `{}` was prepared {} min ago and not ended",
+            gid.text,
+            owner.text,
+            seconds / 60
+        );
         found.push(Obstacle { text, blocks: false });
     }
     for row in client.query(SLOTS, &[]).await? {
@@ -78,7 +91,8 @@ pub(crate) async fn obstacles(client: &Client, tables: usize) -> Result<Vec<Obst
     let room: i64 = client.query_one(LOCK_ROOM, &[]).await?.try_get(0)?;
     if u64::try_from(tables).unwrap_or(u64::MAX) > u64::try_from(room).unwrap_or_default() {
         let text = format!(
-            "there are {tables} tables to lock, and the server has room for about {room} locks; raise `max_locks_per_transaction`"
+            "{} to lock, and the server has room for about {room} locks; raise `max_locks_per_transaction`",
+            counted(tables as u64, "table")
         );
         found.push(Obstacle { text, blocks: true });
     }
@@ -86,9 +100,9 @@ pub(crate) async fn obstacles(client: &Client, tables: usize) -> Result<Vec<Obst
 }
 
 fn exclusive(row: &Row) -> Result<Obstacle, tokio_postgres::Error> {
-    let (pid, schema, table): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let (role, seconds): (String, i64) = (row.try_get(3)?, row.try_get(4)?);
-    let table = quote::shown(&schema, &table);
+    let (pid, schema, table): (i32, Sent, Sent) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (role, seconds): (Sent, i64) = (row.try_get(3)?, row.try_get(4)?);
+    let (table, role) = (quote::shown(&schema.text, &table.text), role.text);
     let (holder, stays) = match pid {
         0 => ("a prepared transaction".to_owned(), true),
         pid => (

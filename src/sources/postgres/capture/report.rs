@@ -2,9 +2,9 @@
 
 use super::{
     Dumped, PostgresSource, Survey,
-    catalog::{Relation, RelationKind},
+    catalog::{self, PatternCounts, Relation, RelationKind},
     documents,
-    leader::{Hold, named},
+    leader::{Hold, named, no_text, not_text},
     writer::Writer,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
             contents::{Document, Exclusions, LeftOut},
         },
     },
-    types::{MediaType, Missing},
+    types::{MediaType, Missing, counted},
 };
 
 /// Names that are listed in a note.
@@ -31,8 +31,11 @@ pub(super) async fn finish(
 ) -> Result<CaptureReport, CaptureError> {
     let session = hold.session();
     let read = |error: tokio_postgres::Error| session.failed("read the catalogs", &error);
-    let missing = missing(survey, hold, dumped);
-    let left_out = left_out(source, hold);
+    // As pg_dump has found it: the snapshot is the same.
+    let counts = catalog::pattern_counts(session.client(), &source.selection).await.map_err(read)?;
+    let missing = missing(survey, &counts, hold, dumped);
+    let exclusions = exclusions(source, &counts);
+    let left_out = left_out(&exclusions, hold);
     let roles = documents::roles(session.client()).await.map_err(read)?;
     let run = documents::Run {
         facts: &survey.facts,
@@ -40,7 +43,7 @@ pub(super) async fn finish(
         split: &dumped.split,
         time: hold.moment.time,
         lsn: hold.moment.position.clone(),
-        exclusions: exclusions(source),
+        exclusions,
         left_out: missing.iter().chain(&left_out).cloned().collect(),
         objects: &writer.objects,
     };
@@ -65,7 +68,7 @@ pub(super) async fn finish(
             .map(|thing| Missing { source: source.name.to_string(), what: thing.what, why: thing.why })
             .collect(),
         suspect: Vec::new(),
-        notes: notes(source, survey, dumped, &left_out),
+        notes: notes(source, &counts, hold, dumped, &left_out),
     })
 }
 
@@ -74,18 +77,17 @@ async fn document<T: Document>(writer: &mut Writer<'_>, document: &T) -> Result<
     Ok(writer.whole(T::STREAM, MediaType::Text, bytes.into()).await?)
 }
 
-fn exclusions(source: &PostgresSource) -> Exclusions {
-    let selection = &source.selection;
-    let texts = |patterns: &[crate::types::TablePattern]| patterns.iter().map(|pattern| pattern.text.clone()).collect();
+/// What the policy has left out: a pattern that fits nothing leaves nothing out.
+fn exclusions(source: &PostgresSource, counts: &PatternCounts) -> Exclusions {
     Exclusions {
-        schemas: selection.schemas.iter().map(|pattern| pattern.text.clone()).collect(),
-        exclude_tables: texts(&selection.exclude_tables),
-        exclude_table_data: texts(&selection.exclude_table_data),
+        schemas: source.selection.schemas.iter().map(|pattern| pattern.text.clone()).collect(),
+        exclude_tables: counts.of_use(catalog::TABLES),
+        exclude_table_data: counts.of_use(catalog::TABLE_DATA),
     }
 }
 
 /// What should be in the backup and is not.
-fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
+fn missing(survey: &Survey, counts: &PatternCounts, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
     let mut missing = Vec::new();
     let mut add = |what: String, why: String| missing.push(LeftOut { what, why });
     dumped.complaints.missing.iter().for_each(|(what, why)| add(what.clone(), why.clone()));
@@ -93,7 +95,10 @@ fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
         let objects = &survey.objects;
         let example = objects.example.map(|oid| format!(" (one is {oid})")).unwrap_or_default();
         add(
-            format!("all {} large objects", objects.total),
+            match objects.total {
+                1 => "the one large object".to_owned(),
+                total => format!("all {total} large objects"),
+            },
             format!(
                 "role `{}` may not read {} of them{example}, and pg_dump leaves out all or none; a superuser, or their owner, can",
                 survey.facts.role, objects.unreadable
@@ -105,7 +110,7 @@ fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
             add(format!("rows of {table}"), "a standby has no rows of unlogged tables".to_owned());
         }
     }
-    for (pattern, count) in &survey.counts.schemas {
+    for (pattern, count) in &counts.schemas {
         if *count == 0 {
             add(format!("schema {pattern}"), "no schema of the database fits it".to_owned());
         }
@@ -114,28 +119,34 @@ fn missing(survey: &Survey, hold: &Hold, dumped: &Dumped) -> Vec<LeftOut> {
 }
 
 /// What the policy or the kind of a thing leaves out.
-fn left_out(source: &PostgresSource, hold: &Hold) -> Vec<LeftOut> {
-    let mut left_out = exclusions(source).left_out();
+fn left_out(exclusions: &Exclusions, hold: &Hold) -> Vec<LeftOut> {
+    let mut left_out = exclusions.left_out();
     let foreign = named(&hold.relations, |relation| relation.kind == RelationKind::Foreign);
     let mut add = |what: String| left_out.push(LeftOut { what, why: LeftOut::ELSEWHERE.to_owned() });
     for table in foreign.iter().take(LISTED) {
         add(format!("rows of {table}"));
     }
     if let Some(more @ 1..) = foreign.len().checked_sub(LISTED) {
-        add(format!("rows of {more} more foreign tables"));
+        add(format!("rows of {}", counted(more as u64, "more foreign table")));
     }
     left_out
 }
 
-fn notes(source: &PostgresSource, survey: &Survey, dumped: &Dumped, left_out: &[LeftOut]) -> Vec<String> {
+fn notes(
+    source: &PostgresSource,
+    counts: &PatternCounts,
+    hold: &Hold,
+    dumped: &Dumped,
+    left_out: &[LeftOut],
+) -> Vec<String> {
     let name = &source.name;
     let mut notes: Vec<String> =
         left_out.iter().map(|thing| format!("source {name}: {} left out: {}", thing.what, thing.why)).collect();
-    for (pattern, count) in &survey.counts.exclusions {
-        if *count == 0 {
-            notes.push(format!("source {name}: `{pattern}` fits no table"));
-        }
+    let odd = not_text(&hold.relations);
+    if !odd.is_empty() {
+        notes.push(format!("source {name}: {}", no_text(&odd)));
     }
+    notes.extend(counts.useless().map(|useless| format!("source {name}: {useless}")));
     notes.extend(dumped.complaints.notes.iter().map(|note| format!("source {name}: {note}")));
     notes
 }

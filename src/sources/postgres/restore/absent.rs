@@ -2,7 +2,7 @@
 
 use super::{
     super::{Server, contents::Database as Document, contents::LeftOut as Absent},
-    in_place,
+    found,
     plan::{PlanOptions, Scope, Way},
     preflight::{Findings, Target},
     report::LeftOut,
@@ -27,7 +27,7 @@ pub(super) async fn check(
     let replaces = options.way == Way::Beside && !options.no_switch;
     let loses = replaces && target.traces.live.is_some();
     // What an image made of an empty volume holds nothing that could be lost. What cannot be looked at may.
-    if !loses || in_place::found(server, &target.database).await.is_ok_and(|found| found.is_empty()) {
+    if !loses || found::found(server, &target.database).await.is_ok_and(|found| found.is_empty()) {
         for left in &absent {
             findings.warn(format!("the backup does not hold {}: {}", left.what, left.why));
         }

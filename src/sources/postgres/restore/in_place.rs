@@ -1,15 +1,15 @@
 //! Into the live database itself: an empty one, or one whose tables are there and empty.
 
 use super::{
-    super::{Server, Session, quote::identifier},
+    super::{Session, quote::identifier},
     Phases, Restore, RestoreError,
     copy::Load,
-    databases, live_session,
+    databases, found, live_session,
     plan::Scope,
-    planner::text_list,
     report::{Difference, Loaded},
     sequences,
 };
+use crate::types::counted;
 
 impl Restore<'_> {
     pub(super) async fn load_in_place(&self) -> Result<Loaded, RestoreError> {
@@ -38,15 +38,18 @@ impl Restore<'_> {
         match live.map_or((0, 0), |live| (live.sessions, live.prepared)) {
             (0, 0) => Ok(()),
             (0, prepared) => Err(self.refused(format!(
-                "{prepared} prepared transactions are in the database: commit or roll them back (pg_prepared_xacts)"
+                "{} in the database: commit or roll back what is in pg_prepared_xacts",
+                counted(prepared, "prepared transaction")
             ))),
-            (sessions, _) => Err(self.refused(format!("{sessions} sessions are in the database: stop what uses it"))),
+            (sessions, _) => {
+                Err(self.refused(format!("{} in the database: stop what uses it", counted(sessions, "session"))))
+            }
         }
     }
 
     /// The live database holds nothing that a restore could meet. Nothing of it is ever removed.
     async fn is_empty(&self) -> Result<(), RestoreError> {
-        match not_empty(self.context.server, &self.plan.database).await? {
+        match found::not_empty(self.context.server, &self.plan.database).await? {
             None => Ok(()),
             Some(why) => Err(self.refused(why)),
         }
@@ -120,47 +123,6 @@ impl Restore<'_> {
         }
         Ok(differences)
     }
-}
-
-/// Why a database that holds something is not restored into; absent if it is empty.
-pub(super) async fn not_empty(server: &Server, database: &str) -> Result<Option<String>, RestoreError> {
-    let found = found(server, database).await?;
-    Ok((!found.is_empty()).then(|| {
-        format!(
-            "the database is not empty ({}), and in place nothing is ever removed: restore beside it (without --in-place), \
-             or empty it by hand",
-            found.join(", ")
-        )
-    }))
-}
-
-/// Some of what a database holds beside what extensions brought: what a restore could meet, or a swap would take away.
-pub(super) async fn found(server: &Server, database: &str) -> Result<Vec<String>, RestoreError> {
-    let session = server.connect_to(database, "restore").await?;
-    let sql = "SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_class c \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-             AND d.objid = c.oid AND d.deptype = 'e') \
-         UNION ALL SELECT 'function ' || n.nspname || '.' || p.proname FROM pg_catalog.pg_proc p \
-         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-         WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
-             AND d.objid = p.oid AND d.deptype = 'e') \
-         UNION ALL SELECT 'type ' || n.nspname || '.' || t.typname FROM pg_catalog.pg_type t \
-         JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-         WHERE t.typtype IN ('d', 'e', 'r') AND n.nspname NOT IN ('pg_catalog', 'information_schema') \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass \
-             AND d.objid = t.oid AND d.deptype = 'e') \
-         UNION ALL SELECT 'schema ' || n.nspname FROM pg_catalog.pg_namespace n \
-         WHERE n.nspname NOT IN ('public', 'information_schema') AND n.nspname !~ '^pg_' \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-             AND d.objid = n.oid AND d.deptype = 'e') \
-         UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger \
-         UNION ALL SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 5";
-    let found = text_list(&session, "look at the live database", sql).await?;
-    session.close().await;
-    Ok(found)
 }
 
 /// The tables with those first that foreign keys of others point to. A circle keeps its order, and the

@@ -145,6 +145,8 @@ pub struct Plan {
     pub large_objects: u64,
     /// Plain bytes of both; on the server they take more, with their indexes.
     pub bytes: u64,
+    /// About how many bytes they will take on the server, without indexes and write-ahead log.
+    pub needs: u64,
     /// Entries of the archive that are made.
     pub objects: u64,
     /// What is left out, by name.

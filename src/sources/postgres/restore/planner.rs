@@ -9,7 +9,7 @@ use super::{
         contents::{self, Database as Document},
         tools::{self, Program},
     },
-    RestoreContext, RestoreError, absent, copy, databases, in_place,
+    RestoreContext, RestoreError, absent, copy, databases, found,
     names::RestoreId,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
     preflight::{self, Findings, Target},
@@ -38,6 +38,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let id = options.id.clone().unwrap_or_else(|| RestoreId::new(options.now));
     narrow(options, &document, &toc, &id, &mut selection, &mut loads)?;
     let scratch = id.scratch(&database);
+    preflight::names(&mut findings, &document, &loads, options);
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
     preflight::traces(&mut findings, options, &target, &scratch);
     left_out_rows(&mut findings, options, &document, &selection);
@@ -90,6 +91,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         rows: loads.iter().map(|load| load.expected.rows).sum(),
         large_objects: large_objects.iter().map(|stream| stream.parts.len() as u64).sum(),
         bytes: loads.iter().map(|load| load.bytes).sum::<u64>().saturating_add(object_bytes),
+        needs: if options.kept { 0 } else { on_disk(&loads, object_bytes) },
         objects: selection.made().len() as u64,
         left_out: selection.left_out.clone(),
         refusals: findings.refusals,
@@ -122,10 +124,10 @@ async fn live_contents(
     database: &str,
 ) -> Result<(), RestoreError> {
     if options.way == Way::InPlace && options.scope != Scope::Data {
-        in_place::not_empty(server, database).await?.into_iter().for_each(|why| findings.refuse(why));
+        found::not_empty(server, database).await?.into_iter().for_each(|why| findings.refuse(why));
     }
     if options.over_empty && options.way == Way::Beside {
-        let found = in_place::found(server, database).await?;
+        let found = found::found(server, database).await?;
         if !found.is_empty() {
             findings.refuse(format!(
                 "its server came up with this restore, and database {database} holds something already ({}), which nobody \
@@ -135,6 +137,13 @@ async fn live_contents(
         }
     }
     Ok(())
+}
+
+/// About how many bytes rows and large objects take in tables: each row has a header, a pointer and some padding.
+fn on_disk(loads: &[copy::Load], object_bytes: u64) -> u64 {
+    const A_ROW: u64 = 32;
+    let table = |load: &copy::Load| load.bytes.saturating_add(load.expected.rows.saturating_mul(A_ROW));
+    loads.iter().map(table).fold(object_bytes, u64::saturating_add)
 }
 
 fn processors() -> usize {

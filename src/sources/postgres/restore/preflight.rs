@@ -9,6 +9,7 @@ use super::{
         contents::Database as Document,
     },
     RestoreError,
+    copy::Load,
     databases::{self, Traces},
     journal::Stage,
     ownership::{self, Ownership},
@@ -16,6 +17,7 @@ use super::{
     planner::text_list,
     selection::{Abilities, Selection},
 };
+use crate::types::counted;
 
 /// What was found: why it cannot be done, and what a person should know.
 #[derive(Debug, Default)]
@@ -155,6 +157,25 @@ pub(super) fn check(
     }
 }
 
+/// Tables that no statement of ours can name: in a database without an encoding, names may be no UTF-8.
+pub(super) fn names(findings: &mut Findings, document: &Document, loads: &[Load], options: &PlanOptions) {
+    const SHOWN: usize = 5;
+    let is_odd = |name: &str| name.contains(char::REPLACEMENT_CHARACTER);
+    if document.encoding != "SQL_ASCII" || options.scope == Scope::Schema {
+        return;
+    }
+    let odd = loads.iter().filter(|load| is_odd(&load.table) || load.columns.iter().any(|column| is_odd(column)));
+    let odd: Vec<&str> = odd.map(|load| load.shown.as_str()).collect();
+    if !odd.is_empty() {
+        findings.refuse(format!(
+            "names that are no UTF-8 cannot be loaded, of {}{} (the database has no encoding): `drctl export` writes the archive, \
+             which pg_restore takes; others can be had with --table",
+            odd.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "),
+            if odd.len() > SHOWN { ", …" } else { "" }
+        ));
+    }
+}
+
 fn versions(findings: &mut Findings, document: &Document, target: &Target) {
     let backup = document.server.number / 10_000;
     if target.major < backup {
@@ -198,8 +219,9 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
     };
     if options.way == Way::Create {
         findings.refuse(format!(
-            "database {} exists ({} sessions): leave --create out, and the restored one takes its place after the comparison",
-            target.database, live.sessions
+            "database {} exists ({}): leave --create out, and the restored one takes its place after the comparison",
+            target.database,
+            counted(live.sessions, "session")
         ));
         return;
     }
@@ -208,8 +230,9 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
     }
     if live.prepared > 0 {
         findings.refuse(format!(
-            "database {} has {} prepared transactions, and cannot be renamed: commit or roll them back (pg_prepared_xacts)",
-            live.name, live.prepared
+            "database {} has {}, and cannot be renamed: commit or roll back what is in pg_prepared_xacts",
+            live.name,
+            counted(live.prepared, "prepared transaction")
         ));
     }
     if !target.strangers.is_empty() {
@@ -226,7 +249,11 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
         ));
     }
     if live.sessions > 0 {
-        findings.warn(format!("{} sessions of database {} are ended for the swap", live.sessions, live.name));
+        findings.warn(format!(
+            "{} of database {} ended for the swap",
+            counted(live.sessions, "session"),
+            if live.sessions == 1 { format!("{} is", live.name) } else { format!("{} are", live.name) }
+        ));
     }
     for slot in &target.slots {
         findings.warn(format!(
@@ -251,14 +278,16 @@ fn in_live(findings: &mut Findings, options: &PlanOptions, document: &Document, 
     }
     if options.way == Way::InPlace && live.prepared > 0 {
         findings.refuse(format!(
-            "database {} has {} prepared transactions, which may hold locks: commit or roll them back (pg_prepared_xacts)",
-            live.name, live.prepared
+            "database {} has {}, which may hold locks: commit or roll back what is in pg_prepared_xacts",
+            live.name,
+            counted(live.prepared, "prepared transaction")
         ));
     }
     if options.way == Way::InPlace && live.sessions > 0 {
         findings.refuse(format!(
-            "{} sessions are in database {}: stop what uses it, or restore beside it",
-            live.sessions, live.name
+            "{} in database {}: stop what uses it, or restore beside it",
+            counted(live.sessions, "session"),
+            live.name
         ));
     }
 }

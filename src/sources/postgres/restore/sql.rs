@@ -23,11 +23,13 @@ impl<'a> Piece<'a> {
         }
     }
 
-    fn is_word(self, word: &str) -> bool {
+    /// Whether it is this key word.
+    pub(super) fn is_word(self, word: &str) -> bool {
         matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
     }
 
-    fn is_mark(self, mark: &str) -> bool {
+    /// Whether it is this character.
+    pub(super) fn is_mark(self, mark: &str) -> bool {
         matches!(self, Self::Mark(text) if text == mark)
     }
 }
@@ -201,38 +203,6 @@ fn in_role_list(text: &str) -> bool {
     last.next().is_some_and(|piece| piece.is_word("TO") || piece.is_word("FROM"))
 }
 
-/// `sql`, which makes and alters the table `schema.name`, for a table called `new` (in SQL) instead.
-/// `None` if it takes columns from other tables: what is made of it would belong to them.
-pub(super) fn for_table(sql: &str, schema: &str, name: &str, new: &str) -> Option<String> {
-    let all = pieces(sql);
-    if all.iter().any(|piece| piece.is_word("INHERITS")) {
-        return None;
-    }
-    let is_name = |piece: Option<&Piece<'_>>, wanted: &str| match piece {
-        Some(Piece::Word(text) | Piece::Quoted(text)) => unquoted(text) == wanted,
-        _ => false,
-    };
-    let (mut text, mut at, mut expected) = (String::with_capacity(sql.len()), 0, false);
-    while let Some(piece) = all.get(at) {
-        let here = expected
-            && is_name(Some(piece), schema)
-            && all.get(at + 1).is_some_and(|dot| dot.is_mark("."))
-            && is_name(all.get(at + 2), name);
-        if here {
-            text.push_str(new);
-            at += 3;
-            expected = false;
-            continue;
-        }
-        if !matches!(piece, Piece::Space(_)) {
-            expected = piece.is_word("TABLE") || piece.is_word("ONLY");
-        }
-        text.push_str(piece.text());
-        at += 1;
-    }
-    Some(text)
-}
-
 /// A name without its quotes.
 pub(super) fn unquoted(name: &str) -> String {
     match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
@@ -316,17 +286,6 @@ mod tests {
         ] {
             assert_eq!(with_roles(sql, &rename, &quote), wanted);
         }
-    }
-
-    #[test]
-    fn a_table_is_made_under_another_name() {
-        let sql = "CREATE TABLE s.\"T t\" (\n    s integer CHECK (s.f(s) > 0)\n);\nALTER TABLE ONLY s.\"T t\" FORCE ROW LEVEL SECURITY;";
-        let new = for_table(sql, "s", "T t", "n.t").unwrap();
-        assert_eq!(
-            new,
-            "CREATE TABLE n.t (\n    s integer CHECK (s.f(s) > 0)\n);\nALTER TABLE ONLY n.t FORCE ROW LEVEL SECURITY;"
-        );
-        assert_eq!(for_table("CREATE TABLE s.t (\n)\nINHERITS (s.p);", "s", "t", "n.t"), None);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Single tables, into a schema of their own in the live database, and the SQL that merges them.
+//! Single tables, into a schema of their own in the live database.
 
 use std::time::Instant;
 
@@ -6,16 +6,18 @@ use super::{
     super::{
         Session,
         archive::{Entry, Field, Toc},
-        contents::{self, Database as Document},
+        contents::{self, Database as Document, table_stream},
         quote::{identifier, qualified},
+        rows::RowTotals,
     },
     Phases, Restore, RestoreError,
-    copy::Load,
+    copy::{Emptied, Load},
     live_session,
-    plan::{Plan, PlanOptions},
+    merge::merge,
+    plan::PlanOptions,
     report::Loaded,
     selection::Selection,
-    sql,
+    table_sql::{self, TableName},
     work::Work,
 };
 
@@ -31,93 +33,167 @@ pub(super) fn narrow(
     *selection = Selection::default();
     let mut chosen: Vec<Load> = Vec::new();
     for wanted in &options.tables {
-        let table =
-            document.tables.iter().find(|table| is_meant(table, wanted)).ok_or_else(|| unknown(wanted, document))?;
-        if table.root.is_some() {
-            let what =
-                format!("{wanted} is a partition whose rows may belong into others; restore the whole database beside");
-            return Err(RestoreError::Usage(what));
+        let ((origin, name), load) = asked_for(wanted, document, toc, loads)?;
+        let target = qualified(schema, &name);
+        let shown = table_stream(&origin, &name);
+        let load = Load { shown, table: target, emptied: Emptied::Truncate, through_root: false, ..load };
+        definition(toc, &load, schema)?;
+        match chosen.iter().find(|other| other.table == load.table) {
+            Some(same) if same.shown == load.shown => continue,
+            Some(other) => {
+                let what = format!("{} and {} have one name; restore one after the other", other.shown, load.shown);
+                return Err(RestoreError::Usage(what));
+            }
+            None => chosen.push(load),
         }
-        definition(toc, table, schema)?;
-        let load = loads.iter().find(|load| load.shown == table.stream).ok_or_else(|| unknown(wanted, document))?;
-        let target = qualified(schema, &table.name);
-        if chosen.iter().any(|other| other.table == target) {
-            let what = format!("two tables are called {}; restore one after the other", table.name);
-            return Err(RestoreError::Usage(what));
-        }
-        chosen.push(Load { table: target, ..load.clone() });
     }
     *loads = chosen;
     Ok(())
 }
 
-fn is_meant(table: &contents::Table, wanted: &str) -> bool {
-    table.stream == wanted || format!("{}.{}", table.schema, table.name) == wanted
+/// The table that is meant, and all of its rows.
+fn asked_for(wanted: &str, document: &Document, toc: &Toc, loads: &[Load]) -> Result<(TableName, Load), RestoreError> {
+    let tables = &document.tables;
+    let plain = |schema: &str, name: &str| format!("{schema}.{name}") == wanted;
+    let exact = tables.iter().find(|table| table.stream == wanted);
+    if let Some(table) = exact.or_else(|| tables.iter().find(|table| plain(&table.schema, &table.name))) {
+        if let Some(root) = &table.root {
+            let root = table_sql::table_name(root).map_or_else(|| root.clone(), |(of, name)| table_stream(&of, &name));
+            let what = format!(
+                "the rows of {wanted} are loaded through its root, with those of other partitions: name {root}"
+            );
+            return Err(RestoreError::Usage(what));
+        }
+        let load = loads.iter().find(|load| load.shown == table.stream).ok_or_else(|| unknown(wanted, document))?;
+        return Ok(((table.schema.clone(), table.name.clone()), load.clone()));
+    }
+    let is_meant = |entry: &Entry<'_>| {
+        let (schema, name) = (entry.namespace(), entry.tag());
+        entry.description() == "TABLE" && (table_stream(&schema, &name) == wanted || plain(&schema, &name))
+    };
+    let entry = toc.entries().find(is_meant).ok_or_else(|| unknown(wanted, document))?;
+    if !table_sql::is_partitioned(&entry.text(Field::Definition)) {
+        return Err(no_rows(wanted, &entry.tag()));
+    }
+    let root = (entry.namespace().into_owned(), entry.tag().into_owned());
+    let load = of_root(wanted, &root, document, toc, loads)?;
+    Ok((root, load))
+}
+
+/// The rows of all partitions under a table, as one.
+fn of_root(
+    wanted: &str,
+    root: &TableName,
+    document: &Document,
+    toc: &Toc,
+    loads: &[Load],
+) -> Result<Load, RestoreError> {
+    let mut whole: Option<Load> = None;
+    for (schema, name) in leaves(toc, root) {
+        let table = document.tables.iter().find(|table| table.schema == schema && table.name == name);
+        let load = table.and_then(|table| {
+            let place = |load: &&Load| match &table.root {
+                Some(root) => load.through_root && load.table == *root,
+                None => !load.through_root && load.shown == table.stream,
+            };
+            loads.iter().find(place)
+        });
+        let load = load.ok_or_else(|| no_rows(wanted, &table_stream(&schema, &name)))?;
+        match &mut whole {
+            None => whole = Some(load.clone()),
+            Some(whole) if load.streams.iter().all(|stream| whole.streams.contains(stream)) => {}
+            Some(whole) if whole.columns != load.columns => {
+                let what =
+                    format!("partitions of {wanted} have their columns in different orders: name the partitions");
+                return Err(RestoreError::Usage(what));
+            }
+            Some(whole) => add(whole, load),
+        }
+    }
+    whole.ok_or_else(|| no_rows(wanted, wanted))
+}
+
+fn add(whole: &mut Load, load: &Load) {
+    whole.streams.extend(&load.streams);
+    whole.expected.add(&load.expected);
+    whole.bytes = whole.bytes.saturating_add(load.bytes);
+}
+
+/// The ordinary tables at the ends of a table's partitions. Foreign tables have their rows elsewhere.
+fn leaves(toc: &Toc, root: &TableName) -> Vec<TableName> {
+    let with_links = toc.entries().filter(|entry| ["TABLE", "TABLE ATTACH"].contains(&entry.description().as_ref()));
+    let links: Vec<(TableName, TableName)> =
+        with_links.filter_map(|entry| table_sql::attached(&entry.text(Field::Definition))).collect();
+    let is_table = |table: &TableName| {
+        let mut entries = toc.entries();
+        entries.any(|entry| {
+            entry.description() == "TABLE" && entry.namespace() == table.0.as_str() && entry.tag() == table.1.as_str()
+        })
+    };
+    let (mut leaves, mut open, mut seen) = (Vec::new(), vec![root], std::collections::HashSet::new());
+    while let Some(table) = open.pop() {
+        // What a forged archive attaches in a circle is seen once.
+        if !seen.insert(table) {
+            continue;
+        }
+        let below: Vec<&TableName> = links.iter().filter(|(above, _)| above == table).map(|(_, leaf)| leaf).collect();
+        if below.is_empty() && table != root && is_table(table) && !is_root(toc, table) {
+            leaves.push(table.clone());
+        }
+        open.extend(below);
+    }
+    leaves.sort();
+    leaves
+}
+
+fn is_root(toc: &Toc, table: &TableName) -> bool {
+    of_name(toc, table).is_some_and(|text| table_sql::is_partitioned(&text))
+}
+
+/// The statements that make a table.
+fn of_name(toc: &Toc, (schema, name): &TableName) -> Option<String> {
+    let is_it = |entry: &Entry<'_>| {
+        entry.description() == "TABLE" && entry.namespace() == schema.as_str() && entry.tag() == name.as_str()
+    };
+    toc.entries().find(is_it).map(|entry| entry.text(Field::Definition).into_owned())
+}
+
+fn no_rows(wanted: &str, of: &str) -> RestoreError {
+    let which = if wanted == of { String::new() } else { format!(" of {of}") };
+    RestoreError::Usage(format!(
+        "the backup has table {wanted}, and not all of its rows: none{which} (an exclusion of the policy?); name the partitions or \
+         tables that `drctl show` lists"
+    ))
 }
 
 fn unknown(wanted: &str, document: &Document) -> RestoreError {
     const SHOWN: usize = 10;
     let names: Vec<&str> = document.tables.iter().map(|table| table.stream.as_str()).take(SHOWN).collect();
     let more = if document.tables.len() > SHOWN { ", …" } else { "" };
-    RestoreError::Usage(format!(
-        "the backup has no table {wanted} with rows; it has {}{more} (a partitioned table: name its partitions)",
-        names.join(", ")
-    ))
+    RestoreError::Usage(format!("the backup has no table {wanted}; it has {}{more}", names.join(", ")))
+}
+
+/// Schema and name in the backup of what a load is of, and the statements that made it there.
+pub(super) fn origin(toc: &Toc, load: &Load) -> Option<(String, String, String)> {
+    let is_it = |entry: &Entry<'_>| {
+        entry.description() == "TABLE" && table_stream(&entry.namespace(), &entry.tag()) == load.shown
+    };
+    let entry = toc.entries().find(is_it)?;
+    let definition = entry.text(Field::Definition).into_owned();
+    Some((entry.namespace().into_owned(), entry.tag().into_owned(), definition))
 }
 
 /// The statements that make a table in another schema.
-fn definition(toc: &Toc, table: &contents::Table, schema: &str) -> Result<String, RestoreError> {
-    let is_it = |entry: &Entry<'_>| {
-        entry.description() == "TABLE" && entry.namespace() == table.schema && entry.tag() == table.name
-    };
-    let entry = toc.entries().find(is_it);
-    let text = entry.and_then(|entry| {
-        sql::for_table(&entry.text(Field::Definition), &table.schema, &table.name, &qualified(schema, &table.name))
+fn definition(toc: &Toc, load: &Load, schema: &str) -> Result<String, RestoreError> {
+    let text = origin(toc, load).and_then(|(origin, name, definition)| {
+        table_sql::for_table(&definition, &origin, &name, &qualified(schema, &name))
     });
     text.ok_or_else(|| {
         RestoreError::Usage(format!(
             "table {} belongs to an extension or inherits from another; restore the whole database beside",
-            table.stream
+            load.shown
         ))
     })
-}
-
-fn has_key(toc: &Toc, table: &contents::Table) -> bool {
-    toc.entries().any(|entry| {
-        entry.description() == "CONSTRAINT"
-            && entry.namespace() == table.schema
-            && entry.tag().starts_with(&format!("{} ", table.name))
-            && ["PRIMARY KEY", "UNIQUE"].iter().any(|kind| entry.text(Field::Definition).contains(kind))
-    })
-}
-
-/// What merges the rows that are gone from the live tables; nothing runs it.
-fn merge(plan: &Plan, schema: &str) -> String {
-    let mut text = format!("-- The tables of backup {} are in schema {schema}. Nothing below was run.\n", plan.backup);
-    for load in &plan.inner.loads {
-        let Some(table) = plan.inner.document.tables.iter().find(|table| table.stream == load.shown) else { continue };
-        let live = qualified(&table.schema, &table.name);
-        let columns: Vec<String> = load.columns.iter().map(|column| identifier(column)).collect();
-        let list = columns.join(", ");
-        text.push_str(&format!("\n-- {}: {} rows in the backup\n", load.shown, load.expected.rows));
-        text.push_str(&format!("INSERT INTO {live} ({list}) OVERRIDING SYSTEM VALUE\n"));
-        if has_key(&plan.inner.toc, table) {
-            text.push_str("-- rows whose key is there stay as they are\n");
-            text.push_str(&format!("SELECT {list} FROM {} ON CONFLICT DO NOTHING;\n", load.table));
-        } else {
-            let of =
-                |alias: &str| columns.iter().map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ");
-            text.push_str(&format!(
-                "SELECT {} FROM {} b\n  WHERE NOT EXISTS (SELECT FROM {live} l WHERE ROW({}) IS NOT DISTINCT FROM ROW({}));\n",
-                of("b"),
-                load.table,
-                of("l"),
-                of("b")
-            ));
-        }
-    }
-    text.push_str(&format!("\n-- when it is not wanted any more:\nDROP SCHEMA {} CASCADE;", identifier(schema)));
-    text
 }
 
 impl Restore<'_> {
@@ -144,10 +220,7 @@ impl Restore<'_> {
         let (plan, inner) = (self.plan, &self.plan.inner);
         let mut phases = Phases::begin();
         for load in &inner.loads {
-            let table = inner.document.tables.iter().find(|table| table.stream == load.shown);
-            if let Some(table) = table {
-                session.run(&format!("create table {}", load.shown), &definition(&inner.toc, table, schema)?).await?;
-            }
+            session.run(&format!("create table {}", load.shown), &definition(&inner.toc, load, schema)?).await?;
         }
         phases.end("create schema");
         self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
