@@ -26,26 +26,35 @@ fn findings(report: &Value) -> Vec<String> {
 }
 
 /// A session that stays in its transaction until it is dropped.
-struct Session(Child);
+struct Session {
+    child: Child,
+    database: Database,
+}
+
+/// Sessions of this sort in a database.
+fn sleepers(database: &Database) -> String {
+    format!(
+        "FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%pg_sleep(600)' AND wait_event = 'PgSleep'",
+        database.name()
+    )
+}
 
 impl Session {
     fn open(database: &Database, sql: &str) -> Self {
         let mut command = database.psql();
         let sql = format!("BEGIN; {sql}; SELECT pg_sleep(600)");
         let child = command.arg("-c").arg(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let sleeps = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND query LIKE '%pg_sleep(600)' AND wait_event = 'PgSleep'",
-            database.name()
-        );
-        wait_for("the session", 20, || (database.sql(&sleeps) == "1").then_some(()));
-        Self(child)
+        let count = format!("SELECT count(*) {}", sleepers(database));
+        wait_for("the session", 60, || (database.sql(&count) == "1").then_some(()));
+        Self { child, database: database.clone() }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // Its end alone would leave the server's side asleep.
+        self.database.sql(&format!("SELECT pg_terminate_backend(pid, 10000) {}", sleepers(&self.database)));
+        let _ = self.child.wait();
     }
 }
 
@@ -53,7 +62,8 @@ impl Drop for Session {
 fn each_thing_in_the_way_has_its_line_and_a_plain_database_has_none() {
     let server = require!(postgres::v15);
     let plain = server.create_database("plain");
-    plain.sql("CREATE TABLE t AS SELECT 1 AS a; SELECT lo_from_bytea(1, 'x'); GRANT SELECT ON LARGE OBJECT 1 TO reader");
+    plain
+        .sql("CREATE TABLE t AS SELECT 1 AS a; SELECT lo_from_bytea(1, 'x'); GRANT SELECT ON LARGE OBJECT 1 TO reader");
     let report = |database: &Database, code: i32, role: Role| {
         Workshop::of_databases(&[("db", &database.url(role))]).json(code, &["doctor"])
     };
@@ -61,7 +71,12 @@ fn each_thing_in_the_way_has_its_line_and_a_plain_database_has_none() {
 
     // What makes the thing, the exit code, what is said of it, and what to do.
     let cases = [
-        ("CREATE UNLOGGED TABLE fast ()", 0, "note: a crash of the server empties unlogged tables, and a standby has none of their rows: public.fast", ""),
+        (
+            "CREATE UNLOGGED TABLE fast ()",
+            0,
+            "note: a crash of the server empties unlogged tables, and a standby has none of their rows: public.fast",
+            "",
+        ),
         (
             "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw; \
              CREATE FOREIGN TABLE far (line text) SERVER files OPTIONS (filename '/etc/hostname')",
@@ -87,7 +102,12 @@ fn each_thing_in_the_way_has_its_line_and_a_plain_database_has_none() {
             "(inactive) is not part of a backup; a restored database has none",
             "",
         ),
-        ("BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'drctl doctor'", 0, "note: transaction `drctl doctor` of role `admin` was prepared 0 min ago and not ended", ""),
+        (
+            "BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'drctl doctor'",
+            0,
+            "note: transaction `drctl doctor` of role `admin` was prepared 0 min ago and not ended",
+            "",
+        ),
     ];
     for (place, (sql, code, says, next)) in cases.iter().enumerate() {
         let database = server.create_database(&format!("case-{place}"));
@@ -112,6 +132,12 @@ fn report(database: &Database) -> Value {
     Workshop::of_databases(&[("db", &database.url(Role::Admin))]).json(0, &["doctor"])
 }
 
+/// The same, whatever its exit code: a lock is in the way once it has been held for 10 s.
+fn whatever(database: &Database) -> Value {
+    let ended = Workshop::of_databases(&[("db", &database.url(Role::Admin))]).run(&["doctor", "-o", "json"]);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
 #[test]
 fn subscriptions_are_named_to_whoever_may_not_read_them() {
     let server = require!(postgres::v15);
@@ -131,17 +157,22 @@ async fn sessions_that_hold_locks_or_stay_in_a_transaction_are_named() {
     database.sql("CREATE TABLE t AS SELECT 1 AS a");
     assert_eq!(findings(&report(&database)), Vec::<String>::new());
     let locker = Session::open(&database, "LOCK TABLE t");
-    let found = findings(&report(&database));
-    assert!(found.len() == 1 && found[0].starts_with("note: session "), "{found:#?}");
-    assert!(found[0].contains("(role `admin`) holds an exclusive lock on `public.t`; a backup waits 10 s for it"), "{found:#?}");
+    let found = findings(&whatever(&database));
+    assert!(found.len() == 1 && found[0].contains(": session "), "{found:#?}");
+    assert!(
+        found[0].contains("(role `admin`) holds an exclusive lock on `public.t`; a backup waits 10 s for it"),
+        "{found:#?}"
+    );
     drop(locker);
+    assert_eq!(findings(&report(&database)), Vec::<String>::new());
 
     let url = ConnectionUrl::parse(&database.url(Role::Reader)).unwrap();
     let source = PostgresSource::new("db".parse().unwrap(), Server::new(url), Selection::default());
     let _reader = Session::open(&database, "SELECT FROM t");
     let not_good = async |source: &PostgresSource| {
         let findings = source.examine().await.into_iter().filter(|one| one.severity != Severity::Good);
-        findings.map(|one| one.what).collect::<Vec<_>>()
+        // The server vacuums when it likes to.
+        findings.map(|one| one.what).filter(|what| !what.contains("role ``")).collect::<Vec<_>>()
     };
     assert_eq!(not_good(&source).await, Vec::<String>::new(), "it is not old yet");
     let found = not_good(&source.with_old_transactions(Duration::ZERO)).await;
@@ -159,7 +190,10 @@ fn client_programs_that_are_missing_or_of_another_major_are_named_with_where_the
     workshop.set("DRCTL_PG_BIN_DIR", "/nonexistent");
     let missing = findings(&workshop.json(5, &["doctor"]));
     let lines = |found: &[String], program: &str| {
-        found.iter().filter(|line| line.starts_with(&format!("prevents: there is no {program} of PostgreSQL 18"))).count()
+        found
+            .iter()
+            .filter(|line| line.starts_with(&format!("prevents: there is no {program} of PostgreSQL 18")))
+            .count()
     };
     assert_eq!((missing.len(), lines(&missing, "pg_dump"), lines(&missing, "pg_restore")), (2, 1, 1), "{missing:#?}");
 
@@ -197,13 +231,18 @@ fn names_that_are_no_text_are_shown_and_nothing_is_lost_of_them() {
     let contents = database.contents();
     let workshop = Workshop::of_databases(&[("db", &database.url(Role::Admin))]);
     let found = findings(&workshop.json(0, &["doctor"]));
-    assert!(found.iter().any(|line| line.contains("names that are no UTF-8") && line.contains("caf\u{fffd}")), "{found:#?}");
+    assert!(
+        found.iter().any(|line| line.contains("names that are no UTF-8") && line.contains("caf\u{fffd}")),
+        "{found:#?}"
+    );
     let noted = workshop.done(&["backup"]).stdout;
     assert!(noted.contains("names that are no UTF-8") && noted.contains("caf\u{fffd}"), "{noted}");
     let shown = workshop.done(&["show", "latest"]);
     assert!(shown.stdout.contains("caf\u{fffd}"), "{}", shown.stdout);
     let refused = workshop.ends(5, &["restore", "--yes"]);
-    for text in ["names that are no UTF-8 cannot be loaded, of public.", "caf\u{fffd}", "drctl export", "nothing was changed"] {
+    for text in
+        ["names that are no UTF-8 cannot be loaded, of public.", "caf\u{fffd}", "drctl export", "nothing was changed"]
+    {
         assert!(refused.stderr.contains(text), "{text}: {}", refused.stderr);
     }
     assert_eq!((database.contents(), server.databases()), (contents.clone(), vec![database.name().to_owned()]));
@@ -214,7 +253,7 @@ fn names_that_are_no_text_are_shown_and_nothing_is_lost_of_them() {
     database.sql(&format!("DROP SCHEMA {schema} CASCADE"));
     assert_eq!(database.contents(), contents);
     let locked = Session::open(&database, "DO $$ BEGIN EXECUTE format('LOCK TABLE %I', E'caf\\xe9'); END $$");
-    let found = findings(&workshop.json(0, &["doctor"]));
+    let found = findings(&whatever(&database));
     assert!(found.iter().any(|line| line.contains("holds an exclusive lock on `public.")), "{found:#?}");
     drop(locked);
     // In place, it is something that is there.

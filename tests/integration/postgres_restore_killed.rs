@@ -48,10 +48,9 @@ fn a_server_that_is_killed_in_a_restore_keeps_its_live_database_and_the_next_run
     }
 
     // In the middle of the rows, and with the live database closed for the swap.
-    for (point, text, after) in [
-        ("loaded", "cannot ", "10 new"),
-        ("closed", "the connection was lost during the swap", ""),
-    ] {
+    for (point, text, after) in
+        [("loaded", "cannot ", "10 new"), ("closed", "the connection was lost during the swap", "")]
+    {
         spoil(&server);
         let ended = restore(&mut server, &workshop, point, OwnPostgres::kill);
         assert_eq!(ended.code, 1, "{ended:?}");

@@ -44,8 +44,15 @@ DELETE FROM late WHERE id > 3;
 DELETE FROM events WHERE id % 2 = 0; DELETE FROM hashed WHERE n IN (1, 2); DELETE FROM attach;
 ";
 
-const WANTED: [&str; 7] =
-    ["public.orders", "public.\"orders x\"", "public.notes", "public.late", "public.events", "public.hashed", "public.attach"];
+const WANTED: [&str; 7] = [
+    "public.orders",
+    "public.\"orders x\"",
+    "public.notes",
+    "public.late",
+    "public.events",
+    "public.hashed",
+    "public.attach",
+];
 
 fn tables_and_their_merge(server: &Postgres) {
     let live = server.create_database("tables");
@@ -67,7 +74,8 @@ fn tables_and_their_merge(server: &Postgres) {
         assert_eq!(live.sql(&format!("SELECT count(*) FROM {schema}.\"{table}\"")), rows, "{table}");
     }
     // Nothing but the schema has come: the live tables are merged by whoever runs what is printed, once or twice.
-    let without_schema = |text: &str| text.lines().filter(|line| !line.starts_with("drctl_")).collect::<Vec<_>>().join("\n");
+    let without_schema =
+        |text: &str| text.lines().filter(|line| !line.starts_with("drctl_")).collect::<Vec<_>>().join("\n");
     assert_eq!(without_schema(&live.contents()), lost);
     let merge = loaded["merge"].as_str().unwrap();
     let (inserts, drop) = merge.rsplit_once("\n-- when it is not wanted any more:\n").unwrap();
@@ -154,8 +162,8 @@ impl Shop {
 fn rows_alone_are_loaded_into_tables_that_are_there_and_empty() {
     let server = require!(postgres::v15);
     let Shop { live, workshop, contents, .. } = Shop::open(&server, "data");
-    let ended = workshop.ends(5, &["restore", "--yes", "--data-only"]);
-    assert!(ended.stderr.contains("use it with --in-place"), "{}", ended.stderr);
+    let ended = workshop.ends(2, &["restore", "--yes", "--data-only"]);
+    assert!(ended.stderr.contains("--in-place"), "{}", ended.stderr);
     // Rows that are there are nobody's to remove; that is seen once the table is locked.
     live.sql("DELETE FROM orders WHERE id > 10");
     let with_rows = live.contents();
@@ -177,7 +185,9 @@ fn another_role_takes_the_place_of_one_that_is_gone() {
     let [old, new] = [&keeper, &heir].map(|role| postgres::quoted(role));
     live.sql(&format!("REASSIGN OWNED BY {old} TO admin; DROP OWNED BY {old}; DROP ROLE {old}"));
     let ended = workshop.ends(5, &["restore", "--yes"]);
-    for text in [&format!("role {keeper} is not on the server"), &format!("--map-role {keeper}=OTHER"), "nothing was changed"] {
+    for text in
+        [&format!("role {keeper} is not on the server"), &format!("--map-role {keeper}=OTHER"), "nothing was changed"]
+    {
         assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
     }
     assert_eq!(server.databases(), [live.name()]);
@@ -200,9 +210,8 @@ fn without_ownership_everything_belongs_to_the_role_that_restores() {
     assert_eq!(server.databases(), [live.name()]);
 
     workshop.done(&[&create[..], &["--ownership", "none"]].concat());
-    let plain = |text: &str| text.to_owned();
-    assert_eq!(plain(&new.contents()), contents);
-    assert_eq!((Shop::owner_of(&new, "orders"), Shop::owner_of(&new, "people")), (plain("owner"), plain("owner")));
+    assert_eq!(new.contents(), contents);
+    assert_eq!([Shop::owner_of(&new, "orders"), Shop::owner_of(&new, "people")], ["owner", "owner"]);
     assert!(!new.schema().contains(&keeper));
     assert_eq!((live.contents(), Shop::owner_of(&live, "orders")), (contents, keeper));
 }
@@ -275,8 +284,8 @@ fn an_exclusion_that_fits_nothing_is_said_and_leaves_nothing_out() {
         let ended = workshop.ends(code, &[command]);
         let text = format!("{}{}", ended.stdout, ended.stderr);
         assert!(text.contains(useless), "{command}: {text}");
-        assert!(text.contains("no table fits `sessions` of `excludeTableData`"), "{command}: {text}");
-        assert!(!text.contains("no table fits `people`"), "{command}: {text}");
+        assert!(text.contains("no table fits `*.sessions` of `excludeTableData`"), "{command}: {text}");
+        assert!(!text.contains("no table fits `*.people`"), "{command}: {text}");
     }
     // What was left out needs agreement, and it alone.
     let ended = workshop.ends(5, &["restore", "--yes"]);

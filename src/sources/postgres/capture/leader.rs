@@ -198,5 +198,7 @@ pub(super) fn not_text(relations: &[Relation]) -> Vec<String> {
 /// What is said of those.
 pub(super) fn no_text(names: &[String]) -> String {
     let names = super::failure::some_of(names);
-    format!("names that are no UTF-8 are stored as they are, and `drctl restore` cannot load what is called so: {names}")
+    format!(
+        "names that are no UTF-8 are stored as they are, and `drctl restore` cannot load what is called so: {names}"
+    )
 }

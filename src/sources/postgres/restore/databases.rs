@@ -2,7 +2,7 @@
 
 use super::{
     super::{Error, Server, Session, quote::identifier},
-    RestoreError, in_place,
+    RestoreError, found,
     journal::{Marker, Stage},
     names::RestoreId,
 };
@@ -158,7 +158,7 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
 pub(super) async fn traces_of(server: &Server, session: &Session, database: &str) -> Result<Traces, Error> {
     let mut traces = traces(session, database).await?;
     for (found, id) in std::mem::take(&mut traces.unmarked) {
-        if found.owned && in_place::found(server, &found.name).await.is_ok_and(|found| found.is_empty()) {
+        if found.owned && found::found(server, &found.name).await.is_ok_and(|found| found.is_empty()) {
             let (restore, of) = (id.as_str().to_owned(), database.to_owned());
             let marker = Marker { restore, backup: String::new(), of, stage: Stage::Loading, comment: None };
             traces.abandoned.push((found, marker));

@@ -73,7 +73,7 @@ fn query() -> String {
     });
     format!(
         "SELECT i.type || ' ' || i.identity FROM ({}) AS o, pg_catalog.pg_identify_object(o.catalog, o.oid, 0) AS i \
-         WHERE o.oid >= {FIRST_NORMAL_OID} AND i.identity IS NOT NULL \
+         WHERE o.oid >= {FIRST_NORMAL_OID} AND i.identity IS NOT NULL AND i.type <> 'index' \
          AND i.schema IS DISTINCT FROM 'pg_toast' AND i.identity !~ '^(pg_temp|pg_toast)' \
          AND NOT (i.type = 'schema' AND i.identity = 'public') AND coalesce(i.schema, '') !~ '^pg_temp' \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.catalog AND d.objid = o.oid \

@@ -6,9 +6,8 @@ use super::{
     super::{
         Session,
         archive::{Entry, Field, Toc},
-        contents::{self, Database as Document, table_stream},
+        contents::{Database as Document, table_stream},
         quote::{identifier, qualified},
-        rows::RowTotals,
     },
     Phases, Restore, RestoreError,
     copy::{Emptied, Load},
