@@ -167,7 +167,7 @@ async fn sessions_that_hold_locks_or_stay_in_a_transaction_are_named() {
     assert_eq!(findings(&report(&database)), Vec::<String>::new());
 
     let url = ConnectionUrl::parse(&database.url(Role::Reader)).unwrap();
-    let source = PostgresSource::new("db".parse().unwrap(), Server::new(url), Selection::default());
+    let source = PostgresSource::new("db".parse().unwrap(), Server::new(url, None).unwrap(), Selection::default());
     let _reader = Session::open(&database, "SELECT FROM t");
     let not_good = async |source: &PostgresSource| {
         let findings = source.examine().await.into_iter().filter(|one| one.severity != Severity::Good);

@@ -498,19 +498,44 @@ async fn in_place_waits_for_no_lock_for_ever_and_ends_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn in_place_types_and_schemas_are_something_that_is_there() {
+async fn in_place_objects_of_every_kind_are_something_that_is_there() {
     let server = require!(postgres::v15);
     let (_, bench) = shop(&server, "kinds");
-    for (name, sql) in
-        [("domain", "CREATE DOMAIN d AS int"), ("enum", "CREATE TYPE e AS ENUM ('x')"), ("schema", "CREATE SCHEMA s")]
-    {
-        let target = server.create_database(name);
-        target.sql(sql);
-        let mut bench = Bench::of(bench.dumped.clone(), &target.url(Role::Admin));
-        bench.options.way = Way::InPlace;
-        let error = bench.load().await.unwrap_err();
-        assert!(error.to_string().contains("in place nothing is ever removed"), "{name}: {error}");
+    let target = server.create_database("filled");
+    let mut bench = Bench::of(bench.dumped.clone(), &target.url(Role::Admin));
+    bench.options.way = Way::InPlace;
+    for (make, found, remove) in [
+        ("DOMAIN d AS int", "type public.d", "DOMAIN d"),
+        ("TYPE e AS ENUM ('x')", "type public.e", "TYPE e"),
+        ("SCHEMA s", "schema s", "SCHEMA s"),
+        ("CAST (xml AS int) WITH INOUT", "cast (pg_catalog.xml AS integer)", "CAST (xml AS int)"),
+        ("COLLATION c (locale = 'C')", "collation public.c", "COLLATION c"),
+        ("CONVERSION c FOR 'UTF8' TO 'LATIN1' FROM utf8_to_iso8859_1", "conversion public.c", "CONVERSION c"),
+        (
+            "OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+            "operator public.===(integer,integer)",
+            "OPERATOR === (int, int)",
+        ),
+        ("OPERATOR FAMILY f USING btree", "operator family public.f USING btree", "OPERATOR FAMILY f USING btree"),
+        (
+            "TEXT SEARCH CONFIGURATION c (COPY = simple)",
+            "text search configuration public.c",
+            "TEXT SEARCH CONFIGURATION c",
+        ),
+        ("TEXT SEARCH DICTIONARY d (TEMPLATE = simple)", "text search dictionary public.d", "TEXT SEARCH DICTIONARY d"),
+        ("PUBLICATION p", "publication p", "PUBLICATION p"),
+        ("FOREIGN DATA WRAPPER w", "foreign-data wrapper w", "FOREIGN DATA WRAPPER w"),
+    ] {
+        target.sql(&format!("CREATE {make}"));
+        let plan = bench.plan().await;
+        let says = format!("the database is not empty ({found}), and in place nothing is ever removed");
+        assert!(plan.refusals.iter().any(|why| why.contains(&says)), "{says}: {:#?}", plan.refusals);
+        target.sql(&format!("DROP {remove}"));
     }
+    // An extension and what it brings are nothing that a restore could meet.
+    target.sql("CREATE EXTENSION pgcrypto");
+    let (_, loaded) = bench.load().await.unwrap();
+    assert!(loaded.is_equal(), "{:#?}", loaded.differences);
 }
 
 #[tokio::test]
@@ -616,7 +641,7 @@ async fn a_server_that_came_up_with_the_restore_loses_nothing_that_was_written_m
     let contents = live.contents();
     bench.options.over_empty = true;
     let error = bench.load().await.unwrap_err();
-    assert!(error.to_string().contains("holds something already (public."), "{error}");
+    assert!(error.to_string().contains("holds something already (table public."), "{error}");
     untouched(&live, &contents);
     // What an image makes of an empty volume holds nothing.
     live.sql("DROP TABLE a, b; CREATE EXTENSION pgcrypto");

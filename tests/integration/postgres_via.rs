@@ -168,7 +168,8 @@ fn only_the_database_whose_own_workload_is_gone_comes_back_with_it_and_what_was_
     );
 
     let ended = two.workshop.ends(1, &["restore", "--yes", "--source", "services", "--source", "orders"]);
-    for text in ["source orders could not be restored into its new server", "holds something already (public.migrated)"]
+    for text in
+        ["source orders could not be restored into its new server", "holds something already (table public.migrated)"]
     {
         assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
     }
