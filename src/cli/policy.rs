@@ -36,10 +36,11 @@ Examples:
         after_help = "Put this line at the top of a policy file, and an editor with a YAML language server checks it:
   # yaml-language-server: $schema=./policy.schema.json
 
-Example:
-  drctl policy schema > policy.schema.json"
+Examples:
+  drctl policy schema > policy.schema.json
+  drctl policy schema --modifiers > modifiers.schema.json"
     )]
-    Schema,
+    Schema(SchemaArgs),
     /// Print the least roles that a backup by this policy needs in the cluster
     #[command(
         after_help = "For namespaces by name: `list` in these namespaces, and outside them only of Namespaces and of the cluster-scoped
@@ -73,6 +74,14 @@ pub struct RbacArgs {
     output: OutputArgs,
 }
 
+/// Print the JSON Schema of policy files, for editors.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// That of the files of `drctl restore --modifiers` instead
+    #[arg(long)]
+    modifiers: bool,
+}
+
 /// Show the policy as drctl understands it.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
@@ -100,8 +109,9 @@ pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Fail
             args.output.print_data(&policy)?;
         }
         PolicyCommand::FromVelero(args) => return from_velero::run(args, global),
-        PolicyCommand::Schema => {
-            let schema = policy::json_schema_of_policy();
+        PolicyCommand::Schema(args) => {
+            let schema =
+                if args.modifiers { policy::json_schema_of_modifiers() } else { policy::json_schema_of_policy() };
             output::write(&format!("{schema:#}\n"))?;
         }
         PolicyCommand::Rbac(args) => rbac(args, global)?,

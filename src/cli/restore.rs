@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use super::{
     confirm::{self, Answer},
     context::Context,
+    duration::duration,
     exit::{Exit, Failure},
     output::OutputArgs,
-    restore_asked::AskedArgs,
+    restore_asked::{self, AskedArgs},
     restore_databases::{self, DatabaseArgs},
     restore_kept,
     restore_next::{self, Given},
@@ -122,19 +123,6 @@ impl Conflict {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "use a whole number and s, m or h, like 90s, 5m or 1h".to_owned();
-    let unit = text.chars().next_back().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
-}
-
 pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if args.databases.undo {
         return restore_undo::run(&args.databases, &args.sources, args.yes, args.output, context).await;
@@ -157,7 +145,10 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let began = Instant::now();
     let policy = restore_databases::policy_of(&opened, &stored);
     let (repository, asked) = (&opened.repository, wanted.objects.clone());
-    let planned = operations::plan_restore(repository, &stored, policy.as_ref(), wanted, &context.run).await?;
+    let mut planned = operations::plan_restore(repository, &stored, policy.as_ref(), wanted, &context.run).await?;
+    if saved.is_some() || args.plan.plan_out.is_some() {
+        planned.leave_all_databases();
+    }
     let plan_phase = Phase { phase: "plan".to_owned(), seconds: began.elapsed().as_secs_f64() };
     context.telemetry.finish();
     if let Some(objects) = &planned.objects {
@@ -190,17 +181,13 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     report(args, &planned, plan_phase, outcome, context, &stored)
 }
 
-fn document<'a>(
-    args: &RestoreArgs,
-    planned: &'a WholeRestore<'_>,
-    stored: &StoredManifest,
-) -> restore_text::PlanDocument<'a> {
+fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {
     report::RestorePlan {
         backup: stored.manifest.backup.to_string(),
         state: stored.manifest.state.to_string(),
         origin: planned.objects.as_ref().and_then(|objects| objects.origin.as_ref().map(show::cluster)),
         target: planned.objects.as_ref().map(target),
-        asked: args.asked.document(),
+        asked: restore_asked::document(planned.asked()),
         databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
         conflicts: planned.objects.as_ref().map_or(0, Restore::conflicts),
         sources: planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
@@ -229,7 +216,7 @@ fn dry_run(
     stored: &StoredManifest,
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
-    args.output.print(&document(args, planned, stored), restore_text::plan)?;
+    args.output.print(&document(planned, stored), restore_text::plan)?;
     let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
     if refused {
         context.say.next("put right what is refused");
@@ -270,7 +257,7 @@ fn report(
         backup: stored.manifest.backup.to_string(),
         state: stored.manifest.state.to_string(),
         target: planned.objects.as_ref().map(target),
-        asked: args.asked.document(),
+        asked: restore_asked::document(planned.asked()),
         databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
         complete: databases.is_complete()
             && !skipped
@@ -345,7 +332,7 @@ async fn agree(
     let question = parts.collect::<Vec<_>>().join(";\n");
     let asks = confirm::can_ask();
     if asks {
-        context.say.lines(&format!("{}\n", restore_text::plan(&document(args, planned, stored))));
+        context.say.lines(&format!("{}\n", restore_text::plan(&document(planned, stored))));
     }
     let nobody = || Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"));
     match (objects.filter(|_| !named), asks) {
@@ -385,19 +372,4 @@ fn question(restore: &Restore, writes: u64) -> String {
         text.push_str(&format!(";\nthe backup is {}: `drctl show {}` says why", restore.state, restore.backup));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_whole_numbers_with_a_unit() {
-        for (text, seconds) in [("0s", 0), ("90s", 90), ("5m", 300), ("1h", 3600)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for bad in ["", "5", "m", "-1s", "1.5h", "5 m", "5d", "99999999999s"] {
-            assert!(duration(bad).is_err(), "{bad} was taken");
-        }
-    }
 }

@@ -65,19 +65,20 @@ impl AskedArgs {
         };
         Ok(AskedRestore { choice, mapping, modifiers })
     }
+}
 
-    /// What was asked, as documents have it; absent if all of the backup is restored as it was.
-    pub(super) fn document(&self) -> Option<report::AskedRestore> {
-        let asked = report::AskedRestore {
-            namespaces: self.namespaces.clone(),
-            kinds: self.kinds.clone(),
-            selectors: self.selectors.iter().map(ToString::to_string).collect(),
-            names: self.names.clone(),
-            mapped_namespaces: self.mapped.iter().cloned().collect(),
-            modifiers: self.modifiers.as_ref().map(|path| path.display().to_string()),
-        };
-        (asked != report::AskedRestore::default()).then_some(asked)
-    }
+/// What was asked, as documents have it; absent if all of the backup is restored as it was.
+pub(super) fn document(asked: &AskedRestore) -> Option<report::AskedRestore> {
+    let choice = &asked.choice;
+    let asked = report::AskedRestore {
+        namespaces: choice.namespaces.clone(),
+        kinds: choice.kinds.clone(),
+        selectors: choice.selectors.iter().map(ToString::to_string).collect(),
+        names: choice.names.clone(),
+        mapped_namespaces: asked.mapping.pairs().map(|(from, to)| (from.clone(), to.clone())).collect(),
+        modifiers: asked.modifiers.as_ref().map(|file| file.path().display().to_string()),
+    };
+    (asked != report::AskedRestore::default()).then_some(asked)
 }
 
 /// So many single objects of each sort are shown; `-o json` has more.
@@ -103,17 +104,20 @@ pub(super) fn line(asked: Option<&report::AskedRestore>) -> String {
 }
 
 /// Databases that are not touched.
-pub(super) fn left_out(databases: &[String]) -> String {
+pub(super) fn left_out(backup: &str, databases: &[String]) -> String {
     let line = |name: &String| {
-        let name = for_terminal(name);
-        format!("Not touched: source {name}, a database; where objects are chosen, databases are named with --source\n")
+        let (name, backup) = (for_terminal(name), for_terminal(backup));
+        format!("Not touched: source {name}, a database; `drctl restore {backup} --source {name}` restores it\n")
     };
     databases.iter().map(line).collect()
 }
 
 /// What the plan of a source says of it.
 pub(super) fn of_plan(plan: &Plan) -> String {
-    let mut text = missing(plan.missing_references());
+    let mut text: String =
+        plan.warnings().iter().take(SHOWN).map(|line| format!("  NO ROOM: {}\n", for_terminal(line))).collect();
+    text.push_str(&more(plan.warnings().len() as u64));
+    text.push_str(&missing(plan.missing_references()));
     text.push_str(&modified(plan.modified()));
     text
 }

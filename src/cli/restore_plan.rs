@@ -17,11 +17,30 @@ use crate::{
     report::words,
     repository::StoredManifest,
     sources::kubernetes::restore::{Action, Answer, Plan, PlannedObject},
-    types::for_terminal,
+    types::{Name, for_terminal},
 };
 
 /// So many single objects are shown.
 const SHOWN: usize = 20;
+
+/// Options that a saved plan has an answer to, and those that are about no plan of objects.
+const SAID_BY_THE_PLAN: [&str; 15] = [
+    "backup",
+    "sources",
+    "on_conflict",
+    "platform",
+    "adopt_volumes",
+    "namespaces",
+    "kinds",
+    "selectors",
+    "names",
+    "mapped",
+    "modifiers",
+    "plan_out",
+    "undo",
+    "switch",
+    "no_switch",
+];
 
 /// Options about plans and the order in which they are executed.
 #[derive(Debug, Args)]
@@ -30,8 +49,9 @@ pub(super) struct PlanArgs {
     /// Write the plan into this new file, and end: nothing is restored
     #[arg(long, value_name = "FILE")]
     pub(super) plan_out: Option<PathBuf>,
-    /// Execute the plan in this file, if nothing that it was made of has changed since
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "sources", "on_conflict", "platform", "adopt_volumes", "plan_out", "undo", "switch"])]
+    /// Execute the plan in this file, if nothing that it was made of has changed since. The file says all that was
+    /// asked: what is restored, where to, and how changed is not said again
+    #[arg(long, value_name = "FILE", conflicts_with_all = SAID_BY_THE_PLAN)]
     pub(super) plan: Option<PathBuf>,
     /// A namespace that others need: it is restored and ready before them; may be repeated. Namespaces with
     /// webhooks, aggregated APIs and conversions are found without
@@ -73,8 +93,7 @@ pub(super) async fn save(
     context: &Context<'_>,
 ) -> Result<(), Failure> {
     if planned.databases.is_some() || !planned.later.is_empty() {
-        return Err(Failure::usage("a plan of databases cannot be saved")
-            .next("choose the sources of objects by --source, and restore the databases by themselves"));
+        return Err(databases_are_no_part(stored));
     }
     let Some(objects) = &planned.objects else {
         return Err(Failure::usage("the backup holds no objects of a cluster, so there is no plan to save"));
@@ -84,8 +103,29 @@ pub(super) async fn save(
     file.keep().await?;
     let shown = path.display().to_string();
     context.say.lines(&format!("the plan is in {} (blake3 {digest})\n", for_terminal(&shown)));
-    context.say.next(&format!("when it is agreed to: `drctl restore --plan {}`", for_terminal(&shown)));
+    let shown = for_terminal(&shown);
+    context.say.next(&format!(
+        "look at it with `drctl show --plan {shown}`; when it is agreed to: `drctl restore --plan {shown}`"
+    ));
     Ok(())
+}
+
+/// A plan of databases would be made of rows that change all the time: it cannot be held against them later.
+fn databases_are_no_part(stored: &StoredManifest) -> Failure {
+    let chosen = operations::choose_sources(stored, &[]).unwrap_or_default();
+    let words = |names: &[Name], what: &str| names.iter().map(|name| format!("{what}{name}")).collect::<Vec<_>>();
+    let databases = words(&chosen.databases, "");
+    let message = format!(
+        "a plan of databases cannot be saved, and the backup has some: {}; no plan was written",
+        databases.join(", ")
+    );
+    let objects = words(&chosen.objects, "--source ").join(" ");
+    let databases = words(&chosen.databases, "--source ").join(" ");
+    Failure::usage(message).next(format!(
+        "save a plan of the objects alone: `{objects} --plan-out FILE`; restore the databases by themselves, before what \
+         uses them starts: `drctl restore {} {databases}`",
+        stored.manifest.backup
+    ))
 }
 
 /// What a question says of objects that are there and would be changed.

@@ -24,7 +24,7 @@ pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, R
 /// The plan: what is written where, and what is not and why. Databases come first.
 pub(super) fn plan(document: &PlanDocument<'_>) -> String {
     let mut text = restore_asked::line(document.asked.as_ref());
-    text.push_str(&restore_asked::left_out(&document.databases_left_out));
+    text.push_str(&restore_asked::left_out(&document.backup, &document.databases_left_out));
     text.push_str(&restore_databases_text::plans(&document.backup, document.databases));
     text.push_str(&restore_databases_text::later(document.later_databases));
     match &document.target {
@@ -172,7 +172,7 @@ pub(super) fn report(document: &ReportDocument<'_>, plans: &[Plan]) -> String {
     });
     let mut text = format!("restored backup {}{place}: {}\n", for_terminal(&document.backup), verdict(document));
     text.push_str(&restore_asked::line(document.asked.as_ref()));
-    text.push_str(&restore_asked::left_out(&document.databases_left_out));
+    text.push_str(&restore_asked::left_out(&document.backup, &document.databases_left_out));
     text.push_str(&restore_databases_text::databases(document.databases));
     for (source, plan) in document.sources.iter().zip(plans) {
         text.push_str(&of_source(source));

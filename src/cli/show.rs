@@ -1,5 +1,7 @@
 //! `drctl show`, and the form in which a backup is shown.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{
@@ -7,6 +9,7 @@ use super::{
     exit::{Exit, Failure},
     output::OutputArgs,
     show_objects::{self, ObjectArgs},
+    show_plan,
 };
 use crate::{
     operations::BackupRef,
@@ -31,11 +34,16 @@ Examples:
   drctl show latest:daily --streams
   drctl show latest --objects --namespace order-service --kind configmap
   drctl show latest --object deployment order-service/orders
-  drctl show 20261120T02 --repository s3://orders-dr/prod -o json"
+  drctl show 20261120T02 --repository s3://orders-dr/prod -o json
+  drctl show --plan plan.jsonl                   # what `restore --plan-out` saved, before it is agreed to"
 )]
 pub struct ShowArgs {
     /// The backup: an id, the beginning of one, latest, latest:SCHEDULE, or @TIME
-    backup: BackupRef,
+    #[arg(required_unless_present = "plan")]
+    backup: Option<BackupRef>,
+    /// Show a saved plan: what was asked, and what would be done with each object; no cluster is asked
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "streams", "objects", "object"])]
+    plan: Option<PathBuf>,
     /// Show every stream and part too, each with its count and BLAKE3
     #[arg(long)]
     streams: bool,
@@ -46,8 +54,12 @@ pub struct ShowArgs {
 }
 
 pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    if let Some(path) = &args.plan {
+        return show_plan::run(path, args.output, context).await;
+    }
     let opened = context.open().await?;
-    let stored = opened.find(&args.backup, &context.say).await?.stored;
+    let backup = args.backup.clone().unwrap_or(BackupRef::Latest);
+    let stored = opened.find(&backup, &context.say).await?.stored;
     if args.objects.are_asked_for() {
         return show_objects::run(&args.objects, args.output, &opened, &stored, context).await;
     }

@@ -49,7 +49,7 @@ pub use rbac::{Rbac, RbacOptions, rbac};
 pub use repositories::{initialise, open, open_at};
 pub use restore::{ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources};
 pub use restored::{DatabaseOutcome, RestoredDatabase};
-pub use saved_plan::{PlanFile, SavedEnd, SavedOptions, SavedPlan, save_plan};
+pub use saved_plan::{PlanFile, PlanTotals, SavedAsked, SavedEnd, SavedModifiers, SavedOptions, SavedPlan, save_plan};
 pub use select::{BackupRef, InvalidBackupRef};
 pub use verify::{Verification, verified, verify};
 pub use whole::{LaterDatabase, WholeOptions, WholeOutcome, WholeRestore, plan as plan_restore};

@@ -10,8 +10,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions, RestoreOutcome, Run,
-    databases,
+    AskedRestore, DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions,
+    RestoreOutcome, Run, databases,
     restore::{self, ChosenSources, Executing, choose_sources},
 };
 use crate::{
@@ -50,7 +50,8 @@ pub struct WholeRestore<'a> {
     pub databases: Option<DatabaseRestore>,
     /// Databases whose servers this restore brings back first.
     pub later: Vec<LaterDatabase>,
-    /// Databases of the backup that are not touched, because only objects were chosen.
+    /// Databases of the backup that are not touched, because only objects were chosen, or because a saved plan is of
+    /// objects alone.
     pub left_out: Vec<Name>,
 }
 
@@ -158,6 +159,17 @@ fn creates(objects: Option<&Restore>, via: &ViaService) -> bool {
 }
 
 impl WholeRestore<'_> {
+    /// Which objects were asked for, into which namespaces, and how changed.
+    #[must_use]
+    pub fn asked(&self) -> &AskedRestore {
+        &self.options.objects.asked
+    }
+
+    /// Takes note that a plan that is saved is of objects alone: none of the backup's databases is part of it.
+    pub fn leave_all_databases(&mut self) {
+        self.left_out = choose_sources(self.stored, &[]).unwrap_or_default().databases;
+    }
+
     /// Does it. `wait` bounds the sum of all waits for workloads; absent: nothing is waited for but the
     /// databases' own workloads.
     ///

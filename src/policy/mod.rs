@@ -3,6 +3,7 @@
 mod embed;
 mod load;
 mod model;
+mod modifiers_schema;
 mod period;
 mod schedule;
 mod schema;
@@ -19,6 +20,7 @@ pub use model::{
     Azure, ClusterScoped, Encryption, Keep, KubernetesSpec, ObjectFilter, ObjectRule, Policy, PostgresSpec,
     PostgresTls, Repository, S3, Schedule, SecretRef, SourceSpec, Via, ViaService, VolumeRule,
 };
+pub use modifiers_schema::json_schema_of_modifiers;
 pub use period::{InvalidPeriod, Period};
 pub use schedule::{Cron, InvalidCron, InvalidTimeZone, TimeZone};
 pub use schema::json_schema_of_policy;

@@ -9,6 +9,7 @@ mod list;
 mod objects;
 mod repository;
 mod restore;
+mod saved_plan;
 mod table;
 mod verify;
 mod volumes;
@@ -31,6 +32,7 @@ pub use objects::{
 };
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
 pub use restore::{AskedRestore, RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
+pub use saved_plan::{ShownPlan, ShownPlanHead, ShownTotals};
 pub use table::Table;
 pub use verify::{Affected, Problem, ProblemKind, VerifyReport};
 pub use volumes::{VolumeClaim, VolumeCounts, Volumes};

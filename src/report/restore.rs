@@ -63,7 +63,8 @@ pub struct RestorePlan<'a, P, D, L> {
     /// What was asked for; absent: all of the backup as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<AskedRestore>,
-    /// Databases of the backup that are not touched, because objects were chosen and they were not named.
+    /// Databases of the backup that are not touched, because objects were chosen and they were not named, or because a
+    /// saved plan is of objects alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub databases_left_out: Vec<String>,
     /// Live objects that differ from the backup.
@@ -94,7 +95,8 @@ pub struct RestoreReport<'a, S, D> {
     /// What was asked for; absent: all of the backup as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<AskedRestore>,
-    /// Databases of the backup that were not touched, because objects were chosen and they were not named.
+    /// Databases of the backup that were not touched, because objects were chosen and they were not named, or because a
+    /// saved plan is of objects alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub databases_left_out: Vec<String>,
     /// Every object of the plan is there, none was left as it differs, what was waited for is ready, and

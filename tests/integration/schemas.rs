@@ -11,7 +11,7 @@ use drctl::{
     },
 };
 
-use crate::support::program::run;
+use crate::support::{program::run, schema::misfits};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -38,6 +38,40 @@ fn the_policy_schema_is_current_and_is_what_the_program_prints() {
 }
 
 #[test]
+fn the_schema_of_modifiers_is_current_and_takes_what_the_program_takes() {
+    let schema = drctl::policy::json_schema_of_modifiers();
+    check("modifiers", &schema);
+    let printed = run(&["policy", "schema", "--modifiers"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&printed.stdout).unwrap(), schema);
+    let good = r#"{"apiVersion": "drctl/v1", "kind": "Modifiers", "storageClasses": {"a": "b"}, "images": {"c/": "d/"}, "rules": [
+        {"kind": "*.apps", "name": "w*", "namespace": "shop", "selector": "app=web", "patch": [
+            {"op": "test", "path": "/spec/x", "value": null}, {"op": "add", "path": "/spec/a~1b", "value": {"c": [1]}},
+            {"op": "replace", "path": "/spec/r", "value": 1}, {"op": "remove", "path": "/spec/y"},
+            {"op": "move", "from": "/spec/m", "path": "/spec/n"}, {"op": "copy", "from": "/spec/m", "path": "/spec/n"}]}]}"#;
+    let fits = |text: &str| {
+        let document = serde_json::from_str(text).unwrap();
+        let misfits = misfits(&schema, &document);
+        // JSON is YAML.
+        let taken = drctl::policy::parse_modifiers(Path::new("m.yaml"), text).is_ok();
+        assert_eq!(misfits.is_empty(), taken, "{misfits:?}: {text}");
+        taken
+    };
+    assert!(fits(good));
+    for (from, to) in [
+        ("\"Modifiers\"", "\"Policy\""),
+        ("\"images\"", "\"image\""),
+        ("{\"a\": \"b\"}", "{\"a\": 1}"),
+        ("\"name\": \"w*\"", "\"names\": \"w*\""),
+        ("\"op\": \"add\"", "\"op\": \"put\""),
+        ("{\"op\": \"remove\", \"path\": \"/spec/y\"}", "{\"op\": \"remove\"}"),
+        ("\"value\": 1}", "\"from\": \"/a\"}"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        assert!(!fits(&good.replacen(from, to, 1)), "{to}");
+    }
+}
+
+#[test]
 fn the_schemas_of_the_documents_are_current() {
     check("backup", &schema_of::<report::Backup>().to_value());
     check("backup-list", &schema_of::<report::BackupList>().to_value());
@@ -55,6 +89,7 @@ fn the_schemas_of_the_documents_are_current() {
     check("saved-plan", &schemars::schema_for!(SavedPlan).to_value());
     check("saved-plan-object", &schemars::schema_for!(SavedObject<'_>).to_value());
     check("saved-plan-end", &schemars::schema_for!(SavedEnd).to_value());
+    check("shown-plan", &schema_of::<report::ShownPlan<SavedObject<'_>>>().to_value());
     check("session-list", &schema_of::<report::SessionList>().to_value());
 }
 

@@ -80,7 +80,8 @@ impl Exit {
             return Self::CouldNotRun;
         }
         let left_out = restore.conflicts() + total(restore, Action::Cannot) + restore.answers(Answer::Rejected);
-        if left_out == 0 { Self::Done } else { Self::Partial }
+        let has_room = restore.plans.iter().all(|plan| plan.warnings().is_empty());
+        if left_out == 0 && has_room { Self::Done } else { Self::Partial }
     }
 
     /// How a restore ends: what differs outweighs what was not restored, because it is there, and looks as

@@ -82,6 +82,18 @@ pub enum ModifierKey {
 }
 
 impl ModifierFile {
+    /// How it is called.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The file, as an error, with those of its modifiers that are about nothing in a backup.
     #[must_use]
     pub fn match_nothing(&self, modifiers: &[ModifierKey]) -> InvalidPolicy {

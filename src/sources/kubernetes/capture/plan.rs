@@ -414,6 +414,31 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_sealed_secrets_are_taken_from_wherever_they_are_if_the_cluster_has_sealed_secrets() {
+        let all = "create get list";
+        let lists = |selection: &KubernetesSelection, installed: bool| {
+            let mut kinds = vec![kind("secrets", true, all)];
+            kinds.extend(installed.then(|| kind("sealedsecrets.bitnami.com", true, all)));
+            let discovery = Discovery::of(kinds, Vec::new());
+            let plan = Plan::new(selection, &discovery, &known(&["a", "kube-system"]));
+            let secrets = plan.tasks.into_iter().filter(|task| task.id == SECRETS).flat_map(|task| task.lists);
+            secrets.map(|list| (list.namespace, list.query, list.keep)).collect::<Vec<_>>()
+        };
+        let query = "labelSelector=sealedsecrets.bitnami.com%2Fsealed-secrets-key".to_owned();
+        let own = (Some("a".to_owned()), String::new(), Keep::InNamespaces);
+        let elsewhere = (None, query.clone(), Keep::InOtherNamespaces);
+        assert_eq!(lists(&select(&["a"]), true), [own.clone(), elsewhere]);
+        assert_eq!(lists(&select(&["a"]), false), [own]);
+        let without = |namespaces: &[&str]| KubernetesSelection {
+            exclude: vec![ObjectRule::of_kind("secrets")],
+            ..select(namespaces)
+        };
+        assert_eq!(lists(&without(&["a"]), true), [(None, query.clone(), Keep::All)], "excluded kinds do not matter");
+        assert_eq!(lists(&without(&["*"]), true), [(None, query, Keep::All)]);
+        assert_eq!(lists(&without(&["a"]), false), []);
+    }
+
+    #[test]
     fn namespaces_are_read_last_with_all_in_which_something_was_captured() {
         let discovery = discovery();
         let selection = select(&["a"]);

@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 pub(crate) use kind::GroupKind;
 use lists::ListRule;
 use path::{Path, Step};
+pub(crate) use quantity::thousandths;
 pub use server_set::{SERVER_SET, ServerSet};
 pub(crate) use shown::shortened;
 

@@ -34,6 +34,19 @@ pub(crate) fn equal(left: &str, right: &str) -> bool {
     left == right || parse(left).is_some_and(|left| parse(right) == Some(left))
 }
 
+/// A quantity in thousandths, rounded up; `None` if it is none, or larger than any there is.
+pub(crate) fn thousandths(text: &str) -> Option<i128> {
+    let Quantity { negative, digits, exponent } = parse(text)?;
+    let (digits, exponent) = (i128::try_from(digits).ok()?, exponent.checked_add(3)?);
+    let power = 10_i128.checked_pow(exponent.unsigned_abs());
+    let size = match (exponent >= 0, power) {
+        (true, power) => digits.checked_mul(power?)?,
+        (false, None) => i128::from(digits > 0),
+        (false, Some(power)) => digits / power + i128::from(digits % power > 0),
+    };
+    Some(if negative { -size } else { size })
+}
+
 fn parse(text: &str) -> Option<Quantity> {
     let (negative, text) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -129,6 +142,16 @@ mod tests {
         {
             assert!(!equal(left, right), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_quantity_is_so_many_thousandths() {
+        for (text, expected) in
+            [("2", 2000), ("250m", 250), ("1Ki", 1_024_000), ("1.5", 1500), ("1u", 1), ("-3", -3000), ("0", 0)]
+        {
+            assert_eq!(thousandths(text), Some(expected), "{text}");
+        }
+        assert_eq!((thousandths("x"), thousandths("1e30")), (None, Some(10_i128.pow(33))));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     PlanOptions, RestoreError,
+    adopt::CLAIMS,
     asked::labels_of,
     choice::{Choice, NAMESPACES},
     recipe::Mapping,
@@ -72,9 +73,10 @@ impl Chosen {
         chosen
     }
 
-    /// A claim is chosen, as far as its name says.
-    pub(super) fn takes_claim(&self, namespace: &str, name: &str) -> bool {
-        self.mapping.takes(namespace) && self.choice.takes("persistentvolumeclaims", namespace, name, None)
+    /// A claim of the backup is chosen: by its namespace, its name and its labels.
+    pub(super) fn takes_claim(&self, claim: &Value) -> bool {
+        let text = |pointer: &str| claim.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        self.object(CLAIMS, text("/metadata/namespace"), text("/metadata/name"), claim) == Taken::Chosen
     }
 
     /// Objects of a part may be chosen.
@@ -185,6 +187,26 @@ mod tests {
         assert_eq!(taken(&chosen, "secrets", "a", "y"), Taken::Not);
         assert_eq!(taken(&chosen, "namespaces", "", "a"), Taken::Support);
         assert_eq!(taken(&chosen, DEFINITIONS, "", "widgets.example.com"), Taken::Support);
+    }
+
+    #[test]
+    fn a_claims_volume_is_adopted_only_if_the_claim_is_chosen_by_all_that_was_said() {
+        let claim = |namespace: &str, name: &str, app: &str| json!({"metadata": {"namespace": namespace, "name": name, "labels": {"app": app}}, "spec": {"volumeName": "v"}});
+        let strings = |text: &str| vec![text.to_owned()];
+        let all = chosen(Choice::all(), &[]);
+        assert!(all.takes_claim(&claim("b", "cache", "y")));
+        for choice in [
+            Choice { namespaces: strings("a"), ..Choice::default() },
+            Choice { names: strings("data"), ..Choice::default() },
+            Choice { selectors: vec!["app=x".parse().unwrap()], ..Choice::default() },
+        ] {
+            let chosen = chosen(choice.clone(), &[]);
+            assert!(chosen.takes_claim(&claim("a", "data", "x")), "{choice:?}");
+            assert!(!chosen.takes_claim(&claim("b", "cache", "y")), "{choice:?}");
+        }
+        let of_kind = |kind: &str| chosen(Choice { kinds: strings(kind), ..Choice::default() }, &[]);
+        assert!(of_kind(CLAIMS).takes_claim(&claim("a", "data", "x")));
+        assert!(!of_kind("secrets").takes_claim(&claim("a", "data", "x")));
     }
 
     #[test]

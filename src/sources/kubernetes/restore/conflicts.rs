@@ -11,12 +11,19 @@ use super::{
 };
 use crate::sources::kubernetes::compare::GroupKind;
 
-/// What a plan does about a conflict, and why.
-pub(super) fn settle(on_conflict: OnConflict, prepared: &Prepared, live: &Value, found: Judgement) -> (Action, String) {
+/// What a plan does about a conflict, and why. `shared`: the object has no namespace, and namespaces are mapped.
+pub(super) fn settle(
+    on_conflict: OnConflict,
+    prepared: &Prepared,
+    live: &Value,
+    found: Judgement,
+    shared: bool,
+) -> (Action, String) {
     let (action, never) = match on_conflict {
         OnConflict::Fail | OnConflict::Skip => return (Action::Conflict, found.reason),
         // It says when to plan again.
         _ if is_going(live) => return (Action::Conflict, found.reason),
+        _ if shared => (Action::Conflict, Some(never_mapped(&prepared.object))),
         OnConflict::Update => (Action::Update, never_updated(&prepared.object)),
         OnConflict::Replace => (Action::Replace, never_replaced(&prepared.object, live)),
     };
@@ -29,6 +36,17 @@ pub(super) fn settle(on_conflict: OnConflict, prepared: &Prepared, live: &Value,
 /// Its deletion was asked for.
 pub(super) fn is_going(live: &Value) -> bool {
     live.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// A mapped restore makes a copy beside what lives. What has no namespace belongs to the living ones, too: to change it
+/// into the copy's form would take something away from them, as the subjects of a binding their rights.
+fn never_mapped(object: &Value) -> &'static str {
+    if GroupKind::of(object).is("rbac.authorization.k8s.io", "ClusterRoleBinding") {
+        return "the living namespaces have their rights by it, and a mapped restore never changes it: give the accounts \
+                of the new namespace theirs by a binding of another name";
+    }
+    "it has no namespace and belongs to the living ones, too, and a mapped restore never changes it: restore it by itself, \
+     without --map-namespace"
 }
 
 /// Kinds whose live objects cannot become what the backup holds.
@@ -220,7 +238,7 @@ mod tests {
         let prepared = prepared(kind, object);
         let found = judge(&prepared, live, &[]);
         assert_eq!(found.action, Action::Conflict, "{live}");
-        settle(on_conflict, &prepared, live, found)
+        settle(on_conflict, &prepared, live, found, false)
     }
 
     #[test]
@@ -257,6 +275,23 @@ mod tests {
             (action("db.example.org/cleanup"), action("foregroundDeletion")),
             (Action::Conflict, Action::Replace)
         );
+    }
+
+    #[test]
+    fn a_mapped_restore_takes_nothing_away_from_what_has_no_namespace() {
+        let binding = |namespace: &str| {
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "b"},
+                "roleRef": {"kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "ServiceAccount", "name": "web", "namespace": namespace}]})
+        };
+        let prepared = prepared("clusterrolebindings.rbac.authorization.k8s.io", binding("copy"));
+        let live = binding("shop");
+        for on_conflict in [OnConflict::Update, OnConflict::Replace] {
+            let of = |shared| settle(on_conflict, &prepared, &live, judge(&prepared, &live, &[]), shared);
+            let (action, reason) = of(true);
+            assert!(action == Action::Conflict && reason.contains("a binding of another name"), "{reason}");
+            assert_ne!(of(false).0, Action::Conflict, "by itself it can be changed");
+        }
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl Planner<'_> {
         if action == Action::Create && place.id == "namespaces" {
             self.coming.insert(name.to_owned());
         }
+        if action == Action::Create {
+            self.quotas.see(place.namespace, place.id, &prepared.object);
+        }
         let seen = if self.remember {
             let live = live.as_ref().map(Mark::of_live).unwrap_or_default();
             Seen { wanted: Mark::of(&prepared.expected()), live }
@@ -187,7 +190,8 @@ impl Planner<'_> {
                     format!("the cluster has its own as its API server made it, and keeps it: {reason}"),
                 ));
             }
-            return Ok(conflicts::settle(self.plan.on_conflict, prepared, live, judgement));
+            let shared = place.namespace.is_empty() && !self.plan.asked.recipe.mapping.is_empty();
+            return Ok(conflicts::settle(self.plan.on_conflict, prepared, live, judgement, shared));
         }
         let (kind, part) = self.at();
         let owners = lacking_owners(prepared.second.owners.clone(), live);
@@ -328,6 +332,7 @@ mod tests {
             referenced: (0..Action::ALL.len()).map(uid).collect(),
             adoption: Default::default(),
             asked: Default::default(),
+            warnings: Vec::new(),
         };
         assert_eq!((owners_to_be(&plan), expected.len()), (expected, 5));
         plan.referenced.clear();

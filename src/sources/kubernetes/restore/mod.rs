@@ -29,6 +29,7 @@ mod plan;
 mod planner;
 mod platform;
 mod proof;
+mod quotas;
 mod readiness;
 mod ready;
 mod reasons;

@@ -1,8 +1,15 @@
 //! What a restore will do, as a value: it prints, it serialises, and nothing happens that is not in it.
 
+mod shown;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
+use serde::{Deserialize, Serialize};
+
+use self::shown::objects;
+pub use self::shown::{PlanCount, PlannedObject};
 
 use super::{adopt::Adoption, asked::Asked, tiers::Tier};
 pub(super) use super::{
@@ -25,6 +32,17 @@ pub enum OnConflict {
     Update,
     /// That object is deleted and created from the backup, where nothing is lost by it.
     Replace,
+}
+
+impl std::fmt::Display for OnConflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Update => "update",
+            Self::Replace => "replace",
+        })
+    }
 }
 
 /// A Service by its name.
@@ -130,7 +148,7 @@ pub struct Target {
 }
 
 /// A restore, planned. It holds some 100 bytes an object. Serialised it is `backup`, `source`,
-/// `target`, `onConflict`, `counts`, `missingReferences`, `modified` and `objects`.
+/// `target`, `onConflict`, `counts`, `warnings`, `missingReferences`, `modified` and `objects`.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The backup's identifier.
@@ -152,6 +170,8 @@ pub struct Plan {
     /// What becomes of the volumes.
     pub(super) adoption: Adoption,
     pub(super) asked: Asked,
+    /// What is not about one object: quotas that have no room for all of them.
+    pub(super) warnings: Vec<String>,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;
@@ -208,66 +228,6 @@ pub(super) struct Entry {
     pub(super) words: Reason,
 }
 
-/// One object of a plan, to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct PlannedObject<'a> {
-    /// `deployments.apps`.
-    pub kind: &'a str,
-    /// Empty: cluster-scoped.
-    pub namespace: &'a str,
-    /// Its name.
-    pub name: &'a str,
-    /// When its turn comes.
-    pub tier: Tier,
-    /// The workload of a database that is restored before all other workloads.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub database: bool,
-    /// Its namespace is needed by others and comes before them.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub platform: bool,
-    /// What is done.
-    pub action: Action,
-    /// Why, where there is more to say.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub reason: &'a str,
-    /// What the server's own dry run says.
-    #[serde(skip_serializing_if = "Answer::is_none")]
-    pub server: Answer,
-    /// Its words, where it does not simply accept.
-    #[serde(rename = "serverReason", skip_serializing_if = "str::is_empty")]
-    pub server_reason: &'a str,
-}
-
-/// How many objects of a kind in a namespace there are for each action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlanCount<'a> {
-    /// `deployments.apps`.
-    pub kind: &'a str,
-    /// Empty: cluster-scoped.
-    pub namespace: &'a str,
-    counts: [u64; Action::ALL.len()],
-}
-
-impl Serialize for PlanCount<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("PlanCount", 2 + Action::ALL.len())?;
-        fields.serialize_field("kind", self.kind)?;
-        fields.serialize_field("namespace", self.namespace)?;
-        for action in Action::ALL {
-            fields.serialize_field(action.as_str(), &self.of(action))?;
-        }
-        fields.end()
-    }
-}
-
-impl PlanCount<'_> {
-    /// How many there are for `action`.
-    #[must_use]
-    pub fn of(&self, action: Action) -> u64 {
-        Action::ALL.iter().zip(self.counts).find(|(a, _)| **a == action).map_or(0, |(_, count)| count)
-    }
-}
-
 impl Plan {
     /// Every object, in the order in which its turn comes.
     pub fn objects(&self) -> impl Iterator<Item = PlannedObject<'_>> {
@@ -276,7 +236,7 @@ impl Plan {
 
     /// The counts, by kind and namespace.
     pub fn counts(&self) -> impl Iterator<Item = PlanCount<'_>> {
-        self.counts.iter().map(|((kind, namespace), counts)| PlanCount { kind, namespace, counts: *counts })
+        self.counts.iter().map(|((kind, namespace), counts)| PlanCount::new(kind, namespace, *counts))
     }
 
     /// How many objects there are for `action`.
@@ -289,6 +249,13 @@ impl Plan {
     #[must_use]
     pub fn conflicts(&self) -> u64 {
         self.total(Action::Conflict)
+    }
+
+    /// What would be refused although each object by itself would not: a sentence for each quota that has no room for
+    /// all that is created.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// How many objects this restore writes.
@@ -339,126 +306,5 @@ impl Plan {
             }
         }
         self.counts = counts;
-    }
-}
-
-impl Serialize for Plan {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// Objects are written one by one: a plan in memory is small, as JSON it is not.
-        struct Objects<'a>(&'a Plan);
-        impl Serialize for Objects<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(self.0.objects())
-            }
-        }
-        struct Counts<'a>(&'a Plan);
-        impl Serialize for Counts<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_seq(self.0.counts())
-            }
-        }
-        let mut fields = serializer.serialize_struct("Plan", 8)?;
-        fields.serialize_field("backup", &self.backup)?;
-        fields.serialize_field("source", &self.source)?;
-        fields.serialize_field("target", &self.target)?;
-        fields.serialize_field("onConflict", &self.on_conflict)?;
-        fields.serialize_field("counts", &Counts(self))?;
-        fields.serialize_field("missingReferences", self.missing_references())?;
-        fields.serialize_field("modified", self.modified())?;
-        fields.serialize_field("objects", &Objects(self))?;
-        fields.end()
-    }
-}
-
-fn objects<'a>(kinds: &'a [PlannedKind], reasons: &'a Reasons) -> impl Iterator<Item = PlannedObject<'a>> {
-    kinds.iter().flat_map(move |kind| {
-        kind.parts.iter().flat_map(move |part| {
-            part.entries.iter().map(move |entry| PlannedObject {
-                kind: &kind.name,
-                namespace: &part.namespace,
-                name: &entry.name,
-                tier: kind.tier,
-                database: entry.first,
-                platform: part.platform,
-                action: entry.action,
-                reason: reasons.text(entry.reason),
-                server: entry.answer,
-                server_reason: reasons.text(entry.words),
-            })
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn plan(entries: Vec<(&str, Action, &str)>) -> Plan {
-        let mut reasons = Reasons::default();
-        let entry = |(name, action, reason): (&str, Action, &str)| Entry {
-            name: name.into(),
-            uid: Uid::default(),
-            action,
-            reason: reasons.intern(reason),
-            first: false,
-            answer: Answer::None,
-            words: Reason::default(),
-        };
-        let entries = entries.into_iter().map(entry).collect();
-        let namespace = "shop".to_owned();
-        let part = PlannedPart { part: 0, namespace, platform: false, entries, seen: Vec::new() };
-        let kind = PlannedKind {
-            stream: 0,
-            name: "secrets".to_owned(),
-            tier: Tier::Configuration,
-            kind: None,
-            parts: vec![part],
-        };
-        let mut plan = Plan {
-            backup: "b".to_owned(),
-            source: "s".to_owned(),
-            target: Target { uid: "u".to_owned(), name: "n".to_owned(), version: "v".to_owned() },
-            on_conflict: OnConflict::Fail,
-            counts: Counts::new(),
-            kinds: vec![kind],
-            reasons,
-            databases: Vec::new(),
-            referenced: HashSet::new(),
-            adoption: Adoption::default(),
-            asked: Asked::default(),
-        };
-        plan.recount();
-        plan
-    }
-
-    #[test]
-    fn a_databases_server_comes_back_only_with_the_workload_behind_its_own_service() {
-        let service = |name: &str| ServiceName { namespace: "shop".to_owned(), name: name.to_owned() };
-        let mut plan = plan(vec![("orders-db", Action::Create, ""), ("billing-db", Action::Same, "")]);
-        let behind = |entry, name| Behind { kind: 0, part: 0, entry, services: vec![service(name)] };
-        plan.databases = vec![behind(0, "orders"), behind(1, "billing")];
-        assert!(plan.creates_behind(&service("orders")));
-        assert!(!plan.creates_behind(&service("billing")), "its workload is there");
-        assert!(!plan.creates_behind(&service("web")), "no workload is behind it");
-    }
-
-    #[test]
-    fn a_plan_counts_and_serialises_every_object() {
-        let plan = plan(vec![("a", Action::Create, ""), ("b", Action::Conflict, "differs"), ("c", Action::Create, "")]);
-        assert_eq!((plan.total(Action::Create), plan.conflicts(), plan.writes()), (2, 1, 2));
-        let shown = serde_json::to_value(&plan).unwrap();
-        assert_eq!(shown["counts"][0]["create"], json!(2));
-        assert_eq!(
-            shown["objects"][1],
-            json!({"kind": "secrets", "namespace": "shop", "name": "b", "tier": "configuration", "action": "conflict", "reason": "differs"})
-        );
-        assert_eq!(shown["onConflict"], json!("fail"));
-    }
-
-    #[test]
-    fn a_plan_of_a_million_objects_stays_small() {
-        assert!(std::mem::size_of::<Entry>() <= 48, "{}", std::mem::size_of::<Entry>());
     }
 }

@@ -17,6 +17,7 @@ use super::{
     orphans::{self, Orphan},
     plan::{Action, Answer, Behind, Entry, Plan, PlannedKind, PlannedPart, Reason, Reasons, Seen, ServiceName, Uid},
     platform::Platform,
+    quotas::Quotas,
     target::{Service, TargetCluster},
     tiers::{Tier, tier_of},
     trial, versions,
@@ -37,9 +38,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let streams = streams_of(context.contents.streams(), options)?;
     let chosen = Chosen::of(&streams, options);
     let adoption = match options.adopt_volumes {
-        true => {
-            Adoption::read(context, &target, &streams, |namespace, name| chosen.takes_claim(namespace, name)).await?
-        }
+        true => Adoption::read(context, &target, &streams, |claim| chosen.takes_claim(claim)).await?,
         false => Adoption::default(),
     };
     let mut planner = Planner {
@@ -59,7 +58,9 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             referenced: HashSet::new(),
             adoption,
             asked: Asked { recipe: Arc::clone(&options.recipe), ..Asked::default() },
+            warnings: Vec::new(),
         },
+        quotas: Quotas::read(context.cluster, &target).await?,
         target,
         coming: HashSet::new(),
         unlinked: Vec::new(),
@@ -82,6 +83,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     planner.platform.read_live(context.cluster, &planner.target).await?;
     planner.platform.mark(&mut planner.plan);
     trial::before_any_write(context, &mut planner.plan, &planner.target).await?;
+    planner.plan.warnings = planner.quotas.short();
     planner.plan.recount();
     Ok(planner.plan)
 }
@@ -103,6 +105,8 @@ pub(super) struct Planner<'a> {
     pub(super) going: HashSet<String>,
     pub(super) databases: Databases,
     pub(super) platform: Platform,
+    /// Live quotas, and what is created in their namespaces.
+    pub(super) quotas: Quotas,
     /// Live objects that are equal, and the uids of their owners in the backup; only where owners may be replaced.
     pub(super) children: Vec<Child>,
     /// Digests of what was seen are kept.

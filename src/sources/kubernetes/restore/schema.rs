@@ -21,6 +21,8 @@ struct PlanForm<'a> {
     on_conflict: OnConflict,
     /// How many objects there are for each action, by kind and namespace.
     counts: Vec<CountForm>,
+    /// Quotas that have no room for all that is created, a sentence each.
+    warnings: Vec<String>,
     /// What the chosen objects need and will not find, where not all of a backup is restored as it was.
     missing_references: Vec<MissingReference>,
     /// Objects that are restored as somebody asked for, and not as they were.

@@ -139,15 +139,37 @@ impl TargetCluster {
         let versions: Vec<&str> = self.discovery.versions(group, plural).map(|kind| kind.version.as_str()).collect();
         if !versions.is_empty() {
             let versions = versions.join(", ");
-            return Service::Not(format!("the cluster does not serve {api_version}; it serves version {versions}"));
+            return Service::Not(format!(
+                "the cluster does not serve {api_version} {name}; it serves version {versions}"
+            ));
         }
         let unread = self.discovery.unread().iter().find(|unread| unread.group == group);
         Service::Not(match unread {
             Some(unread) => format!("the server of {api_version} does not answer: {}", unread.why),
-            None => {
-                format!("the cluster does not serve {api_version} {name}; install its operator or definition first")
-            }
+            None => self.not_served(api_version, name, plural),
         })
+    }
+
+    /// What is said of a kind of which the cluster serves no version in its group.
+    fn not_served(&self, api_version: &str, name: &str, plural: &str) -> String {
+        // Ingresses were `extensions/v1beta1`, PodSecurityPolicies are gone: no operator brings them back.
+        let mut elsewhere: Vec<String> = self
+            .discovery
+            .kinds()
+            .into_iter()
+            .filter(|kind| kind.name == name && kind.plural == plural)
+            .map(Kind::api_version)
+            .collect();
+        elsewhere.sort_unstable();
+        if elsewhere.is_empty() {
+            format!("the cluster does not serve {api_version} {name}; install its operator or definition first")
+        } else {
+            let elsewhere = elsewhere.join(", ");
+            format!(
+                "the cluster does not serve {api_version} {name}, and serves {name} of {elsewhere}: drctl does not take \
+                 one for the other; write it anew there, or install its operator or definition first"
+            )
+        }
     }
 
     /// The versions of the kind `plural` of `group` that the cluster serves now.

@@ -1,5 +1,6 @@
 //! What the chosen objects name that will not be there: a part of a backup may need another part.
 
+mod keys;
 mod refers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use serde_json::Value;
 
-use self::refers::{Needed, references};
+use self::{
+    keys::Sealed,
+    refers::{Needed, references},
+};
 use super::{
     RestoreContext, RestoreError,
     choice::NAMESPACES,
@@ -46,6 +50,7 @@ pub struct MissingReference {
 #[derive(Debug, Default)]
 pub(super) struct Needs {
     wanted: BTreeMap<Need, (ObjectName, u64)>,
+    sealed: Sealed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +66,7 @@ struct Need {
 impl Needs {
     /// Takes note of what `object` needs, which is restored under `name` and was in `origin` in the backup.
     pub(super) fn see(&mut self, name: &ObjectName, origin: &str, object: &Value) {
+        self.sealed.see(name, object);
         for (is, needed) in references(object) {
             let inside = |namespace: &str| if is.3 { namespace.to_owned() } else { String::new() };
             let need = Need { is, namespace: inside(&name.namespace), origin: inside(origin), name: needed };
@@ -77,6 +83,7 @@ impl Needs {
         mapping: &Mapping,
     ) -> Result<Vec<MissingReference>, RestoreError> {
         self.take_out_planned(plan);
+        let keys = self.sealed.settle(context, target, plan).await?;
         let absent = stream::iter(self.wanted).map(|(need, by)| async move {
             let is_live = is_live(context, target, &need).await?;
             Ok::<_, RestoreError>((!is_live).then_some((need, by)))
@@ -93,6 +100,7 @@ impl Needs {
             MissingReference { object, needed_by, others, in_backup, reason: reason.to_owned() }
         });
         let mut missing: Vec<MissingReference> = missing.collect();
+        missing.extend(keys);
         if !mapping.is_empty() {
             missing.extend(unmapped_bindings(context, plan, mapping).await?);
         }
