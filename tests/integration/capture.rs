@@ -1,5 +1,6 @@
 //! Capture of a real cluster: what is in a backup is what the server says, and what is not is named.
 
+mod closure;
 mod faults;
 mod front;
 mod rights;

@@ -45,6 +45,7 @@ mod restore_faults;
 mod restore_flow;
 mod restore_order;
 mod restore_parts;
+mod restore_plan_parts;
 mod restore_plans;
 mod restore_rules;
 mod schemas;

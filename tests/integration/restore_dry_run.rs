@@ -180,3 +180,61 @@ async fn where_no_webhook_refuses_everything_is_accepted_and_created() {
     assert_eq!((plan.answers(Answer::Accepted), plan.answers(Answer::Rejected)), (2, 0));
     assert_eq!(restore.all().await.1.created, 2);
 }
+
+#[tokio::test]
+async fn a_quota_with_room_for_one_pod_and_not_for_all_is_named_before_anything_is_written() {
+    let cluster = require!(bed::source);
+    let (tight, wide) = (cluster.create_namespace("tight"), cluster.create_namespace("wide"));
+    for (namespace, pods) in [(&tight, "3"), (&wide, "4")] {
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": namespace},
+            "spec": {"hard": {"pods": pods, "requests.cpu": "1", "count/configmaps": "2"}}});
+        cluster.create(&quota.to_string());
+        wait_for("the quota's count", 30, || {
+            let used = cluster.get("resourcequota", namespace, "few")?.pointer("/status/used").cloned()?;
+            // The namespace's own kube-root-ca.crt.
+            (used["count/configmaps"] == json!("1")).then_some(())
+        });
+    }
+    let mut snapshot = Snapshot::default();
+    let mut workloads = Vec::new();
+    for namespace in [&tight, &wide] {
+        snapshot.take(&cluster, "namespaces", "", Some(namespace));
+        for name in ["one", "two"] {
+            let mut deployment = deployment(namespace, name, false);
+            deployment["spec"]["replicas"] = json!(2);
+            workloads.push(deployment);
+        }
+    }
+    snapshot.add("deployments.apps", workloads);
+    snapshot.add("configmaps", vec![config_map(&tight, "a"), config_map(&tight, "b"), config_map(&wide, "a")]);
+    let plan = Restore::into(&cluster, &snapshot).await.tried_out().await;
+    assert_eq!(plan.answers(Answer::Rejected), 0, "each by itself has room");
+    let of = |resource: &str, wanted: u8, hard: u8, used: u8| {
+        format!(
+            "resourcequotas {tight}/few: what is created asks for {wanted} of {resource}, and it has {hard}, of which \
+             {used} are used: the server will refuse what comes last, or its Pods"
+        )
+    };
+    assert_eq!(plan.warnings(), [of("count/configmaps", 2, 2, 1), of("pods", 4, 3, 0)]);
+}
+
+#[tokio::test]
+async fn the_server_takes_no_webhook_of_which_a_dry_run_could_not_be_asked() {
+    let cluster = require!(bed::source);
+    for (effects, expected) in
+        [("Unknown", Answer::Rejected), ("Some", Answer::Rejected), ("NoneOnDryRun", Answer::Accepted)]
+    {
+        let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": cluster.name("effects")}, "webhooks": [{"name": "h.example.org",
+                "admissionReviewVersions": ["v1"], "sideEffects": effects, "failurePolicy": "Ignore",
+                "clientConfig": {"service": {"namespace": "none", "name": "server"}},
+                "rules": [{"apiGroups": ["none.example.org"], "apiVersions": ["v1"], "resources": ["none"], "operations": ["CREATE"]}]}]});
+        let mut snapshot = Snapshot::default();
+        snapshot.add("validatingwebhookconfigurations.admissionregistration.k8s.io", vec![hook]);
+        let plan = Restore::into(&cluster, &snapshot).await.tried_out().await;
+        let kind = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+        let (answer, reason) = said(&plan, kind, &cluster.name("effects"));
+        assert_eq!(answer, expected, "{effects}: {reason}");
+        assert_eq!(reason.contains("sideEffects"), expected == Answer::Rejected, "{reason}");
+    }
+}

@@ -13,6 +13,7 @@ use crate::support::{
     bed::{self, require},
     door::{Door, Fate},
     snapshot::{Restore, Snapshot},
+    webhook::Server,
     workshop::wait_for,
 };
 
@@ -206,4 +207,151 @@ async fn a_namespace_that_hangs_is_named_with_what_holds_it_and_waited_for() {
     assert!(report.is_complete(), "{:#?}", report.failed);
     assert_eq!(report.created, 2);
     assert!(cluster.get("configmap", &namespace, "held").is_none());
+}
+
+/// A definition of Widgets at `v1` and `v2`, stored as `v2`, of which a Service converts the one into the other.
+fn converted(group: &str, service: &Value, ca: &str) -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let version =
+        |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let webhook = json!({"conversionReviewVersions": ["v1"], "clientConfig": {"service": service, "caBundle": ca}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("widgets.{group}")}, "spec": {"group": group, "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "conversion": {"strategy": "Webhook", "webhook": webhook},
+            "versions": [version("v1", false), version("v2", true)]}})
+}
+
+/// Answers a ConversionReview: each object as it is, at the other version.
+fn convert(review: &Value) -> Value {
+    let request = &review["request"];
+    let objects: Vec<Value> = request["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|object| {
+            let mut object = object.clone();
+            object["apiVersion"] = request["desiredAPIVersion"].clone();
+            object
+        })
+        .collect();
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response":
+        {"uid": request["uid"], "convertedObjects": objects, "result": {"status": "Success"}}})
+}
+
+#[tokio::test]
+async fn a_custom_resource_waits_for_the_service_that_converts_it_and_one_without_is_named() {
+    let cluster = require!(bed::source);
+    require!(program "openssl");
+    let (hooks, shop) = (cluster.name("zz-hooks"), cluster.name("shop"));
+    let group = format!("{shop}.example.org");
+    let calls = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&calls);
+    let server = Server::start(&format!("DNS:convert.{hooks}.svc"), move |review| {
+        *counter.lock().unwrap() += 1;
+        convert(review)
+    });
+    let mut snapshot = Snapshot::default();
+    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    snapshot.add("namespaces", vec![namespace(&shop), namespace(&hooks)]);
+    let of = json!({"namespace": hooks, "name": "convert", "port": server.port, "path": "/"});
+    snapshot.add("customresourcedefinitions.apiextensions.k8s.io", vec![converted(&group, &of, &server.ca)]);
+    // Its server is not in the cluster: the API server finds it by the name of this machine.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "convert", "namespace": hooks},
+        "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    let with = |service: Option<&Value>| {
+        let mut snapshot = snapshot.clone();
+        if let Some(service) = service {
+            snapshot.add("services", vec![service.clone()]);
+        }
+        let widget = json!({"apiVersion": format!("{group}/v1"), "kind": "Widget",
+            "metadata": {"name": "w", "namespace": shop}, "spec": {"size": 3}});
+        snapshot.add("configmaps", vec![config_map(&shop, "c")]);
+        snapshot.add(&format!("widgets.{group}"), vec![widget]);
+        snapshot
+    };
+
+    // The Service is never there: named with the server's words, and the rest is done.
+    let mut restore = Restore::into(&cluster, &with(None)).await;
+    restore.execute.object_deadline = std::time::Duration::from_secs(3);
+    let plan = restore.plan().await;
+    assert_eq!(plan.platform().into_iter().collect::<Vec<_>>(), [hooks.as_str()]);
+    let report = restore.execute(&plan).await.unwrap();
+    assert!(!report.is_complete());
+    assert_eq!((report.created, report.failed.count), (4, 1), "{:#?}", report.failed);
+    let failed = &report.failed.objects[0];
+    assert_eq!(failed.object.name, "w");
+    assert!(failed.reason.contains("conversion webhook") && failed.reason.contains("not found"), "{}", failed.reason);
+    assert!(!restore.compare(&plan, &report).await.is_equal());
+    assert_eq!(*calls.lock().unwrap(), 0);
+
+    // It is part of the restore: it comes first, and a second run brings what was not there.
+    cluster.kubectl(&["delete", "crd", &format!("widgets.{group}")]);
+    let creations = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&creations);
+    let rule = move |method: &Method, path: &str| {
+        if *method == Method::POST {
+            seen.lock().unwrap().push(path.split('?').next().unwrap().to_owned());
+        }
+        Fate::Forward
+    };
+    let mut restore = Restore::into(&cluster, &with(Some(&service))).await;
+    let door = Door::before(restore.cluster.clone(), rule).await;
+    let options = ConnectOptions { kubeconfig: Some(door.kubeconfig()), ..ConnectOptions::default() };
+    restore.cluster = Cluster::connect(&options).await.unwrap();
+    let plan = restore.plan().await;
+    assert_eq!(planned(&plan, &format!("widgets.{group}"), "w").0, Action::Create);
+    let report = restore.execute(&plan).await.unwrap();
+    assert!(report.is_complete(), "{:#?}", report.failed);
+    assert!(restore.compare(&plan, &report).await.is_equal());
+    let creations = creations.lock().unwrap().clone();
+    let place = |end: &str| creations.iter().position(|path| path.ends_with(end)).unwrap();
+    assert!(place("/services") < place("/widgets"), "{creations:#?}");
+    assert!(*calls.lock().unwrap() > 0);
+    let stored = cluster.get(&format!("widgets.v2.{group}"), &shop, "w").unwrap();
+    assert_eq!(stored["spec"], json!({"size": 3}));
+    cluster.kubectl(&["delete", "crd", &format!("widgets.{group}"), "--wait=false"]);
+    for namespace in [&hooks, &shop] {
+        cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+    }
+}
+
+#[test]
+fn an_object_whose_version_is_gone_is_named_with_what_the_cluster_serves() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("gone");
+    let group = format!("{namespace}.example.org");
+    let definition = |version: &str| {
+        let service = json!({"namespace": "none", "name": "none", "path": "/"});
+        let mut definition = converted(&group, &service, "");
+        let versions = definition["spec"]["versions"].as_array_mut().unwrap();
+        versions.retain(|it| it["name"] == json!(version));
+        versions[0]["storage"] = json!(true);
+        definition["spec"]["conversion"]["webhook"]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
+        cluster.create(&definition.to_string());
+        cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=30s"]);
+    };
+    let crd = format!("widgets.{group}");
+    definition("v1");
+    let widget = json!({"apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": {"name": "w", "namespace": namespace}});
+    wait_for("the new kind", 30, || {
+        cluster.try_kubectl(&["get", &crd, "-n", &namespace]).status.success().then_some(())
+    });
+    cluster.create(&widget.to_string());
+    let workshop = crate::support::workshop::Workshop::new(&cluster, &[&namespace]);
+    workshop.done(&["backup"]);
+    cluster.kubectl(&["delete", "crd", &crd, "--timeout=60s"]);
+    definition("v2");
+    let words = ["restore", "--kind", &crd, "--dry-run"];
+    let plan = workshop.ends(3, &words);
+    let expected =
+        format!("cannot: {crd} {namespace}/w: the cluster does not serve {group}/v1 Widget; it serves version v2");
+    assert!(plan.stdout.contains(&expected), "{}", plan.stdout);
+    workshop.ends(3, &["restore", "--kind", &crd, "--yes"]);
+    // The twin: the version is back.
+    cluster.kubectl(&["delete", "crd", &crd, "--timeout=60s"]);
+    definition("v1");
+    workshop.done(&["restore", "--kind", &crd, "--yes"]);
+    assert!(cluster.get(&crd, &namespace, "w").is_some());
+    cluster.kubectl(&["delete", "crd", &crd, "--wait=false"]);
 }

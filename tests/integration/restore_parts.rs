@@ -160,6 +160,42 @@ fn a_namespace_is_restored_beside_the_living_one() {
 }
 
 #[test]
+fn a_mapped_restore_takes_no_rights_away_from_the_living_namespace() {
+    let cluster = require!(bed::source);
+    let namespace = cluster.create_namespace("shop");
+    let copy = cluster.name("copy");
+    cluster.apply(&shop(&namespace, cluster.prefix()));
+    let workshop = Workshop::new(&cluster, &[&namespace]);
+    workshop.done(&["backup"]);
+    let rights = format!("{}-rights", cluster.prefix());
+    let subjects = || cluster.get("clusterrolebinding", "", &rights).unwrap()["subjects"].clone();
+    let living = subjects();
+
+    let bindings = "clusterrolebindings.rbac.authorization.k8s.io";
+    let map = format!("{namespace}={copy}");
+    for on_conflict in ["update", "replace"] {
+        let words = ["restore", "--map-namespace", &map, "--kind", bindings, "--on-conflict", on_conflict];
+        let plan = workshop.json(3, &[&words[..], &["--dry-run"]].concat());
+        let objects = plan["sources"][0]["objects"].as_array().unwrap();
+        let binding = objects.iter().find(|it| it["name"] == rights.as_str()).unwrap();
+        assert_eq!(binding["action"], json!("conflict"), "{binding:#}");
+        let reason = binding["reason"].as_str().unwrap();
+        assert!(reason.contains("the living namespaces have their rights by it"), "{reason}");
+        let ended = workshop.ends(3, &[&words[..], &["--yes"]].concat());
+        assert!(ended.stdout.contains(&rights), "{}", ended.stdout);
+        assert_eq!(subjects(), living, "{on_conflict}");
+    }
+
+    // The twin: where the living one is gone, the copy's accounts get its rights; and by itself it is changed back.
+    cluster.kubectl(&["delete", "clusterrolebinding", &rights]);
+    let words = ["restore", "--map-namespace", &map, "--kind", bindings, "--on-conflict", "update", "--yes"];
+    workshop.done(&words);
+    assert_eq!(subjects()[0]["namespace"], json!(copy));
+    workshop.done(&["restore", "--kind", bindings, "--name", &rights, "--on-conflict", "update", "--yes"]);
+    assert_eq!(subjects(), living);
+}
+
+#[test]
 fn modifiers_change_what_is_restored_and_the_comparison_expects_it() {
     let (source, target) = (require!(bed::source), require!(bed::target));
     let namespace = source.create_namespace("modified");
@@ -434,4 +470,50 @@ async fn owners_are_linked_inside_of_the_copy() {
     assert_ne!(of("parent")["metadata"]["uid"], uid, "it is the copy's own");
     let again = restore.plan().await;
     assert_eq!((again.writes(), again.conflicts()), (0, 0));
+}
+
+#[tokio::test]
+async fn sealed_secrets_alone_are_restored_with_a_word_on_the_keys_that_open_them() {
+    let cluster = require!(bed::source);
+    let (shop, system) = (cluster.create_namespace("sealed"), cluster.create_namespace("system"));
+    let object = |api: &str, kind: &str, namespace: &str, name: &str| json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+    let key = |name: &str| {
+        let mut key = object("v1", "Secret", &system, name);
+        key["metadata"]["labels"] = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
+        key["data"] = json!({"tls.crt": "Q0VSVA==", "tls.key": "S0VZ"});
+        key["type"] = json!("kubernetes.io/tls");
+        key
+    };
+    let sealed = "sealedsecrets.bitnami.com";
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": sealed},
+        "spec": {"group": "bitnami.com", "scope": "Namespaced",
+            "names": {"plural": "sealedsecrets", "singular": "sealedsecret", "kind": "SealedSecret", "listKind": "SealedSecretList"},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let mut snapshot = Snapshot::default();
+    for namespace in [&shop, &system] {
+        snapshot.take(&cluster, "namespaces", "", Some(namespace));
+    }
+    snapshot.add("customresourcedefinitions.apiextensions.k8s.io", vec![definition]);
+    snapshot.add("secrets", vec![key("sealed-secrets-key1")]);
+    snapshot.add(sealed, vec![object("bitnami.com/v1alpha1", "SealedSecret", &shop, "password")]);
+    let mut restore = Restore::into(&cluster, &snapshot).await;
+    let names = |plan: &drctl::sources::kubernetes::restore::Plan| {
+        let missing = plan.missing_references().iter();
+        missing.map(|it| (it.object.to_string(), it.needed_by.to_string(), it.in_backup)).collect::<Vec<_>>()
+    };
+    restore.choice.kinds = vec![sealed.to_owned()];
+    let expected = (format!("secrets {system}/sealed-secrets-key1"), format!("{sealed} {shop}/password"), true);
+    assert_eq!(names(&restore.plan().await), std::slice::from_ref(&expected));
+    // The twins: it comes along; or the cluster has it, under whatever name.
+    restore.choice.kinds = vec![sealed.to_owned(), "secrets".to_owned()];
+    assert_eq!(names(&restore.plan().await), []);
+    restore.choice.kinds = vec![sealed.to_owned()];
+    let mut other = key("of-another-name");
+    cluster.create(&other.to_string());
+    assert_eq!(names(&restore.plan().await), []);
+    other["data"]["tls.crt"] = json!("T1RIRVI=");
+    cluster.kubectl(&["-n", &system, "delete", "secret", "of-another-name"]);
+    cluster.create(&other.to_string());
+    assert_eq!(names(&restore.plan().await), [expected], "another key does not open it");
 }

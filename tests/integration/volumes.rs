@@ -144,6 +144,65 @@ fn volumes_are_taken_over_by_their_claims_and_never_from_another() {
 }
 
 #[test]
+fn the_volume_of_a_claim_that_is_not_chosen_is_not_touched() {
+    let cluster = require!(bed::source);
+    let (shop, other) = (cluster.create_namespace("shop"), cluster.create_namespace("other"));
+    // (namespace, claim, label): only the first is ever chosen.
+    let claims = [(&shop, "data", "web"), (&shop, "cache", "db"), (&other, "data", "web")];
+    let name = |place: usize| cluster.name(&format!("pv-{place}"));
+    let volumes: Vec<Value> = claims
+        .iter()
+        .enumerate()
+        .map(|(place, (namespace, claim, _))| {
+            let disk = json!({"path": format!("/nowhere/{}/{place}", cluster.prefix())});
+            volume(&cluster, &name(place), "Retain", ("hostPath", disk), Some((namespace, claim)))
+        })
+        .collect();
+    apply(&cluster, &volumes);
+    for (place, (namespace, name_of_claim, app)) in claims.iter().enumerate() {
+        apply(&cluster, &[claim(namespace, name_of_claim, &name(place), json!({"app": app}))]);
+        wait_for_phase(&cluster, "pvc", namespace, name_of_claim, "Bound");
+    }
+    let workshop = Workshop::new(&cluster, &[&shop, &other]);
+    workshop.done(&["backup"]);
+    for namespace in [&shop, &other] {
+        cluster.kubectl(&["-n", namespace, "delete", "pvc", "--all", "--wait=true", "--timeout=60s"]);
+    }
+    let versions =
+        || [0, 1, 2].map(|place| cluster.get("pv", "", &name(place)).unwrap()["metadata"]["resourceVersion"].clone());
+    (0..3).for_each(|place| wait_for_phase(&cluster, "pv", "", &name(place), "Released"));
+    let before = versions();
+
+    let chosen: [&[&str]; 3] = [
+        &["--namespace", &shop, "--selector", "app=web"],
+        &["--namespace", &shop, "--name", "data"],
+        &["--kind", "persistentvolumeclaims", "--namespace", &shop, "--selector", "app=web"],
+    ];
+    for words in chosen {
+        let plan = workshop.json(0, &[&["restore", "--adopt-volumes", "--dry-run"], words].concat());
+        let volumes = planned(&plan, "persistentvolumes");
+        assert_eq!(
+            volumes.iter().map(|(name, action, _)| (name.clone(), action.as_str())).collect::<Vec<_>>(),
+            [(name(0), "merge")],
+            "{words:?}"
+        );
+        let claims = planned(&plan, "persistentvolumeclaims");
+        assert_eq!(claims.len(), 1, "{claims:?}");
+    }
+    assert_eq!(versions(), before, "a dry run writes nothing");
+    workshop.json(0, &[&["restore", "--adopt-volumes", "--yes"], chosen[0]].concat());
+    assert_eq!(cluster.get("pvc", &shop, "data").unwrap()["spec"]["volumeName"], json!(name(0)));
+    assert!(cluster.get("pvc", &shop, "cache").is_none() && cluster.get("pvc", &other, "data").is_none());
+    assert_eq!(versions()[1..], before[1..], "volumes of claims that are not chosen");
+
+    // The twin: all that is chosen, and with it all volumes.
+    workshop.json(0, &["restore", "--adopt-volumes", "--yes"]);
+    for (place, (namespace, claim, _)) in claims.iter().enumerate() {
+        assert_eq!(cluster.get("pvc", namespace, claim).unwrap()["spec"]["volumeName"], json!(name(place)));
+    }
+}
+
+#[test]
 fn a_backup_says_who_has_the_data_of_each_claim() {
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("shop");

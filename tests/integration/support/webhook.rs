@@ -19,8 +19,48 @@ use serde_json::{Value, json};
 
 use super::bed::Cluster;
 
-/// Why it refuses an object; `None`: it allows it.
-type Judge = dyn Fn(&Value) -> Option<String> + Send + Sync;
+/// What it answers to a review.
+type Handler = dyn Fn(&Value) -> Value + Send + Sync;
+
+/// A server with TLS on this machine that an API server sends reviews to. It serves until the process ends.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    /// Its authority's certificate, as a `caBundle`.
+    pub(crate) ca: String,
+}
+
+impl Server {
+    /// `name` is what its certificate is for: `DNS:convert.shop.svc`.
+    pub(crate) fn start(name: &str, handler: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        fs::write(here.join("names"), format!("subjectAltName={name}\n")).unwrap();
+        let key_pair = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(here, &format!("req -x509 {key_pair} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
+        openssl(here, &format!("req {key_pair} -keyout tls.key -out tls.csr -subj /CN=webhook"));
+        openssl(
+            here,
+            "x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out tls.pem -days 2 -extfile names",
+        );
+        let chain = vec![CertificateDer::from_pem_file(here.join("tls.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(here.join("tls.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let handler: Arc<Handler> = Arc::new(handler);
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let (config, handler) = (Arc::clone(&config), Arc::clone(&handler));
+                std::thread::spawn(move || serve(socket, config, &*handler));
+            }
+        });
+        Self { port, ca: base64(&fs::read(here.join("ca.pem")).unwrap()) }
+    }
+}
 
 /// A webhook that is registered until it is dropped.
 #[derive(Debug)]
@@ -38,35 +78,19 @@ impl<'c> Webhook<'c> {
         side_effects: &str,
         judge: impl Fn(&Value) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let here = folder.path();
-        fs::write(here.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-        let key_pair = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        openssl(here, &format!("req -x509 {key_pair} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"));
-        openssl(here, &format!("req {key_pair} -keyout tls.key -out tls.csr -subj /CN=webhook"));
-        openssl(
-            here,
-            "x509 -req -in tls.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out tls.pem -days 2 -extfile names",
-        );
-        let chain = vec![CertificateDer::from_pem_file(here.join("tls.pem")).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(here.join("tls.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let calls = Arc::new(AtomicUsize::new(0));
-        let (judge, counter): (Arc<Judge>, _) = (Arc::new(judge), Arc::clone(&calls));
-        std::thread::spawn(move || {
-            for socket in listener.incoming().flatten() {
-                let (config, judge, counter) = (Arc::clone(&config), Arc::clone(&judge), Arc::clone(&counter));
-                std::thread::spawn(move || serve(socket, config, &*judge, &counter));
+        let counter = Arc::clone(&calls);
+        let Server { port, ca } = Server::start("IP:127.0.0.1", move |review| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let why = judge(&review["request"]["object"]);
+            let mut response = json!({"uid": review["request"]["uid"], "allowed": why.is_none()});
+            if let Some(why) = why {
+                response["status"] = json!({"message": why, "code": 403});
             }
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
         });
 
         let name = cluster.name("hook");
-        let ca = fs::read(here.join("ca.pem")).unwrap();
         let label = cluster.label();
         let (label, value) = label.split_once('=').unwrap();
         let registered = json!({
@@ -75,7 +99,7 @@ impl<'c> Webhook<'c> {
             "webhooks": [{
                 "name": "judge.example.org", "admissionReviewVersions": ["v1"], "sideEffects": side_effects,
                 "failurePolicy": "Fail", "timeoutSeconds": 5,
-                "clientConfig": {"url": format!("https://127.0.0.1:{port}/"), "caBundle": base64(&ca)},
+                "clientConfig": {"url": format!("https://127.0.0.1:{port}/"), "caBundle": ca},
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE", "UPDATE"]}],
             }],
@@ -120,18 +144,11 @@ fn base64(bytes: &[u8]) -> String {
     ::base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn serve(socket: TcpStream, config: Arc<ServerConfig>, judge: &Judge, calls: &AtomicUsize) {
+fn serve(socket: TcpStream, config: Arc<ServerConfig>, handler: &Handler) {
     let stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
     let mut stream = BufReader::new(stream);
     while let Some(review) = read_review(&mut stream) {
-        calls.fetch_add(1, Ordering::SeqCst);
-        let why = judge(&review["request"]["object"]);
-        let mut response = json!({"uid": review["request"]["uid"], "allowed": why.is_none()});
-        if let Some(why) = why {
-            response["status"] = json!({"message": why, "code": 403});
-        }
-        let answer =
-            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).to_string();
+        let answer = handler(&review).to_string();
         let head =
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
         let out = stream.get_mut();

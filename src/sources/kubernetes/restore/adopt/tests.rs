@@ -1,4 +1,4 @@
-use super::*;
+use super::{volume::source_of, *};
 
 fn csi(name: &str, handle: &str, claim: Option<(&str, &str)>, phase: &str) -> Value {
     let claim = claim.map(|(claim, uid)| json!({"namespace": "shop", "name": claim, "uid": uid}));

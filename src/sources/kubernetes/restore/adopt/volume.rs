@@ -68,7 +68,7 @@ impl Volume {
 }
 
 /// What tells a volume's disk from all others, as text.
-fn source_of(object: &Value) -> String {
+pub(super) fn source_of(object: &Value) -> String {
     let Some(spec) = object.get("spec").and_then(Value::as_object) else { return String::new() };
     let mut sources = spec.iter().filter(|(key, _)| !NOT_SOURCE.contains(&key.as_str()));
     let (Some((kind, source)), None) = (sources.next(), sources.next()) else { return String::new() };
