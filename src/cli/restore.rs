@@ -38,7 +38,8 @@ Several databases take their places together: if one cannot, those before it are
 Databases come first, so that an application which starts finds its data.
 
 A plan can be written into a file, looked at by somebody, and executed later: only if the backup, the cluster and every
-live object that it was made of are still the same. --dry-run and --plan-out ask the server what it would say to each write.
+live object that it was made of are still the same. The file has all that was asked, so nothing of it is said again; it is
+of objects alone. --dry-run and --plan-out ask the server what it would say to each write.
 
 If the cluster is not the one that the backup was taken of, its name is asked for, or its uid by --cluster.
 --namespace, --kind, --selector and --name choose objects: all of them must fit, and of a flag that is repeated one.
@@ -59,6 +60,7 @@ Examples:
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore latest:daily --adopt-volumes --dry-run
   drctl restore latest:daily --on-conflict update --plan-out /tmp/plan.jsonl
+  drctl show --plan /tmp/plan.jsonl
   drctl restore --plan /tmp/plan.jsonl --yes
   drctl restore --namespace orders --kind configmaps --kind secrets --selector app=web --dry-run
   drctl restore --map-namespace orders=orders-copy --modifiers clone.yaml --yes

@@ -91,20 +91,26 @@ impl PlanFile {
     /// [`Error::PlanChanged`] with what has changed, [`Error::PlanFile`] if the file is not what was saved.
     pub async fn check(mut self, restore: &Restore, stored: &StoredManifest, run: &Run) -> Result<Blake3Digest, Error> {
         self.is_of(restore, stored)?;
-        let (mut changes, mut count) = (Vec::new(), 0_u64);
+        let (mut changes, mut is_read) = (Changes::default(), false);
         for now in restore.plans.iter().flat_map(|plan| plan.saved()) {
             stop_if_told(run)?;
-            self.next_line("it ends before the plan does").await?;
-            let was: SavedObject<'_> =
-                serde_json::from_slice(&self.line).map_err(|error| wrong(self.number, &error.to_string()))?;
+            if !is_read {
+                self.next_line("it ends before the plan does").await?;
+            }
+            self.pass_made(&now, &mut changes).await?;
+            let was = self.object()?;
+            // One that was there is needed now.
+            is_read = !was.is_of(&now) && now.is_made_for_others();
+            if is_read {
+                changes.add(format!("{now}: it is not there any more"));
+                continue;
+            }
             if let Some(change) = was.change_to(&now).map_err(|why| wrong(self.number, &why))? {
-                count += 1;
-                if changes.len() < NAMED {
-                    changes.push(format!("{now}: {change}"));
-                }
+                changes.add(format!("{now}: {change}"));
             }
             self.hasher.update(&self.line);
         }
+        let Changes { count, changes } = changes;
         if count > 0 {
             return Err(Error::PlanChanged { count, changes });
         }
@@ -161,6 +167,24 @@ impl PlanFile {
         }
     }
 
+    fn object(&self) -> Result<SavedObject<'_>, Error> {
+        serde_json::from_slice(&self.line).map_err(|error| wrong(self.number, &error.to_string()))
+    }
+
+    /// Goes on to the next line as long as this one is about something that was to be made for others, is there by now,
+    /// and therefore no part of the plan of now.
+    async fn pass_made(&mut self, now: &SavedObject<'_>, changes: &mut Changes) -> Result<(), Error> {
+        loop {
+            let was = self.object()?;
+            if was.is_of(now) || !was.is_made_for_others() || now.is_made_for_others() {
+                return Ok(());
+            }
+            changes.add(format!("{was}: it is there by now"));
+            self.hasher.update(&self.line);
+            self.next_line("it ends before the plan does").await?;
+        }
+    }
+
     async fn rewind(&mut self) -> Result<(), Error> {
         self.reader.seek(SeekFrom::Start(0)).await.map_err(|error| cannot("read", &error))?;
         (self.number, self.hasher) = (1, Blake3Hasher::default());
@@ -205,6 +229,23 @@ impl PlanFile {
     async fn read_line(&mut self) -> Result<bool, Error> {
         self.number += 1;
         read_line(&mut self.reader, &mut self.line, MAX_LINE).await
+    }
+}
+
+/// What has changed since a plan was saved.
+#[derive(Debug, Default)]
+struct Changes {
+    count: u64,
+    /// The first of them.
+    changes: Vec<String>,
+}
+
+impl Changes {
+    fn add(&mut self, change: String) {
+        self.count += 1;
+        if self.changes.len() < NAMED {
+            self.changes.push(change);
+        }
     }
 }
 

@@ -68,6 +68,10 @@ fn check_type(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>
 }
 
 fn check_object(root: &Value, schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    let inner = schema.get("additionalProperties").filter(|inner| inner.is_object() && schema["properties"].is_null());
+    if let (Some(object), Some(inner)) = (value.as_object(), inner) {
+        object.iter().for_each(|(key, value)| check(root, inner, value, &format!("{path}.{key}"), found));
+    }
     let (Some(object), Some(properties)) = (value.as_object(), schema["properties"].as_object()) else { return };
     for (key, inner) in object {
         match properties.get(key) {

@@ -105,6 +105,11 @@ impl Partial {
         }
     }
 
+    /// Nobody chose the object at (kind, part, entry) of the plan, which was taken last: it is left as it is if it is live.
+    pub(super) fn is_support(&self, at: (usize, usize, usize)) -> bool {
+        self.support.last() == Some(&at)
+    }
+
     /// Takes note of what becomes of an object that was in `origin` in the backup.
     pub(super) fn see(&mut self, plan: &mut Plan, name: &ObjectName, origin: &str, prepared: &Prepared) {
         plan.asked.modified.add(name, &prepared.changes);

@@ -119,6 +119,7 @@ impl Planner<'_> {
             Some(live) => self.against_live(place, &prepared, live, entry).await?,
             None => (Action::Create, helm::pending(&prepared.object).unwrap_or_default()),
         };
+        self.promise(&prepared, action, entry);
         if action == Action::Create && place.id == "namespaces" {
             self.coming.insert(name.to_owned());
         }
@@ -134,11 +135,19 @@ impl Planner<'_> {
         Ok(Decision { action, reason, seen })
     }
 
-    /// What others of the plan have to know of an object.
-    fn note(&mut self, place: &Place<'_>, prepared: &Prepared, entry: usize) {
-        if GroupKind::of(&prepared.object).is("apiextensions.k8s.io", "CustomResourceDefinition") {
+    /// What a definition of the backup will serve, if the cluster's is as it is when the plan is done: one that is live
+    /// and different, and left so, serves what it serves now.
+    fn promise(&mut self, prepared: &Prepared, action: Action, entry: usize) {
+        let (kind, part) = self.at();
+        let is_left = action == Action::Update && self.partial.is_support((kind, part, entry));
+        let is_definition = GroupKind::of(&prepared.object).is("apiextensions.k8s.io", "CustomResourceDefinition");
+        if is_definition && action.is_there_after() && !is_left {
             self.target.promise(&prepared.object);
         }
+    }
+
+    /// What others of the plan have to know of an object.
+    fn note(&mut self, place: &Place<'_>, prepared: &Prepared, entry: usize) {
         self.platform.see(&prepared.object);
         let owners = prepared.second.owners.iter().filter_map(|owner| owner.get("uid")?.as_str());
         self.plan.referenced.extend(owners.map(Uid::parse).filter(|uid| !uid.is_none()));

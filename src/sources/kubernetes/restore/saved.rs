@@ -58,14 +58,28 @@ impl std::fmt::Display for SavedObject<'_> {
 }
 
 impl SavedObject<'_> {
+    /// A Namespace or a definition that is created because something chosen needs it: where it is there, a plan of a
+    /// part of a backup says nothing of it.
+    #[must_use]
+    pub fn is_made_for_others(&self) -> bool {
+        self.action == Action::Create
+            && self.live.is_empty()
+            && matches!(self.kind.as_ref(), "namespaces" | "customresourcedefinitions.apiextensions.k8s.io")
+    }
+
+    /// Both are about one object.
+    #[must_use]
+    pub fn is_of(&self, other: &SavedObject<'_>) -> bool {
+        (&self.source, &self.kind, &self.namespace, &self.name)
+            == (&other.source, &other.kind, &other.namespace, &other.name)
+    }
+
     /// What has changed since the file was written, if it is about the same object and something has.
     ///
     /// # Errors
     /// If it is about another object: then the file is of another plan.
     pub fn change_to(&self, now: &SavedObject<'_>) -> Result<Option<String>, String> {
-        if (&self.source, &self.kind, &self.namespace, &self.name)
-            != (&now.source, &now.kind, &now.namespace, &now.name)
-        {
+        if !self.is_of(now) {
             return Err(format!("it has {self} where the backup has {now}"));
         }
         Ok(if self.live != now.live {
