@@ -21,8 +21,8 @@ use crate::{
 #[command(
     after_help = "Objects are compared field by field, without what the server sets (status, resourceVersion, managedFields); tables by
 rows and digest, and what a database defines by the digest of its SQL. What both backups hold with the same bytes is
-known by its BLAKE3, and not read. Values of Secrets are never shown, and those of data, variables, arguments and
-annotations only with --reveal.
+known by its BLAKE3, and not read. Values of Secrets are never shown, and other values that may be secret (data,
+variables, arguments, annotations, headers, texts in custom resources) only with --reveal.
 The exit code is 0 also where they differ; with --exit-code it is then 4. What was printed counts only if it is one of
 these.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
@@ -46,7 +46,8 @@ pub struct DiffArgs {
     /// Only objects of this kind: deployments.apps, deployment, or a pattern; repeat it for more (databases are left out)
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<String>,
-    /// Show values that may be secret: data, variables, arguments, annotations; never those of Secrets
+    /// Show values that may be secret: data, variables, arguments, annotations, headers, texts in custom resources; never
+    /// those of Secrets
     #[arg(long)]
     reveal: bool,
     /// End with 4 if they differ

@@ -20,9 +20,12 @@ use crate::{
 /// Show which backups hold an object, and where it changed.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Newest first; each backup says what changed in the object since the backup before it. Backups whose parts are equal
-are not read. With a policy its own backups are looked at; with --repository those of every policy in it.
-Values of Secrets are never shown, and those of data, variables, arguments and annotations only with --reveal.
+    after_help = "Newest first; each backup says what changed in the object since the backup of the same schedule before it. Backups
+whose parts are equal are not read. With a policy its own backups are looked at; with --repository those of every policy.
+`unknown`: a backup cannot be read, or what is missing in it may be the object. `not covered`: no source of it takes such
+an object.
+Values of Secrets are never shown, and other values that may be secret (data, variables, arguments, annotations, headers,
+texts in custom resources) only with --reveal.
 The exit code is 4 if a backup is damaged, and 1 if none holds the object.
 
 Examples:
@@ -42,7 +45,8 @@ pub struct HistoryArgs {
     /// Only where something changed
     #[arg(long)]
     changes: bool,
-    /// Show values that may be secret: data, variables, arguments, annotations; never those of Secrets
+    /// Show values that may be secret: data, variables, arguments, annotations, headers, texts in custom resources; never
+    /// those of Secrets
     #[arg(long)]
     reveal: bool,
     #[command(flatten)]
@@ -62,14 +66,14 @@ pub(super) async fn run(args: &HistoryArgs, context: &Context<'_>) -> Result<Exi
         namespace: args.name.namespace.clone(),
         name: args.name.name.clone(),
     };
-    let now = context.run.clock.now();
+    let (now, with_policy) = (context.run.clock.now(), opened.policy.is_none());
     let mut out = Streamed::begin::<ObjectHistory>(args.output.output, head, "backups")?;
     let mut on = |item: HistoryItem| {
         let is_change = matches!(item.step, Step::First | Step::Changed | Step::Removed | Step::Unknown);
         if args.changes && !is_change {
             return std::ops::ControlFlow::Continue(());
         }
-        out.item(&entry(item), |entry| entry.text(now))
+        out.item(&entry(item), |entry| entry.text(now, with_policy))
     };
     let totals = operations::history(&opened.repository, opened.policy.as_ref(), &options, &mut on, &context.run).await;
     context.telemetry.finish();
@@ -97,6 +101,7 @@ fn entry(item: HistoryItem) -> HistoryEntry {
         Step::Same => "same",
         Step::Removed => "removed",
         Step::Absent => "absent",
+        Step::NotCovered => "notCovered",
         Step::Unknown => "unknown",
     };
     let state = match &item.entry.listed {

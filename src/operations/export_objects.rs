@@ -4,7 +4,7 @@ use super::{Error, Run};
 use crate::{
     repository::{BackupReader, Repository, StoredManifest},
     sources::kubernetes::export::{self, ExportError, ExportOptions, ExportedObjects, ObjectSink},
-    types::{BackupId, Name, State},
+    types::{BackupContents as _, BackupId, Name, State},
 };
 
 /// A source of a backup whose objects are ready to be written.
@@ -37,7 +37,8 @@ pub fn kind_of_source<'m>(stored: &'m StoredManifest, source: &Name) -> Result<&
 /// Opens what the backup holds of a source's objects.
 ///
 /// # Errors
-/// [`Error::NoSuchSource`], or what reading the backup says.
+/// [`Error::NoSuchSource`], [`Error::NotChosen`] for a namespace or kind of which it has nothing, or what reading the
+/// backup says.
 pub async fn export_objects(
     repository: &Repository,
     stored: &StoredManifest,
@@ -49,6 +50,7 @@ pub async fn export_objects(
     let reader = repository.read(manifest).await?;
     let mut options = options;
     options.filter.sources = vec![source.clone()];
+    options.filter = options.filter.narrow(reader.streams().iter())?;
     Ok(ObjectExport { reader, options, backup: manifest.backup.clone(), state: manifest.state })
 }
 

@@ -30,7 +30,8 @@ pub struct Located<'a> {
 /// Opens what a backup holds of the objects that `filter` means.
 ///
 /// # Errors
-/// [`Error::NoSuchSource`] for a source that it has not, or what reading the backup says.
+/// [`Error::NoSuchSource`] for a source that it has not, [`Error::NotChosen`] for a namespace or kind of which it has
+/// nothing, or what reading the backup says.
 pub async fn objects(
     repository: &Repository,
     stored: &StoredManifest,
@@ -39,7 +40,9 @@ pub async fn objects(
     for source in &filter.sources {
         super::kind_of_source(stored, source)?;
     }
-    Ok(BackupObjects { reader: repository.read(&stored.manifest).await?, filter })
+    let reader = repository.read(&stored.manifest).await?;
+    let filter = filter.narrow(reader.streams().iter())?;
+    Ok(BackupObjects { reader, filter })
 }
 
 impl BackupObjects {

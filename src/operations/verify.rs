@@ -18,7 +18,8 @@ pub struct Verification {
     pub evidence: bool,
 }
 
-/// The newest verifications of each backup of the policy, or of the repository without one; by policy and backup.
+/// The newest verifications of each backup of the policy, or of the repository without one, and damage that no later
+/// one has disproved; by policy and backup.
 ///
 /// # Errors
 /// [`Error`] if the store cannot be listed.

@@ -45,7 +45,7 @@ pub struct BackupItem {
     pub new_bytes: u64,
     /// Its sources.
     pub sources: Vec<SourceItem>,
-    /// Its newest verification at each level, newest first.
+    /// Its newest verification at each level, and damage that no later one has disproved; newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<VerifiedItem>,
     /// How many things are missing in it.
@@ -137,8 +137,7 @@ impl BackupItem {
         self.note.iter().chain(&volumes).cloned().collect::<Vec<_>>().join("; ")
     }
 
-    /// The newest verification: its age, and how thorough it was. Damage is loud, and a newer look that was less
-    /// thorough does not hide it.
+    /// The newest verification: its age, and how thorough it was. Damage is loud: what is listed of it still stands.
     fn verified_in_words(&self, now: Timestamp) -> String {
         let damaged = self.verified.iter().find(|verified| verified.outcome == "damaged");
         let Some(newest) = damaged.or(self.verified.first()) else { return "-".to_owned() };

@@ -309,8 +309,9 @@ pub struct HistoryEntry {
     /// The source that holds the object; absent: none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Against the backup before it: `first` (no backup before it holds it), `changed`, `same`, `removed`, `absent`,
-    /// or `unknown` if the backup cannot be read.
+    /// Against the backup of the same schedule before it: `first` (that one does not hold it, or there is none),
+    /// `changed`, `same`, `removed`, `absent`, `notCovered` (no source of the backup takes such an object), or `unknown`
+    /// (one of the two cannot be read, or what is missing in it may be the object).
     pub change: String,
     /// The object was deleted and made again since the backup before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -331,13 +332,17 @@ impl Document for ObjectHistory {
 }
 
 impl HistoryEntry {
-    /// The entry for people; its age is counted to `now`.
+    /// The entry for people; its age is counted to `now`. `with_policy`: the schedule is named with its policy.
     #[must_use]
-    pub fn text(&self, now: Timestamp) -> String {
+    pub fn text(&self, now: Timestamp, with_policy: bool) -> String {
+        let schedule = match with_policy {
+            true => format!("{}/{}", self.policy, self.schedule),
+            false => self.schedule.clone(),
+        };
+        let change = if self.change == "notCovered" { "not covered" } else { &self.change };
         let again = if self.recreated { ", deleted and made again" } else { "" };
         let age = words::age(self.started, now);
-        let mut text =
-            format!("{}  {:<10}  {age:>5}  {:<9}  {}{again}\n", self.backup, self.schedule, self.state, self.change);
+        let mut text = format!("{}  {schedule:<10}  {age:>5}  {:<9}  {change}{again}\n", self.backup, self.state);
         for field in &self.fields {
             text.push_str(&format!("    {}\n", field.text()));
         }

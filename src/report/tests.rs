@@ -320,8 +320,9 @@ fn what_changed_is_told_as_it_was_agreed() {
         columns.head(),
         columns.item(&item("configmaps", "orders")),
         columns.item(&item("deployments.apps", "")),
-        entry("changed", fields).text(now),
-        HistoryEntry { note: Some("missing: kind secrets".to_owned()), ..entry("absent", Vec::new()) }.text(now),
+        entry("changed", fields).text(now, false),
+        HistoryEntry { note: Some("missing: kind secrets".to_owned()), ..entry("notCovered", Vec::new()) }
+            .text(now, true),
     ]
     .concat();
     insta::assert_snapshot!("changes", text);

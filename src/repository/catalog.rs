@@ -179,6 +179,15 @@ impl Repository {
         Ok((count, entries.boxed()))
     }
 
+    /// The schedules of `scope` that have a manifest, as policy and schedule, in order.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn schedules(&self, scope: &Scope) -> Result<BTreeSet<(Name, Name)>, Error> {
+        let listings = self.list_manifests(scope).await?;
+        Ok(listings.into_iter().map(|listing| (listing.policy, listing.schedule)).collect())
+    }
+
     /// The policies that have a backup which can be read, in order.
     ///
     /// # Errors

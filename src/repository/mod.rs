@@ -22,6 +22,7 @@ mod index;
 mod known;
 mod large;
 mod layout;
+mod looks;
 mod manifest;
 mod marks;
 mod objects;

@@ -13,8 +13,10 @@ use super::{
     backend::PutOutcome,
     control::{self, Control},
     header::RepositoryId,
-    layout, tool,
-    verify::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport},
+    layout,
+    looks::{Look, Looks, Taken},
+    tool,
+    verify::{BackupName, FindingKind, Level, Sample, VerifyOptions, VerifyReport},
 };
 use crate::types::{BackupId, Name};
 
@@ -22,7 +24,7 @@ use crate::types::{BackupId, Name};
 const MAX_LISTED: usize = 100;
 /// Two verifications of one second: the later one takes one of the next seconds.
 const MAX_SECONDS: i64 = 5;
-/// Backups and levels whose newest verification is remembered.
+/// Verifications that are remembered: of each backup the newest of each kind.
 const MAX_REMEMBERED: usize = 600_000;
 
 /// What a verification found of a backup.
@@ -65,7 +67,7 @@ pub struct Verified {
     pub outcome: VerifyOutcome,
 }
 
-/// `evidence/<policy>/<backup-id>/<time>-verify-<outcome>/<level>[-1-of-<n>].json`.
+/// `evidence/<policy>/<backup-id>/<time>-verify-<outcome>/<level>[-1-of-<n>-rest-<r>].json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Evidence {
@@ -142,14 +144,14 @@ impl Repository {
         (findings, findings_omitted): (Vec<Found>, u64),
         at: Timestamp,
     ) -> Result<(), Error> {
-        let sample = options.sample.filter(|_| options.level > Level::Presence).map(|sample| sample.of());
+        let sample = options.sample.filter(|_| options.level > Level::Presence);
         let evidence = Evidence {
             repository: self.header.id.clone(),
             policy: policy.clone(),
             schedule: schedule.clone(),
             backup: backup.clone(),
             level: options.level.as_str().to_owned(),
-            sample: sample.map(|of| format!("1/{of}")),
+            sample: sample.map(|sample| format!("1/{}", sample.of())),
             outcome: outcome.as_str().to_owned(),
             at,
             findings,
@@ -158,10 +160,7 @@ impl Repository {
             unknown: Map::new(),
         };
         let bytes = control::encode(&evidence)?;
-        let what = match sample {
-            None => options.level.as_str().to_owned(),
-            Some(of) => format!("{}-1-of-{of}", options.level.as_str()),
-        };
+        let what = what_of(options.level, sample);
         for second in 0..MAX_SECONDS {
             let at = at + SignedDuration::from_secs(second);
             let key = layout::verify_evidence((policy, backup), at, outcome.as_str(), &what);
@@ -172,39 +171,62 @@ impl Repository {
         Err(Error::Internal(format!("{MAX_SECONDS} verifications of backup {backup} in one second")))
     }
 
-    /// The newest verification of each backup of `scope` at each level, newest first. Only keys are looked at.
+    /// The verifications of each backup of `scope`, newest first: the damage that no later one has disproved, and the
+    /// newest other one at each level. Only keys are looked at.
     ///
     /// # Errors
     /// What the store says.
     pub async fn verified(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
-        let mut newest: HashMap<(Name, BackupId), Vec<Verified>> = HashMap::new();
+        let mut looks: HashMap<(Name, BackupId), Looks> = HashMap::new();
         let mut remembered = 0;
         let mut objects = self.backend.list(&layout::all_evidence_of(scope.policy()));
         while let Some(meta) = objects.try_next().await? {
             let Some((policy, backup, at, outcome, what)) = layout::parse_verify_evidence(&meta.key) else { continue };
-            let (level, sample) = what.split_once("-1-of-").map_or((what, None), |(level, of)| (level, Some(of)));
-            let sample: Option<Option<u32>> = sample.map(|of| of.parse().ok());
-            let (Some(level), Some(outcome)) = (Level::parse(level), VerifyOutcome::parse(outcome)) else { continue };
-            let sample = match sample {
-                Some(None) => continue,
-                Some(of) => of,
-                None => None,
+            let (Some(outcome), Some((level, sample))) = (VerifyOutcome::parse(outcome), parse_what(what, at)) else {
+                continue;
             };
-            let found = Verified { at, level, sample, outcome };
-            let known = newest.entry((policy, backup)).or_default();
-            match known.iter_mut().find(|known| (known.level, known.sample) == (level, sample)) {
-                Some(known) if known.at < at => *known = found,
-                Some(_) => {}
-                None if remembered < MAX_REMEMBERED => {
-                    remembered += 1;
-                    known.push(found);
-                }
-                None => {}
-            }
+            let look = Look { at, level, sample, outcome };
+            let room = remembered < MAX_REMEMBERED;
+            remembered += usize::from(looks.entry((policy, backup)).or_default().take(look, room) == Taken::Kept);
         }
-        for known in newest.values_mut() {
-            known.sort_by_key(|verified| std::cmp::Reverse(verified.at));
+        Ok(looks.into_iter().map(|(backup, looks)| (backup, looks.tell())).collect())
+    }
+}
+
+/// What was looked at, as a key says it: `content`, `stored-1-of-10-rest-3`.
+fn what_of(level: Level, sample: Option<Sample>) -> String {
+    match sample {
+        None => level.as_str().to_owned(),
+        Some(sample) => format!("{}-1-of-{}-rest-{}", level.as_str(), sample.of(), sample.rest()),
+    }
+}
+
+/// The reverse of [`what_of`], of a verification that ended `at`. Keys without a rest were written on its day.
+fn parse_what(what: &str, at: Timestamp) -> Option<(Level, Option<Sample>)> {
+    let Some((level, sample)) = what.split_once("-1-of-") else { return Some((Level::parse(what)?, None)) };
+    let sample = match sample.split_once("-rest-") {
+        None => Sample::new(sample.parse().ok()?, at),
+        Some((of, rest)) => Sample::with_rest(of.parse().ok()?, rest.parse().ok()?)?,
+    };
+    Some((Level::parse(level)?, Some(sample)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_which_packs_were_read() {
+        let at: Timestamp = "2026-11-21T23:59:59Z".parse().unwrap();
+        let sample = Some(Sample::new(10, at));
+        for (level, sample) in [(Level::Content, None), (Level::Stored, sample), (Level::Content, sample)] {
+            let later = at + SignedDuration::from_hours(1);
+            assert_eq!(parse_what(&what_of(level, sample), later), Some((level, sample)), "also past midnight");
         }
-        Ok(newest)
+        assert_eq!(parse_what("stored-1-of-10", at), Some((Level::Stored, sample)));
+        for other in ["deep", "stored-1-of-x", "stored-1-of-10-rest-10", "stored-1-of-0-rest-0", "stored-1-of-2-rest-"]
+        {
+            assert_eq!(parse_what(other, at), None, "{other}");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub struct DiffOptions {
     pub namespaces: Vec<String>,
     /// Only objects of these kinds; empty: all.
     pub kinds: Vec<KindWord>,
-    /// Values that may be secret (data, variables, arguments, annotations) are shown; those of Secrets never are.
+    /// Values that may be secret (data, variables, texts in custom resources, …) are shown; those of Secrets never are.
     pub reveal: bool,
 }
 
@@ -114,7 +114,8 @@ pub struct DiffTotals {
 /// Compares `old` with `new`; `on` hears of each difference, until it has enough.
 ///
 /// # Errors
-/// What reading the backups says.
+/// [`Error::NoSuchSource`], [`Error::NotChosen`] for a namespace or kind of which neither has anything, or what reading
+/// the backups says.
 pub async fn diff(
     repository: &Repository,
     (old, new): (&StoredManifest, &StoredManifest),
@@ -136,7 +137,9 @@ pub async fn diff(
     }
     let (before, after) =
         (repository.read_within(&old.manifest, MEMORY).await?, repository.read_within(&new.manifest, MEMORY).await?);
-    let mut diff = Diff { old: &before, new: &after, options, on, run, totals: DiffTotals::default() };
+    let DiffOptions { sources, namespaces, kinds, .. } = options.clone();
+    let filter = ObjectFilter { sources, namespaces, kinds }.narrow(before.streams().iter().chain(after.streams()))?;
+    let mut diff = Diff { old: &before, new: &after, options, filter, on, run, totals: DiffTotals::default() };
     let only_objects = !options.namespaces.is_empty() || !options.kinds.is_empty();
     if diff.objects().await?.is_continue() && !only_objects {
         let _ = diff.databases().await?;
@@ -148,6 +151,7 @@ struct Diff<'a> {
     old: &'a BackupReader,
     new: &'a BackupReader,
     options: &'a DiffOptions,
+    filter: ObjectFilter,
     on: &'a mut dyn FnMut(DiffItem) -> ControlFlow<()>,
     run: &'a Run,
     totals: DiffTotals,
@@ -170,8 +174,7 @@ impl<'a> Diff<'a> {
     }
 
     async fn objects(&mut self) -> Result<ControlFlow<()>, Error> {
-        let DiffOptions { sources, namespaces, kinds, .. } = self.options.clone();
-        let filter = ObjectFilter { sources, namespaces, kinds };
+        let filter = self.filter.clone();
         for ((source, kind), (old, new)) in self.pairs(|stream| filter.takes_stream(stream)) {
             let parts = |stream: Option<&'a StreamInfo>| -> BTreeMap<&'a str, usize> {
                 let parts = stream.into_iter().flat_map(|stream| &stream.parts).zip(0..);

@@ -71,15 +71,20 @@ impl Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     of: u32,
-    day: u64,
+    rest: u32,
 }
 
 impl Sample {
     /// One in `of` packs (at least 1), on the day of `now` in UTC.
     #[must_use]
     pub fn new(of: u32, now: Timestamp) -> Self {
-        let day = now.as_second().div_euclid(24 * 3600);
-        Self { of: of.max(1), day: u64::try_from(day).unwrap_or(0) }
+        let (of, day) = (of.max(1), now.as_second().div_euclid(24 * 3600));
+        Self { of, rest: u32::try_from(day.rem_euclid(i64::from(of))).unwrap_or(0) }
+    }
+
+    /// One in `of` packs: those whose name leaves `rest`. `None` if no number does.
+    pub(crate) fn with_rest(of: u32, rest: u32) -> Option<Self> {
+        (rest < of).then_some(Self { of, rest })
     }
 
     /// One in so many.
@@ -88,11 +93,21 @@ impl Sample {
         self.of
     }
 
+    /// What the names of its packs leave.
+    pub(crate) fn rest(self) -> u32 {
+        self.rest
+    }
+
+    /// Whether every pack of `other` is in this one as well.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        other.of.is_multiple_of(self.of) && other.rest % self.of == self.rest
+    }
+
     /// Whether this pack is in it: a name is a digest, so that its first bytes are as good as any others.
     #[must_use]
     pub fn takes(self, pack: &Sha256Digest) -> bool {
         let number = pack.as_bytes().iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        number % u64::from(self.of) == self.day % u64::from(self.of)
+        number % u64::from(self.of) == u64::from(self.rest)
     }
 }
 

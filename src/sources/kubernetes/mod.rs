@@ -22,7 +22,7 @@ mod selection;
 mod testing;
 mod volumes;
 
-pub use capture::KubernetesSource;
+pub use capture::{KubernetesSource, Sought};
 pub use client::{Call, CallError, Cluster, Identity, Patience};
 pub use connect::ConnectOptions;
 pub use discovery::{Discovery, Unread};

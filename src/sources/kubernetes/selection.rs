@@ -126,6 +126,13 @@ impl KubernetesSelection {
             || (default && !self.exclude.iter().any(takes))
     }
 
+    /// No object of the kind belongs to the source, because the policy says so; as far as a kind's id can tell.
+    #[must_use]
+    pub fn leaves_out_kind(&self, id: &str) -> bool {
+        self.exclude.iter().any(|rule| rule.is_of_kinds_alone() && rule.names_kind(id))
+            && !self.include.iter().any(|rule| rule.kinds.is_empty() || rule.names_kind(id))
+    }
+
     /// The kinds that are named without a pattern.
     fn named_kinds(&self) -> impl Iterator<Item = &str> {
         let kinds = self.include.iter().chain(&self.exclude).flat_map(|rule| &rule.kinds);

@@ -104,7 +104,7 @@ async fn what_a_verification_found_is_noted_for_each_backup() {
 
     let folder = format!("evidence/orders/{}", second.manifest.backup);
     let keys = bench.keys(&folder);
-    let key = format!("{folder}/20261121T130609Z-verify-damaged/stored-1-of-1.json");
+    let key = format!("{folder}/20261121T130609Z-verify-damaged/stored-1-of-1-rest-0.json");
     assert!(keys.contains(&key), "{keys:?}");
     let stored = bench.store.get(&Key::new(key).unwrap(), u64::MAX).await.unwrap();
     let text = String::from_utf8(stored.to_vec()).unwrap();

@@ -1,5 +1,6 @@
 //! From a cluster into a backup.
 
+mod absent;
 mod examine;
 mod kind;
 mod line;
@@ -24,6 +25,7 @@ use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, CapturedGroup, PreparedSource, Source},
     types::{Missing, Moment, Name, for_terminal},
 };
+pub use absent::Sought;
 use kind::{Outcome, RESTARTS, Run, TooDeep};
 use page::{Pager, Room, not_a_list};
 use plan::{Existing, Plan, Task};

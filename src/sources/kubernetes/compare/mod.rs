@@ -84,7 +84,7 @@ pub fn compare(expected: &Value, live: &Value) -> Comparison {
 
 /// What changed from one version of an object to another: what was added counts as much as what is gone. What the
 /// server sets is left out, and so is everything else that a comparison leaves out. Values of Secrets are never
-/// shown; those that may be one (data, variables, arguments, annotations) only with `reveal`.
+/// shown; those that may be one (`shown` has the table) only with `reveal`.
 #[must_use]
 pub fn changes(old: &Value, new: &Value, reveal: bool) -> Vec<Difference> {
     walk(old, new, Mode::Versions { reveal }).differences

@@ -36,12 +36,9 @@ impl Path {
         }
     }
 
-    /// The fields and keys on the way.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            _ => None,
-        })
+    /// The steps on the way.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.0
     }
 
     pub(crate) fn depth(&self) -> usize {

@@ -3,16 +3,18 @@
 pub mod diff;
 mod words;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     compare::GroupKind,
-    restore::{Lines, RestoreError},
+    restore::{Lines, NotHeld, RestoreError},
     selection,
 };
-use crate::types::{BackupContents, MediaType, Name, StreamInfo};
+use crate::types::{BackupContents, MediaType, Name, StreamInfo, nearest};
 pub use words::{InvalidObjectName, KindWord, ObjectName};
 
 /// Which objects of a backup are meant.
@@ -27,6 +29,44 @@ pub struct ObjectFilter {
 }
 
 impl ObjectFilter {
+    /// The same for what has these streams: a kind that is written exactly is that one alone.
+    ///
+    /// # Errors
+    /// [`NotHeld`] for a namespace or a kind of which they hold nothing, with what is near.
+    pub fn narrow<'s>(mut self, streams: impl Iterator<Item = &'s StreamInfo>) -> Result<Self, NotHeld> {
+        let (mut kinds, mut namespaces, mut databases) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for stream in streams.filter(|stream| self.sources.is_empty() || self.sources.contains(&stream.source)) {
+            if stream.media_type == MediaType::KubernetesObjects {
+                kinds.insert(stream.name.as_str());
+                namespaces.extend(stream.parts.iter().map(|part| part.name.as_str()).filter(|name| !name.is_empty()));
+            } else {
+                databases.insert(&stream.source);
+            }
+        }
+        let is_narrow = !self.namespaces.is_empty() || !self.kinds.is_empty();
+        if let Some(database) = databases.first().filter(|_| is_narrow && kinds.is_empty()) {
+            return Err(NotHeld::Database(database.to_string()));
+        }
+        let near = |wanted: &str, held: &BTreeSet<&str>| -> Vec<String> {
+            nearest(wanted, held.iter().copied()).into_iter().map(str::to_owned).collect()
+        };
+        for wanted in &self.namespaces {
+            if !namespaces.iter().any(|held| selection::matches(wanted, held)) {
+                return Err(NotHeld::Namespace(wanted.clone(), near(wanted, &namespaces)));
+            }
+        }
+        let mut chosen = Vec::new();
+        for wanted in &self.kinds {
+            let meant = wanted.choose(kinds.iter().copied());
+            if meant.is_empty() {
+                return Err(NotHeld::KindWord(wanted.to_string(), near(wanted.as_str(), &kinds)));
+            }
+            chosen.extend(meant.into_iter().map(KindWord::of_id));
+        }
+        self.kinds = chosen;
+        Ok(self)
+    }
+
     /// The stream may hold some of them.
     #[must_use]
     pub fn takes_stream(&self, stream: &StreamInfo) -> bool {
@@ -215,6 +255,47 @@ mod tests {
         let mut other = secret;
         other["kind"] = json!("ConfigMap");
         assert_eq!(without_secrets(other.clone()), other);
+    }
+
+    #[test]
+    fn a_filter_that_means_nothing_is_refused_and_names_what_is_near() {
+        let mut contents = MemoryContents::new(&Name::new("services").unwrap(), Vec::new());
+        for (kind, namespace) in
+            [("configmaps", "orders"), ("services", "orders"), ("services.serving.example.org", "a")]
+        {
+            contents.add_text(kind, namespace, String::new());
+        }
+        let filter = |namespaces: &[&str], kinds: &[&str]| ObjectFilter {
+            sources: Vec::new(),
+            namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
+            kinds: kinds.iter().map(|kind| KindWord::new(kind)).collect(),
+        };
+        let narrow = |namespaces: &[&str], kinds: &[&str]| {
+            let narrowed = filter(namespaces, kinds).narrow(contents.streams().iter());
+            let taken = |filter: ObjectFilter| -> Vec<String> {
+                let streams = contents.streams().iter().filter(|stream| filter.takes_stream(stream));
+                streams.map(|stream| stream.name.clone()).collect()
+            };
+            narrowed.map(taken).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            narrow(&["order"], &[]).unwrap_err(),
+            "the backup holds no namespace `order`; did you mean `orders`?"
+        );
+        assert_eq!(
+            narrow(&[], &["Configmpas"]).unwrap_err(),
+            "the backup holds no kind `configmpas`; did you mean `configmaps`?"
+        );
+        assert!(narrow(&["x-*"], &[]).is_err() && narrow(&[], &["*.apps"]).is_err());
+        // The twins: what is there, by name and by pattern; and the kind that is written exactly is that one alone.
+        assert_eq!(narrow(&["ord*"], &["cm"]).unwrap(), ["configmaps"]);
+        assert_eq!(narrow(&[], &["services"]).unwrap(), ["services"]);
+        assert_eq!(narrow(&[], &["service"]).unwrap(), ["services", "services.serving.example.org"]);
+        assert_eq!(narrow(&[], &[]).unwrap().len(), 3);
+        let mut database = contents.streams()[0].clone();
+        database.media_type = MediaType::Table;
+        let refused = filter(&["orders"], &[]).narrow([&database].into_iter()).unwrap_err().to_string();
+        assert_eq!(refused, "source `services` is a database, and has neither namespaces nor kinds");
     }
 
     #[tokio::test]

@@ -32,7 +32,11 @@ const SHORT: &[(&str, &str)] = &[
 
 /// A kind as a person writes it: `deployments.apps`, `deployments`, `Deployment`, `deploy`, or a pattern (`*.apps`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KindWord(String);
+pub struct KindWord {
+    text: String,
+    /// It is a kind's id, and nothing else is meant.
+    is_id: bool,
+}
 
 impl KindWord {
     /// Takes what was written.
@@ -40,21 +44,31 @@ impl KindWord {
     pub fn new(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let long = SHORT.iter().find(|(short, _)| *short == lower).map(|(_, kind)| (*kind).to_owned());
-        Self(long.unwrap_or(lower))
+        Self { text: long.unwrap_or(lower), is_id: false }
+    }
+
+    /// The kind `id` (`plural.group`), and no other.
+    pub(super) fn of_id(id: &str) -> Self {
+        Self { text: id.to_owned(), is_id: true }
+    }
+
+    /// What was written, with the long name for a short one.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Whether it means the kind `id` (`plural.group`).
     #[must_use]
     pub fn means(&self, id: &str) -> bool {
-        if self.0.contains(['*', '?']) {
-            return matches(&self.0, id);
+        if self.is_id || self.text == id {
+            return self.text == id;
         }
-        if self.0 == id {
-            return true;
+        if self.text.contains(['*', '?']) {
+            return matches(&self.text, id);
         }
         let (plural, group) = id.split_once('.').unwrap_or((id, ""));
         let (word, of_group) =
-            self.0.split_once('.').map_or((self.0.as_str(), None), |(word, group)| (word, Some(group)));
+            self.text.split_once('.').map_or((self.text.as_str(), None), |(word, group)| (word, Some(group)));
         of_group.is_none_or(|wanted| wanted == group) && is_plural_of(plural, word)
     }
 
@@ -64,7 +78,7 @@ impl KindWord {
         let mut found: Vec<&str> = ids.filter(|id| self.means(id)).collect();
         found.sort_unstable();
         found.dedup();
-        match found.iter().find(|id| **id == self.0) {
+        match found.iter().find(|id| **id == self.text) {
             Some(exact) => vec![*exact],
             None => found,
         }
@@ -73,7 +87,7 @@ impl KindWord {
 
 impl std::fmt::Display for KindWord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&for_terminal(&self.0))
+        f.write_str(&for_terminal(&self.text))
     }
 }
 

@@ -36,6 +36,12 @@ pub enum NotHeld {
     /// A kind.
     #[error("the backup holds no kind `{}`{}; a kind is written `plural.group`", for_terminal(.0), meant(.1))]
     Kind(String, Vec<String>),
+    /// A kind that was named by a word.
+    #[error("the backup holds no kind `{}`{}", for_terminal(.0), meant(.1))]
+    KindWord(String, Vec<String>),
+    /// Namespaces or kinds, of a source without objects.
+    #[error("source `{}` is a database, and has neither namespaces nor kinds", for_terminal(.0))]
+    Database(String),
     /// A name, among the objects that are chosen otherwise.
     #[error("nothing that is chosen has the name `{}`", for_terminal(.0))]
     Name(String),
