@@ -40,7 +40,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub file: Option<PathBuf>,
-    /// The repository, without a policy file: s3://bucket/prefix or file:///path; --file is not read then (AWS_ENDPOINT_URL names a store that is not AWS)
+    /// The repository, without a policy file: s3://bucket/prefix, az://account/container/prefix or file:///path; --file is not read then (AWS_ENDPOINT_URL and AZURE_STORAGE_SERVICE_ENDPOINT name a store that is not AWS, not Azure)
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     // Not parsed by clap, which would repeat credentials that somebody has put into it.
     pub repository: Option<String>,

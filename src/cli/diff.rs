@@ -28,7 +28,7 @@ these.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl diff @2026-11-19T12:00Z latest -f policies/orders.yaml
+  drctl diff 20261119T02 latest:daily -f policies/orders.yaml
   drctl diff 20261119T02 20261120T02 --namespace order-service --kind deployment
   drctl diff 20261119T02 20261120T02 --exit-code -o json --repository s3://orders-dr/prod"
 )]

@@ -32,11 +32,11 @@ standard output counts only if the exit code is 0.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
 
 Examples:
-  drctl export latest services -f policies/orders.yaml -o services
-  kubectl apply --server-side -R -f services/01-custom-resource-definitions -f services/02-namespaces
+  drctl export latest:daily services -f policies/orders.yaml -o services
+  kubectl apply --server-side -R -f services/01-custom-resource-definitions   # if there is one
   kubectl apply --server-side -R -f services
-  drctl export latest services --namespace order-service --kind configmap | kubectl diff -f -
-  drctl export latest services --as-stored --kind secret | jq .metadata.name
+  drctl export latest:daily services --namespace order-service --kind configmap | kubectl diff -f -
+  drctl export latest:daily services --as-stored --kind secret | jq .metadata.name
   drctl export latest financial -f policies/clync-app.yaml -o financial.dump
   drctl export latest:nightly financial --format sql -o financial.sql
   drctl export 20261120T02 financial --repository s3://orders-dr/prod | pg_restore --list"

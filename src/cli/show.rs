@@ -32,8 +32,8 @@ use crate::{
 Examples:
   drctl show latest -f policies/clync-app.yaml
   drctl show latest:daily --streams
-  drctl show latest --objects --namespace order-service --kind configmap
-  drctl show latest --object deployment order-service/orders
+  drctl show latest:daily --objects --namespace order-service --kind configmap
+  drctl show latest:daily --object deployment order-service/orders
   drctl show 20261120T02 --repository s3://orders-dr/prod -o json
   drctl show --plan plan.jsonl                   # what `restore --plan-out` saved, before it is agreed to"
 )]

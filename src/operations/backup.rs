@@ -73,7 +73,11 @@ pub async fn backup(
         check_cluster(repository, &policy.name, identity).await?;
     }
 
-    let writer = repository.begin(begin_options(policy, name, &sources, options, run)).await?;
+    let begun = repository.begin(begin_options(policy, name, &sources, options, run)).await;
+    let writer = begun.map_err(|error| match error {
+        crate::repository::Error::Begun { backup, source } => Error::from(*source).after_start(&backup),
+        error => error.into(),
+    })?;
     let started = Started { repository, policy, schedule, name, sources: &sources, identity, failed };
     started.finish(&connected, &writer, run).await.map_err(|error| error.after_start(writer.backup()))
 }

@@ -23,8 +23,8 @@ pub async fn list(repository: &Repository, policy: Option<&Policy>) -> Result<Ve
 pub struct Found {
     /// The backup.
     pub stored: StoredManifest,
-    /// Newer backups whose manifests are damaged, so that nobody can say whether they should have been
-    /// it: their ids with the reason.
+    /// Newer backups whose manifests are damaged, or of a format that this program does not know, so that nobody can
+    /// say whether they should have been it: that, their ids and the reason.
     pub passed_over: Vec<String>,
 }
 
@@ -82,7 +82,9 @@ async fn newest(
             continue;
         }
         if let Listed::Damaged(why) = &entry.listed {
-            passed_over.push(format!("{} ({})", entry.backup, for_terminal(why)));
+            passed_over.push(format!("that is damaged: {} ({})", entry.backup, for_terminal(why)));
+        } else if let Listed::Newer(why) = &entry.listed {
+            passed_over.push(format!("that a newer drctl wrote: {} ({})", entry.backup, for_terminal(why)));
         } else if entry.is_good() && !entry.tombstoned {
             let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
             return Ok(Found { stored, passed_over });

@@ -154,6 +154,15 @@ pub enum Error {
     /// Writing had failed before; the first failure is the source.
     #[error("the backup can no longer be written")]
     Stopped(#[source] Arc<Error>),
+    /// A run ended when its session was just written: nothing of it is stored beside that.
+    #[error("backup {backup} was not committed")]
+    Begun {
+        /// The run's backup id.
+        backup: BackupId,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// Work inside the program ended where it should not.
     #[error("{0}; this is a fault of drctl")]
     Internal(String),
@@ -166,6 +175,7 @@ impl Error {
         match self {
             Self::Damaged { .. } | Self::Gone { .. } => true,
             Self::Stopped(first) => first.is_damage(),
+            Self::Begun { source, .. } => source.is_damage(),
             _ => false,
         }
     }
@@ -176,6 +186,12 @@ impl Error {
             Self::Damaged { reason, .. } => reason.clone(),
             other => other.to_string(),
         }
+    }
+
+    /// The error of a run whose session is written.
+    pub(crate) fn begun(backup: &BackupId) -> impl Fn(Self) -> Self + use<> {
+        let backup = backup.clone();
+        move |error| Self::Begun { backup: backup.clone(), source: Box::new(error) }
     }
 
     pub(crate) fn damaged(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {

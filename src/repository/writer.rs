@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Repository, Scope, Session, Totals,
-    backend::PutOutcome,
+    backend::{Key, PutOutcome},
     catalog::StoredManifest,
     checkpoint::Checkpoints,
     chunker::CutRules,
@@ -126,7 +127,8 @@ impl Repository {
     /// Begins a backup: chooses parents, writes the session, and loads what may be reused (B2, B3).
     ///
     /// # Errors
-    /// [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store says.
+    /// What the store says; [`Error::Begun`] with [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store
+    /// says once the session is written.
     pub async fn begin(&self, mut options: BeginOptions) -> Result<BackupWriter, Error> {
         let rules = CutRules::new(&self.header.chunker, self.location())?;
         self.follow_newest(&mut options).await?;
@@ -141,8 +143,9 @@ impl Repository {
         let full_since = choice.full_since(options.started);
         let named: Vec<_> = choice.parents.iter().map(Parent::id).cloned().collect();
         let session_written = self.put_session(&options, named, full_since).await?;
-        self.confirm_parents(&options.policy, &mut choice).await?;
-        let reusable = self.gather(&options.policy, &mut choice, options.known_chunks).await?;
+        let (policy, begun) = (&options.policy, Error::begun(&options.backup));
+        self.confirm_parents(policy, &mut choice).await.map_err(&begun)?;
+        let reusable = self.gather(policy, &mut choice, options.known_chunks).await.map_err(&begun)?;
 
         let pipeline = Pipeline::start(
             Arc::clone(&self.backend),
@@ -211,10 +214,21 @@ impl Repository {
         let bytes = control::encode(&session)?;
         let before = options.clock.now();
         put_own(&*self.backend, &key, bytes.clone()).await?;
-        if self.backend.put_new(&key, bytes).await? == PutOutcome::Created {
+        self.prove_session(&key, bytes, options, before).await.map_err(Error::begun(&options.backup))
+    }
+
+    /// The session is there since `before`: the store must not take it again, and its clock must agree.
+    async fn prove_session(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        options: &BeginOptions,
+        before: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        if self.backend.put_new(key, bytes).await? == PutOutcome::Created {
             return Err(Error::CreateOnlyIgnored { location: self.location().to_owned() });
         }
-        let store = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+        let store = self.backend.head(key).await.map_err(|error| Error::reading(key, error))?.modified;
         let after = options.clock.now();
         match nearest_if_apart(before, store, after) {
             Some(local) => Err(Error::ClockSkew { location: self.location().to_owned(), local, store }),

@@ -149,13 +149,21 @@ fn of_repository(error: &repository::Error) -> Ending {
         | E::AlreadyARepository { .. }
         | E::NewerFormat { .. }
         | E::UnknownFeature { .. }
-        | E::CreateOnlyIgnored { .. }
-        | E::ClockSkew { .. } => (Exit::CouldNotRun, None),
+        | E::CreateOnlyIgnored { .. } => (Exit::CouldNotRun, None),
+        E::ClockSkew { .. } => (
+            Exit::CouldNotRun,
+            Some("set this machine's clock (`timedatectl` says whether it is kept), and run it again"),
+        ),
         E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
         E::Store(error) => of_store(error),
         E::CommitUnknown { .. } => (Exit::Failed, None),
         E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
         E::Stopped(first) => of_repository(first),
+        // `could not run` would say that nothing was written.
+        E::Begun { source, .. } => match of_repository(source) {
+            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+            ending => ending,
+        },
         E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {
             (Exit::Failed, None)
         }
@@ -215,9 +223,17 @@ fn of_store(error: &backend::Error) -> Ending {
         }
         ErrorKind::Unsupported => (Exit::CouldNotRun, None),
         ErrorKind::NotAnObject => (Exit::Difference, None),
+        // Where something was written before, a wrapper says so.
+        ErrorKind::Full => (Exit::CouldNotRun, Some("make room in the store, and run it again")),
         // A setting that cannot be used: nothing was sent.
-        ErrorKind::Other if error.act == "open" => (Exit::CouldNotRun, None),
-        ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::Full | ErrorKind::Other => (Exit::Failed, None),
+        ErrorKind::Other if error.act == "open" => {
+            (Exit::CouldNotRun, Some("correct that setting: in the policy, or in the environment"))
+        }
+        ErrorKind::NotFound | ErrorKind::Other => (
+            Exit::CouldNotRun,
+            Some("check that URL, endpoint and proxy lead to the store that is meant, and run it again"),
+        ),
+        ErrorKind::TooLarge => (Exit::Failed, None),
     }
 }
 
