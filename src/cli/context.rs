@@ -103,7 +103,7 @@ impl Opened {
         };
         let found = operations::find(&self.repository, self.policy.as_ref().or(embedded.as_ref()), wanted).await?;
         for passed in &found.passed_over {
-            say.lines(&format!("warning: `{wanted}` passes over a newer backup {passed}\n"));
+            say.lines(&format!("warning: `{wanted}` passes over {passed}\n"));
         }
         Ok(found)
     }

@@ -1,5 +1,7 @@
 //! `drctl diff`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{
@@ -76,7 +78,8 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     };
     let head = BackupDiffHead { from: compared(&from), to: compared(&to) };
     let mut out = Streamed::begin::<BackupDiff>(args.output.output, head, "changes")?;
-    let mut on = |item: DiffItem| out.item(&change(item), Change::text);
+    let with_source = say_sources(&from, &to, context);
+    let mut on = |item: DiffItem| out.item(&change(item), |change| change.text(with_source));
     let totals = operations::diff(&opened.repository, (&from, &to), &options, &mut on, &context.run).await;
     context.telemetry.finish();
     let summary = summary(&totals.as_ref().copied().unwrap_or_default());
@@ -87,6 +90,28 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     out.end(BackupDiffTail { summary })?;
     totals?;
     Ok(if args.exit_code && !left && !summary.is_equal() { Exit::Difference } else { Exit::Done })
+}
+
+/// Says which sources only one of the backups holds. Whether objects are to be named with their source.
+fn say_sources(from: &StoredManifest, to: &StoredManifest, context: &Context<'_>) -> bool {
+    let of = |stored: &StoredManifest| -> BTreeSet<Name> {
+        stored.manifest.sources.iter().map(|source| source.name.clone()).collect()
+    };
+    let (before, after) = (of(from), of(to));
+    let named = |names: &BTreeSet<Name>, others: &BTreeSet<Name>, stored: &StoredManifest| {
+        let only: Vec<String> = names.difference(others).map(|name| format!("`{name}`")).collect();
+        if !only.is_empty() {
+            let (only, backup) = (only.join(", "), &stored.manifest.backup);
+            let text = format!(
+                "warning: only {backup} holds {only}: what the other one holds under another source counts \
+                                as removed here and added there\n"
+            );
+            context.say.lines(&text);
+        }
+    };
+    named(&before, &after, from);
+    named(&after, &before, to);
+    before != after || before.len() > 1
 }
 
 fn compared(stored: &StoredManifest) -> ComparedBackup {

@@ -10,7 +10,7 @@ use super::{
     output::OutputArgs,
 };
 use crate::{
-    operations::{self, BackupRef, Verification},
+    operations::{self, BackupRef, PassedOver, Verification},
     report::{Affected, Problem, ProblemKind, VerifyReport},
     repository::{self, FindingKind, Place, Sample, VerifyOptions},
 };
@@ -95,7 +95,9 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
         false => Some(opened.find(args.backup.as_ref().unwrap_or(&BackupRef::Latest), &context.say).await?),
     };
     // A damaged newer backup is a finding, whichever one is looked at in its place.
-    let passed_over = only.as_ref().is_some_and(|found| !found.passed_over.is_empty());
+    let passed_over = only
+        .as_ref()
+        .is_some_and(|found| found.passed_over.iter().any(|passed| matches!(passed, PassedOver::Damaged(_))));
     let only = only.map(|found| found.stored);
     let began = Instant::now();
     let sample = args.sample.map(|of| Sample::new(of, context.run.clock.now()));
@@ -177,6 +179,7 @@ fn document(found: repository::VerifyReport, args: &VerifyArgs, location: &str, 
         level: args.level.of_repository().as_str().to_owned(),
         sample: args.sample.map(|of| format!("1/{of}")),
         sound: found.is_sound(),
+        interrupted: found.interrupted,
         backups: found.backups.iter().map(ToString::to_string).collect(),
         objects: found.objects,
         packs: found.packs,

@@ -23,9 +23,26 @@ pub async fn list(repository: &Repository, policy: Option<&Policy>) -> Result<Ve
 pub struct Found {
     /// The backup.
     pub stored: StoredManifest,
-    /// Newer backups whose manifests are damaged, or of a format that this program does not know, so that nobody can
-    /// say whether they should have been it: that, their ids and the reason.
-    pub passed_over: Vec<String>,
+    /// Newer backups of which nobody can say whether they should have been it.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A backup that cannot be read, newer than the one that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassedOver {
+    /// Its manifest is damaged: its id with the reason.
+    Damaged(String),
+    /// It has a format of a later program: its id with the reason.
+    Newer(String),
+}
+
+impl std::fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(what) => write!(f, "a newer backup that is damaged: {what}"),
+            Self::Newer(what) => write!(f, "a newer backup that this drctl cannot read: {what}"),
+        }
+    }
 }
 
 /// Finds the backup that `wanted` names.
@@ -81,10 +98,11 @@ async fn newest(
         if until.is_some_and(|until| entry.backup.time() > until) {
             continue;
         }
+        let called = |why: &str| format!("{} ({})", entry.backup, for_terminal(why));
         if let Listed::Damaged(why) = &entry.listed {
-            passed_over.push(format!("that is damaged: {} ({})", entry.backup, for_terminal(why)));
+            passed_over.push(PassedOver::Damaged(called(why)));
         } else if let Listed::Newer(why) = &entry.listed {
-            passed_over.push(format!("that a newer drctl wrote: {} ({})", entry.backup, for_terminal(why)));
+            passed_over.push(PassedOver::Newer(called(why)));
         } else if entry.is_good() && !entry.tombstoned {
             let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
             return Ok(Found { stored, passed_over });

@@ -35,7 +35,7 @@ mod whole;
 pub use accept::accept;
 pub use asked::AskedRestore;
 pub use backup::{BackupOptions, BackupOutcome, backup};
-pub use catalog::{Found, find, list};
+pub use catalog::{Found, PassedOver, find, list};
 pub use databases::{DatabaseOptions, DatabaseRestore, DatabaseUndo, LoadedDatabases, find_kept, plan_undo};
 pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
 pub use doctor::{Diagnosis, Expected, doctor};

@@ -234,9 +234,9 @@ impl Document for BackupDiff {
 }
 
 impl Change {
-    /// The change for people.
+    /// The change for people. `with_source`: objects are named with their source.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, with_source: bool) -> String {
         let mark = match self.change.as_str() {
             "added" => "+",
             "removed" => "-",
@@ -253,7 +253,11 @@ impl Change {
             }
         };
         let again = if self.recreated { " (deleted and made again)" } else { "" };
-        let mut text = format!("{mark} {place}{again}\n");
+        let source = match with_source && self.what == "object" {
+            true => format!(" of {}", for_terminal(&self.source)),
+            false => String::new(),
+        };
+        let mut text = format!("{mark} {place}{source}{again}\n");
         for field in &self.fields {
             text.push_str(&format!("    {}\n", field.text()));
         }

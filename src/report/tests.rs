@@ -138,6 +138,7 @@ fn verify() -> VerifyReport {
         level: "content".to_owned(),
         sample: None,
         sound: false,
+        interrupted: false,
         backups: vec!["20261120T020000Z-k3x7pq".to_owned()],
         objects: 9,
         packs: 0,
@@ -224,6 +225,10 @@ fn empty_lists_say_so() {
     assert_eq!(sessions.text(at("2026-11-20T12:00:00Z")), "no sessions\n");
     let none = VerifyReport { backups: Vec::new(), findings: Vec::new(), ..verify() };
     assert_eq!(none.text(), "there is no backup: nothing was verified, and NOTHING IS PROVEN\n");
+    let stopped = VerifyReport { interrupted: true, ..none };
+    assert_eq!(stopped.text(), "interrupted: nothing was verified yet, and NOTHING IS PROVEN\n");
+    let sample = VerifyReport { level: "stored".to_owned(), sample: Some("1/1000".to_owned()), packs: 0, ..verify() };
+    assert!(sample.text().contains("; no pack is in today's sample"), "{}", sample.text());
 }
 
 #[test]
@@ -311,10 +316,10 @@ fn what_changed_is_told_as_it_was_agreed() {
             recreated: true,
             ..change("changed", "object", "settings")
         }
-        .text(),
-        change("added", "object", "new").text(),
-        change("removed", "table", "public.orders").text(),
-        change("changed", "definition", "INDEX public.by_day").text(),
+        .text(false),
+        change("added", "object", "new").text(true),
+        change("removed", "table", "public.orders").text(true),
+        change("changed", "definition", "INDEX public.by_day").text(false),
         DiffSummary { added: 1, removed: 2, changed: 3, server_set_only: 1, parts_equal: 40, parts_read: 2 }.text(),
         DiffSummary { parts_equal: 1, ..DiffSummary::default() }.text(),
         columns.head(),

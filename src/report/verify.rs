@@ -19,6 +19,9 @@ pub struct VerifyReport {
     pub sample: Option<String>,
     /// Whether there is a backup, everything was checked, and all is as it should be.
     pub sound: bool,
+    /// It was told to stop before the end: the rest was not looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// The backups that were looked at.
     pub backups: Vec<String>,
     /// Objects of the store whose presence was checked.
@@ -100,6 +103,9 @@ impl VerifyReport {
     /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
+        if self.backups.is_empty() && self.findings.is_empty() && self.interrupted {
+            return "interrupted: nothing was verified yet, and NOTHING IS PROVEN\n".to_owned();
+        }
         if self.backups.is_empty() && self.findings.is_empty() {
             return "there is no backup: nothing was verified, and NOTHING IS PROVEN\n".to_owned();
         }
@@ -109,11 +115,18 @@ impl VerifyReport {
             words::count(self.backups.len() as u64, "backup"),
             self.level,
             words::seconds(self.seconds),
-            if self.sound { "sound" } else { "NOT SOUND" },
+            match (self.sound, self.interrupted) {
+                (true, _) => "sound",
+                (false, true) => "NOT SOUND: interrupted, and the rest was not looked at",
+                (false, false) => "NOT SOUND",
+            },
         );
         text.push_str(&format!("  {} present", words::count(self.objects, "object")));
         if self.level == "stored" {
             text.push_str(&format!("; {} read, {}", words::count(self.packs, "pack"), words::size(self.stored_bytes)));
+            if self.packs == 0 && self.sample.is_some() {
+                text.push_str("; no pack is in today's sample");
+            }
         }
         if self.parts > 0 {
             let (parts, bytes) = (words::count(self.parts, "part"), words::size(self.plain_bytes));

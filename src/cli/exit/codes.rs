@@ -213,7 +213,8 @@ fn of_store(error: &backend::Error) -> Ending {
         ErrorKind::NoSuchStore => (
             Exit::CouldNotRun,
             Some(
-                "correct the repository's URL; a bucket must be made first, a folder is made by `drctl repository init`",
+                "correct the repository's URL, region or endpoint; a bucket or a container must be made first, a folder is made by \
+                 `drctl repository init`",
             ),
         ),
         ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),

@@ -131,8 +131,7 @@ async fn http_client(options: &S3Options) -> Result<SharedHttpClient, Failure> {
     }
     let tls = TlsContext::builder().with_trust_store(trusted).build();
     let tls = tls.map_err(|error| Failure::new(ErrorKind::Other, "TLS cannot be set up").because(error))?;
-    let https = options.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
-    let proxy = proxy_config(https)?;
+    let proxy = proxy_config(is_https(options.endpoint.as_deref(), |name| std::env::var(name).ok()))?;
     Ok(Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder().proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());
@@ -143,6 +142,15 @@ async fn http_client(options: &S3Options) -> Result<SharedHttpClient, Failure> {
     }))
 }
 
+/// Whether the store is spoken to by https: the client takes its address from the policy, else from the environment.
+fn is_https(endpoint: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let said = |name| variable(name).filter(|value| !value.trim().is_empty());
+    let ignored = said("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let of_environment = || said("AWS_ENDPOINT_URL_S3").or_else(|| said("AWS_ENDPOINT_URL")).filter(|_| !ignored);
+    let endpoint = endpoint.map(str::to_owned).or_else(of_environment);
+    endpoint.is_none_or(|endpoint| !endpoint.trim().to_ascii_lowercase().starts_with("http://"))
+}
+
 /// The proxy of the environment, for addresses of the endpoint's kind.
 fn proxy_config(https: bool) -> Result<ProxyConfig, Failure> {
     let Some(found) = proxy::of_environment(https)? else { return Ok(ProxyConfig::disabled()) };
@@ -150,4 +158,25 @@ fn proxy_config(https: bool) -> Result<ProxyConfig, Failure> {
     // What the library says of it may have the password in it.
     let config = config.map_err(|_| Failure::new(ErrorKind::Other, "the proxy's address is not understood"))?;
     Ok(config.no_proxy(found.direct))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_https;
+
+    #[test]
+    fn the_kind_of_address_is_that_of_the_endpoint_wherever_it_is_said() {
+        let of = |endpoint: Option<&str>, variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|(other, _)| *other == name);
+            is_https(endpoint, |name| found(name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert!(of(None, &[]));
+        assert!(!of(Some("http://s3:9000"), &[]) && of(Some("https://s3:9000"), &[]));
+        assert!(!of(None, &[("AWS_ENDPOINT_URL", "http://s3:9000")]));
+        assert!(of(None, &[("AWS_ENDPOINT_URL", "https://s3:9000")]));
+        assert!(!of(None, &[("AWS_ENDPOINT_URL_S3", "http://s3:9000"), ("AWS_ENDPOINT_URL", "https://s3:9000")]));
+        assert!(of(Some("https://s3"), &[("AWS_ENDPOINT_URL", "http://s3:9000")]), "the policy comes first");
+        let ignored = [("AWS_ENDPOINT_URL", "http://s3:9000"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")];
+        assert!(of(None, &ignored));
+    }
 }
