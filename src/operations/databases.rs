@@ -127,7 +127,16 @@ pub(super) async fn plan(
         restore.servers.push(reached);
         restore.plans.push(plan);
     }
+    restore.refuse_one_twice();
     Ok(restore)
+}
+
+fn one_twice(one: &Plan, other: &Plan) -> String {
+    format!(
+        "sources {} and {} are one database, {} on {}: restore one of them with --source, or each into a place of its own \
+         with --source and --target-database",
+        one.source, other.source, other.database, other.server
+    )
 }
 
 /// The server of a source: at the address that the command line names, or else where the policy says.
@@ -188,6 +197,22 @@ impl DatabaseRestore {
     pub(super) fn join(&mut self, other: Self) {
         self.servers.extend(other.servers);
         self.plans.extend(other.plans);
+        self.refuse_one_twice();
+    }
+
+    /// Two sources that are restored into one database would wait for each other, and the second would take the place
+    /// of the first.
+    fn refuse_one_twice(&mut self) {
+        let mut twice = Vec::new();
+        for (place, plan) in self.plans.iter().enumerate() {
+            let earlier = self.plans.iter().take(place).find(|other| other.is_about_the_same(plan));
+            twice.extend(earlier.map(|other| (place, one_twice(other, plan))));
+        }
+        for (place, why) in twice {
+            if let Some(plan) = self.plans.get_mut(place).filter(|plan| !plan.refusals.contains(&why)) {
+                plan.refusals.push(why);
+            }
+        }
     }
 
     /// Loads and compares every database, one after the other. A failure is in the outcome.

@@ -15,6 +15,7 @@ use crate::{
     sources::{
         Finding, Severity,
         kubernetes::{self, Cluster, Identity, KubernetesSource},
+        postgres::capture::DatabaseIdentity,
     },
     types::{Name, counted},
 };
@@ -60,7 +61,8 @@ pub async fn doctor(
             choices: policy.sources.keys().map(ToString::to_string).collect(),
         });
     }
-    let mut examination = Examination { policy, connect, run, findings: Vec::new(), ills: Ills::default() };
+    let mut examination =
+        Examination { policy, connect, run, findings: Vec::new(), ills: Ills::default(), databases: BTreeMap::new() };
     tokio::select! {
         biased;
         () = run.cancel.cancelled() => return Err(Error::Interrupted),
@@ -121,6 +123,8 @@ struct Examination<'a> {
     run: &'a Run,
     findings: Vec<Finding>,
     ills: Ills,
+    /// Sources by the databases that they are.
+    databases: BTreeMap<DatabaseIdentity, Name>,
 }
 
 impl Examination<'_> {
@@ -146,7 +150,7 @@ impl Examination<'_> {
                     })
                 }
                 (SourceSpec::Kubernetes(_), None) => None,
-                (SourceSpec::Postgres(spec), _) => Some(of_database(name, spec, cluster.as_ref()).await),
+                (SourceSpec::Postgres(spec), _) => Some(self.look_at_database(name, spec, cluster.as_ref()).await),
             };
             match looked {
                 Some(Ok(found)) => {
@@ -250,6 +254,28 @@ impl Examination<'_> {
         Some(cluster)
     }
 
+    async fn look_at_database(
+        &mut self,
+        name: &Name,
+        spec: &PostgresSpec,
+        cluster: Option<&Cluster>,
+    ) -> Result<Vec<Finding>, Error> {
+        let Reached { server, forward: _open } = sources::reach(name, spec, cluster).await?;
+        let source = sources::database(name, spec, server)?;
+        let mut findings = source.examine().await;
+        let Some(identity) = source.identity().await else { return Ok(findings) };
+        match self.databases.get(&identity) {
+            Some(other) => findings.push(Finding {
+                subject: format!("source {name}"),
+                severity: Severity::Note,
+                what: format!("it is the same database as source {other}: both cannot be restored at once"),
+                next: Some("make one source of them, or restore one after the other with --source".to_owned()),
+            }),
+            None => drop(self.databases.insert(identity, name.clone())),
+        }
+        Ok(findings)
+    }
+
     /// Whether it is the cluster of the newest backup.
     async fn compare_cluster(&mut self, repository: &Repository, it: &Identity, sources: &[&Name]) {
         let Err(error) = check_cluster(repository, &self.policy.name, it).await else { return };
@@ -258,11 +284,6 @@ impl Examination<'_> {
                     so once";
         self.findings.push(Finding { next: Some(next.to_owned()), ..prevents("cluster".to_owned(), &error) });
     }
-}
-
-async fn of_database(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Vec<Finding>, Error> {
-    let Reached { server, forward: _open } = sources::reach(name, spec, cluster).await?;
-    Ok(sources::database(name, spec, server)?.examine().await)
 }
 
 fn prevents(subject: String, error: &Error) -> Finding {

@@ -27,6 +27,7 @@ mod not_run;
 mod policy_errors;
 mod postgres_capture;
 mod postgres_doctor;
+mod postgres_exclusions;
 mod postgres_restore;
 mod postgres_restore_faults;
 mod postgres_restore_killed;

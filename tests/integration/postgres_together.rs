@@ -208,3 +208,56 @@ fn an_address_that_is_not_there_is_of_one_database_alone() {
     let ended = workshop.ends(5, &["backup", "--source", "unset"]);
     assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }
+
+#[test]
+fn two_sources_that_are_one_database_are_not_restored_at_once() {
+    let server = require!(postgres::v15);
+    let (live, other) = (database(&server, "same"), database(&server, "another"));
+    let url = live.url(Role::Admin);
+    // Another way to the same server.
+    let socket = format!(
+        "postgresql://admin@/{}?host={}&port={}&password={}",
+        live.name(),
+        server.socket().display(),
+        server.port(),
+        server.password(Role::Admin)
+    );
+    let workshop = Workshop::of_databases(&[("a", &url), ("b", &socket), ("c", &other.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    let doctor = workshop.done(&["doctor"]);
+    let said: Vec<&str> = doctor.stdout.lines().filter(|line| line.contains("the same database as source")).collect();
+    assert!(said.len() == 1 && said[0].contains("source a"), "{}", doctor.stdout);
+    renew(&[&live, &other]);
+    for flags in [&["restore", "--yes"][..], &["restore", "--dry-run"], &["restore", "--yes", "--no-switch"]] {
+        let ended = workshop.ends(5, flags);
+        let text = format!("{}{}", ended.stdout, ended.stderr);
+        for word in ["sources a and b are one database", live.name(), "--source", "--target-database"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert_eq!(([says(&live), says(&other)], beside(&server).len()), (["new".to_owned(), "new".to_owned()], 0));
+    }
+    // The twin: one of the two.
+    workshop.done(&["restore", "--yes", "--source", "b", "--source", "c"]);
+    assert_eq!([says(&live), says(&other)], ["old", "old"]);
+}
+
+#[test]
+fn a_database_of_the_server_itself_is_no_target() {
+    let server = require!(postgres::v15);
+    let (live, workshop) = one(&server, "templates");
+    for (name, said) in
+        [("template1", "is a template"), ("template0", "is a template"), ("postgres", "is the server's own")]
+    {
+        let flags = ["restore", "--yes", "--create", "--target-database", name];
+        let ended = workshop.ends(5, &flags);
+        for word in [said, name, "--target-database", live.name()] {
+            assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+        workshop.ends(5, &["restore", "--yes", "--target-database", name]);
+    }
+    assert_eq!((says(&live).as_str(), server.databases()), ("new", vec![live.name().to_owned()]));
+    // The twin: a name that is free.
+    let free = server.name("free");
+    workshop.done(&["restore", "--yes", "--create", "--target-database", &free]);
+    assert_eq!(says(&server.database(&free)), "old");
+}

@@ -182,7 +182,12 @@ fn of_database(error: &postgres::Error) -> Ending {
             (Exit::CouldNotRun, Some("check host, port and network; `via: {kubernetes: ...}` opens a port-forward"))
         }
         E::Refused { .. } => (Exit::CouldNotRun, Some("check role, password, database and pg_hba.conf")),
-        E::Pooler { .. } | E::Version { .. } | E::NoTool { .. } => (Exit::CouldNotRun, None),
+        E::Pooler { .. } => (
+            Exit::CouldNotRun,
+            Some("put the server's own host and port into the address where the policy's `url` points to"),
+        ),
+        E::Version { .. } => (Exit::CouldNotRun, Some("use a version of drctl that knows this one")),
+        E::NoTool { .. } => (Exit::CouldNotRun, None),
         E::Capture { source, .. } => of_capture_failure(source),
         E::Contents(error) if error.is_damage() => (Exit::Difference, None),
         E::Statement { .. } | E::Tool { .. } | E::Local { .. } | E::Contents(_) => (Exit::Failed, None),
@@ -305,6 +310,12 @@ fn of_restore(error: &RestoreError) -> Ending {
     }
 }
 
+/// What is done about rows that the server does not take.
+const ROWS: &str = "no live row was changed: put right what the server says (its log says more), and run it again";
+/// What is done about objects that the server does not make.
+const BUILD: &str = "no live object was changed: give the server what they need (its log says more), and run it again; or \
+                     `drctl export` writes the archive, of which pg_restore makes what it can";
+
 fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
     use DatabaseRestoreError as E;
     match error {
@@ -314,15 +325,21 @@ fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
         E::Usage(_) => (Exit::Usage, None),
         E::Refused { .. } => (Exit::CouldNotRun, Some("put that right; --dry-run shows the plan")),
         E::Busy { .. } | E::NothingToUndo => (Exit::CouldNotRun, None),
-        E::Rows { source, .. } | E::HalfInPlace { source, .. } => match of_database_restore(source) {
-            // The live database is untouched, but something was written.
-            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+        // Something was written by then.
+        E::Rows { source, .. } => match of_database_restore(source) {
+            (Exit::CouldNotRun | Exit::Failed, next) => (Exit::Failed, next.or(Some(ROWS))),
             ending => ending,
         },
+        E::HalfInPlace { source, .. } => match of_database_restore(source) {
+            (Exit::CouldNotRun | Exit::Failed, _) => (Exit::Failed, None),
+            ending => ending,
+        },
+        E::Build { .. } => (Exit::Failed, Some(BUILD)),
         E::Interrupted => (Exit::Interrupted, None),
         E::LostInSwap { .. } => (Exit::Failed, None),
         E::SessionsRemain { .. } => (Exit::Failed, Some("stop what uses the database, and run it again")),
-        E::Backup(_) | E::Build { .. } | E::Count { .. } | E::NotEmpty | E::NotReady { .. } => (Exit::Failed, None),
+        E::NotReady { .. } => (Exit::Failed, Some("restore from the backup again")),
+        E::Backup(_) | E::Count { .. } | E::NotEmpty => (Exit::Failed, None),
     }
 }
 

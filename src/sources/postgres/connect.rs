@@ -63,6 +63,12 @@ const SESSION_SETTINGS: [(&str, &str); 16] = [
     ("default_tablespace", ""),
 ];
 
+/// What a session is begun with: a limit of the server's or the role's own would also end the first questions, which
+/// come before all other settings. Every known version has these.
+const FIRST_SETTINGS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0";
+/// SQLSTATE of who does not take them: a pooler that is not told to pass over them.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
 /// One server, and how it is reached.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -148,6 +154,7 @@ impl Server {
     pub async fn connect_to(&self, database: &str, purpose: &str) -> Result<Session, Error> {
         let mut config = Config::new();
         config.user(&self.url.user).dbname(database).application_name(format!("drctl: {purpose}"));
+        config.options(FIRST_SETTINGS);
         if let Some(password) = &self.url.password {
             config.password(password.expose());
         }
@@ -275,7 +282,10 @@ impl Server {
             Opening::Timeout => self.unreachable("it accepted the connection and did not answer within 15 s"),
             Opening::Client(error) => {
                 let reason = Reason::from(&error);
-                if error.as_db_error().is_some()
+                let refused = |words: &str| error.as_db_error().is_some_and(|said| said.message().contains(words));
+                if reason.code() == Some(PROTOCOL_VIOLATION) && refused("startup parameter") {
+                    Error::Pooler { server }
+                } else if error.as_db_error().is_some()
                     || error.to_string() == "authentication error"
                     || error.to_string() == "invalid configuration"
                 {

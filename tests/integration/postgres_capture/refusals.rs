@@ -56,7 +56,45 @@ fn a_server_whose_certificate_nobody_knows_is_not_trusted() {
 fn a_pooler_of_transactions_is_refused() {
     let server = require!(postgres::v15);
     let database = server.create_database("pooled");
-    cannot_run(&database.pooled_url(Pooling::Transaction, Role::Reader), &["connection pooler"]);
+    let says = ["connection pooler", "next: put the server's own host and port into the address"];
+    cannot_run(&database.pooled_url(Pooling::Transaction, Role::Reader), &says);
+}
+
+#[test]
+fn a_pooler_that_takes_no_settings_is_refused_as_one() {
+    // What PgBouncer answers where `ignore_startup_parameters` does not say `options`.
+    let refusal = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+    let message = [&b"E"[..], &u32::try_from(refusal.len() + 4).unwrap().to_be_bytes(), refusal].concat();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read as _, Write as _};
+            let mut stream = stream.unwrap();
+            let mut startup = [0; 1024];
+            let _length = stream.read(&mut startup).unwrap();
+            stream.write_all(&message).unwrap();
+        }
+    });
+    let url = format!("postgresql://app:secret@127.0.0.1:{port}/shop?sslmode=disable");
+    cannot_run(&url, &["is a connection pooler", "next: put the server's own host and port into the address"]);
+}
+
+#[tokio::test]
+async fn limits_of_the_role_do_not_hold_from_the_first_statement_on() {
+    let server = require!(postgres::v15);
+    let database = server.create_database("limits");
+    let role = server.create_role("hurried", "LOGIN PASSWORD 'hurried'");
+    server.sql(&format!("ALTER ROLE {} SET statement_timeout = '1h'", postgres::quoted(&role)));
+    let url = database.url_as(&role, "hurried");
+    let reset = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'";
+    // What a session begins with, whatever it sets afterwards; the twin is any other client.
+    let server =
+        drctl::sources::postgres::Server::new(drctl::sources::postgres::ConnectionUrl::parse(&url).unwrap(), None);
+    let session = server.unwrap().connect("test").await.unwrap();
+    assert_eq!(session.row("ask", reset, &[]).await.unwrap().get::<_, &str>(0), "0");
+    let other = database.try_sql_at(&url, reset);
+    assert_eq!(String::from_utf8_lossy(&other.stdout).trim(), "3600000");
 }
 
 #[test]

@@ -276,6 +276,13 @@ impl<'a> Entry<'a> {
         self.text(Field::Owner)
     }
 
+    /// The entry for people, as backups, plans and reports name it: `INDEX public orders_pkey`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let (description, namespace, tag) = (self.description(), self.namespace(), self.tag());
+        if namespace.is_empty() { format!("{description} {tag}") } else { format!("{description} {namespace} {tag}") }
+    }
+
     fn is(&self, description: &str) -> bool {
         self.bytes(Field::Description) == Some(description.as_bytes())
     }

@@ -103,6 +103,21 @@ impl Toc {
         })
     }
 
+    /// Whether an entry attaches a partition, or an index of one, to what is not in the archive: a dump that leaves out
+    /// the root attaches its partitions all the same.
+    #[must_use]
+    pub fn attaches_to_nothing(&self, entry: &Entry<'_>) -> bool {
+        let description = entry.description();
+        let kinds: &[&str] = match description.as_ref() {
+            "TABLE ATTACH" => &["TABLE", "FOREIGN TABLE"],
+            "INDEX ATTACH" => &["INDEX", "CONSTRAINT"],
+            _ => return false,
+        };
+        let is_one = |id: &u32| self.entry(*id).is_some_and(|on| kinds.contains(&on.description().as_ref()));
+        let both: std::collections::HashSet<u32> = entry.dependencies().filter(is_one).collect();
+        both.len() < 2
+    }
+
     /// How many entries make something.
     #[must_use]
     pub fn created(&self) -> u64 {

@@ -248,6 +248,6 @@ pub(crate) async fn pattern_counts(
     Ok(counts)
 }
 
-fn expressions(patterns: &[crate::types::TablePattern]) -> (Vec<&str>, Vec<&str>) {
+pub(super) fn expressions(patterns: &[crate::types::TablePattern]) -> (Vec<&str>, Vec<&str>) {
     patterns.iter().map(|pattern| (pattern.schema.as_str(), pattern.table.as_str())).unzip()
 }

@@ -5,6 +5,7 @@ use super::{
     catalog::{self, Facts, Relation, RelationKind},
     child::find_tool,
     failure::some_of,
+    lacking,
     leader::{hidden, named, no_text, not_text, unreadable},
     obstacles::obstacles,
 };
@@ -16,7 +17,13 @@ use crate::{
     types::{Name, counted},
 };
 
-/// Names that a finding lists.
+/// Tells one database from another: what its server's files are known by, and its own object id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DatabaseIdentity {
+    server: String,
+    database: u32,
+}
+
 struct Findings<'a> {
     source: &'a Name,
     all: Vec<Finding>,
@@ -69,6 +76,7 @@ impl PostgresSource {
         self.patterns(&session, findings).await.map_err(failed)?;
         let relations = catalog::relations(session.client(), &self.selection).await.map_err(failed)?;
         rows(&facts, &relations, findings);
+        self.references(&session, findings).await.map_err(failed)?;
         objects(&session, &facts, findings).await.map_err(failed)?;
         subscriptions(&session, &facts, findings).await.map_err(failed)?;
         let tables = relations.iter().filter(|relation| relation.is_locked()).count();
@@ -78,6 +86,17 @@ impl PostgresSource {
         }
         session.close().await;
         Ok(())
+    }
+
+    /// Which database it is, wherever it is reached; nothing if it does not say.
+    pub async fn identity(&self) -> Option<DatabaseIdentity> {
+        let session = catalog::connect(&self.server, "doctor").await.ok()?;
+        let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
+                   (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let row = session.row("identify the database", sql, &[]).await;
+        session.close().await;
+        let row = row.ok()?;
+        Some(DatabaseIdentity { server: row.get(0), database: row.get(1) })
     }
 
     fn encryption(&self, findings: &mut Findings<'_>) {
@@ -104,6 +123,24 @@ impl PostgresSource {
         }
         for useless in counts.useless() {
             findings.add(Severity::Note, useless, "correct the policy, or leave the pattern out");
+        }
+        Ok(())
+    }
+}
+
+impl PostgresSource {
+    /// What refers to something that the policy excludes.
+    async fn references(&self, session: &Session, findings: &mut Findings<'_>) -> Result<(), tokio_postgres::Error> {
+        for reference in lacking::references(session.client(), &self.selection).await? {
+            if reference.rows_only {
+                let what = format!("a restore leaves out {} if it does not hold: {}", reference.shown, reference.why);
+                findings.add(Severity::Note, what, "take these rows, too, or leave the rows that refer to them out");
+            } else {
+                let what = format!("{} cannot be made again: {}", reference.shown, reference.why);
+                let next = "take what it needs, too (of a table leave out the rows only, by `excludeTableData`; select \
+                            its schema), or leave out by `excludeTables` what refers to it";
+                findings.add(Severity::Partial, what, next);
+            }
         }
         Ok(())
     }

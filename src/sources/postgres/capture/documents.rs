@@ -8,7 +8,7 @@ use super::catalog::{Facts, Sent};
 use crate::sources::postgres::{
     archive::{Entry, Field, Split},
     contents::{
-        API_VERSION, Archive, Database, Document as _, Exclusions, Extension, LargeObjects, LeftOut, Locale,
+        API_VERSION, Archive, Database, Document as _, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale,
         Membership, Role, Roles, Sequence, Server, Setting, Snapshot, Table, large_objects_stream, table_streams,
     },
 };
@@ -76,6 +76,7 @@ pub(super) struct Run<'a> {
     pub(super) lsn: Option<String>,
     pub(super) exclusions: Exclusions,
     pub(super) left_out: Vec<LeftOut>,
+    pub(super) lacking: Vec<Lacking>,
     /// Large objects by the dump id of their block.
     pub(super) objects: &'a std::collections::HashMap<u32, u64>,
 }
@@ -135,6 +136,7 @@ pub(super) async fn database(client: &Client, run: Run<'_>) -> Result<Database, 
         sequences: toc.sequence_sets().filter_map(|entry| sequence(&entry)).collect(),
         extensions,
         left_out: run.left_out,
+        lacking: run.lacking,
         unknown: Map::new(),
     })
 }

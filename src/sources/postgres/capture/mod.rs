@@ -9,6 +9,7 @@ mod complaints;
 mod doctor;
 mod documents;
 mod failure;
+mod lacking;
 mod leader;
 mod obstacles;
 mod report;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 pub use crate::types::InvalidPattern;
+pub use doctor::DatabaseIdentity;
 pub use failure::{Failure, Peer};
 pub use selection::Selection;
 

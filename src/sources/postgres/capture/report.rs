@@ -3,7 +3,7 @@
 use super::{
     Dumped, PostgresSource, Survey,
     catalog::{self, PatternCounts, Relation, RelationKind},
-    documents,
+    documents, lacking,
     leader::{Hold, named, no_text, not_text},
     writer::Writer,
 };
@@ -12,7 +12,7 @@ use crate::{
         CaptureError, CaptureReport, CapturedGroup,
         postgres::{
             Error,
-            contents::{Document, Exclusions, LeftOut},
+            contents::{Document, Exclusions, Lacking, LeftOut},
         },
     },
     types::{MediaType, Missing, counted},
@@ -33,9 +33,12 @@ pub(super) async fn finish(
     let read = |error: tokio_postgres::Error| session.failed("read the catalogs", &error);
     // As pg_dump has found it: the snapshot is the same.
     let counts = catalog::pattern_counts(session.client(), &source.selection).await.map_err(read)?;
-    let missing = missing(survey, &counts, hold, dumped);
+    let mut missing = missing(survey, &counts, hold, dumped);
     let exclusions = exclusions(source, &counts);
     let left_out = left_out(&exclusions, hold);
+    let toc = &dumped.split.toc;
+    let references = lacking::references(session.client(), &source.selection).await.map_err(read)?;
+    let lacking = lacking::lacking(&references, toc);
     let roles = documents::roles(session.client()).await.map_err(read)?;
     let run = documents::Run {
         facts: &survey.facts,
@@ -45,8 +48,11 @@ pub(super) async fn finish(
         lsn: hold.moment.position.clone(),
         exclusions,
         left_out: missing.iter().chain(&left_out).cloned().collect(),
+        lacking: lacking.clone(),
         objects: &writer.objects,
     };
+    // The document has them among what lacks something.
+    missing.extend(lacking::cannot_be_made(&lacking, toc));
     let database = documents::database(session.client(), run).await.map_err(read)?;
     document(writer, &roles).await?;
     document(writer, &database).await?;
@@ -68,7 +74,7 @@ pub(super) async fn finish(
             .map(|thing| Missing { source: source.name.to_string(), what: thing.what, why: thing.why })
             .collect(),
         suspect: Vec::new(),
-        notes: notes(source, &counts, hold, dumped, &left_out),
+        notes: notes(source, &counts, hold, dumped, &left_out, &lacking),
     })
 }
 
@@ -138,6 +144,7 @@ fn notes(
     hold: &Hold,
     dumped: &Dumped,
     left_out: &[LeftOut],
+    lacking: &[Lacking],
 ) -> Vec<String> {
     let name = &source.name;
     let mut notes: Vec<String> =
@@ -147,6 +154,14 @@ fn notes(
         notes.push(format!("source {name}: {}", no_text(&odd)));
     }
     notes.extend(counts.useless().map(|useless| format!("source {name}: {useless}")));
+    // The backup holds what the policy asks for, and a restore may find that the key holds: so no backup is partial by it.
+    for key in lacking.iter().filter(|key| key.rows_only) {
+        notes.push(format!("source {name}: a restore leaves out {} if it does not hold: {}", key.what, key.why));
+    }
+    let toc = &dumped.split.toc;
+    for entry in toc.entries().filter(|entry| toc.attaches_to_nothing(entry)).take(LISTED) {
+        notes.push(format!("source {name}: a restore leaves out {}: its root is excluded", entry.shown()));
+    }
     notes.extend(dumped.complaints.notes.iter().map(|note| format!("source {name}: {note}")));
     notes
 }

@@ -39,6 +39,11 @@ impl Selection {
         self.schemas.is_empty()
     }
 
+    /// Whether anything is excluded.
+    pub(crate) fn excludes(&self) -> bool {
+        !(self.schemas.is_empty() && self.exclude_tables.is_empty() && self.exclude_table_data.is_empty())
+    }
+
     /// What `pg_dump` of the server's major version is told.
     pub(crate) fn arguments(&self, major: u32, large_objects: bool) -> Vec<String> {
         let mut arguments: Vec<String> = Vec::new();

@@ -59,6 +59,9 @@ pub struct Database {
     /// What is in the database and not in the backup.
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
+    /// Objects whose definitions are in the backup, and that refer to something that the policy excluded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lacking>,
     /// Fields of later programs, kept as they are.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -243,6 +246,21 @@ pub struct LeftOut {
 impl LeftOut {
     /// Why rows of a foreign table are left out: a database without them has lost nothing.
     pub const ELSEWHERE: &str = "a foreign table has its rows elsewhere";
+}
+
+/// An object that refers to something that the policy excluded: it cannot be made, or not for certain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lacking {
+    /// The dump id of its entry.
+    pub dump_id: u32,
+    /// The object: `VIEW public busy_days`.
+    pub what: String,
+    /// What it lacks, and which exclusion leaves that out.
+    pub why: String,
+    /// It lacks rows and nothing else: a foreign key, which can be made if no row refers to one of those.
+    #[serde(default)]
+    pub rows_only: bool,
 }
 
 /// `roles.json`: the roles that the database's objects and grants name, without passwords.

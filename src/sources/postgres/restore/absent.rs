@@ -41,7 +41,10 @@ pub(super) async fn check(
         ));
     }
     if !absent.is_empty() && !options.leave_out {
-        findings.refuse(refusal(&target.database, &absent));
+        // What cannot be made without that goes with it.
+        let lacking = document.lacking.iter().filter(|it| !it.rows_only && options.scope != Scope::Data);
+        let lacking = lacking.map(|it| LeftOut { what: it.what.clone(), why: it.why.clone() });
+        findings.refuse(refusal(&target.database, &absent.iter().cloned().chain(lacking).collect::<Vec<_>>()));
     }
     absent
 }

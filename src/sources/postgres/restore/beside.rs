@@ -141,6 +141,7 @@ impl Restore<'_> {
         let replication_role = self.replication_role(session).await?;
         let builder = self.builder(replication_role)?;
         self.make("what is there before the rows", &builder, &plan.inner.selection.before).await?;
+        self.own_public(session).await?;
         phases.end("create database");
 
         let mut loaded = self.bring_rows(session, phases).await?;
@@ -148,19 +149,36 @@ impl Restore<'_> {
 
         self.context.monitor.phase("building indexes and constraints", "step", None);
         let mut failures = builder.make("build what follows the rows", &plan.inner.selection.after).await?;
+        let tried = self.try_doubtful(session, &builder).await?;
+        failures.extend(tried.failures);
+        loaded.left_out.extend(tried.left_out);
         let last = Builder { jobs: 1, time_zone: self.time_zone(), ..builder };
         failures.extend(last.make("fill materialized views", &self.last()).await?);
         phases.end("build");
         pause::at(Point::Built).await;
 
         self.context.monitor.phase("comparing the catalogs", "step", None);
-        self.compare_catalogs(session, nothing_else, failures, &mut loaded).await?;
+        self.compare_catalogs(session, nothing_else, failures, &tried.out, &mut loaded).await?;
         phases.end("catalogs");
 
         self.context.monitor.phase("analyzing", "step", None);
         loaded.notes.extend(analyze(session).await?);
         phases.end("analyze");
         Ok(loaded)
+    }
+
+    /// Gives schema `public` to who owned it, if that was not whom a new database gives it to (PostgreSQL 15 and later).
+    async fn own_public(&self, session: &Session) -> Result<(), RestoreError> {
+        let inner = &self.plan.inner;
+        let entries = inner.selection.there.iter().filter_map(|id| inner.toc.entry(*id));
+        let mut schemas =
+            entries.filter(|entry| entry.description() == "SCHEMA" && entry.owner() != "pg_database_owner");
+        let Some(owner) = schemas.next().map(|entry| entry.owner()) else { return Ok(()) };
+        if inner.document.server.number < 150_000 || !self.plan.ownership.keeps_owners() {
+            return Ok(());
+        }
+        let sql = format!("ALTER SCHEMA public OWNER TO {}", identifier(&owner));
+        Ok(session.run("give schema public to its owner", &sql).await?)
     }
 
     fn time_zone(&self) -> TimeZone<'_> {
@@ -179,7 +197,7 @@ impl Restore<'_> {
         inner.selection.last.iter().filter(fills).copied().collect()
     }
 
-    fn builder(&self, replication_role: bool) -> Result<Builder<'_>, RestoreError> {
+    pub(super) fn builder(&self, replication_role: bool) -> Result<Builder<'_>, RestoreError> {
         let inner = &self.plan.inner;
         Ok(Builder {
             tool: self.tool(inner.pg_restore.as_ref(), Program::PgRestore)?,
@@ -201,7 +219,7 @@ impl Restore<'_> {
     }
 
     /// Whether a new session of this role says another `session_replication_role` than `origin`.
-    async fn replication_role(&self, session: &Session) -> Result<bool, RestoreError> {
+    pub(super) async fn replication_role(&self, session: &Session) -> Result<bool, RestoreError> {
         let sql = "SELECT reset_val <> 'origin' FROM pg_catalog.pg_settings WHERE name = 'session_replication_role'";
         Ok(session.row("read the settings", sql, &[]).await?.get(0))
     }
@@ -268,6 +286,7 @@ impl Restore<'_> {
         session: &Session,
         nothing_else: bool,
         failures: Vec<String>,
+        out: &HashSet<u32>,
         loaded: &mut Loaded,
     ) -> Result<(), RestoreError> {
         let (plan, inner) = (self.plan, &self.plan.inner);
@@ -281,8 +300,11 @@ impl Restore<'_> {
         let pg_dump = self.tool(inner.pg_dump.as_ref(), Program::PgDump)?;
         let database = plan.loaded_database();
         let found = catalogs::read(pg_dump, self.context.server, database, self.context.cancel).await?;
-        // What was never to be filled is not looked for.
-        let wanted = [inner.selection.before.clone(), inner.selection.after.clone(), self.last()].concat();
+        // What was never to be filled is not looked for, nor what did not hold.
+        let (selection, last) = (&inner.selection, self.last());
+        let wanted =
+            [&selection.there, &selection.before, &selection.after, &selection.doubtful, &last].into_iter().flatten();
+        let wanted: Vec<u32> = wanted.filter(|id| !out.contains(id)).copied().collect();
         let strictness = Strictness {
             owners: plan.ownership.keeps_owners(),
             same_major: inner.target_major == inner.document.server.number / 10_000,

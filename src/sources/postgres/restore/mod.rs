@@ -12,6 +12,7 @@ mod build;
 mod catalogs;
 mod copy;
 mod databases;
+mod doubtful;
 mod error;
 mod found;
 mod heartbeat;

@@ -167,6 +167,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) id: RestoreId,
+    /// What the server is known by, wherever it is reached, if the role may ask.
+    pub(super) system: Option<String>,
     /// The object id of the live database, which no rename changes.
     pub(super) live: Option<u32>,
     pub(super) toc: Toc,
@@ -193,6 +195,16 @@ impl Plan {
     #[must_use]
     pub fn swaps(&self) -> bool {
         matches!(self.way, Way::Beside | Way::Create)
+    }
+
+    /// Whether both are about one database: the same server, however it is reached, and the same name.
+    #[must_use]
+    pub fn is_about_the_same(&self, other: &Self) -> bool {
+        let same_server = match (&self.inner.system, &other.inner.system) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.server == other.server,
+        };
+        same_server && self.database == other.database
     }
 
     /// The database that rows are loaded into.

@@ -31,7 +31,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let mut findings = Findings::default();
 
     let abilities = target.abilities(options);
-    let mut selection = selection::select(&toc, &abilities);
+    let mut selection = selection::select(&toc, &abilities, &document.lacking);
     let mut loads = copy::loads(context.contents, &options.source, &document, &toc)?;
     let whole = options.way != Way::Tables && options.scope != Scope::Data;
     let objects = if whole { object_streams(context, options, &document)? } else { Vec::new() };
@@ -42,6 +42,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
     preflight::traces(&mut findings, options, &target, &scratch);
     left_out_rows(&mut findings, options, &document, &selection);
+    doubtful(&mut findings, options, &document);
     let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
     selection.left_out.extend(lost);
     if target.traces.live.is_some() {
@@ -101,6 +102,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
         database,
         inner: Arc::new(Inner {
             id,
+            system: target.system.clone(),
             live: target.traces.live.as_ref().map(|live| live.oid),
             toc,
             document,
@@ -209,6 +211,16 @@ fn left_out_rows(findings: &mut Findings, options: &PlanOptions, document: &Docu
             "the rows of table {} would be left out{why}; put that right, or agree to it with --leave-out",
             table.stream
         ));
+    }
+}
+
+/// Foreign keys that are tried, and may be left out.
+fn doubtful(findings: &mut Findings, options: &PlanOptions, document: &Document) {
+    if options.way == Way::Tables || options.scope != Scope::All {
+        return;
+    }
+    for key in document.lacking.iter().filter(|key| key.rows_only) {
+        findings.warn(format!("{} is left out if it does not hold: {}", key.what, key.why));
     }
 }
 

@@ -48,6 +48,10 @@ pub(super) struct Target {
     /// Each role of the server, and whether this one may act as it.
     roles: BTreeMap<String, bool>,
     tablespaces: BTreeSet<String>,
+    /// Databases that new ones are copies of.
+    templates: BTreeSet<String>,
+    /// What the server's files are known by, wherever it is reached, if this role may ask.
+    pub(super) system: Option<String>,
     extensions: HashMap<String, bool>,
     collations: BTreeSet<String>,
     slots: Vec<String>,
@@ -106,6 +110,16 @@ impl Target {
             .await?
             .into_iter()
             .collect(),
+            templates: text_list(
+                session,
+                "list the templates",
+                "SELECT datname::text FROM pg_catalog.pg_database WHERE datistemplate",
+            )
+            .await?
+            .into_iter()
+            .collect(),
+            // Not every server lets every role ask.
+            system: session.row("identify the server", SYSTEM, &[]).await.ok().map(|row| row.get(0)),
             extensions: extensions.iter().map(|row| (row.get(0), row.get(1))).collect(),
             collations: text_list(session, "list the collations", collations).await?.into_iter().collect(),
             slots: texts(slots),
@@ -135,6 +149,26 @@ impl Target {
     }
 }
 
+/// What tells one server from another.
+const SYSTEM: &str = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
+
+/// Why a database of the server itself is not restored into.
+fn is_the_servers(document: &Document, target: &Target) -> Option<String> {
+    let (name, original) = (&target.database, &document.name);
+    if target.templates.contains(name) {
+        return Some(format!(
+            "database {name} is a template, which the server copies for every new database: name another one with \
+             --target-database, such as {original}"
+        ));
+    }
+    (name == "postgres" && original != name).then(|| {
+        format!(
+            "database postgres is the server's own, which its tools connect to, and the backup is of {original}: name the \
+             one that is meant with --target-database, such as {original}"
+        )
+    })
+}
+
 /// Looks for everything that stands in the way.
 pub(super) fn check(
     findings: &mut Findings,
@@ -145,6 +179,9 @@ pub(super) fn check(
     target: &Target,
 ) {
     versions(findings, document, target);
+    if let Some(why) = is_the_servers(document, target) {
+        return findings.refuse(why);
+    }
     match options.way {
         Way::Beside | Way::Create => {
             new_database(findings, options, document, target);

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    super::archive::{Entry, Field, Section, Toc},
+    super::{
+        archive::{Entry, Field, Section, Toc},
+        contents::Lacking,
+    },
     report::LeftOut,
 };
 
@@ -64,6 +67,10 @@ pub(super) struct Selection {
     pub(super) before: Vec<u32>,
     pub(super) after: Vec<u32>,
     pub(super) last: Vec<u32>,
+    /// Foreign keys to rows that the policy excluded, and what depends on them: made after all others, or left out.
+    pub(super) doubtful: Vec<u32>,
+    /// What every database has from its beginning, and a dump of chosen schemas has all the same: schema `public`.
+    pub(super) there: Vec<u32>,
     /// Large objects are among `before`.
     pub(super) out: HashSet<u32>,
     pub(super) left_out: Vec<LeftOut>,
@@ -72,16 +79,25 @@ pub(super) struct Selection {
 impl Selection {
     /// All entries that are made, in the order of their turns.
     pub(super) fn made(&self) -> Vec<u32> {
-        [&self.before, &self.after, &self.last].into_iter().flatten().copied().collect()
+        [&self.before, &self.after, &self.doubtful, &self.last].into_iter().flatten().copied().collect()
     }
 }
 
-/// Chooses. What depends on something that is left out is left out too, and named.
-pub(super) fn select(toc: &Toc, abilities: &Abilities) -> Selection {
+/// Chooses. What depends on something that is left out is left out too, and named; so is what the backup records to
+/// lack something that the policy excluded.
+pub(super) fn select(toc: &Toc, abilities: &Abilities, lacking: &[Lacking]) -> Selection {
     let mut selection = Selection::default();
+    let lacking: HashMap<u32, &Lacking> = lacking.iter().map(|it| (it.dump_id, it)).collect();
     for entry in toc.entries() {
-        let reason = impossible(&entry, abilities).or_else(|| {
-            let on = entry.dependencies().find(|id| selection.out.contains(id))?;
+        let lacks = lacking.get(&entry.dump_id());
+        let reason = impossible(&entry, abilities);
+        let reason = reason.or_else(|| {
+            let root = "what it would be attached to was excluded from the backup";
+            toc.attaches_to_nothing(&entry).then(|| root.to_owned())
+        });
+        let reason = reason.or_else(|| lacks.filter(|it| !it.rows_only).map(|it| it.why.clone())).or_else(|| {
+            let on = entry.dependencies().find(|id| selection.out.contains(id));
+            let on = on.or_else(|| server_of_mapping(&entry, toc).filter(|id| selection.out.contains(id)))?;
             let what = toc.entry(on).map_or_else(|| on.to_string(), |entry| named(&entry));
             Some(format!("it depends on {what}"))
         });
@@ -90,8 +106,16 @@ pub(super) fn select(toc: &Toc, abilities: &Abilities) -> Selection {
             selection.left_out.push(LeftOut { what: named(&entry), why });
             continue;
         }
+        if is_there_anyway(&entry) {
+            selection.there.push(entry.dump_id());
+            continue;
+        }
         // A comment on what comes last cannot come before it.
         let late = entry.dependencies().any(|id| selection.last.contains(&id));
+        if lacks.is_some() || entry.dependencies().any(|id| selection.doubtful.contains(&id)) {
+            selection.doubtful.push(entry.dump_id());
+            continue;
+        }
         match turn(&entry) {
             Turn::After if late => selection.last.push(entry.dump_id()),
             Turn::Before => selection.before.push(entry.dump_id()),
@@ -109,8 +133,36 @@ pub(super) fn is_grant(entry: &Entry<'_>) -> bool {
 
 /// An entry for people: `INDEX public orders_pkey`.
 pub(super) fn named(entry: &Entry<'_>) -> String {
-    let (description, namespace, tag) = (entry.description(), entry.namespace(), entry.tag());
-    if namespace.is_empty() { format!("{description} {tag}") } else { format!("{description} {namespace} {tag}") }
+    entry.shown()
+}
+
+/// Whether a new database has it: a dump of chosen schemas makes `public` and its comment; one of all of a database
+/// does not.
+pub(super) fn is_there_anyway(entry: &Entry<'_>) -> bool {
+    let definition = entry.text(Field::Definition);
+    match entry.description().as_ref() {
+        "SCHEMA" => entry.tag() == "public" && definition.trim_start().starts_with("CREATE SCHEMA public;"),
+        "COMMENT" => {
+            entry.tag() == "SCHEMA public"
+                && definition.trim() == "COMMENT ON SCHEMA public IS 'standard public schema';"
+        }
+        _ => false,
+    }
+}
+
+/// The server that a user mapping is of: `pg_dump` writes no dependency, and names it in the tag alone,
+/// `USER MAPPING role SERVER name`. Names may have blanks: the longest one that fits is meant.
+fn server_of_mapping(entry: &Entry<'_>, toc: &Toc) -> Option<u32> {
+    if entry.description() != "USER MAPPING" {
+        return None;
+    }
+    let tag = entry.tag();
+    let fits = |server: &Entry<'_>| {
+        server.description() == "SERVER"
+            && tag.strip_suffix(server.tag().as_ref()).is_some_and(|of| of.ends_with(" SERVER "))
+    };
+    let servers = toc.entries().filter(fits);
+    servers.max_by_key(|server| server.tag().len()).map(|server| server.dump_id())
 }
 
 /// Why the target cannot take an entry, whatever else it can.
