@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     context::Context,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
     output::OutputArgs,
 };
 use crate::{
@@ -38,7 +38,7 @@ pub struct DoctorArgs {
 
 pub(super) async fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let policy = context.policy()?;
-    let diagnosis = operations::doctor(&policy, &args.sources, &context.connect(), &context.run).await?;
+    let diagnosis = operations::doctor(&policy, &args.sources, &context.connect(), exit::next_of, &context.run).await?;
     context.telemetry.finish();
     let findings = diagnosis.findings.into_iter().map(finding).collect();
     let backup = match diagnosis.backup {

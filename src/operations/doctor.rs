@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::{Policy, PostgresSpec, SourceSpec},
-    repository::{Proof, Repository, Scope},
+    repository::{self, Proof, Repository, Scope},
     sources::{
         Finding, Severity,
         kubernetes::{self, Cluster, Identity, KubernetesSource},
@@ -40,10 +40,13 @@ pub enum Expected {
     Impossible,
 }
 
+/// What a person does next about an error.
+pub type Advise = fn(&Error) -> Option<&'static str>;
+
 /// Looks at what the policy needs: its repository, the cluster, its databases. `only` names some of its
 /// sources; empty: all.
 ///
-/// What cannot be reached is a finding. Of all that it looks at, nothing is changed, save that the repository gets
+/// What cannot be reached is a finding, with the next step that `advise` knows. Of all that it looks at, nothing is changed, save that the repository gets
 /// a mark that stays (see [`Repository::prove`]).
 ///
 /// # Errors
@@ -52,6 +55,7 @@ pub async fn doctor(
     policy: &Policy,
     only: &[Name],
     connect: &kubernetes::ConnectOptions,
+    advise: Advise,
     run: &Run,
 ) -> Result<Diagnosis, Error> {
     if let Some(stranger) = only.iter().find(|source| !policy.sources.contains_key(*source)) {
@@ -61,8 +65,8 @@ pub async fn doctor(
             choices: policy.sources.keys().map(ToString::to_string).collect(),
         });
     }
-    let mut examination =
-        Examination { policy, connect, run, findings: Vec::new(), ills: Ills::default(), databases: BTreeMap::new() };
+    let (findings, ills, databases) = (Vec::new(), Ills::default(), BTreeMap::new());
+    let mut examination = Examination { policy, connect, advise, run, findings, ills, databases };
     tokio::select! {
         biased;
         () = run.cancel.cancelled() => return Err(Error::Interrupted),
@@ -120,6 +124,7 @@ impl Ills {
 struct Examination<'a> {
     policy: &'a Policy,
     connect: &'a kubernetes::ConnectOptions,
+    advise: Advise,
     run: &'a Run,
     findings: Vec<Finding>,
     ills: Ills,
@@ -166,7 +171,7 @@ impl Examination<'_> {
 
     fn source_fails(&mut self, name: &Name, error: &Error) {
         self.ills.add(name, Severity::Prevents);
-        self.findings.push(prevents(format!("source {name}"), error));
+        self.findings.push(self.prevents(format!("source {name}"), error));
     }
 
     async fn look_at_repository(&mut self) -> Option<Repository> {
@@ -179,7 +184,7 @@ impl Examination<'_> {
         let (repository, backups) = match opened.await {
             Ok(opened) => opened,
             Err(error) => {
-                self.repository_fails(&error, None);
+                self.repository_fails(&error);
                 return None;
             }
         };
@@ -192,10 +197,7 @@ impl Examination<'_> {
         let Some(schedule) = self.policy.schedules.keys().next() else { return Some(repository) };
         match repository.prove(&self.policy.name, schedule, self.run.clock.as_ref()).await {
             Ok(proof) => self.proven(&location, &proof),
-            Err(error) => {
-                let next = "docs/permissions.md says what the identity that backs up needs";
-                self.repository_fails(&error.into(), Some(next));
-            }
+            Err(error) => self.repository_fails(&error.into()),
         }
         Some(repository)
     }
@@ -225,10 +227,19 @@ impl Examination<'_> {
         self.findings.push(Finding { subject: subject.to_owned(), severity: Severity::Good, what, next: None });
     }
 
-    fn repository_fails(&mut self, error: &Error, next: Option<&str>) {
+    fn repository_fails(&mut self, error: &Error) {
         self.ills.repository = Some(Severity::Prevents);
-        let next = next.map(str::to_owned);
-        self.findings.push(Finding { next, ..prevents("repository".to_owned(), error) });
+        let mut finding = self.prevents("repository".to_owned(), error);
+        if is_refused(error) {
+            let rights = "give this identity its rights: docs/permissions.md says what one that backs up needs";
+            finding.next = Some(rights.to_owned());
+        }
+        self.findings.push(finding);
+    }
+
+    fn prevents(&self, subject: String, error: &Error) -> Finding {
+        let next = (self.advise)(error).map(str::to_owned);
+        Finding { subject, severity: Severity::Prevents, what: chain(error), next }
     }
 
     /// Connects to the cluster that `sources` need.
@@ -243,7 +254,7 @@ impl Examination<'_> {
             Ok(reached) => reached,
             Err(error) => {
                 // What a source needs and does not get is counted where it is looked at.
-                self.findings.push(prevents("cluster".to_owned(), &error.into()));
+                self.findings.push(self.prevents("cluster".to_owned(), &error.into()));
                 return None;
             }
         };
@@ -282,12 +293,14 @@ impl Examination<'_> {
         self.ills.fatal.extend(sources.iter().map(|name| (*name).clone()));
         let next = "use the right --context; if this cluster is to take that one's place, `drctl backup --adopt-cluster` says \
                     so once";
-        self.findings.push(Finding { next: Some(next.to_owned()), ..prevents("cluster".to_owned(), &error) });
+        self.findings.push(Finding { next: Some(next.to_owned()), ..self.prevents("cluster".to_owned(), &error) });
     }
 }
 
-fn prevents(subject: String, error: &Error) -> Finding {
-    Finding { subject, severity: Severity::Prevents, what: chain(error), next: None }
+/// The store says no to this identity.
+fn is_refused(error: &Error) -> bool {
+    use repository::{Error as E, backend::ErrorKind};
+    matches!(error, Error::Repository(E::Store(error)) if error.kind == ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]

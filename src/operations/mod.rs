@@ -38,7 +38,7 @@ pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, PassedOver, find, list};
 pub use databases::{DatabaseOptions, DatabaseRestore, DatabaseUndo, LoadedDatabases, find_kept, plan_undo};
 pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
-pub use doctor::{Diagnosis, Expected, doctor};
+pub use doctor::{Advise, Diagnosis, Expected, doctor};
 pub use embedded::embedded_policy;
 pub use error::Error;
 pub use export::{Export, export};

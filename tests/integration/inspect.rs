@@ -106,7 +106,7 @@ fn what_a_backup_holds_and_what_changed_is_shown_object_by_object() {
     let lines: Vec<&str> = only.lines().collect();
     assert!(lines[0].starts_with("KIND ") && lines[0].ends_with("NAME"), "{only}");
     assert_eq!(lines.len(), 3, "{only}");
-    workshop.ends(2, &["show", &first, "--objects", "--kind", "nothing", "-o", "yaml"]);
+    refuses_what_means_nothing(workshop, &first, namespace);
 
     // One of them; a Secret's values are shown only if that is asked for.
     let secret = format!("{namespace}/database");
@@ -122,6 +122,9 @@ fn what_a_backup_holds_and_what_changed_is_shown_object_by_object() {
 
     // Nothing changed: all parts are known by their digests, but for what the server touches.
     change(source, namespace);
+    let widgets = format!("widgets.{}", story.group);
+    let patch = r#"{"spec":{"text":"hunter2","size":4}}"#;
+    source.kubectl(&["-n", namespace, "patch", &widgets, "small", "--type=merge", "-p", patch]);
     let second = story.backup();
     let diff = workshop.json(0, &["diff", &first, &second]);
     fits("backup-diff", &diff);
@@ -152,6 +155,13 @@ fn what_a_backup_holds_and_what_changed_is_shown_object_by_object() {
     assert_eq!(changed["fields"], json!([{"path": "data.LOG_LEVEL", "old": "\"info\"", "new": "\"debug\""}]));
     let changes = workshop.done(&["history", "cm", &name, "--changes"]).stdout;
     assert_eq!(changes.lines().filter(|line| !line.starts_with(' ')).count(), 3, "{changes}");
+    // The oldest one that is asked for is compared with the one before it, and its own time is in the window.
+    let since = array(&history, "backups")[2]["started"].as_str().unwrap();
+    let window = workshop.json(0, &["history", "configmap", &name, "--since", since]);
+    let steps: Vec<&str> = array(&window, "backups").iter().map(|item| item["change"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["removed", "same", "changed"], "{window:#}");
+    let elsewhere = workshop.ends(1, &["history", "cm", "elsewhere/settings"]).stdout;
+    assert!(elsewhere.lines().count() == 4 && elsewhere.matches("not covered").count() == 4, "{elsewhere}");
     workshop.ends(1, &["history", "cm", &format!("{namespace}/none")]);
     workshop.ends(2, &["history", "cm", "a/b/c"]);
     story.end(&[source]);
@@ -165,6 +175,26 @@ fn what_a_backup_holds_and_what_changed_is_shown_object_by_object() {
     assert_eq!(unknown, ["removed", "unknown", "unknown", "first"]);
     workshop.ends(4, &["diff", &first, &second]);
     workshop.ends(4, &["show", &second, "--objects"]);
+}
+
+/// A namespace or a kind of which a backup holds nothing.
+#[track_caller]
+fn refuses_what_means_nothing(workshop: &Workshop, backup: &str, namespace: &str) {
+    let folder = workshop.folder().join("of-nothing");
+    let (typo, path) = (namespace.get(..namespace.len() - 1).unwrap(), folder.to_str().unwrap());
+    for (words, near) in [
+        (vec!["show", backup, "--objects", "--kind", "Configmpa"], "configmaps"),
+        (vec!["show", backup, "--objects", "--namespace", typo], namespace),
+        (vec!["diff", backup, backup, "--exit-code", "--namespace", typo], namespace),
+        (vec!["diff", backup, backup, "--exit-code", "--kind", "Configmpa"], "configmaps"),
+        (vec!["export", backup, "services", "-o", path, "--namespace", typo], namespace),
+        (vec!["export", backup, "services", "-o", path, "--kind", "Configmpa"], "configmaps"),
+    ] {
+        let ended = workshop.ends(2, &words);
+        assert!(ended.stderr.contains(&format!("did you mean `{near}`")), "{words:?}: {}", ended.stderr);
+    }
+    assert!(!folder.exists());
+    workshop.done(&["diff", backup, backup, "--exit-code", "--namespace", namespace, "--kind", "ConfigMap"]);
 }
 
 /// A value, a list, a Secret, something new, something gone, and something made again.
@@ -196,6 +226,9 @@ fn assert_diff(diff: &Value, namespace: &str) {
         (&image["old"], &image["new"]),
         (&json!("\"registry.example.com/api:1.4.2\""), &json!("\"registry.example.com/api:1.5.0\""))
     );
+    let widget = changes.iter().find(|item| item["name"] == "small").unwrap();
+    let shown = |path: &str| array(widget, "fields").iter().find(|field| field["path"] == path).unwrap()["new"].clone();
+    assert_eq!((shown("spec.text"), shown("spec.size")), (json!("a value that is not shown"), json!("4")));
     let secret = of("secrets", "database");
     assert_eq!((&secret["change"], &secret["namespace"]), (&json!("changed"), &json!(namespace)));
     assert!(

@@ -20,6 +20,7 @@ mod export;
 mod format;
 mod from_velero;
 mod helm;
+mod history;
 mod inspect;
 mod interrupted;
 mod memory;

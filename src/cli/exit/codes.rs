@@ -65,13 +65,13 @@ impl From<operations::Error> for Failure {
     }
 }
 
-type Ending = (Exit, Option<&'static str>);
+pub(super) type Ending = (Exit, Option<&'static str>);
 
 /// What is done about a secret that is not where it should be.
 const ANOTHER_PLACE: &str =
     "put it there, or name another place where this one was named: in the policy, or by an option";
 
-fn of_operation(error: &operations::Error) -> Ending {
+pub(super) fn of_operation(error: &operations::Error) -> Ending {
     use operations::Error as E;
     match error {
         E::Repository(error) => of_repository(error),

@@ -5,7 +5,7 @@ mod codes;
 use std::{error::Error, process::ExitCode};
 
 use crate::{
-    operations::{BackupOutcome, Expected, Restore, RestoreOutcome},
+    operations::{self, BackupOutcome, Expected, Restore, RestoreOutcome},
     repository,
     sources::kubernetes::restore::{Action, Answer},
     types::State,
@@ -108,6 +108,11 @@ impl Exit {
 
 fn total(restore: &Restore, action: Action) -> u64 {
     restore.plans.iter().map(|plan| plan.total(action)).sum()
+}
+
+/// What a person does next about an error, if one line can say it.
+pub(super) fn next_of(error: &operations::Error) -> Option<&'static str> {
+    codes::of_operation(error).1
 }
 
 impl From<Exit> for ExitCode {
@@ -217,6 +222,36 @@ mod tests {
             text,
             "error: cannot list backups: cannot reach the store\ncaused by: connection refused\nnext: check the network\n"
         );
+    }
+
+    #[test]
+    fn a_store_that_fails_ends_with_5_until_something_was_written() {
+        use crate::repository::backend::{Error as StoreError, ErrorKind};
+        let store = |kind, act| {
+            let (subject, location, reason) = (String::new(), "s3://b".to_owned(), "why".to_owned());
+            repository::Error::Store(StoreError { kind, act, subject, location, reason, source: None })
+        };
+        let of = |kind| store(kind, "write");
+        for (kind, next) in [
+            (ErrorKind::Full, "next: make room"),
+            (ErrorKind::Other, "next: check that URL, endpoint and proxy"),
+            (ErrorKind::NotFound, "next: check that URL, endpoint and proxy"),
+            (ErrorKind::NoSuchStore, "next: correct the repository's URL"),
+            (ErrorKind::Unauthenticated, "next: check the credentials"),
+            (ErrorKind::Unreachable, "next: check the URL"),
+        ] {
+            let failure = Failure::from(of(kind));
+            assert!(failure.exit == Exit::CouldNotRun && failure.text().contains(next), "{failure:?}");
+            // Its session was written before.
+            let backup = crate::types::BackupId::parse("20261120T020000Z-abcdef").unwrap();
+            let begun = repository::Error::Begun { backup, source: Box::new(of(kind)) };
+            let failure = Failure::from(begun);
+            assert!(failure.exit == Exit::Failed && failure.text().contains(next), "{}", failure.text());
+            let found = operations::Error::Repository(of(kind));
+            assert!(next.ends_with(next_of(&found).unwrap()) || next_of(&found).unwrap().starts_with(&next[6..]));
+        }
+        let setting = Failure::from(store(ErrorKind::Other, "open")).text();
+        assert!(setting.contains("next: correct that setting"), "{setting}");
     }
 
     /// How a restore ended of which so many objects failed, differ, could not be compared, and were left.
