@@ -73,7 +73,14 @@ pub(super) fn exists(path: &Path) -> Failure {
         .next("name another place with -o")
 }
 
-fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
+/// What of a new file or folder could not be done.
+pub(super) fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
     let shown = path.display().to_string();
-    Failure::new(Exit::Failed, format!("cannot {doing} {}: {error}", for_terminal(&shown)))
+    let failure = Failure::new(Exit::Failed, format!("cannot {doing} {}: {error}", for_terminal(&shown)));
+    failure.maybe_next(match error.kind() {
+        io::ErrorKind::NotFound => Some("make the folder that it is to be in, or name another place with -o"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or name another place with -o"),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some("name another place with -o"),
+        _ => None,
+    })
 }

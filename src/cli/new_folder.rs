@@ -11,8 +11,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::{fs::File, io::AsyncWriteExt as _};
 
 use super::{
-    exit::{Exit, Failure},
-    new_file::exists,
+    exit::Failure,
+    new_file::{exists, failed},
 };
 use crate::types::for_terminal;
 
@@ -100,11 +100,6 @@ impl Drop for NewFolder {
             tracing::warn!(folder = %self.partial.display(), %error, "cannot remove an unfinished folder");
         }
     }
-}
-
-fn failed(doing: &str, path: &Path, error: &io::Error) -> Failure {
-    let shown = path.display().to_string();
-    Failure::new(Exit::Failed, format!("cannot {doing} {}: {error}", for_terminal(&shown)))
 }
 
 #[cfg(test)]

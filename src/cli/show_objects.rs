@@ -15,7 +15,7 @@ use crate::{
     report::{ObjectColumns, ObjectItem, ObjectList, ObjectListHead},
     repository::StoredManifest,
     sources::kubernetes::{
-        export::to_yaml,
+        export::{to_json, to_yaml},
         objects::{KindWord, ObjectName, without_secrets},
     },
 };
@@ -110,7 +110,7 @@ async fn one(
     let value: Value = found.value().map_err(unreadable)?;
     let value = if reveal { value } else { without_secrets(value) };
     match output.output {
-        OutputFormat::Json => output::write(&format!("{value:#}\n"))?,
+        OutputFormat::Json => output::write(&to_json(&value))?,
         OutputFormat::Table | OutputFormat::Yaml => output::write(&to_yaml(&value))?,
     }
     Ok(Exit::Done)

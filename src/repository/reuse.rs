@@ -19,7 +19,7 @@ use super::{
     refs::{self, MAX_PACKS},
     streams::Streams,
 };
-use crate::types::{BackupId, Name, Sha256Digest};
+use crate::types::{BackupId, Name, Sha256Digest, counted};
 
 /// A pack that parents hold chunks in.
 #[derive(Debug)]
@@ -234,19 +234,20 @@ impl Gatherer<'_> {
         }
         if !damaged.is_empty() {
             notes.push(format!(
-                "{} packs of the parents were found damaged by a verify; what was in them is stored anew",
-                damaged.len()
+                "found damaged by a verify: {} of the parents; what was in it is stored anew",
+                counted(damaged.len() as u64, "pack")
             ));
         }
         if gone > 0 {
             notes.push(format!(
-                "{gone} packs of the parents are missing or have another size; what was in them is stored anew"
+                "missing or of another size: {} of the parents; what was in it is stored anew",
+                counted(gone, "pack")
             ));
         }
         if overlapping > 0 {
             notes.push(format!(
-                "{overlapping} packs of the parents have frames that overlap, by their indexes; \
-                 what was in them is stored anew"
+                "with frames that overlap, by their indexes: {} of the parents; what was in it is stored anew",
+                counted(overlapping, "pack")
             ));
         }
         let known = self.chunks.build(|place| keep.get(place.pack as usize).copied().unwrap_or_default());

@@ -109,7 +109,7 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
             Exit::CouldNotRun,
             Some("use the right --context; if this cluster is to take that one's place, --adopt-cluster says so once"),
         ),
-        E::NoSuchBackup { .. } => (Exit::CouldNotRun, None),
+        E::NoSuchBackup { .. } => (Exit::CouldNotRun, Some("`drctl list` shows the backups and their states")),
         E::Conflicts { .. } => (
             Exit::CouldNotRun,
             Some(

@@ -155,7 +155,7 @@ impl Failure {
         self
     }
 
-    fn maybe_next(mut self, next: Option<&str>) -> Self {
+    pub(super) fn maybe_next(mut self, next: Option<&str>) -> Self {
         self.next = next.map(str::to_owned);
         self
     }

@@ -9,7 +9,7 @@ use crate::{
         load::{
             decode::{Decoder, Table},
             node::{Node, Value},
-            problem::Place,
+            problem::{Place, Problem},
         },
     },
     types::{InvalidName, Name},
@@ -64,8 +64,7 @@ pub(super) fn name(text: &str) -> Result<Name, InvalidName> {
 pub(super) fn read(decoder: &mut Decoder, node: &Node, path: &str, file: &Path) -> Option<Read> {
     let table = decoder.any_table(node, path)?;
     let mut reader = Reader { decoder, table: &table, file, notes: Vec::new() };
-    let (namespaces, exclude_namespaces) =
-        (reader.namespaces("includedNamespaces"), reader.namespaces("excludedNamespaces"));
+    let (namespaces, exclude_namespaces) = (reader.included_namespaces(), reader.namespaces("excludedNamespaces"));
     let namespaces = if namespaces.is_empty() { vec!["*".to_owned()] } else { namespaces };
     let cluster_scoped = reader.cluster_scoped();
     reader.kinds();
@@ -108,14 +107,34 @@ impl Reader<'_, '_> {
     }
 
     fn namespaces(&mut self, key: &str) -> Vec<String> {
+        let texts = self.texts(key);
+        self.fitting(key, texts)
+    }
+
+    /// Those that a policy can say; the others are noted.
+    fn fitting(&mut self, key: &str, texts: Vec<(Place, String)>) -> Vec<String> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*');
         let mut names = Vec::new();
-        for (place, text) in self.texts(key) {
+        for (place, text) in texts {
             if text.len() <= 63 && text.bytes().all(allowed) {
                 names.push(text);
             } else {
                 self.note(place, true, format!("`{key}: {text}`: a pattern has `*` only here; name the namespaces"));
             }
+        }
+        names
+    }
+
+    /// Where something is chosen and nothing of it can be said here, what is left would be a choice of all.
+    fn included_namespaces(&mut self) -> Vec<String> {
+        let key = "includedNamespaces";
+        let texts = self.texts(key);
+        let first = texts.first().cloned();
+        let names = self.fitting(key, texts);
+        if let Some((place, text)) = first.filter(|_| names.is_empty()) {
+            let problem = Problem::new(place, format!("`{key}` has nothing that a policy can say, like `{text}`"));
+            let help = "name the namespaces, or write patterns with `*`: else all of them would be taken";
+            self.decoder.report(problem.help(help));
         }
         names
     }

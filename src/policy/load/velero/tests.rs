@@ -63,6 +63,23 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_choice_of_namespaces_that_cannot_be_said_never_becomes_all_of_them() {
+    let chosen = |list: &str| {
+        let text = SCHEDULES.replacen("[user-service, order-service]", list, 1);
+        of(&[LOCATION, &text], &VeleroOptions::default()).map(|made| made.text().unwrap())
+    };
+    for list in ["[\"team-[ab]\"]", "[\"team-[ab]\", \"{x,y}\"]"] {
+        let error = chosen(list).unwrap_err();
+        assert!(matches!(error, FromVeleroError::Invalid(_)), "{error:?}");
+        assert!(format!("{error:?}").contains("`includedNamespaces` has nothing that a policy can say"), "{error:?}");
+    }
+    // The twins: what can be said is taken, the rest is named; and no choice at all is all of them.
+    let some = chosen("[\"team-[ab]\", shop]").unwrap();
+    assert!(some.contains("shop"), "{some}");
+    assert!(chosen("[]").unwrap().contains("'*'") || chosen("[]").unwrap().contains("\"*\""));
+}
+
+#[test]
 fn schedules_and_their_location_become_a_policy_that_the_loader_takes() {
     let made = of(&[LOCATION, SCHEDULES], &VeleroOptions::default()).unwrap();
     let text = made.text().unwrap();

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::types::{BackupContents, Blake3Digest, Monitor, StreamInfo};
 pub use place::{Form, Place};
-pub use yaml::to_yaml;
+pub use yaml::{to_json, to_yaml};
 
 /// What is exported, and how.
 #[derive(Debug, Clone, Default)]

@@ -123,9 +123,29 @@ fn is_bare(text: &str) -> bool {
         && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Characters that YAML does not take as they are, or that a reader may change.
+/// Characters that YAML does not take as they are, that a reader may change, or that turn a line around on a terminal.
 fn must_be_escaped(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    c.is_control() || turns_around(c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}
+
+fn turns_around(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The object as JSON over several lines, in which no text turns a line of a terminal around.
+#[must_use]
+pub fn to_json(object: &Value) -> String {
+    let mut text = String::new();
+    // Such a character stands inside a string only.
+    for c in format!("{object:#}").chars() {
+        if turns_around(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    text.push('\n');
+    text
 }
 
 /// In double quotes, as JSON, which is YAML but for a few characters that are escaped as well.
@@ -154,6 +174,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_text_of_an_object_turns_a_line_around() {
+        let hostile = json!({"data": {"a": "x\u{202e}y\u{2066}", "b": "plain", "c\u{200f}": "\u{9b}"}});
+        for text in [to_yaml(&hostile), to_json(&hostile)] {
+            assert!(!text.contains(turns_around) && text.contains("\\u202e") && text.contains("plain"), "{text}");
+        }
+        let read: serde_json::Value = serde_json::from_str(&to_json(&hostile)).unwrap();
+        assert_eq!(read, hostile, "it means the same");
+    }
 
     #[test]
     fn values_are_written_as_people_write_them() {
