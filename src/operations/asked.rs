@@ -1,14 +1,14 @@
 //! What a person asks of a restore beyond all of a backup as it is: a part of it, other namespaces, other fields.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::Error;
+use super::{Error, RestoreOptions};
 use crate::{
     policy::{ModifierFile, ModifierKey, Replacement},
     sources::kubernetes::restore::{
         Choice, Mapping, ModifierRef, ModifierRule, Modifiers, NotHeld, PatchStep, Plan, Recipe, Substitution,
     },
-    types::StreamInfo,
+    types::{StreamInfo, nearest},
 };
 
 /// What is asked of a restore of objects.
@@ -89,6 +89,19 @@ impl AskedRestore {
         let words: Vec<String> = mapped.chain(chosen).chain(modifiers).collect();
         words.join(" ")
     }
+}
+
+/// An option that is about nothing is a mistake, and not nothing to do.
+pub(super) fn refuse_what_is_about_nothing(options: &RestoreOptions, plans: &[Plan]) -> Result<(), NotHeld> {
+    let namespaces: BTreeSet<&str> = plans.iter().flat_map(Plan::namespaces).collect();
+    if let Some(stranger) = options.platform.iter().find(|name| !namespaces.contains(name.as_str())) {
+        let near = nearest(stranger, namespaces.iter().copied()).into_iter().map(str::to_owned).collect();
+        return Err(NotHeld::Platform(stranger.clone(), near));
+    }
+    if options.adopt_volumes && !plans.iter().any(Plan::looks_at_volumes) {
+        return Err(NotHeld::Volumes);
+    }
+    Ok(())
 }
 
 fn modifiers(file: &ModifierFile) -> Result<Modifiers, Error> {

@@ -148,6 +148,7 @@ pub(super) async fn plan(
         restore.plans.push(plan);
     }
     options.asked.settle(&mut restore.plans)?;
+    super::asked::refuse_what_is_about_nothing(options, &restore.plans)?;
     Ok(restore)
 }
 

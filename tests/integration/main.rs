@@ -45,6 +45,7 @@ mod restore_dry_run;
 mod restore_every_request;
 mod restore_faults;
 mod restore_flow;
+mod restore_guards;
 mod restore_order;
 mod restore_parts;
 mod restore_plan_parts;

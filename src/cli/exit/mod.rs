@@ -88,6 +88,8 @@ impl Exit {
     /// if it were restored. `conflicts` are live objects that were left as they are.
     pub(super) fn of_restore(conflicts: u64, outcome: RestoreOutcome) -> Result<Self, Failure> {
         let (complete, equal) = (outcome.is_complete() && conflicts == 0, outcome.is_equal());
+        let failed = outcome.sources.iter().any(|source| source.execution.failed.count > 0);
+        let changed = outcome.sources.iter().any(|source| source.execution.changed);
         let wrote = outcome.sources.iter().any(|source| source.execution.requests > 0);
         match outcome.ended {
             Some(error) => {
@@ -98,6 +100,8 @@ impl Exit {
                 }
                 Err(failure.next("what was restored stays; run it again, and it goes on from there"))
             }
+            // Every request was refused.
+            None if wrote && failed && !changed => Ok(Self::CouldNotRun),
             None if outcome.differs() => Ok(Self::Difference),
             None if !complete => Ok(Self::Partial),
             None if !equal => Ok(Self::Difference),
@@ -256,6 +260,11 @@ mod tests {
 
     /// How a restore ended of which so many objects failed, differ, could not be compared, and were left.
     fn restored(failed: u64, different: u64, not_compared: u64, left: u64) -> Exit {
+        after(0, false, [failed, different, not_compared, left])
+    }
+
+    /// The same, after so many requests, one of which was done.
+    fn after(requests: u64, changed: bool, [failed, different, not_compared, left]: [u64; 4]) -> Exit {
         use crate::sources::kubernetes::restore::{ComparedGroup, ComparisonReport, Notes, RestoreReport};
         let notes = |count| Notes { count, objects: Vec::new() };
         let expected = failed + different + 1;
@@ -267,7 +276,7 @@ mod tests {
             ..ComparisonReport::default()
         };
         let mut execution = RestoreReport::default();
-        execution.failed = notes(failed);
+        (execution.failed, execution.requests, execution.changed) = (notes(failed), requests, changed);
         let source = crate::operations::RestoredSource {
             source: "services".to_owned(),
             execution,
@@ -288,6 +297,15 @@ mod tests {
         assert_eq!(restored(0, 1, 0, 1), Exit::Difference);
         assert_eq!(restored(0, 0, 1, 0), Exit::Difference);
         assert_eq!(restored(1, 0, 1, 0), Exit::Partial);
+    }
+
+    #[test]
+    fn a_restore_all_of_whose_requests_were_refused_could_not_run() {
+        assert_eq!(after(2, false, [1, 0, 0, 0]), Exit::CouldNotRun);
+        assert_eq!(after(2, false, [1, 1, 0, 0]), Exit::CouldNotRun, "what differs was so before");
+        assert_eq!(after(2, true, [1, 0, 0, 0]), Exit::Partial);
+        assert_eq!(after(2, true, [1, 1, 0, 0]), Exit::Difference);
+        assert_eq!(after(0, false, [1, 0, 0, 0]), Exit::Partial, "nothing was tried: the plan names what cannot be");
     }
 
     #[test]

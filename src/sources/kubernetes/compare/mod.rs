@@ -6,7 +6,7 @@
 //! that, because nothing adds to them by itself: lists that are compared by position must have the
 //! same length, the data of ConfigMaps and Secrets and all selectors must have the same keys, an
 //! expected `null` must not have become a value, and what changes what runs or what it may do (one
-//! more container, `hostNetwork`) counts; `additions` has the table.
+//! more container, `hostNetwork`, a selector where there was none) counts; `additions` has the table.
 //!
 //! Numbers are compared as numbers and quantities by what they mean, where the API says that a
 //! field is a quantity. All else is compared exactly: `80` and `"80"` are two things to Kubernetes.
@@ -262,10 +262,12 @@ impl Walk<'_> {
 
     fn differ_where_it_counts(&mut self, live: &Value) {
         self.path.pattern(&mut self.pattern);
-        if additions::counts(self.kind, &self.pattern, live) {
+        // The token controller fills in the data of its own.
+        let fills = self.token && self.pattern == "data";
+        if !fills && additions::counts(self.kind, &self.pattern, live) {
             return self.differ(None, Some(live));
         }
-        let inside = live.as_object().filter(|_| self.path.depth() < MAX_DEPTH && self.kind.pod_spec().is_some());
+        let inside = live.as_object().filter(|_| self.path.depth() < MAX_DEPTH && additions::has_rows(self.kind));
         for (key, live) in inside.into_iter().flatten() {
             self.path.push(Step::Key(key.clone()));
             self.differ_where_it_counts(live);
@@ -297,7 +299,9 @@ impl Walk<'_> {
             ("storage.k8s.io", "StorageClass") => self.pattern == "parameters",
             // The Job controller adds its label to the selector that it makes.
             ("batch", "Job") => false,
-            ("apps" | "batch" | "networking.k8s.io" | "policy", _) => last == "matchLabels",
+            ("admissionregistration.k8s.io" | "apps" | "batch" | "networking.k8s.io" | "policy", _) => {
+                last == "matchLabels"
+            }
             _ => false,
         }
     }

@@ -99,6 +99,94 @@ fn what_changes_what_runs_or_what_it_may_do_is_no_addition() {
 }
 
 #[test]
+fn what_opens_a_restriction_is_no_addition_even_where_the_backup_has_nothing_of_it() {
+    let object = |api: &str, kind: &str, body: Value| {
+        let mut object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}});
+        object.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        object
+    };
+    let hook = |body: Value| {
+        let mut hook = json!({"name": "h", "clientConfig": {"url": "https://x"}});
+        hook.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        json!({"webhooks": [hook]})
+    };
+    let admission = "admissionregistration.k8s.io/v1";
+    let (network, rbac) = ("networking.k8s.io/v1", "rbac.authorization.k8s.io/v1");
+    let policy = |spec: Value| json!({"spec": spec});
+    let label = json!({"matchLabels": {"a": "b"}});
+    for (api, kind, backup, live, path) in [
+        ("v1", "ConfigMap", json!({}), json!({"data": {"k": "v"}}), "data"),
+        ("v1", "Secret", json!({"type": "Opaque"}), json!({"type": "Opaque", "data": {"k": "v"}}), "data"),
+        ("v1", "Service", json!({"spec": {}}), json!({"spec": {"selector": {"app": "x"}}}), "spec.selector"),
+        (
+            network,
+            "NetworkPolicy",
+            policy(json!({"podSelector": {}})),
+            policy(json!({"podSelector": {}, "ingress": [{}]})),
+            "spec.ingress",
+        ),
+        (
+            network,
+            "NetworkPolicy",
+            policy(json!({"podSelector": {}})),
+            policy(json!({"podSelector": label})),
+            "spec.podSelector.matchLabels",
+        ),
+        (
+            network,
+            "NetworkPolicy",
+            policy(json!({"ingress": [{"from": [{"podSelector": {}}]}]})),
+            policy(json!({"ingress": [{"from": [{"podSelector": {}, "namespaceSelector": {}}]}]})),
+            "spec.ingress[0].from[0].namespaceSelector",
+        ),
+        (rbac, "RoleBinding", json!({}), json!({"subjects": [{"kind": "User", "name": "eve"}]}), "subjects"),
+        (rbac, "Role", json!({"rules": null}), json!({"rules": [{"verbs": ["*"]}]}), "rules"),
+        (
+            admission,
+            "ValidatingWebhookConfiguration",
+            hook(json!({})),
+            hook(json!({"namespaceSelector": label})),
+            "webhooks[name=h].namespaceSelector",
+        ),
+        (
+            admission,
+            "ValidatingWebhookConfiguration",
+            hook(json!({"namespaceSelector": {}})),
+            hook(json!({"namespaceSelector": label})),
+            "webhooks[name=h].namespaceSelector.matchLabels",
+        ),
+        (
+            admission,
+            "MutatingWebhookConfiguration",
+            hook(json!({})),
+            hook(json!({"matchConditions": [{"name": "never", "expression": "false"}]})),
+            "webhooks[name=h].matchConditions",
+        ),
+    ] {
+        let (expected, live) = (object(api, kind, backup), object(api, kind, live));
+        assert_eq!(paths(&expected, &live), [path], "{kind}");
+        assert!(paths(&live, &live).is_empty(), "{kind}");
+    }
+}
+
+#[test]
+fn what_the_server_itself_sets_in_such_places_stays_an_addition() {
+    let policy = |spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec});
+    let bare = policy(json!({"podSelector": {}, "ingress": [{"ports": [{"port": 80}]}]}));
+    let set = policy(
+        json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": [{"port": 80, "protocol": "TCP"}]}], "egress": []}),
+    );
+    assert!(paths(&bare, &set).is_empty());
+    let hook = |more: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "webhooks": [more]});
+    let defaulted = json!({"name": "h", "namespaceSelector": {}, "objectSelector": {}, "failurePolicy": "Fail", "matchPolicy": "Equivalent"});
+    assert!(paths(&hook(json!({"name": "h"})), &hook(defaulted)).is_empty());
+    let token = |data: Value| json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token", "data": data});
+    let mut empty = token(Value::Null);
+    empty.as_object_mut().unwrap().remove("data");
+    assert!(paths(&empty, &token(json!({"token": "x"}))).is_empty());
+}
+
+#[test]
 fn values_that_may_be_passwords_are_not_shown() {
     let env = |value: &str| json!([{"name": "A", "value": value}, {"name": "B", "value": "$(A)"}]);
     let place = "/spec/template/spec/containers/0/env";

@@ -104,6 +104,11 @@ impl Adoption {
         self.volumes.is_empty()
     }
 
+    /// No claim had a volume.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.volumes.is_empty() && self.refused.is_empty()
+    }
+
     /// The volume goes with a claim that is restored, even if it cannot be adopted.
     pub(super) fn names(&self, name: &str) -> bool {
         matches!(self.volumes.get(name), Some(Fate::Adopt | Fate::Free | Fate::Refused(_)))
@@ -176,6 +181,8 @@ struct Live {
     by_source: HashMap<String, Vec<Volume>>,
     /// The uids of live claims, by `namespace/name`.
     claims: HashMap<String, String>,
+    /// The volumes that they have.
+    bound: HashMap<String, String>,
 }
 
 impl Live {
@@ -202,6 +209,8 @@ impl Live {
                 if claims.contains_key(&item.key) {
                     let claim = item.parse(kind)?;
                     let uid = claim.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+                    let volume = claim.pointer("/spec/volumeName").and_then(Value::as_str).unwrap_or_default();
+                    live.bound.insert(item.key.clone(), volume.to_owned());
                     live.claims.insert(item.key, uid.to_owned());
                 }
             }
@@ -242,6 +251,9 @@ fn decide(claims: &BTreeMap<String, String>, held: &BTreeMap<String, Volume>, li
 }
 
 fn fate(volume: &Volume, held: &BTreeMap<String, Volume>, live: &Live) -> Fate {
+    if let Some(other) = live.bound.get(&volume.claim).filter(|other| !other.is_empty() && **other != volume.name) {
+        return Fate::Refused(format!("claim {} is live and has volume {other}", volume.claim));
+    }
     let twins = live.by_source.get(&volume.source).map(Vec::as_slice).unwrap_or_default();
     // What the backup itself has twice was so before.
     let known = |twin: &Volume| held.get(&twin.name).is_some_and(|it| it.source == twin.source);

@@ -46,6 +46,11 @@ impl Plan {
         self.asked.recipe.apply(kind_id, object, rules)
     }
 
+    /// Namespaces that get another name.
+    pub(super) fn mapping(&self) -> &super::recipe::Mapping {
+        &self.asked.recipe.mapping
+    }
+
     /// Objects that are restored as somebody asked for, and not as they were.
     #[must_use]
     pub fn modified(&self) -> &Modified {
@@ -67,6 +72,19 @@ impl Plan {
     #[must_use]
     pub fn has_name(&self, pattern: &str) -> bool {
         self.asked.names.contains(pattern)
+    }
+
+    /// The namespaces that something of it is in, as they are called in the cluster.
+    #[must_use]
+    pub fn namespaces(&self) -> std::collections::BTreeSet<&str> {
+        let parts = self.kinds.iter().flat_map(|kind| &kind.parts);
+        parts.map(|part| part.namespace.as_str()).filter(|namespace| !namespace.is_empty()).collect()
+    }
+
+    /// A claim of it was bound to a volume, and it was asked what becomes of that.
+    #[must_use]
+    pub fn looks_at_volumes(&self) -> bool {
+        !self.adoption.is_of_nothing()
     }
 
     /// How many objects it is about.
@@ -174,6 +192,16 @@ fn take_out_unneeded(plan: &mut Plan, support: Vec<(usize, usize, usize)>) {
             let mut at = 0..;
             part.seen.retain(|_| at.next().is_none_or(|at| !entries.contains(&at)));
         }
+        // The places of those behind them are others now.
+        let is_here = |at: &(usize, usize, usize)| (at.0, at.1) == (number, place);
+        let mut agreed = std::mem::take(&mut plan.agreed);
+        agreed.retain(|at, _| !is_here(at) || !entries.contains(&at.2));
+        let agreed = agreed.into_iter().map(|(at, mark)| {
+            let before = entries.iter().filter(|it| **it < at.2).fold(0_usize, |sum, _| sum + 1);
+            let moved = if is_here(&at) { at.2.saturating_sub(before) } else { at.2 };
+            ((at.0, at.1, moved), mark)
+        });
+        plan.agreed = agreed.collect();
     }
 }
 

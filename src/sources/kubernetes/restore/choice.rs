@@ -45,6 +45,12 @@ pub enum NotHeld {
     /// A name, among the objects that are chosen otherwise.
     #[error("nothing that is chosen has the name `{}`", for_terminal(.0))]
     Name(String),
+    /// A namespace that others need, and of which nothing is restored.
+    #[error("`--platform {}`: nothing is restored into a namespace of that name{}", for_terminal(.0), meant(.1))]
+    Platform(String, Vec<String>),
+    /// Volumes are to be adopted, and no claim that is restored had one.
+    #[error("`--adopt-volumes`: no claim that is restored was bound to a volume, so there is none to adopt")]
+    Volumes,
     /// Nothing at all is chosen.
     #[error("the backup holds nothing that is chosen: {}", for_terminal(.0))]
     Nothing(String),

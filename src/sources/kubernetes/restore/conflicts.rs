@@ -24,14 +24,24 @@ pub(super) fn settle(
         // It says when to plan again.
         _ if is_going(live) => return (Action::Conflict, found.reason),
         _ if shared => (Action::Conflict, Some(never_mapped(&prepared.object))),
-        OnConflict::Update => (Action::Update, never_updated(&prepared.object)),
+        OnConflict::Update => (Action::Update, never_updated(&prepared.object, live)),
         OnConflict::Replace => (Action::Replace, never_replaced(&prepared.object, live)),
     };
-    match never {
-        None => (action, found.reason),
-        Some(never) => (Action::Conflict, format!("{}; {never}", found.reason)),
-    }
+    let Some(never) = never.map(str::to_owned).or_else(|| loses_claims(&prepared.object, live, &found)) else {
+        return (action, found.reason);
+    };
+    let next = match action {
+        Action::Update if never_replaced(&prepared.object, live).is_none() && is_fixed(&prepared.object) => REPLACE,
+        Action::Replace if never_updated(&prepared.object, live).is_none() => {
+            "; --on-conflict update changes what can be changed in it"
+        }
+        _ => "",
+    };
+    (Action::Conflict, format!("{}; {never}{next}", found.reason))
 }
+
+/// The next step where an update is refused.
+pub(super) const REPLACE: &str = "; --on-conflict replace deletes and creates it";
 
 /// Its deletion was asked for.
 pub(super) fn is_going(live: &Value) -> bool {
@@ -50,34 +60,64 @@ fn never_mapped(object: &Value) -> &'static str {
 }
 
 /// Kinds whose live objects cannot become what the backup holds.
-fn never_updated(object: &Value) -> Option<&'static str> {
+fn is_fixed(object: &Value) -> bool {
     let kind = GroupKind::of(object);
-    if kind.is("", "Pod") || kind.is("batch", "Job") {
-        return Some("a Pod or a Job cannot be changed once it is there; --on-conflict replace deletes and creates it");
+    kind.is("", "Pod") || kind.is("batch", "Job")
+}
+
+/// Live objects that cannot become what the backup holds, or would lose something by it.
+fn never_updated(object: &Value, live: &Value) -> Option<&'static str> {
+    if is_fixed(object) {
+        return Some("a Pod or a Job cannot be changed once it is there");
     }
-    None
+    (GroupKind::of(object).is("", "Service") && is_balancer(live) && !is_balancer(object)).then_some(
+        "the backup's is no LoadBalancer Service, and the live one's address would be lost: change it by hand",
+    )
+}
+
+fn is_balancer(object: &Value) -> bool {
+    object.pointer("/spec/type").and_then(Value::as_str) == Some("LoadBalancer")
+}
+
+/// A StatefulSet that would be scaled down and then deletes the claims of the Pods that go.
+fn loses_claims(object: &Value, live: &Value, found: &Judgement) -> Option<String> {
+    if !GroupKind::of(object).is("apps", "StatefulSet")
+        || object.pointer("/spec/persistentVolumeClaimRetentionPolicy/whenScaled").and_then(Value::as_str)
+            != Some("Delete")
+        || !found.differences.iter().any(|difference| difference.path == "spec.replicas")
+    {
+        return None;
+    }
+    let replicas = |set: &Value| set.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
+    let (from, to) = (replicas(live), replicas(object));
+    (to < from).then(|| {
+        format!(
+            "it would be scaled from {from} to {to}, and it deletes the claims of the Pods that go, with their data \
+             (whenScaled is Delete): scale it by hand first"
+        )
+    })
 }
 
 /// Objects with which something would be lost that the backup does not hold.
 pub(super) fn never_replaced(object: &Value, live: &Value) -> Option<&'static str> {
     let kind = GroupKind::of(object);
-    let is_balancer = |object: &Value| object.pointer("/spec/type").and_then(Value::as_str) == Some("LoadBalancer");
     if kind.is("", "Namespace") {
         return Some("a Namespace is never replaced: all that is in it would be deleted");
     }
     if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-        return Some(
-            "a definition is never replaced: all objects of its kind would be deleted; use --on-conflict update",
-        );
+        return Some("a definition is never replaced: all objects of its kind would be deleted");
     }
     if kind.is("", "PersistentVolume") || kind.is("", "PersistentVolumeClaim") {
-        return Some("a volume or a claim is never replaced: its data could be deleted; use --on-conflict update");
+        return Some("a volume or a claim is never replaced: its data could be deleted");
+    }
+    if kind.is("", "ServiceAccount") {
+        return Some("a ServiceAccount is never replaced: its token Secrets would be deleted with it");
     }
     if kind.is("", "Service") && (is_balancer(object) || is_balancer(live)) {
-        return Some("a LoadBalancer Service is never replaced: its address would be lost; use --on-conflict update");
+        return Some("a LoadBalancer Service is never replaced: its address would be lost");
     }
     has_foreign_finalizer(live).then_some(
-        "it has a finalizer, with which its controller would delete what belongs to it: it is never replaced; use --on-conflict update",
+        "it has a finalizer, with which its controller would delete what belongs to it: it is never replaced",
     )
 }
 
@@ -86,16 +126,15 @@ fn has_foreign_finalizer(live: &Value) -> bool {
     finalizers.into_iter().flatten().filter_map(Value::as_str).any(|name| !BUILT_IN_FINALIZERS.contains(&name))
 }
 
-/// What becomes of what belongs to an object when that is deleted to be created anew.
-///
-/// It stays, and the new object's controller adopts it: a Deployment's ReplicaSets with their Pods. Where the new
-/// selector would not find it, it goes too: Pods that nobody counts would run beside the new ones. So do those of a
-/// Job, because a new Job looks for its own uid.
-pub(super) fn propagation(object: &Value, live: &Value) -> &'static str {
+/// Whether what runs for a live object has to go when that is replaced. All that belongs to a deleted object stays,
+/// its claims above all, and the new object's controller adopts it: a Deployment's ReplicaSets with their Pods. Where
+/// the new selector would not find the Pods, they would run beside the new ones, and nobody would count them. So would
+/// those of a Job, because a new Job looks for its own uid.
+pub(super) fn leaves_pods(object: &Value, live: &Value) -> bool {
     let kind = GroupKind::of(object);
     let is_workload = kind.group == "apps" || kind.is("", "ReplicationController");
     let is_other_selector = is_workload && object.pointer("/spec/selector") != live.pointer("/spec/selector");
-    if is_other_selector || kind.is("batch", "Job") { "Background" } else { "Orphan" }
+    is_other_selector || kind.is("batch", "Job")
 }
 
 /// Fields that belong to the live object alone: the server or a controller gave them to it, the rules leave the
@@ -127,6 +166,18 @@ const LIVE_OWN: &[(&str, &str, &[&str])] = &[
     ("apps", "Deployment", &["/metadata/annotations/deployment.kubernetes.io~1revision"]),
     ("apps", "DaemonSet", &["/metadata/annotations/deprecated.daemonset.template.generation"]),
 ];
+
+/// Takes out of a live object what belongs to it alone.
+pub(super) fn drop_own(live: &mut Value) {
+    let kind = GroupKind::of(live);
+    let Some((.., paths)) = LIVE_OWN.iter().find(|(group, name, _)| kind.is(group, name)) else { return };
+    for path in *paths {
+        let Some((parent, key)) = path.rsplit_once('/') else { continue };
+        if let Some(fields) = live.pointer_mut(parent).and_then(Value::as_object_mut) {
+            fields.remove(&key.replace("~1", "/"));
+        }
+    }
+}
 
 /// What a token controller fills in.
 const TOKEN: &[&str] = &["/data/token", "/data/ca.crt", "/data/namespace"];
@@ -207,12 +258,33 @@ pub(super) fn put_back(live: &Value) -> Value {
             metadata.remove(field);
         });
     }
+    if GroupKind::of(live).is("batch", "Job") {
+        put_back_job(&mut object);
+    }
     object
 }
 
-/// The body of a deletion: of this very object, and of no other that has its name by now.
-pub(super) fn deletion(uid: &str, propagation: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation, "preconditions": {"uid": uid}})
+/// A Job's selector and labels name its uid, and the next one has another. It does not begin again by itself: what the
+/// deleted one began still runs.
+fn put_back_job(job: &mut Value) {
+    let manual = job.pointer("/spec/manualSelector") == Some(&Value::Bool(true));
+    let Some(spec) = job.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    spec.insert("suspend".to_owned(), Value::Bool(true));
+    if manual {
+        return;
+    }
+    spec.remove("selector");
+    for labels in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        if let Some(labels) = job.pointer_mut(labels).and_then(Value::as_object_mut) {
+            labels.remove("controller-uid");
+            labels.remove("batch.kubernetes.io/controller-uid");
+        }
+    }
+}
+
+/// The body of a deletion: of this very object, and of no other that has its name by now. What belongs to it stays.
+pub(super) fn deletion(uid: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Orphan", "preconditions": {"uid": uid}})
 }
 
 #[cfg(test)]
@@ -260,11 +332,12 @@ mod tests {
                 json!({"storageClassName": "b"}),
             ),
             ("services", "v1", "Service", json!({"type": "LoadBalancer"}), json!({"type": "ClusterIP"})),
-            ("services", "v1", "Service", json!({"type": "ClusterIP"}), json!({"type": "LoadBalancer"})),
+            ("serviceaccounts", "v1", "ServiceAccount", json!({"a": 1}), json!({"a": 2})),
         ] {
             let (action, reason) =
                 settled(OnConflict::Replace, id, of(api, kind, spec.clone()), &of(api, kind, live.clone()));
             assert!(action == Action::Conflict && reason.contains("is never replaced"), "{kind}: {reason}");
+            assert!(reason.ends_with("--on-conflict update changes what can be changed in it"), "{kind}: {reason}");
             let (action, reason) = settled(OnConflict::Update, id, of(api, kind, spec), &of(api, kind, live));
             assert!(action == Action::Update && reason.contains("differs"), "{kind}: {reason}");
         }
@@ -314,17 +387,56 @@ mod tests {
     }
 
     #[test]
-    fn pods_stay_only_where_the_new_selector_finds_them() {
+    fn pods_stay_where_the_new_selector_finds_them_and_nothing_else_ever_goes() {
         let deployment = |app: &str| json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"selector": {"matchLabels": {"app": app}}}});
-        assert_eq!(propagation(&deployment("a"), &deployment("a")), "Orphan");
-        assert_eq!(propagation(&deployment("a"), &deployment("b")), "Background");
+        assert!(!leaves_pods(&deployment("a"), &deployment("a")));
+        assert!(leaves_pods(&deployment("a"), &deployment("b")));
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {}});
-        assert_eq!(propagation(&job, &job), "Background");
+        assert!(leaves_pods(&job, &job));
         let other = json!({"apiVersion": "example.org/v1", "kind": "Database", "spec": {"selector": "a"}});
+        assert!(!leaves_pods(&other, &json!({"spec": {"selector": "b"}})), "what an operator made of it stays");
+        assert_eq!(deletion("u")["propagationPolicy"], json!("Orphan"));
+    }
+
+    #[test]
+    fn a_load_balancer_keeps_its_address_under_every_answer_and_no_advice_goes_in_a_circle() {
+        let (balancer, plain) = (service(json!({"type": "LoadBalancer"})), service(json!({"type": "ClusterIP"})));
+        for on_conflict in [OnConflict::Update, OnConflict::Replace] {
+            let (action, reason) = settled(on_conflict, "services", plain.clone(), &balancer);
+            assert!(action == Action::Conflict && reason.contains("address would be lost"), "{reason}");
+            assert!(!reason.contains("--on-conflict"), "{reason}");
+        }
+        // The twin: one that becomes a LoadBalancer loses nothing by an update.
+        assert_eq!(settled(OnConflict::Update, "services", balancer.clone(), &plain).0, Action::Update);
+        let (_, reason) = settled(OnConflict::Replace, "services", balancer, &plain);
+        assert!(reason.ends_with("--on-conflict update changes what can be changed in it"), "{reason}");
+    }
+
+    #[test]
+    fn a_stateful_set_that_deletes_the_claims_of_what_goes_is_not_scaled_down() {
+        let set = |replicas: u64, when: &str, image: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {"replicas": replicas,
+                "persistentVolumeClaimRetentionPolicy": {"whenScaled": when, "whenDeleted": "Retain"},
+                "template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+        };
+        for on_conflict in [OnConflict::Update, OnConflict::Replace] {
+            let action = |backup: Value, live: Value| settled(on_conflict, "statefulsets.apps", backup, &live);
+            let (found, reason) = action(set(1, "Delete", "a:1"), set(3, "Delete", "a:1"));
+            assert!(found == Action::Conflict && reason.contains("from 3 to 1"), "{reason}");
+            assert_ne!(action(set(1, "Retain", "a:1"), set(3, "Retain", "a:1")).0, Action::Conflict);
+            assert_ne!(action(set(3, "Delete", "a:1"), set(1, "Delete", "a:1")).0, Action::Conflict);
+            assert_ne!(action(set(3, "Delete", "a:1"), set(3, "Delete", "a:2")).0, Action::Conflict);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_put_back_does_not_begin_again_and_names_no_old_uid() {
+        let labels = json!({"controller-uid": "u", "batch.kubernetes.io/controller-uid": "u", "app": "x"});
+        let live = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "labels": labels},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}});
         assert_eq!(
-            propagation(&other, &json!({"spec": {"selector": "b"}})),
-            "Orphan",
-            "what an operator made of it stays"
+            put_back(&live)["spec"],
+            json!({"suspend": true, "template": {"metadata": {"labels": {"app": "x"}}}})
         );
     }
 

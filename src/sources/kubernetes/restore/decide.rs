@@ -181,13 +181,15 @@ impl Planner<'_> {
             return Ok((Action::Create, format!("after the one that is being deleted is gone{}", held_by(live))));
         }
         let mut judgement = judge(prepared, live, &[]);
+        let mut autoscaled = false;
         if judgement.action == Action::Conflict {
             let waivers =
                 self.excuses.of(&self.context, &self.target, &self.plan.source, &prepared.object, live).await?;
             if !waivers.is_empty() {
                 judgement = judge(prepared, live, &waivers);
             }
-            if judgement.action == Action::Same && waivers.contains(&Waiver::Replicas) {
+            autoscaled = waivers.contains(&Waiver::Replicas);
+            if judgement.action == Action::Same && autoscaled {
                 judgement.reason = AUTOSCALED.to_owned();
             }
         }
@@ -200,7 +202,12 @@ impl Planner<'_> {
                 ));
             }
             let shared = place.namespace.is_empty() && !self.plan.asked.recipe.mapping.is_empty();
-            return Ok(conflicts::settle(self.plan.on_conflict, prepared, live, judgement, shared));
+            let settled = conflicts::settle(self.plan.on_conflict, prepared, live, judgement, shared);
+            if settled.0 != Action::Conflict {
+                let (kind, part) = self.at();
+                self.plan.agreed.insert((kind, part, entry), Mark::of_agreed(live, autoscaled));
+            }
+            return Ok(settled);
         }
         let (kind, part) = self.at();
         let owners = lacking_owners(prepared.second.owners.clone(), live);
@@ -342,6 +349,7 @@ mod tests {
             adoption: Default::default(),
             asked: Default::default(),
             warnings: Vec::new(),
+            agreed: Default::default(),
         };
         assert_eq!((owners_to_be(&plan), expected.len()), (expected, 5));
         plan.referenced.clear();

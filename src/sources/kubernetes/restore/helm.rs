@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::sources::kubernetes::compare::GroupKind;
+
 /// What a person must know of a release that an interrupted `helm` has left: it takes no upgrade as it is.
 pub(super) fn pending(object: &Value) -> Option<String> {
     let label = |key: &str| {
@@ -16,6 +18,20 @@ pub(super) fn pending(object: &Value) -> Option<String> {
         _ => format!("helm rollback {name} -n {namespace}"),
     };
     Some(format!("the Helm release `{name}` was `{status}` when it was backed up; before its next upgrade: {next}"))
+}
+
+/// Why a release is not restored into another namespace.
+pub(super) const ELSEWHERE: &str = "a Helm release names the namespace that it was installed into, and `helm uninstall` in the new one would \
+     delete there; install the chart anew, or leave the clone without Helm";
+
+/// Whether Helm keeps a release in it.
+pub(super) fn is_release(object: &Value) -> bool {
+    let kind = GroupKind::of(object);
+    let is_type = object.get("type").and_then(Value::as_str).is_some_and(|it| it.starts_with("helm.sh/release."));
+    let is_owned = object.pointer("/metadata/labels/owner").and_then(Value::as_str) == Some("helm");
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    (kind.is("", "Secret") && is_type)
+        || ((kind.is("", "Secret") || kind.is("", "ConfigMap")) && is_owned && name.starts_with("sh.helm.release."))
 }
 
 #[cfg(test)]
@@ -38,5 +54,14 @@ mod tests {
             assert_eq!(pending(&release(owner, status)), None, "{owner} {status}");
         }
         assert_eq!(pending(&json!({"metadata": {"labels": null}})), None);
+    }
+
+    #[test]
+    fn a_release_is_found_in_either_place_that_helm_keeps_it_in() {
+        let kept = |kind: &str, name: &str, r#type: &str, owner: &str| json!({"apiVersion": "v1", "kind": kind, "type": r#type, "metadata": {"name": name, "labels": {"owner": owner}}});
+        assert!(is_release(&kept("Secret", "sh.helm.release.v1.web.v1", "helm.sh/release.v1", "helm")));
+        assert!(is_release(&kept("ConfigMap", "sh.helm.release.v1.web.v1", "", "helm")));
+        assert!(!is_release(&kept("ConfigMap", "settings", "", "helm")));
+        assert!(!is_release(&kept("Secret", "sh.helm.release.v1.web.v1", "Opaque", "me")));
     }
 }

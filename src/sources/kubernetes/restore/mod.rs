@@ -34,6 +34,7 @@ mod readiness;
 mod ready;
 mod reasons;
 mod recipe;
+mod rehearsal;
 mod report;
 mod saved;
 mod schema;
@@ -43,6 +44,7 @@ mod terminating;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tiers;
+mod told;
 mod transform;
 mod trial;
 mod uid;

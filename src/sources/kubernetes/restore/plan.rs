@@ -4,7 +4,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub use self::shown::{PlanCount, PlannedObject};
 use super::{adopt::Adoption, asked::Asked, tiers::Tier};
 pub(super) use super::{
     reasons::{Reason, Reasons},
-    seen::Seen,
+    seen::{Mark, Seen},
     uid::Uid,
 };
 use crate::sources::kubernetes::Kind;
@@ -172,6 +172,8 @@ pub struct Plan {
     pub(super) asked: Asked,
     /// What is not about one object: quotas that have no room for all of them.
     pub(super) warnings: Vec<String>,
+    /// What was seen of each live object that is changed or replaced, by the places of its kind, part and entry.
+    pub(super) agreed: HashMap<(usize, usize, usize), Mark>,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;

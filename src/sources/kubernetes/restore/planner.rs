@@ -1,6 +1,9 @@
 //! Makes a plan: the backup is streamed once against the live objects.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -59,6 +62,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             adoption,
             asked: Asked { recipe: Arc::clone(&options.recipe), ..Asked::default() },
             warnings: Vec::new(),
+            agreed: HashMap::new(),
         },
         quotas: Quotas::read(context.cluster, &target).await?,
         target,

@@ -22,9 +22,8 @@ pub(super) fn is_waited_for(kind: &str) -> bool {
 pub(super) fn of(kind: &str, object: &Value) -> Result<(), String> {
     match kind {
         "deployments.apps" => deployment(object),
-        "statefulsets.apps" | "replicasets.apps" | "replicationcontrollers" => {
-            replicas(object, "readyReplicas", "ready")
-        }
+        "statefulsets.apps" => stateful_set(object),
+        "replicasets.apps" | "replicationcontrollers" => replicas(object, "readyReplicas", "ready"),
         "daemonsets.apps" => daemon_set(object),
         "pods" => pod(object),
         "persistentvolumeclaims" => match text(object, "/status/phase") {
@@ -63,7 +62,38 @@ fn daemon_set(object: &Value) -> Result<(), String> {
     observed(object)?;
     let wanted = number(object, "/status/desiredNumberScheduled").unwrap_or(0);
     let ready = number(object, "/status/numberReady").unwrap_or(0);
-    if ready >= wanted { Ok(()) } else { Err(format!("{ready} of {wanted} Pods ready")) }
+    if ready < wanted {
+        return Err(format!("{ready} of {wanted} Pods ready"));
+    }
+    let updated = number(object, "/status/updatedNumberScheduled").unwrap_or(0);
+    if updated >= wanted || is_updated_by_hand(object) {
+        return Ok(());
+    }
+    Err(format!("{updated} of {wanted} Pods are of the new template"))
+}
+
+/// Its Pods get a new template only when somebody deletes them.
+fn is_updated_by_hand(object: &Value) -> bool {
+    text(object, "/spec/updateStrategy/type") == "OnDelete"
+}
+
+fn stateful_set(object: &Value) -> Result<(), String> {
+    replicas(object, "readyReplicas", "ready")?;
+    if is_updated_by_hand(object) {
+        return Ok(());
+    }
+    let wanted = number(object, "/spec/replicas").unwrap_or(1);
+    let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
+    let wanted = wanted.saturating_sub(partition.max(0)).max(0);
+    let updated = number(object, "/status/updatedReplicas").unwrap_or(0);
+    if updated < wanted {
+        return Err(format!("{updated} of {wanted} replicas are of the new template"));
+    }
+    let revision = |field: &str| text(object, &format!("/status/{field}")).to_owned();
+    if partition <= 0 && revision("currentRevision") != revision("updateRevision") {
+        return Err("its update has not ended yet".to_owned());
+    }
+    Ok(())
 }
 
 fn pod(object: &Value) -> Result<(), String> {
@@ -196,6 +226,29 @@ mod tests {
             Err("not Available: m".to_owned())
         );
         assert!(of("daemonsets.apps", &json!({"status": {"desiredNumberScheduled": 2, "numberReady": 1}})).is_err());
-        assert!(of("statefulsets.apps", &json!({"spec": {}, "status": {"readyReplicas": 1}})).is_ok());
+    }
+
+    #[test]
+    fn a_rollout_that_is_stuck_is_not_ready_however_many_old_pods_are() {
+        let daemon = |updated: i64, strategy: &str| {
+            json!({"spec": {"updateStrategy": {"type": strategy}},
+                "status": {"desiredNumberScheduled": 2, "numberReady": 2, "updatedNumberScheduled": updated}})
+        };
+        assert_eq!(of("daemonsets.apps", &daemon(2, "RollingUpdate")), Ok(()));
+        assert_eq!(
+            of("daemonsets.apps", &daemon(1, "RollingUpdate")),
+            Err("1 of 2 Pods are of the new template".to_owned())
+        );
+        assert_eq!(of("daemonsets.apps", &daemon(0, "OnDelete")), Ok(()));
+        let set = |updated: i64, partition: i64, current: &str, strategy: &str| {
+            json!({"spec": {"replicas": 3, "updateStrategy": {"type": strategy, "rollingUpdate": {"partition": partition}}},
+                "status": {"readyReplicas": 3, "updatedReplicas": updated, "currentRevision": current, "updateRevision": "new"}})
+        };
+        let of = |set: Value| of("statefulsets.apps", &set);
+        assert_eq!(of(set(3, 0, "new", "RollingUpdate")), Ok(()));
+        assert_eq!(of(set(1, 0, "old", "RollingUpdate")), Err("1 of 3 replicas are of the new template".to_owned()));
+        assert!(of(set(3, 0, "old", "RollingUpdate")).is_err());
+        assert_eq!(of(set(1, 2, "old", "RollingUpdate")), Ok(()), "the partition keeps the others as they are");
+        assert_eq!(of(set(0, 0, "old", "OnDelete")), Ok(()));
     }
 }

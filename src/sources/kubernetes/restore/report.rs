@@ -177,6 +177,9 @@ pub struct RestoreReport {
     pub last_request: Option<Timestamp>,
     /// Answers that said that the server is busy. Each such request was sent again, with fewer others beside it.
     pub busy: u64,
+    /// Something in the cluster was changed, or may have been: a request was done, or its answer was lost.
+    #[serde(skip)]
+    pub changed: bool,
     /// How long later tiers waited for workloads.
     #[serde(skip)]
     pub waited: Duration,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::types::Blake3Digest;
+use super::conflicts::drop_own;
+use crate::{sources::kubernetes::compare::GroupKind, types::Blake3Digest};
 
 /// Half of a BLAKE3 digest; all zero: there was nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,9 +43,47 @@ impl Mark {
         Self::of(&live)
     }
 
+    /// Of a live object that a plan changes or replaces, without what others than people set in it: what only the
+    /// live one has anyway, its owners, finalizers and injected certificates, and the replicas that an autoscaler sets.
+    pub(super) fn of_agreed(live: &Value, autoscaled: bool) -> Self {
+        let mut live = live.clone();
+        drop_own(&mut live);
+        if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("ownerReferences");
+            metadata.remove("finalizers");
+        }
+        if autoscaled && let Some(spec) = live.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.remove("replicas");
+        }
+        drop_certificates(&mut live);
+        Self::of_live(&live)
+    }
+
     /// There was nothing.
     pub(super) fn is_none(self) -> bool {
         self == Self::default()
+    }
+}
+
+/// Takes out what an injector of certificates sets as soon as it runs.
+fn drop_certificates(live: &mut Value) {
+    let kind = GroupKind::of(live);
+    let (is_webhooks, is_served) = (
+        kind.group == "admissionregistration.k8s.io",
+        kind.is("apiregistration.k8s.io", "APIService") || kind.is("apiextensions.k8s.io", "CustomResourceDefinition"),
+    );
+    let drop = |holder: Option<&mut Value>| {
+        if let Some(fields) = holder.and_then(Value::as_object_mut) {
+            fields.remove("caBundle");
+        }
+    };
+    if is_webhooks {
+        let webhooks = live.get_mut("webhooks").and_then(Value::as_array_mut);
+        webhooks.into_iter().flatten().for_each(|webhook| drop(webhook.get_mut("clientConfig")));
+    }
+    if is_served {
+        drop(live.get_mut("spec"));
+        drop(live.pointer_mut("/spec/conversion/webhook/clientConfig"));
     }
 }
 
@@ -74,5 +113,26 @@ mod tests {
         assert_ne!(before, Mark::of_live(&made_again));
         assert!(!before.is_none() && Mark::default().is_none());
         assert_eq!(before.to_string().len(), 32);
+    }
+
+    #[test]
+    fn what_a_person_changed_counts_and_what_controllers_set_does_not() {
+        let live = |image: &str, replicas: u64, owner: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "uid": "u",
+                "annotations": {"deployment.kubernetes.io/revision": owner}, "finalizers": [owner],
+                "ownerReferences": [{"name": owner}]}, "spec": {"replicas": replicas, "image": image}})
+        };
+        let agreed = |live: &Value| Mark::of_agreed(live, false);
+        let before = agreed(&live("a:1", 2, "x"));
+        assert_eq!(before, agreed(&live("a:1", 2, "y")));
+        assert_ne!(before, agreed(&live("a:2", 2, "x")));
+        assert_ne!(before, agreed(&live("a:1", 5, "x")));
+        assert_eq!(Mark::of_agreed(&live("a:1", 2, "x"), true), Mark::of_agreed(&live("a:1", 5, "x"), true));
+        let hook = |bundle: &str, url: &str| {
+            json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": "h"}, "webhooks": [{"clientConfig": {"caBundle": bundle, "url": url}}]})
+        };
+        assert_eq!(agreed(&hook("a", "u")), agreed(&hook("b", "u")));
+        assert_ne!(agreed(&hook("a", "u")), agreed(&hook("a", "v")));
     }
 }

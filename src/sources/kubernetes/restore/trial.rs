@@ -17,7 +17,9 @@ use super::{
     judge::{MANAGER, is_merged, merge_patch},
     live::{full_name, get},
     plan::{Action, Answer, Entry, Plan, PlannedKind, PlannedPart, Reason, Reasons},
+    rehearsal::{self, Rehearsal},
     target::TargetCluster,
+    told::{Told, is_not_testable, makes_pods_anew, refused_update},
 };
 use crate::sources::kubernetes::{Call, Kind, Patience, Reply, compare::GroupKind};
 
@@ -32,7 +34,7 @@ const PATIENCE: Patience =
     Patience { tries: 3, pause: std::time::Duration::from_millis(200), total: std::time::Duration::from_secs(30) };
 
 /// What is asked of the server in any case: what it says of each update, so that a field that cannot be changed is
-/// named before anything is written; and of a Pod of each workload that is to run where something may refuse Pods,
+/// named before anything is written, and whether it would create what takes the place of an object that is deleted; and of a Pod of each workload that is to run where something may refuse Pods,
 /// because it takes the workload itself whatever its Pods are.
 pub(super) async fn before_any_write(
     context: RestoreContext<'_>,
@@ -43,17 +45,14 @@ pub(super) async fn before_any_write(
     let pods: Vec<Vec<bool>> = plan.kinds.iter().map(|kind| guarded_parts(kind, &guarded)).collect();
     let has_guard = |place: Place| pods.get(place.kind).and_then(|kind| kind.get(place.part)) == Some(&true);
     let wanted =
-        |place: Place, entry: &Entry| entry.action == Action::Update || (entry.action.is_write() && has_guard(place));
-    run(context, plan, target, Asked::Least, wanted).await?;
-    leave_refused_updates(plan);
-    Ok(())
+        |place: Place, entry: &Entry| is_of_live(entry.action) || (entry.action.is_write() && has_guard(place));
+    run(context, plan, target, Asked::Least, wanted).await
 }
 
 /// Asks of every object that the plan writes.
 pub(super) async fn all(context: RestoreContext<'_>, plan: &mut Plan) -> Result<(), RestoreError> {
     let target = TargetCluster::read(context.cluster).await?;
     run(context, plan, &target, Asked::All, |_, entry| entry.action.is_write()).await?;
-    leave_refused_updates(plan);
     plan.recount();
     Ok(())
 }
@@ -72,19 +71,8 @@ fn guarded_parts(kind: &PlannedKind, guarded: &std::collections::HashSet<String>
     kind.parts.iter().map(|part| has_pods && guarded.contains(&part.namespace)).collect()
 }
 
-/// An update that the server refuses is not tried: the object stays as it is, and is named.
-fn leave_refused_updates(plan: &mut Plan) {
-    let Plan { kinds, reasons, .. } = plan;
-    for entry in kinds.iter_mut().flat_map(|kind| &mut kind.parts).flat_map(|part| &mut part.entries) {
-        if entry.action == Action::Update && entry.answer == Answer::Rejected {
-            let words = format!(
-                "{}; the server refuses the update: {}; --on-conflict replace deletes and creates it",
-                reasons.text(entry.reason),
-                reasons.text(entry.words)
-            );
-            (entry.action, entry.reason) = (Action::Conflict, reasons.intern(&words));
-        }
-    }
+fn is_of_live(action: Action) -> bool {
+    matches!(action, Action::Update | Action::Replace)
 }
 
 async fn run(
@@ -97,10 +85,14 @@ async fn run(
     let mut reasons = std::mem::take(&mut plan.reasons);
     let answers = ask_each(context, plan, target, asked, &wanted, &mut reasons).await;
     plan.reasons = reasons;
-    for (place, answer, words) in answers? {
-        let part = plan.kinds.get_mut(place.kind).and_then(|kind| kind.parts.get_mut(place.part));
-        if let Some(entry) = part.and_then(|part| part.entries.get_mut(place.entry)) {
-            (entry.answer, entry.words) = (answer, words);
+    let Plan { kinds, reasons, .. } = plan;
+    for (place, answer, words, stays) in answers? {
+        let part = kinds.get_mut(place.kind).and_then(|kind| kind.parts.get_mut(place.part));
+        let Some(entry) = part.and_then(|part| part.entries.get_mut(place.entry)) else { continue };
+        (entry.answer, entry.words) = (answer, words);
+        if let Some(stays) = stays.filter(|_| is_of_live(entry.action)) {
+            let words = format!("{}; {stays}", reasons.text(entry.reason));
+            (entry.action, entry.reason) = (Action::Conflict, reasons.intern(&words));
         }
     }
     Ok(())
@@ -113,13 +105,14 @@ async fn ask_each(
     asked: Asked,
     wanted: &(impl Fn(Place, &Entry) -> bool + Send + Sync),
     reasons: &mut Reasons,
-) -> Result<Vec<(Place, Answer, Reason)>, RestoreError> {
+) -> Result<Vec<(Place, Answer, Reason, Option<String>)>, RestoreError> {
     let total = count(plan, wanted);
     if total == 0 {
         return Ok(Vec::new());
     }
     context.monitor.phase("asking the server", "objects", Some(total));
-    let trial = Trial { context, plan, target, asked, excuses: tokio::sync::Mutex::default() };
+    let excuses = tokio::sync::Mutex::new(Excuses::of_mapped(plan.mapping()));
+    let trial = Trial { context, plan, target, asked, excuses };
     let mut jobs = Jobs::new(context, plan, 0..plan.kinds.len(), wanted);
     let (mut running, mut bytes, mut ended, mut answers) = (FuturesUnordered::new(), 0_usize, false, Vec::new());
     loop {
@@ -130,11 +123,11 @@ async fn ask_each(
         }
         tokio::select! {
             biased;
-            Some((place, size, answer, words)) = running.next() => {
-                let words: String = words;
+            Some((place, size, told)) = running.next() => {
+                let told: Told = told;
                 bytes = bytes.saturating_sub(size);
                 context.monitor.advance(1);
-                answers.push((place, answer, reasons.intern(&words)));
+                answers.push((place, told.answer, reasons.intern(&told.words), told.stays));
             }
             job = jobs.next(), if more => match job {
                 Some(Ok(job)) => {
@@ -177,31 +170,35 @@ struct Address<'a> {
 }
 
 impl Trial<'_> {
-    async fn ask(&self, job: Job) -> (Place, usize, Answer, String) {
-        let (answer, words) = self.answer(&job).await.unwrap_or((Answer::None, String::new()));
-        (job.place, job.size, answer, words)
+    async fn ask(&self, job: Job) -> (Place, usize, Told) {
+        let told = self.answer(&job).await.unwrap_or_default();
+        (job.place, job.size, told)
     }
 
     /// What the server says; absent if there is nothing to ask.
-    async fn answer(&self, job: &Job) -> Option<(Answer, String)> {
+    async fn answer(&self, job: &Job) -> Option<Told> {
         let planned = self.plan.kinds.get(job.place.kind)?;
         let part = planned.parts.get(job.place.part)?;
         let entry = part.entries.get(job.place.entry)?;
         let kind = planned.kind.as_ref()?;
         let address = Address { kind, namespace: &part.namespace, name: &entry.name };
         if let Some(until) = self.not_yet(planned, part, kind) {
-            return Some((Answer::NotTestable, until));
+            return Some(Told::new(Answer::NotTestable, until));
         }
-        let of_object = match (self.asked, entry.action) {
-            (Asked::Least, Action::Update) | (Asked::All, _) => self.of_object(&address, entry.action, job).await?,
-            (Asked::Least, _) => (Answer::None, String::new()),
+        let (told, runs_anew) = match (self.asked, entry.action) {
+            (_, Action::Update) => self.of_update(&address, job).await,
+            (_, Action::Replace) => (self.of_replacement(&address, job).await, true),
+            (Asked::All, Action::Merge) => (self.of_merge(&address, job).await?, false),
+            (Asked::All, _) => (self.of_creation(&address, job).await, true),
+            (Asked::Least, _) => (Told::default(), true),
         };
-        if matches!(of_object.0, Answer::Rejected | Answer::NotTestable) {
-            return Some(of_object);
+        if told.answer == Answer::Rejected || !runs_anew || (is_not_testable(&told) && entry.action != Action::Replace)
+        {
+            return Some(told);
         }
         match guards::pod_of(&job.prepared.object) {
-            Some(pod) => Some(self.of_pod(&address, &pod).await.unwrap_or(of_object)),
-            None => Some(of_object),
+            Some(pod) => Some(self.of_pod(&address, &pod).await.unwrap_or(told)),
+            None => Some(told),
         }
     }
 
@@ -220,67 +217,122 @@ impl Trial<'_> {
         })
     }
 
-    async fn of_object(&self, address: &Address<'_>, action: Action, job: &Job) -> Option<(Answer, String)> {
-        let Address { kind, namespace, name } = address;
-        let object = &job.prepared.object;
-        let (method, path, media, body) = match action {
-            Action::Create => (Method::POST, kind.list_path(Some(namespace)), "application/json", object.to_string()),
-            Action::Replace => {
-                return Some((Answer::NotTestable, "until the live one is deleted".to_owned()));
-            }
-            _ => {
-                let live = match get(self.context.cluster, kind, namespace, name).await {
-                    Ok(Some(live)) => live,
-                    Ok(None) => return Some((Answer::NotTestable, "until it is planned again: it is gone".to_owned())),
-                    Err(error) => return Some((Answer::NotTestable, format!("until the server can answer: {error}"))),
-                };
-                let path = kind.object_path(namespace, name);
-                if action == Action::Update {
-                    let mut excuses = self.excuses.lock().await;
-                    let source = &self.plan.source;
-                    let waivers =
-                        excuses.of(&self.context, self.target, source, object, &live).await.unwrap_or_default();
-                    (Method::PUT, path, "application/json", updated(&job.prepared, &live, &waivers).to_string())
-                } else if is_merged(GroupKind::of(object), name) {
-                    let patch = merge_patch(object, &live)?;
-                    (Method::PATCH, path, "application/merge-patch+json", patch.to_string())
-                } else {
-                    // Owners, whose uids are not known yet.
-                    return None;
-                }
-            }
+    async fn of_creation(&self, address: &Address<'_>, job: &Job) -> Told {
+        let body = job.prepared.object.to_string();
+        let path = address.kind.list_path(Some(address.namespace));
+        self.told(address, Method::POST, &path, ("application/json", body)).await.0
+    }
+
+    /// Whether it would be created where one of its name has to be deleted first.
+    async fn of_replacement(&self, address: &Address<'_>, job: &Job) -> Told {
+        let body = rehearsal::under_free_name(&job.prepared.object).to_string();
+        let path = address.kind.list_path(Some(address.namespace));
+        let reply = match self.send(address, Method::POST, &path, ("application/json", body)).await {
+            Ok(reply) => reply,
+            Err(told) => return told,
         };
-        let act = format!("try out {} {}", kind.id(), full_name(namespace, name));
-        Some(self.send(&act, method, &path, (media, body)).await)
+        match rehearsal::meaning(&reply) {
+            Rehearsal::Accepted => Told::new(Answer::Accepted, rehearsal::HOW),
+            Rehearsal::NotTestable(words) => {
+                Told::new(Answer::NotTestable, format!("until the live one is deleted: {words}"))
+            }
+            Rehearsal::Later(words) => Told::new(Answer::NotTestable, format!("until the server can answer: {words}")),
+            Rehearsal::Refused(words) => {
+                let stays =
+                    format!("it is not deleted, because the server would not create it ({}): {words}", rehearsal::HOW);
+                Told { answer: Answer::Rejected, words, stays: Some(stays) }
+            }
+        }
+    }
+
+    /// Of an update; and whether Pods would be made anew by it.
+    async fn of_update(&self, address: &Address<'_>, job: &Job) -> (Told, bool) {
+        let object = &job.prepared.object;
+        let live = match self.live(address).await {
+            Ok(live) => live,
+            Err(told) => return (told, false),
+        };
+        let waivers = {
+            let mut excuses = self.excuses.lock().await;
+            excuses.of(&self.context, self.target, &self.plan.source, object, &live).await.unwrap_or_default()
+        };
+        let sent = updated(&job.prepared, &live, &waivers);
+        let path = address.kind.object_path(address.namespace, address.name);
+        let (mut told, code) = self.told(address, Method::PUT, &path, ("application/json", sent.to_string())).await;
+        if told.answer == Answer::Rejected {
+            told.stays = Some(refused_update(code, &told.words, object, &live));
+        }
+        (told, makes_pods_anew(&sent, &live))
+    }
+
+    /// Of what is added to a live object; absent where that is owners, whose uids are not known yet.
+    async fn of_merge(&self, address: &Address<'_>, job: &Job) -> Option<Told> {
+        let object = &job.prepared.object;
+        if !is_merged(GroupKind::of(object), address.name) {
+            return None;
+        }
+        let live = match self.live(address).await {
+            Ok(live) => live,
+            Err(told) => return Some(told),
+        };
+        let patch = merge_patch(object, &live)?;
+        let path = address.kind.object_path(address.namespace, address.name);
+        let body = ("application/merge-patch+json", patch.to_string());
+        Some(self.told(address, Method::PATCH, &path, body).await.0)
+    }
+
+    async fn live(&self, address: &Address<'_>) -> Result<Value, Told> {
+        match get(self.context.cluster, address.kind, address.namespace, address.name).await {
+            Ok(Some(live)) => Ok(live),
+            Ok(None) => Err(Told::new(Answer::NotTestable, "until it is planned again: it is gone")),
+            Err(error) => Err(Told::new(Answer::NotTestable, format!("until the server can answer: {error}"))),
+        }
     }
 
     /// What the server says of a Pod of a workload, where it does not simply accept it.
-    async fn of_pod(&self, address: &Address<'_>, pod: &Value) -> Option<(Answer, String)> {
+    async fn of_pod(&self, address: &Address<'_>, pod: &Value) -> Option<Told> {
         let kind = self.target.kind_of("v1", "Pod")?;
-        let act = format!("try out a Pod of {} {}", address.kind.id(), full_name(address.namespace, address.name));
         let path = kind.list_path(Some(address.namespace));
-        let (answer, words) = self.send(&act, Method::POST, &path, ("application/json", pod.to_string())).await;
-        match answer {
-            Answer::Rejected => Some((Answer::Rejected, format!("its Pods would be refused: {words}"))),
-            Answer::NotTestable => Some((Answer::NotTestable, format!("{words} (asked of a Pod of it)"))),
+        let told = self.told(address, Method::POST, &path, ("application/json", pod.to_string())).await.0;
+        match told.answer {
+            Answer::Rejected => Some(Told::new(Answer::Rejected, format!("its Pods would be refused: {}", told.words))),
+            Answer::NotTestable => {
+                Some(Told::new(Answer::NotTestable, format!("{} (asked of a Pod of it)", told.words)))
+            }
             Answer::Accepted | Answer::None => None,
+        }
+    }
+
+    async fn told(
+        &self,
+        address: &Address<'_>,
+        method: Method,
+        path: &str,
+        body: (&'static str, String),
+    ) -> (Told, StatusCode) {
+        match self.send(address, method, path, body).await {
+            Ok(reply) => {
+                let (answer, words) = meaning(&reply);
+                (Told::new(answer, words), reply.code)
+            }
+            Err(told) => (told, StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 
     async fn send(
         &self,
-        act: &str,
+        address: &Address<'_>,
         method: Method,
         path: &str,
         (media, body): (&'static str, String),
-    ) -> (Answer, String) {
+    ) -> Result<Reply, Told> {
         let path = format!("{path}?dryRun=All&fieldManager={MANAGER}");
+        let act = format!("try out {} {}", address.kind.id(), full_name(address.namespace, address.name));
         let body = Some((media, Bytes::from(body)));
-        let call = Call { act, method, path: &path, body, accept: Some(METADATA_ONLY), limit: ANSWER_LIMIT };
-        match self.context.cluster.read(&call, PATIENCE).await {
-            Ok(reply) => meaning(&reply),
-            Err(error) => (Answer::NotTestable, format!("until the server can answer: {}", error.into_error(&call))),
-        }
+        let call = Call { act: &act, method, path: &path, body, accept: Some(METADATA_ONLY), limit: ANSWER_LIMIT };
+        self.context.cluster.read(&call, PATIENCE).await.map_err(|error| {
+            Told::new(Answer::NotTestable, format!("until the server can answer: {}", error.into_error(&call)))
+        })
     }
 }
 

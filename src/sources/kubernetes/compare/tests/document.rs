@@ -14,6 +14,7 @@ fn additions_table() -> String {
         let when = match counts {
             additions::Counts::InTemplates => "any item, except in Pods themselves, to which admission adds".to_owned(),
             additions::Counts::Any => "any item".to_owned(),
+            additions::Counts::Present => "it is there, even empty".to_owned(),
             additions::Counts::True => "`true`".to_owned(),
             additions::Counts::Not(default) => format!("not `{default}`"),
         };

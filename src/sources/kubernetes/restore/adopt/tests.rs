@@ -60,6 +60,15 @@ fn a_volume_that_is_not_live_is_adopted_and_one_that_another_has_is_refused() {
     ] {
         assert_eq!(fate_of(&live, &claims), expected, "{live:?}");
     }
+    let held = BTreeMap::from([("pv".to_owned(), Volume::of(&csi("pv", "vol-1", data("old"), "Bound")))]);
+    let with =
+        |volume: &str| Live { bound: HashMap::from([("shop/data".to_owned(), volume.to_owned())]), ..Live::default() };
+    assert!(
+        matches!(fate(&held["pv"], &held, &with("another")), Fate::Refused(why) if why.ends_with("has volume another"))
+    );
+    for volume in ["pv", ""] {
+        assert_eq!(fate(&held["pv"], &held, &with(volume)), Fate::Adopt, "{volume}");
+    }
     let mut going = csi("pv", "vol-1", data("gone"), "Released");
     going["metadata"]["deletionTimestamp"] = json!("2026-11-21T11:52:43Z");
     assert_eq!(fate_of(&[going], &[]), "PersistentVolume pv is being deleted");

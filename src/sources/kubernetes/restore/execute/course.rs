@@ -194,8 +194,13 @@ impl Course<'_, '_> {
         self.done.requests += 1;
         let outcome = tokio::select! {
             outcome = self.worker.context.cluster.call(&call) => outcome,
-            () = self.stop_is_overdue() => return Err("there was no answer before the stop".to_owned()),
+            () = self.stop_is_overdue() => {
+                self.done.changed |= !is_dry_run(path);
+                return Err("there was no answer before the stop".to_owned());
+            }
         };
+        let may_be_done = outcome.as_ref().map_or(true, |reply| reply.is_success() || verdict::is_uncertain(reply));
+        self.done.changed |= may_be_done && !is_dry_run(path);
         self.done.last_request = Some(Timestamp::now());
         match outcome {
             Ok(reply) => Ok(reply),
@@ -293,6 +298,10 @@ impl Course<'_, '_> {
     fn body(&self) -> Bytes {
         Bytes::from(self.done.prepared.object.to_string())
     }
+}
+
+fn is_dry_run(path: &str) -> bool {
+    path.contains("?dryRun=All")
 }
 
 fn uid_in(reply: &Reply) -> Option<Uid> {

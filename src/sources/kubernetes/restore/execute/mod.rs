@@ -3,9 +3,11 @@
 mod course;
 mod established;
 pub(super) mod jobs;
+mod left;
 mod link;
 mod object;
 mod owners;
+mod put_back;
 mod replace;
 mod stage;
 mod update;
@@ -22,7 +24,7 @@ pub use self::stage::Stage;
 use self::{
     jobs::{Job, Jobs, Place, Unreadable},
     object::{Done, End, Worker},
-    stage::Wave,
+    stage::{Wave, patience},
 };
 use super::{
     ExecuteOptions, OnConflict, RestoreContext, RestoreError,
@@ -32,16 +34,6 @@ use super::{
     target::TargetCluster,
     tiers::Tier,
 };
-
-/// How long a tier waits for workloads, where `left` of all patience is left. They may need what comes after them, a
-/// Secret that an operator makes of a custom resource: so the first wait takes only half of it.
-fn patience(tier: Tier, settled: bool, left: Duration) -> Duration {
-    match tier {
-        Tier::Admission => left,
-        _ if tier > Tier::Workloads && !settled => left / 2,
-        _ => Duration::ZERO,
-    }
-}
 
 /// An object that waits for its owners.
 struct Deferred {
@@ -335,6 +327,7 @@ impl Books<'_> {
     fn enter(&mut self, done: Done) {
         let name = name_of(self.plan, done.place);
         self.report.requests += done.requests;
+        self.report.changed |= done.changed;
         self.report.last_request = self.report.last_request.max(done.last_request);
         if !self.linking {
             if done.end == End::NotAttempted {

@@ -52,6 +52,8 @@ pub(super) struct Done {
     pub(super) notes: Vec<String>,
     /// Requests that wrote.
     pub(super) requests: u64,
+    /// One of them was done, or may have been.
+    pub(super) changed: bool,
     pub(super) last_request: Option<Timestamp>,
 }
 
@@ -88,7 +90,7 @@ impl<'a> Worker<'a> {
             lost: Mutex::default(),
             exhausted: Mutex::default(),
             first_request: OnceLock::new(),
-            excuses: tokio::sync::Mutex::default(),
+            excuses: tokio::sync::Mutex::new(Excuses::of_mapped(plan.mapping())),
         }
     }
 
@@ -164,6 +166,7 @@ impl<'a> Worker<'a> {
             waivers: Vec::new(),
             notes: Vec::new(),
             requests: 0,
+            changed: false,
             last_request: None,
         };
         let Some((planned, kind)) = planned.and_then(|planned| Some((planned, planned.kind.as_ref()?))) else {

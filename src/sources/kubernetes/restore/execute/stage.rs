@@ -1,5 +1,7 @@
 //! Which objects of a plan have their turn together.
 
+use std::time::Duration;
+
 use crate::sources::kubernetes::restore::{plan::PlannedPart, tiers::Tier};
 
 /// A part of a plan that is executed at once.
@@ -21,6 +23,16 @@ impl Stage {
             Self::Databases => early,
             Self::Rest => !early,
         }
+    }
+}
+
+/// How long a tier waits for workloads, where `left` of all patience is left. They may need what comes after them, a
+/// Secret that an operator makes of a custom resource: so the first wait takes only half of it.
+pub(super) fn patience(tier: Tier, settled: bool, left: Duration) -> Duration {
+    match tier {
+        Tier::Admission => left,
+        _ if tier > Tier::Workloads && !settled => left / 2,
+        _ => Duration::ZERO,
     }
 }
 

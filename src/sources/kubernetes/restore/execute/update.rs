@@ -15,10 +15,15 @@ use crate::sources::kubernetes::restore::{
     live::{full_name, get},
     plan::{Action, Uid},
     report::Waiver,
+    seen::Mark,
 };
 
+/// Nobody has agreed to take away what was changed since.
+pub(super) const CHANGED: &str =
+    "it was changed since the plan was made, so it is left as it is; plan again and look at what differs";
+
 impl Course<'_, '_> {
-    /// Changes the live object into the backup's. One that was changed meanwhile is read and judged again; one that
+    /// Changes the live object into the backup's. One that was changed since the plan was made stays as it is; one that
     /// is gone is created. Gives its uid where it is there in the end.
     pub(super) async fn update(&mut self) -> (End, Option<Uid>) {
         let path = format!("{}?fieldManager={MANAGER}", self.kind.object_path(self.namespace, &self.name));
@@ -35,6 +40,10 @@ impl Course<'_, '_> {
                 Action::Same if self.uncertain => return (End::Updated, uid),
                 Action::Same => return (End::Same, uid),
                 Action::Merge => return self.complete_live(&live).await,
+                // A request of this run whose answer was lost may have changed it.
+                _ if !self.uncertain && !self.is_as_agreed(&live, &waivers) => {
+                    return (End::Failed(CHANGED.to_owned()), None);
+                }
                 _ => {}
             }
             let body = Bytes::from(updated(&self.done.prepared, &live, &waivers).to_string());
@@ -63,6 +72,13 @@ impl Course<'_, '_> {
                 return (end, None);
             }
         }
+    }
+
+    /// Whether the live object is still the one that the plan saw.
+    pub(super) fn is_as_agreed(&self, live: &Value, waivers: &[Waiver]) -> bool {
+        let place = self.done.place;
+        let agreed = self.worker.plan.agreed.get(&(place.kind, place.part, place.entry));
+        agreed.is_none_or(|mark| *mark == Mark::of_agreed(live, waivers.contains(&Waiver::Replicas)))
     }
 
     /// Reads the live object and judges it as it is now. One that is being deleted is waited for. `None`: it is gone.

@@ -31,6 +31,7 @@ fn plan(entries: Vec<(&str, Action, &str)>) -> Plan {
         adoption: Adoption::default(),
         asked: Asked::default(),
         warnings: Vec::new(),
+        agreed: std::collections::HashMap::new(),
     };
     plan.recount();
     plan

@@ -18,7 +18,7 @@ pub use self::{
     mapping::{InvalidMapping, Mapping},
     modifiers::{InvalidStep, ModifierRef, ModifierRule, Modifiers, PatchStep, Substitution},
 };
-use super::transform::Outcome;
+use super::{helm, transform::Outcome};
 use crate::sources::kubernetes::kinds::Meta;
 
 /// What a person asked to be changed.
@@ -91,6 +91,9 @@ impl Recipe {
     ) -> Result<Outcome, RecipeError> {
         if self.is_empty() {
             return Ok(rules(object));
+        }
+        if !self.mapping.is_empty() && helm::is_release(&object) {
+            return Ok(Outcome::Leave(helm::ELSEWHERE));
         }
         let meta = object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok()).unwrap_or_default();
         let mut outcome = rules(object);
