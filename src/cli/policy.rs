@@ -50,7 +50,7 @@ authenticated identity may do by Kubernetes' own role `system:discovery` is not 
 
 Examples:
   drctl policy rbac -f policies/orders.yaml --service-account drctl/drctl | kubectl apply -f -
-  drctl policy rbac -f policies/orders.yaml --kind clusterissuers.cert-manager.io
+  drctl policy rbac -f policies/orders.yaml --kind gateways.example.org
   drctl policy rbac -f policies/orders.yaml --kind secrets     # with sealed-secrets, whose keys are elsewhere"
     )]
     Rbac(RbacArgs),

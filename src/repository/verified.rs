@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +20,8 @@ use super::{
 };
 use crate::types::{BackupId, Name};
 
+/// Notes that are put at once.
+const PUTS: usize = 8;
 /// The most findings that a report in the store lists.
 const MAX_LISTED: usize = 100;
 /// Two verifications of one second: the later one takes one of the next seconds.
@@ -109,31 +111,45 @@ impl Repository {
         options: &VerifyOptions,
         at: Timestamp,
     ) -> Result<(), Error> {
-        for (place, name) in report.names.iter().enumerate() {
-            let is_last = place + 1 == report.names.len();
-            let findings = report
-                .findings
-                .iter()
-                .filter(|finding| finding.affects.iter().any(|one| (&one.policy, &one.backup) == (&name.0, &name.2)));
-            let findings: Vec<_> = findings.collect();
-            let is_damage = findings.iter().any(|finding| finding.kind != FindingKind::NotChecked);
-            let outcome = if is_damage {
-                VerifyOutcome::Damaged
-            } else if !findings.is_empty() || report.findings_omitted > 0 || (report.interrupted && is_last) {
-                VerifyOutcome::Unfinished
-            } else {
-                VerifyOutcome::Sound
-            };
-            let found = |finding: &&super::Finding| Found {
-                object: finding.object.clone(),
-                kind: format!("{:?}", finding.kind),
-                detail: finding.detail.chars().take(500).collect(),
-            };
-            let listed = findings.iter().take(MAX_LISTED).map(found).collect();
-            let omitted = findings.len().saturating_sub(MAX_LISTED) as u64;
-            self.put_evidence(name, options, outcome, (listed, omitted), at).await?;
-        }
-        Ok(())
+        let noted = report.names.iter().enumerate().map(|(place, name)| Ok((place + 1 == report.names.len(), name)));
+        stream::iter(noted)
+            .try_for_each_concurrent(PUTS, |(is_last, name)| self.note(report, options, name, is_last, at))
+            .await
+    }
+
+    async fn note(
+        &self,
+        report: &VerifyReport,
+        options: &VerifyOptions,
+        name: &BackupName,
+        is_last: bool,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let affects = |finding: &&super::Finding| {
+            finding.affects.iter().any(|one| (&one.policy, &one.backup) == (&name.0, &name.2))
+        };
+        let findings: Vec<_> = report.findings.iter().filter(affects).collect();
+        let is_damage = findings.iter().any(|finding| finding.kind != FindingKind::NotChecked);
+        let outcome = if is_damage {
+            VerifyOutcome::Damaged
+        } else if !findings.is_empty() || report.findings_omitted > 0 || (report.interrupted && is_last) {
+            VerifyOutcome::Unfinished
+        } else {
+            VerifyOutcome::Sound
+        };
+        let found = |finding: &&super::Finding| Found {
+            object: finding.object.clone(),
+            kind: match finding.kind {
+                FindingKind::Missing => "missing",
+                FindingKind::Damaged => "damaged",
+                FindingKind::NotChecked => "notChecked",
+            }
+            .to_owned(),
+            detail: finding.detail.chars().take(500).collect(),
+        };
+        let listed = findings.iter().take(MAX_LISTED).map(found).collect();
+        let omitted = findings.len().saturating_sub(MAX_LISTED) as u64;
+        self.put_evidence(name, options, outcome, (listed, omitted), at).await
     }
 
     async fn put_evidence(

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::rbac;
 use crate::support::{
     bed::require,
     node::{self, Node},
@@ -75,6 +76,20 @@ fn a_database_behind_a_service_is_backed_up_by_a_port_forward() {
         let shown = workshop.run(&["show", "latest"]);
         assert!(shown.stdout.contains("PostgreSQL 15") && shown.stdout.contains("500"), "{}", shown.stdout);
         assert_eq!(workshop.run(&["verify", "--all"]).code, 0);
+    }
+
+    // The same under exactly the roles that the program prints for this policy, and the twin without them.
+    let mut workshop = database.workshop(&address("postgresql"), "db", database.port);
+    let kubeconfig = rbac::account(&database.node, &workshop, &database.namespace);
+    workshop.use_kubeconfig(&kubeconfig);
+    assert_eq!(workshop.run(&["backup"]).code, 5);
+    rbac::give(&database.node, &workshop, &format!("{}/drctl", database.namespace));
+    let ended = workshop.run(&["backup"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let account = format!("{}:drctl", database.namespace);
+    for words in [&["list", "secrets"][..], &["get", "secrets"], &["create", "pods", "--subresource=exec"]] {
+        let here = [words, &["-n", &database.namespace]].concat();
+        assert!(!rbac::may(&database.node, &account, &here), "{words:?}");
     }
 }
 

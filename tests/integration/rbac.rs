@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// A ServiceAccount of the test's own, and a kubeconfig with its token.
-fn account(source: &Cluster, workshop: &Workshop, namespace: &str) -> std::path::PathBuf {
+pub(crate) fn account(source: &Cluster, workshop: &Workshop, namespace: &str) -> std::path::PathBuf {
     source.kubectl(&["-n", namespace, "create", "serviceaccount", "drctl"]);
     let token = source.kubectl(&["-n", namespace, "create", "token", "drctl"]);
     let admin: Value = serde_json::from_str(&source.kubectl(&["config", "view", "--raw", "-o", "json"])).unwrap();
@@ -27,7 +27,7 @@ fn account(source: &Cluster, workshop: &Workshop, namespace: &str) -> std::path:
 }
 
 /// Whether the account may do this.
-fn may(source: &Cluster, account: &str, words: &[&str]) -> bool {
+pub(crate) fn may(source: &Cluster, account: &str, words: &[&str]) -> bool {
     let who = format!("system:serviceaccount:{account}");
     let output = source.try_kubectl(
         &[
@@ -49,7 +49,7 @@ fn may(source: &Cluster, account: &str, words: &[&str]) -> bool {
 }
 
 /// Applies what the program prints, labelled so that it goes with the test.
-fn give(source: &Cluster, workshop: &Workshop, account: &str) {
+pub(crate) fn give(source: &Cluster, workshop: &Workshop, account: &str) {
     let name = source.name("backup");
     let printed = workshop.done(&["policy", "rbac", "--service-account", account, "--name", &name]);
     source.apply(&printed.stdout);

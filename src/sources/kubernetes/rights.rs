@@ -34,6 +34,10 @@ const CLUSTER_SCOPED: &[&str] = &[
 const LOOKED_AT: &[&str] =
     &["apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io", NAMESPACES];
 
+/// What tools keep outside the namespaces that it is about: cert-manager's issuers, and in Argo CD's own namespace
+/// the Applications that deploy into others. A cluster without them loses nothing by the right.
+const REFERRED_BY_TOOLS: &[&str] = &["applications.argoproj.io", "clusterissuers.cert-manager.io"];
+
 const NAMESPACES: &str = "namespaces";
 
 /// What an identity must be allowed.
@@ -67,7 +71,9 @@ impl Rights {
         self.kinds.extend(LOOKED_AT.iter().map(|kind| (*kind).to_owned()));
         match selection.cluster_scoped() {
             ClusterScoped::None => {}
-            ClusterScoped::Referenced => self.kinds.extend(referable_kinds().map(str::to_owned)),
+            ClusterScoped::Referenced => {
+                self.kinds.extend(referable_kinds().chain(REFERRED_BY_TOOLS.iter().copied()).map(str::to_owned));
+            }
             ClusterScoped::All => {
                 self.kinds.extend(referable_kinds().chain(CLUSTER_SCOPED.iter().copied()).map(str::to_owned));
                 self.notes.insert(
