@@ -3,6 +3,7 @@
 mod cron;
 mod place;
 mod read;
+mod select;
 mod spec;
 
 #[cfg(test)]

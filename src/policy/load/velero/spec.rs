@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{VeleroNote, at, cron};
+use super::{VeleroNote, at, cron, select};
 use crate::{
     policy::{
         ClusterScoped, KubernetesSpec, Period,
@@ -67,27 +67,27 @@ pub(super) fn read(decoder: &mut Decoder, node: &Node, path: &str, file: &Path) 
     let (namespaces, exclude_namespaces) = (reader.included_namespaces(), reader.namespaces("excludedNamespaces"));
     let namespaces = if namespaces.is_empty() { vec!["*".to_owned()] } else { namespaces };
     let cluster_scoped = reader.cluster_scoped();
-    reader.kinds();
-    reader.labels();
+    let (exclude, include) = select::rules(&mut reader);
     reader.volumes(table.place);
     reader.others();
     let keep = reader.keep();
     let location = reader.text("storageLocation").unwrap_or_default();
     let notes = reader.notes;
-    let (include, exclude, volumes) = (Vec::new(), Vec::new(), Vec::new());
+    let volumes = Vec::new();
     let source = KubernetesSpec { namespaces, exclude_namespaces, include, exclude, cluster_scoped, volumes };
     Some(Read { source, keep: keep?, location, notes })
 }
 
-struct Reader<'a, 'd> {
+/// Reads the fields of a spec, and notes what has no equivalent.
+pub(super) struct Reader<'a, 'd> {
     decoder: &'d mut Decoder,
     table: &'d Table<'a>,
     file: &'d Path,
     notes: Vec<VeleroNote>,
 }
 
-impl Reader<'_, '_> {
-    fn note(&mut self, place: Place, lost: bool, text: impl Into<String>) {
+impl<'a> Reader<'a, '_> {
+    pub(super) fn note(&mut self, place: Place, lost: bool, text: impl Into<String>) {
         self.notes.push(VeleroNote { place: Some(at(self.file, place)), text: text.into(), lost });
     }
 
@@ -97,7 +97,7 @@ impl Reader<'_, '_> {
     }
 
     /// A list of texts; an empty one is an absent one.
-    fn texts(&mut self, key: &str) -> Vec<(Place, String)> {
+    pub(super) fn texts(&mut self, key: &str) -> Vec<(Place, String)> {
         let Some(node) = self.table.get(key) else { return Vec::new() };
         if matches!(&node.value, Value::List(items) if items.is_empty()) {
             return Vec::new();
@@ -157,30 +157,14 @@ impl Reader<'_, '_> {
         all(&included).then_some(ClusterScoped::All)
     }
 
-    fn kinds(&mut self) {
-        for key in [
-            "includedResources",
-            "excludedResources",
-            "includedNamespaceScopedResources",
-            "excludedNamespaceScopedResources",
-            "includedClusterScopedResources",
-            "excludedClusterScopedResources",
-        ] {
-            let kinds: Vec<(Place, String)> = self.texts(key).into_iter().filter(|(_, text)| text != "*").collect();
-            if let Some((place, _)) = kinds.first() {
-                let names: Vec<&str> = kinds.iter().map(|(_, text)| text.as_str()).collect();
-                self.note(*place, true, format!("`{key}: {}`: all kinds are taken", names.join(", ")));
-            }
-        }
+    /// The value under `key`, unless it is absent or says nothing.
+    pub(super) fn value(&self, key: &str) -> Option<&'a Node> {
+        self.table.get(key)
     }
 
-    fn labels(&mut self) {
-        for key in ["labelSelector", "orLabelSelectors"] {
-            if let Some((key, _)) = self.table.entry(key).filter(|(_, node)| !matches!(node.value, Value::Null)) {
-                let text = format!("`{}`: objects are taken whatever their labels", key.name);
-                self.note(key.place, true, text);
-            }
-        }
+    /// Where the spec begins.
+    pub(super) fn start(&self) -> Place {
+        self.table.place
     }
 
     /// The contents of volumes are no part of a backup here.
