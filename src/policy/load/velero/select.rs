@@ -3,7 +3,7 @@
 use super::spec::Reader;
 use crate::{
     policy::{
-        ObjectFilter, ObjectRule,
+        ClusterScoped, ObjectFilter, ObjectRule,
         load::node::{Node, Value},
     },
     types::LabelSelector,
@@ -64,6 +64,38 @@ const SHORT: &[(&str, &str)] = &[
     ("svc", "services"),
 ];
 
+/// Those of them whose objects are in no namespace. (Namespaces are taken in any case.)
+const CLUSTER_SCOPED: &[&str] = &[
+    "nodes",
+    "persistentvolumes",
+    "ingressclasses.networking.k8s.io",
+    "clusterrolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "csidrivers.storage.k8s.io",
+    "storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    DEFINITIONS,
+    "apiservices.apiregistration.k8s.io",
+    "priorityclasses.scheduling.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+/// What Velero takes beside an object of a kind, whatever is said of kinds and labels.
+const TAKEN_WITH: &[(&str, &[&str])] = &[
+    ("persistentvolumeclaims", &["persistentvolumes"]),
+    ("pods", &["priorityclasses.scheduling.k8s.io"]),
+    ("serviceaccounts", &["clusterrolebindings.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io"]),
+];
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
+/// What the filters of a spec mean here.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) exclude: Vec<ObjectRule>,
+    pub(super) include: Vec<ObjectRule>,
+    pub(super) cluster_scoped: Option<ClusterScoped>,
+}
+
 /// A kind as a policy writes it; `None` if it is not known which is meant.
 fn known(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
@@ -81,35 +113,139 @@ fn known(text: &str) -> Option<String> {
     Some(if group.is_empty() { text } else { format!("{text}.{group}") })
 }
 
-/// `exclude` and `include` that take what the filters of a spec take.
-pub(super) fn rules(reader: &mut Reader<'_, '_>) -> (Vec<ObjectRule>, Vec<ObjectRule>) {
-    let mut included = Vec::new();
-    for key in ["includedResources", "includedNamespaceScopedResources", "includedClusterScopedResources"] {
-        included.extend(kinds(reader, key));
-    }
-    let mut exclude = Vec::new();
+/// What takes here what the filters of a spec take. `said` is what it says of cluster-scoped objects, and `all` that its
+/// namespaces are all.
+pub(super) fn rules(reader: &mut Reader<'_, '_>, said: Option<ClusterScoped>, all: bool) -> Rules {
+    let named = [kinds(reader, "includedResources"), kinds(reader, "includedNamespaceScopedResources")].concat();
+    let scoped = kinds(reader, "includedClusterScopedResources");
+    let mut excluded = Vec::new();
     for key in ["excludedResources", "excludedNamespaceScopedResources", "excludedClusterScopedResources"] {
-        exclude.extend(kinds(reader, key));
+        excluded.extend(kinds(reader, key));
     }
     let selectors = selectors(reader);
-    if included.is_empty() && selectors.is_empty() {
-        return (exclude.into_iter().map(ObjectRule::Kind).collect(), Vec::new());
-    }
-    // What is included beats what is excluded here, and the other way round with Velero.
-    included.retain(|kind| !exclude.contains(kind));
-    let all = vec![ObjectRule::Kind("*".to_owned())];
-    if selectors.is_empty() {
-        return (all, included.into_iter().map(ObjectRule::Kind).collect());
-    }
-    if !exclude.is_empty() {
-        let text = "kinds are excluded and labels selected: of such a kind, too, what has the labels is taken";
-        reader.note(reader.start(), true, text);
-    }
-    let with = |selector| {
-        let filter = ObjectFilter { kinds: included.clone(), selector: Some(selector), ..ObjectFilter::default() };
-        ObjectRule::Objects(filter)
+    let is_narrow = !named.is_empty();
+    let cluster_scoped = said.or_else(|| scope(&named, &scoped));
+    note_scoped(reader, is_narrow, &scoped, said);
+    let with = if cluster_scoped == Some(ClusterScoped::None) {
+        Vec::new()
+    } else if is_narrow {
+        taken_with(&named)
+    } else {
+        // Of any kind there may be something with these labels.
+        let referenced = cluster_scoped == Some(ClusterScoped::Referenced) || (cluster_scoped.is_none() && !all);
+        let others = TAKEN_WITH.iter().flat_map(|(_, kinds)| *kinds).filter(|_| referenced);
+        others.copied().chain([DEFINITIONS]).map(str::to_owned).collect()
     };
-    (all, selectors.into_iter().map(with).collect())
+    let included: Vec<String> = if is_narrow { [named, scoped].concat() } else { Vec::new() };
+    let (exclude, include) = match selectors.as_slice() {
+        [] if !is_narrow => (excluded.into_iter().map(ObjectRule::Kind).collect(), Vec::new()),
+        // What has not all of the labels is left out: then a kind that is left out stays so.
+        [one] if !is_narrow && !excluded.is_empty() => {
+            let without = one.iter().filter_map(|requirement| requirement.negated.parse().ok()).map(labelled);
+            let kinds = with.into_iter().filter(|kind| !excluded.contains(kind)).map(ObjectRule::Kind).collect();
+            (excluded.iter().cloned().map(ObjectRule::Kind).chain(without).collect(), kinds)
+        }
+        selectors => (vec![ObjectRule::Kind("*".to_owned())], {
+            let chosen = Chosen { included, with, excluded, is_narrow };
+            chosen.include(reader, selectors)
+        }),
+    };
+    Rules { exclude, include, cluster_scoped }
+}
+
+/// Which kinds, where not all of them are taken.
+struct Chosen {
+    included: Vec<String>,
+    /// Taken whatever their labels.
+    with: Vec<String>,
+    excluded: Vec<String>,
+    is_narrow: bool,
+}
+
+impl Chosen {
+    fn include(mut self, reader: &mut Reader<'_, '_>, selectors: &[Vec<Requirement>]) -> Vec<ObjectRule> {
+        // What is included beats what is excluded here, and the other way round with Velero.
+        let excluded = std::mem::take(&mut self.excluded);
+        self.included.retain(|kind| !excluded.contains(kind));
+        self.with.retain(|kind| !excluded.contains(kind) && !self.included.contains(kind));
+        let covered = |kind: &&String| self.included.iter().any(|one| one.contains('*') && pattern_takes(one, kind));
+        if let Some(kind) = excluded.iter().find(covered) {
+            let text = format!("`{kind}` is excluded and a pattern includes it: it is taken");
+            reader.note(reader.start(), true, text);
+        }
+        if !self.is_narrow && !excluded.is_empty() {
+            let text = "kinds are excluded and labels selected: of such a kind, too, what has the labels is taken";
+            reader.note(reader.start(), true, text);
+        }
+        let with = self.with.into_iter().map(ObjectRule::Kind);
+        if selectors.is_empty() {
+            return self.included.into_iter().map(ObjectRule::Kind).chain(with).collect();
+        }
+        let rule = |requirements: &Vec<Requirement>| {
+            let texts: Vec<&str> = requirements.iter().map(|requirement| requirement.text.as_str()).collect();
+            let selector = texts.join(",").parse().ok()?;
+            let filter =
+                ObjectFilter { kinds: self.included.clone(), selector: Some(selector), ..ObjectFilter::default() };
+            Some(ObjectRule::Objects(filter))
+        };
+        selectors.iter().filter_map(rule).chain(with).collect()
+    }
+}
+
+/// Which cluster-scoped objects are meant, where the spec does not say it and names kinds.
+fn scope(named: &[String], scoped: &[String]) -> Option<ClusterScoped> {
+    let in_none = |kind: &String| CLUSTER_SCOPED.contains(&kind.as_str());
+    match (named, scoped) {
+        ([], []) => None,
+        (_, [_, ..]) => Some(ClusterScoped::All),
+        (named, []) if named.iter().any(in_none) => Some(ClusterScoped::All),
+        _ => Some(ClusterScoped::Referenced),
+    }
+}
+
+/// A choice of cluster-scoped kinds beside all others, and the other way round, cannot be said here.
+fn note_scoped(reader: &mut Reader<'_, '_>, is_narrow: bool, scoped: &[String], said: Option<ClusterScoped>) {
+    let key = "includedClusterScopedResources";
+    let all = reader.texts(key).iter().any(|(_, text)| text == "*") && said == Some(ClusterScoped::All);
+    let text = match is_narrow {
+        false if !scoped.is_empty() => "all cluster-scoped objects are taken, not these alone",
+        true if all => "name the cluster-scoped kinds: beside kinds by name, `*` cannot be said of these alone",
+        _ => return,
+    };
+    reader.note(reader.start(), true, format!("`{key}`: {text}"));
+}
+
+/// The cluster-scoped kinds of which Velero takes what objects of `kinds` need.
+fn taken_with(kinds: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (kind, with) in TAKEN_WITH {
+        if kinds.iter().any(|one| one == kind || pattern_takes(one, kind)) {
+            found.extend(with.iter().map(|kind| (*kind).to_owned()));
+        }
+    }
+    let group = |kind: &str| kind.split_once('.').map(|(_, group)| group.to_owned());
+    let is_custom = |kind: &String| group(kind).is_some_and(|group| !GROUPS.iter().any(|(known, _)| *known == group));
+    if kinds.iter().any(is_custom) {
+        found.push(DEFINITIONS.to_owned());
+    }
+    found
+}
+
+/// `pattern`, in which `*` stands for any text, takes `kind`.
+fn pattern_takes(pattern: &str, kind: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == kind };
+    let Some(mut text) = kind.strip_prefix(first) else { return false };
+    let pieces: Vec<&str> = rest.split('*').collect();
+    let Some((last, middle)) = pieces.split_last() else { return true };
+    for piece in middle {
+        let Some((_, after)) = text.split_once(piece) else { return false };
+        text = after;
+    }
+    text.ends_with(last)
+}
+
+fn labelled(selector: LabelSelector) -> ObjectRule {
+    ObjectRule::Objects(ObjectFilter { selector: Some(selector), ..ObjectFilter::default() })
 }
 
 /// The kinds under `key`; `*` is none in particular.
@@ -129,7 +265,15 @@ fn kinds(reader: &mut Reader<'_, '_>, key: &str) -> Vec<String> {
     found
 }
 
-fn selectors(reader: &mut Reader<'_, '_>) -> Vec<LabelSelector> {
+/// One requirement of a selector of labels, and what is true where it is not.
+#[derive(Debug, Clone)]
+struct Requirement {
+    text: String,
+    negated: String,
+}
+
+/// What must be true of labels, by selector; an empty selector is none.
+fn selectors(reader: &mut Reader<'_, '_>) -> Vec<Vec<Requirement>> {
     let mut found = Vec::new();
     for key in ["labelSelector", "orLabelSelectors"] {
         let Some(node) = reader.value(key) else { continue };
@@ -139,18 +283,18 @@ fn selectors(reader: &mut Reader<'_, '_>) -> Vec<LabelSelector> {
             _ => one,
         };
         for node in nodes {
-            match selector(node).map(|text| (text.is_empty(), text.parse::<LabelSelector>())) {
-                Some((true, _)) => {}
-                Some((false, Ok(selector))) => found.push(selector),
-                _ => reader.note(node.place, true, format!("`{key}`: it cannot be written as a selector of labels")),
+            match selector(node) {
+                Some(requirements) if requirements.is_empty() => {}
+                Some(requirements) => found.push(requirements),
+                None => reader.note(node.place, true, format!("`{key}`: it cannot be written as a selector of labels")),
             }
         }
     }
     found
 }
 
-/// A selector of Kubernetes' API as text; `None` if it has a form that is not known.
-fn selector(node: &Node) -> Option<String> {
+/// A selector of Kubernetes' API; `None` if it has a form that is not known.
+fn selector(node: &Node) -> Option<Vec<Requirement>> {
     let Value::Table(fields) = &node.value else { return None };
     let mut parts = Vec::new();
     for (key, value) in fields {
@@ -159,7 +303,8 @@ fn selector(node: &Node) -> Option<String> {
             ("matchLabels", Value::Table(labels)) => {
                 for (label, value) in labels {
                     let Value::Text(text) = &value.value else { return None };
-                    parts.push(format!("{}={text}", label.name));
+                    let label = &label.name;
+                    parts.push(Requirement { text: format!("{label}={text}"), negated: format!("{label}!={text}") });
                 }
             }
             ("matchExpressions", Value::List(items)) => {
@@ -170,10 +315,11 @@ fn selector(node: &Node) -> Option<String> {
             _ => return None,
         }
     }
-    Some(parts.join(","))
+    let is_selector = |text: &str| text.parse::<LabelSelector>().is_ok();
+    parts.iter().all(|part| is_selector(&part.text) && is_selector(&part.negated)).then_some(parts)
 }
 
-fn expression(node: &Node) -> Option<String> {
+fn expression(node: &Node) -> Option<Requirement> {
     let Value::Table(fields) = &node.value else { return None };
     let field = |name: &str| fields.iter().find(|(key, _)| key.name == name).map(|(_, node)| &node.value);
     let (Some(Value::Text(key)), Some(Value::Text(operator))) = (field("key"), field("operator")) else { return None };
@@ -188,87 +334,17 @@ fn expression(node: &Node) -> Option<String> {
             .join(","),
         _ => String::new(),
     };
-    Some(match operator.as_str() {
-        "In" => format!("{key} in ({values})"),
-        "NotIn" => format!("{key} notin ({values})"),
-        "Exists" => key.clone(),
-        "DoesNotExist" => format!("!{key}"),
+    let (among, not) = (format!("{key} in ({values})"), format!("{key} notin ({values})"));
+    let (there, absent) = (key.clone(), format!("!{key}"));
+    let (text, negated) = match operator.as_str() {
+        "In" => (among, not),
+        "NotIn" => (not, among),
+        "Exists" => (there, absent),
+        "DoesNotExist" => (absent, there),
         _ => return None,
-    })
+    };
+    Some(Requirement { text, negated })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_are_known_by_their_plural_their_short_name_and_their_group() {
-        for (text, expected) in [
-            ("deployments", Some("deployments.apps")),
-            ("Pods", Some("pods")),
-            ("pvc", Some("persistentvolumeclaims")),
-            ("deployments.apps", Some("deployments.apps")),
-            ("*.example.com", Some("*.example.com")),
-            ("certificates", None),
-            ("", None),
-        ] {
-            assert_eq!(known(text).as_deref(), expected, "{text}");
-        }
-    }
-
-    fn rules_of(spec: &str) -> (serde_json::Value, Vec<String>) {
-        let text = format!(
-            "apiVersion: velero.io/v1\nkind: Schedule\nmetadata: {{name: a}}\nspec: {{schedule: '@daily', template: {{snapshotVolumes: false, {spec}}}}}\n"
-        );
-        let file = super::super::VeleroFile { path: "f.yaml".into(), text };
-        let options = super::super::VeleroOptions { url: Some("file:///r".parse().unwrap()), ..Default::default() };
-        let made = super::super::from_velero(&[file], &options).unwrap();
-        let text = made.text().unwrap();
-        assert_eq!(crate::policy::parse(std::path::Path::new("p.yaml"), &text).unwrap(), made.policy, "{text}");
-        let policy = serde_json::to_value(&made.policy).unwrap();
-        let lost = made.notes.iter().filter(|note| note.lost).map(|note| note.text.clone()).collect();
-        (policy["sources"]["a"]["kubernetes"].clone(), lost)
-    }
-
-    #[test]
-    fn filters_of_kinds_and_labels_become_rules() {
-        use serde_json::json;
-        for (spec, exclude, include) in [
-            ("includedResources: ['*']", json!(null), json!(null)),
-            ("excludedResources: [events, pods]", json!(["events", "pods"]), json!(null)),
-            ("includedResources: [deployments, cm]", json!(["*"]), json!(["deployments.apps", "configmaps"])),
-            ("includedResources: [pods, cm], excludedResources: [pods]", json!(["*"]), json!(["configmaps"])),
-            (
-                "labelSelector: {matchLabels: {app: web, tier: front}}",
-                json!(["*"]),
-                json!([{"selector": "app=web,tier=front"}]),
-            ),
-            (
-                "includedResources: [secrets], orLabelSelectors: [{matchLabels: {a: b}}, {matchExpressions: [{key: c, operator: In, values: [d, e]}, {key: f, operator: DoesNotExist}]}]",
-                json!(["*"]),
-                json!([{"kinds": ["secrets"], "selector": "a=b"}, {"kinds": ["secrets"], "selector": "c in (d,e),!f"}]),
-            ),
-        ] {
-            let (source, lost) = rules_of(spec);
-            let of = |key: &str| source.get(key).cloned().unwrap_or(json!(null));
-            assert_eq!((of("exclude"), lost), (exclude, Vec::<String>::new()), "{spec}");
-            let plain = |value: serde_json::Value| value.to_string().replace(", ", ",");
-            assert_eq!(plain(of("include")), plain(include), "{spec}");
-        }
-    }
-
-    #[test]
-    fn a_filter_that_cannot_be_said_is_named() {
-        for (spec, expected) in [
-            ("includedResources: [certificates]", "which kind is meant is not known"),
-            ("labelSelector: {matchExpressions: [{key: a, operator: Near}]}", "it cannot be written as a selector"),
-            (
-                "excludedResources: [pods], labelSelector: {matchLabels: {a: b}}",
-                "kinds are excluded and labels selected",
-            ),
-        ] {
-            let (_, lost) = rules_of(spec);
-            assert!(lost.len() == 1 && lost[0].contains(expected), "{spec}: {lost:?}");
-        }
-    }
-}
+mod tests;

@@ -66,8 +66,9 @@ pub(super) fn read(decoder: &mut Decoder, node: &Node, path: &str, file: &Path) 
     let mut reader = Reader { decoder, table: &table, file, notes: Vec::new() };
     let (namespaces, exclude_namespaces) = (reader.included_namespaces(), reader.namespaces("excludedNamespaces"));
     let namespaces = if namespaces.is_empty() { vec!["*".to_owned()] } else { namespaces };
-    let cluster_scoped = reader.cluster_scoped();
-    let (exclude, include) = select::rules(&mut reader);
+    let said = reader.cluster_scoped();
+    let all = namespaces.iter().any(|name| name == "*");
+    let select::Rules { exclude, include, cluster_scoped } = select::rules(&mut reader, said, all);
     reader.volumes(table.place);
     reader.others();
     let keep = reader.keep();

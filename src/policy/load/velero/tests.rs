@@ -100,7 +100,8 @@ fn schedules_and_their_location_become_a_policy_that_the_loader_takes() {
         serde_json::json!({
             "daily-services": {"kubernetes": {"namespaces": ["user-service", "order-service"]}},
             "weekly-all": {"kubernetes": {"namespaces": ["*"], "excludeNamespaces": ["kube-*"], "clusterScoped": "all",
-                "exclude": ["*"], "include": [{"selector": "app=web"}]}},
+                "exclude": ["*"],
+                "include": [{"selector": "app=web"}, "customresourcedefinitions.apiextensions.k8s.io"]}},
         })
     );
     assert_eq!(
