@@ -1,7 +1,7 @@
 //! Why a call failed, before it is known where: the backends' inner functions return this, their
 //! trait methods add the act, the key and the place.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 use super::{Error, ErrorKind};
 
@@ -13,15 +13,23 @@ pub(super) struct Failure {
     pub(super) source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether the same call may succeed in a moment.
     pub(super) passing: bool,
+    /// How long the store asks to wait before the same call is made again.
+    pub(super) after: Option<Duration>,
 }
 
 impl Failure {
     pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), source: None, passing: false }
+        Self { kind, reason: reason.into(), source: None, passing: false, after: None }
     }
 
     pub(super) fn passing(mut self) -> Self {
         self.passing = true;
+        self
+    }
+
+    /// `text` is the value of `Retry-After`, if it has one: seconds. A date is not understood, and is no wish then.
+    pub(super) fn asked_to_wait(mut self, text: Option<&str>) -> Self {
+        self.after = text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         self
     }
 

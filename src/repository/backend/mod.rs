@@ -13,6 +13,7 @@ mod failure;
 mod faulty;
 mod fs;
 mod memory;
+mod network;
 mod open;
 mod proxy;
 #[cfg(any(test, feature = "testing"))]

@@ -48,6 +48,8 @@ const SLOWEST: u64 = 128 << 10;
 /// A person who sees nothing for longer takes the program for dead.
 const SAY_AFTER: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A busy store is waited for as long as it asks, up to this.
+const LONGEST_WISH: Duration = Duration::from_secs(30);
 
 impl Patience {
     /// Attempts that wait `answer` for an answer; a call whose server never answers ends after
@@ -88,7 +90,8 @@ impl Patience {
             };
             self.reached.fetch_or(!failure.passing, Ordering::Relaxed);
             let most = if self.reached.load(Ordering::Relaxed) { self.attempts } else { FIRST_CONTACT };
-            let pause = self.pause_after(attempts);
+            let asked = failure.after.unwrap_or_default().min(LONGEST_WISH);
+            let pause = self.pause_after(attempts).max(asked);
             // A store that has never answered is given a second chance and no more: its address may be wrong.
             let stranger = failure.kind == ErrorKind::TimedOut && !self.reached.load(Ordering::Relaxed);
             let give_up = if stranger { self.answer.mul_f32(1.5) } else { self.give_up };
@@ -203,6 +206,24 @@ mod tests {
         let (result, count) = tries(&patience(), 3, true).await;
         assert_eq!((result.unwrap(), count), (4, 4));
         assert!(begin.elapsed() >= Duration::from_millis(4 + 8 + 16), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_asks_to_wait_is_waited_for() {
+        let patience = patience();
+        let begin = Instant::now();
+        let count = Cell::new(0);
+        let answered = patience.persist(|| {
+            count.set(count.get() + 1);
+            let busy = Failure::new(ErrorKind::Other, "busy").passing().asked_to_wait(Some("1"));
+            let first = count.get() == 1;
+            async move { if first { Err(busy) } else { Ok(()) } }
+        });
+        answered.await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+        for no_wish in [None, Some("Fri, 20 Nov 2026 02:00:00 GMT"), Some("-1")] {
+            assert_eq!(Failure::new(ErrorKind::Other, "busy").asked_to_wait(no_wish).after, None);
+        }
     }
 
     #[tokio::test]

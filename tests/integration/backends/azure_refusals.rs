@@ -1,41 +1,14 @@
-//! What drctl makes of each answer that an Azure Blob store can give, from a server that gives just these; and of
-//! none.
+//! What drctl makes of each answer that an Azure Blob store can give, from a server that gives just these.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use drctl::repository::backend::{Azure, AzureOptions, Backend, Error, ErrorKind, PutOutcome};
-use drctl::types::Secret;
+use drctl::repository::backend::{ErrorKind, PutOutcome};
 use futures::TryStreamExt;
 
-use super::network::{break_off, overloaded, server, stall, stall_in_the_body, web_page};
-use super::scripted::{self, answer};
-use super::{PATIENCE, assert_says, key};
-
-/// A store whose server gives each request the next of its answers.
-struct Scripted {
-    store: Azure,
-    /// The heads of the requests.
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-fn options(endpoint: &str) -> AzureOptions {
-    AzureOptions {
-        endpoint: Some(endpoint.into()),
-        account_key: Some(Secret::new("a2V5")),
-        patience: PATIENCE,
-        ..AzureOptions::default()
-    }
-}
-
-async fn elsewhere(endpoint: &str) -> Azure {
-    Azure::open("account", "box", "prod", &options(endpoint)).await.unwrap()
-}
+use super::scripted::{self, Scripted, answer};
+use super::{assert_says, azure_at, key};
 
 async fn scripted(answers: &[String]) -> Scripted {
     let (endpoint, seen) = scripted::server(answers).await;
-    Scripted { store: elsewhere(&endpoint).await, seen }
+    Scripted { store: azure_at(&endpoint).await, seen }
 }
 
 fn refusal(status: u16, code: &str) -> String {
@@ -44,16 +17,6 @@ fn refusal(status: u16, code: &str) -> String {
          <AuthenticationErrorDetail>The MAC signature SharedKey acc:sig= is not</AuthenticationErrorDetail></Error>"
     );
     answer(status, &format!("x-ms-error-code: {code}\r\nx-ms-request-id: R3QU35T\r\n"), &body)
-}
-
-impl Scripted {
-    fn requests(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-
-    async fn put(&self) -> Result<PutOutcome, Error> {
-        self.store.put_new(&key("data/a"), Bytes::from_static(b"x")).await
-    }
 }
 
 #[tokio::test]
@@ -83,16 +46,22 @@ async fn only_that_the_object_is_there_counts_as_there() {
     for (status, code, kind, words) in [
         (409, "BlobImmutableDueToPolicy", ErrorKind::PermissionDenied, "the container is immutable for a time"),
         (412, "LeaseIdMissing", ErrorKind::PermissionDenied, "another program holds a lease on the object"),
-        (409, "ContainerBeingDeleted", ErrorKind::NoSuchStore, "the container is being deleted"),
+        (409, "ContainerBeingDeleted", ErrorKind::NoSuchStore, "the container is being deleted: make it again"),
+        (409, "BlobImmutableDueToLegalHold", ErrorKind::PermissionDenied, "the object is under a legal hold"),
+        (412, "ConditionNotMet", ErrorKind::Other, "the store answered 412: in the store's words"),
         (409, "InvalidBlobType", ErrorKind::Other, "the store answered 409: in the store's words"),
     ] {
         let server = scripted(&[refusal(status, code)]).await;
         assert_says(&server.put().await.unwrap_err(), kind, words);
     }
-    // In an immutable container, a look tells whether it is there.
-    let seen = answer(200, "Last-Modified: Fri, 20 Nov 2026 02:00:00 GMT\r\n", "");
-    let server = scripted(&[refusal(409, "BlobImmutableDueToPolicy"), seen]).await;
-    assert_eq!((server.put().await.unwrap(), server.requests()), (PutOutcome::Exists, 2));
+    // Where only an object that is there can be in the way, a look tells whether it is.
+    for (status, code) in
+        [(409, "BlobImmutableDueToPolicy"), (409, "BlobImmutableDueToLegalHold"), (412, "ConditionNotMet")]
+    {
+        let seen = answer(200, "Last-Modified: Fri, 20 Nov 2026 02:00:00 GMT\r\n", "");
+        let server = scripted(&[refusal(status, code), seen]).await;
+        assert_eq!((server.put().await.unwrap(), server.requests()), (PutOutcome::Exists, 2), "{code}");
+    }
 }
 
 #[tokio::test]
@@ -120,7 +89,7 @@ async fn a_store_that_fails_for_a_moment_is_tried_again() {
 
 #[tokio::test]
 async fn every_refusal_has_its_kind_and_its_next_step() {
-    use ErrorKind::{Full, NoSuchStore, NotFound, Other, PermissionDenied, Unauthenticated, Unsupported};
+    use ErrorKind::{Full, NoSuchStore, NotFound, Other, PermissionDenied, Unauthenticated, Unreachable, Unsupported};
     for (status, code, kind, words) in [
         (404, "BlobNotFound", NotFound, "there is no such object"),
         (404, "ContainerNotFound", NoSuchStore, "the container does not exist: make it"),
@@ -131,20 +100,16 @@ async fn every_refusal_has_its_kind_and_its_next_step() {
         (403, "AuthenticationFailed", Unauthenticated, "the account key is not that of this account"),
         (401, "NoAuthenticationInformation", Unauthenticated, "takes no requests without credentials"),
         (403, "KeyBasedAuthenticationNotPermitted", Unauthenticated, "takes no keys, and no SAS that a key has signed"),
+        (403, "AccountIsDisabled", NoSuchStore, "the storage account is disabled: renew"),
+        (400, "OutOfRangeInput", NoSuchStore, "the store does not know the place: correct the account"),
+        (409, "ResourceTypeMismatch", Unsupported, "the account has a hierarchical namespace"),
+        (407, "Odd", Unreachable, "the proxy wants credentials: say them in its variable"),
         (507, "Odd", Full, "no space left, or a quota is used up"),
         (400, "UnsupportedHeader", Unsupported, "does not know this operation, or this version"),
         (409, "BlobArchived", Unsupported, "the object was moved to the archive tier"),
         (418, "Teapot", Other, "the store answered 418: in the store's words"),
     ] {
-        let server = scripted(&[refusal(status, code)]).await;
-        let error = server.store.get(&key("data/a"), 10).await.unwrap_err();
-        assert_says(&error, kind, words);
-        assert_eq!(server.requests(), 1, "{code} was tried again");
-        assert!(error.to_string().starts_with("cannot read `data/a` in az://account/box/prod: "), "{error}");
-        if kind != NotFound {
-            let source = error.source.unwrap().to_string();
-            assert!(source.contains(&format!("{code} (HTTP {status}, request R3QU35T)")), "{source}");
-        }
+        scripted(&[refusal(status, code)]).await.refuses((status, code), kind, words).await;
     }
 }
 
@@ -229,14 +194,10 @@ async fn listings_that_lie_are_refused_and_do_not_go_round() {
         ("a page again and again", vec![page(&["a", "b"], "m")], order),
         ("empty pages for ever", vec![page(&[], "m")], lost),
     ] {
-        let server = scripted(&pages).await;
-        let error = server.store.list("").try_collect::<Vec<_>>().await.unwrap_err();
-        assert_says(&error, ErrorKind::Unsupported, words);
-        assert!(server.requests() <= 2, "{what}: {} requests", server.requests());
+        scripted(&pages).await.lies(what, words).await;
     }
     let honest = scripted(&[page(&["a", "b"], "m"), page(&[], "n"), page(&["c"], "")]).await;
-    let listed: Vec<String> = honest.store.list("").map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap();
-    assert_eq!(listed, ["a", "b", "c"]);
+    assert_eq!(honest.listed().await, ["a", "b", "c"]);
     let garbage = scripted(&[answer(200, "", "<html>")]).await;
     assert_eq!(garbage.store.list("").try_collect::<Vec<_>>().await.unwrap_err().kind, ErrorKind::Unsupported);
 }
@@ -246,56 +207,5 @@ async fn an_answer_without_an_end_is_not_held() {
     let endless = format!("HTTP/1.1 200 X\r\nConnection: close\r\n\r\n<EnumerationResults>{}", " ".repeat(40 << 20));
     let server = scripted(&[endless]).await;
     let error = server.store.list("").try_next().await.unwrap_err();
-    assert_says(&error, ErrorKind::Unsupported, "the answer is not that of an Azure Blob store");
-}
-
-#[tokio::test]
-async fn an_address_where_nothing_is_reached_is_unreachable() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = listener.local_addr().unwrap();
-    drop(listener);
-    let begin = Instant::now();
-    let error = elsewhere(&format!("http://{closed}")).await.get(&key("data/a"), 10).await.unwrap_err();
-    assert_says(&error, ErrorKind::Unreachable, "the connection was refused: nothing listens at this address");
-    assert!(error.to_string().contains("tried "), "it was not tried again: {error}");
-    assert!(begin.elapsed() < PATIENCE * 6, "{:?}", begin.elapsed());
-    let error = elsewhere("http://no-such-host.invalid:9000").await.get(&key("data/a"), 10).await.unwrap_err();
-    assert_says(&error, ErrorKind::Unreachable, "the host name cannot be resolved: correct the account");
-}
-
-#[tokio::test]
-async fn a_server_that_accepts_and_stalls_is_given_up_in_bounded_time() {
-    let store = elsewhere(&server(stall).await).await;
-    let small = async { store.get(&key("data/a"), 10).await.unwrap_err() };
-    let head = async { store.head(&key("data/a")).await.unwrap_err() };
-    let list = async { store.list("").try_next().await.unwrap_err() };
-    let put = async { store.put_new(&key("data/a"), Bytes::from_static(b"x")).await.unwrap_err() };
-    // More than the sockets' buffers hold.
-    let large = async { store.put_new(&key("data/b"), Bytes::from(vec![0; 1 << 20])).await.unwrap_err() };
-    let begin = Instant::now();
-    let (small, head, list, put, large) = tokio::join!(small, head, list, put, large);
-    for error in [small, head, list, put, large] {
-        assert_says(&error, ErrorKind::TimedOut, "no answer in ");
-    }
-    // The large one has 8 s more for its 1 MiB.
-    assert!(begin.elapsed() < PATIENCE * 6 + Duration::from_secs(10), "{:?}", begin.elapsed());
-}
-
-#[tokio::test]
-async fn a_body_that_stalls_or_breaks_off_is_never_taken_for_the_object() {
-    let error = elsewhere(&server(stall_in_the_body).await).await.get(&key("data/a"), 1000).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::TimedOut, "{error}");
-    let store = elsewhere(&server(break_off).await).await;
-    let error = store.get(&key("data/a"), 1000).await.unwrap_err();
-    assert_says(&error, ErrorKind::Unreachable, "the connection broke off");
-    let error = store.get(&key("data/a"), 99).await.unwrap_err();
-    assert_says(&error, ErrorKind::TooLarge, "it has 100 bytes, and at most 99 are taken here");
-}
-
-#[tokio::test]
-async fn other_servers_and_overloaded_ones_are_named() {
-    let error = elsewhere(&server(overloaded).await).await.get(&key("data/a"), 1000).await.unwrap_err();
-    assert_says(&error, ErrorKind::Other, "the store is overloaded or asks to slow down (HTTP 503) (tried ");
-    let error = elsewhere(&server(web_page).await).await.list("").try_next().await.unwrap_err();
     assert_says(&error, ErrorKind::Unsupported, "the answer is not that of an Azure Blob store");
 }

@@ -11,10 +11,11 @@ mod refusals;
 mod s3;
 mod scripted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use drctl::repository::backend::{Backend, Error, ErrorKind, Key, S3Options};
+use drctl::repository::backend::{Azure, AzureOptions, Backend, Error, ErrorKind, Key, S3, S3Options};
 use drctl::types::Secret;
 use futures::TryStreamExt;
 
@@ -43,6 +44,22 @@ pub(super) fn elsewhere(endpoint: &str) -> S3Options {
         patience: PATIENCE,
         ..S3Options::default()
     }
+}
+
+/// S3 at an address where nothing of the bed is.
+pub(super) async fn s3_at(endpoint: &str) -> Arc<dyn Backend> {
+    Arc::new(S3::open("bucket", "prod", &elsewhere(endpoint)).await.unwrap())
+}
+
+/// Azure at an address where nothing of the bed is.
+pub(super) async fn azure_at(endpoint: &str) -> Arc<dyn Backend> {
+    let options = AzureOptions {
+        endpoint: Some(endpoint.into()),
+        account_key: Some(Secret::new("a2V5")),
+        patience: PATIENCE,
+        ..AzureOptions::default()
+    };
+    Arc::new(Azure::open("account", "box", "prod", &options).await.unwrap())
 }
 
 pub(super) fn key(text: &str) -> Key {

@@ -1,39 +1,19 @@
 //! What drctl makes of each answer that an S3 store can give, from a server that gives just these.
 
-use std::sync::{Arc, Mutex};
-
-use bytes::Bytes;
-use drctl::repository::backend::{Backend, ErrorKind, PutOutcome, S3};
+use drctl::repository::backend::{ErrorKind, PutOutcome};
 use futures::TryStreamExt;
 
-use super::scripted::{self, answer};
-use super::{assert_says, elsewhere, key};
-
-/// A store whose server gives each request the next of its answers.
-struct Scripted {
-    store: S3,
-    /// The heads of the requests.
-    seen: Arc<Mutex<Vec<String>>>,
-}
+use super::scripted::{self, Scripted, answer};
+use super::{assert_says, key, s3_at};
 
 async fn scripted(answers: &[String]) -> Scripted {
     let (endpoint, seen) = scripted::server(answers).await;
-    Scripted { store: S3::open("bucket", "prod", &elsewhere(&endpoint)).await.unwrap(), seen }
+    Scripted { store: s3_at(&endpoint).await, seen }
 }
 
 fn refusal(status: u16, code: &str) -> String {
     let body = format!("<Error><Code>{code}</Code><Message>in the store's words</Message></Error>");
     answer(status, "x-amz-request-id: R3QU35T\r\n", &body)
-}
-
-impl Scripted {
-    fn requests(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-
-    async fn put(&self) -> Result<PutOutcome, drctl::repository::backend::Error> {
-        self.store.put_new(&key("data/a"), Bytes::from_static(b"x")).await
-    }
 }
 
 #[tokio::test]
@@ -101,15 +81,7 @@ async fn every_refusal_has_its_kind_and_its_next_step() {
         (403, "InvalidObjectState", Unsupported, "the object was moved to an archive"),
         (418, "Teapot", Other, "the store answered 418: in the store's words"),
     ] {
-        let server = scripted(&[refusal(status, code)]).await;
-        let error = server.store.get(&key("data/a"), 10).await.unwrap_err();
-        assert_says(&error, kind, words);
-        assert_eq!(server.requests(), 1, "{code} was tried again");
-        assert!(error.to_string().starts_with("cannot read `data/a` in s3://bucket/prod: "), "{error}");
-        if kind != NotFound {
-            let source = error.source.unwrap().to_string();
-            assert!(source.contains(&format!("{code} (HTTP {status}, request R3QU35T)")), "{source}");
-        }
+        scripted(&[refusal(status, code)]).await.refuses((status, code), kind, words).await;
     }
 }
 
@@ -171,14 +143,10 @@ async fn listings_that_lie_are_refused_and_do_not_go_round() {
         ("no place to go on", vec![page(&["a"], "<IsTruncated>true</IsTruncated>")], lost),
         ("empty pages for ever", vec![page(&[], MORE)], lost),
     ] {
-        let server = scripted(&pages).await;
-        let error = server.store.list("").try_collect::<Vec<_>>().await.unwrap_err();
-        assert_says(&error, ErrorKind::Unsupported, words);
-        assert!(server.requests() <= 2, "{what}: {} requests", server.requests());
+        scripted(&pages).await.lies(what, words).await;
     }
     let honest = scripted(&[page(&["a", "b"], MORE), page(&["c"], "")]).await;
-    let listed: Vec<String> = honest.store.list("").map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap();
-    assert_eq!(listed, ["a", "b", "c"]);
+    assert_eq!(honest.listed().await, ["a", "b", "c"]);
     let garbage = scripted(&[answer(200, "", "<html>")]).await;
     assert_eq!(garbage.store.list("").try_collect::<Vec<_>>().await.unwrap_err().kind, ErrorKind::Unsupported);
 }

@@ -87,7 +87,11 @@ fn key_of(account: &str, key: &str, place: &str) -> Result<Credential, Failure> 
 
 fn sas_of(sas: &str, place: &str) -> Result<Credential, Failure> {
     let wrong = || unusable(format!("{place} is no SAS: it must be parameters like sv=…&se=…&sig=…"));
-    Sas::new(sas).map(Credential::Sas).ok_or_else(wrong)
+    let sas = Sas::new(sas).ok_or_else(wrong)?;
+    if sas.is_of_one_object() {
+        return Err(unusable(format!("{place} is for one object (sr=b): make one for the container (sr=c)")));
+    }
+    Ok(Credential::Sas(sas))
 }
 
 type Made = azure_core::Result<Arc<dyn TokenCredential>>;
@@ -227,6 +231,10 @@ mod tests {
             (&[("AZURE_FEDERATED_TOKEN_FILE", "/f"), ("AZURE_TENANT_ID", "t")], "AZURE_CLIENT_ID is not"),
             (&[("AZURE_STORAGE_KEY", "hunter2 !")], "AZURE_STORAGE_KEY is no account key"),
             (&[("AZURE_STORAGE_SAS_TOKEN", "hunter2")], "AZURE_STORAGE_SAS_TOKEN is no SAS"),
+            (
+                &[("AZURE_STORAGE_SAS_TOKEN", "sr=b&sig=hunter2")],
+                "is for one object (sr=b): make one for the container",
+            ),
         ] {
             let failure = chosen(&nothing, variables).unwrap_err();
             assert_eq!(failure.kind, ErrorKind::Unauthenticated);

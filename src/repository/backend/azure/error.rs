@@ -47,7 +47,9 @@ pub(super) fn exists(error: &azure_core::Error) -> Option<Exists> {
         (409, Some("BlobAlreadyExists")) => Some(Exists::Yes),
         // To one who may create, and not write over what is there.
         (403, Some("UnauthorizedBlobOverwrite")) => Some(Exists::Yes),
-        (409, Some("BlobImmutableDueToPolicy")) => Some(Exists::IfSeen),
+        (409, Some("BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold")) => Some(Exists::IfSeen),
+        // The condition of a create-only put is that there is nothing.
+        (412, Some("ConditionNotMet" | "TargetConditionNotMet")) => Some(Exists::IfSeen),
         // To one who may not write at all, and by some stores to one who may only create.
         (403, Some("AuthorizationPermissionMismatch")) => Some(Exists::IfSeenByACreator),
         _ => None,
@@ -65,7 +67,7 @@ pub(super) fn time_of(error: &azure_core::Error) -> Option<Timestamp> {
 pub(super) enum Exists {
     /// It is there.
     Yes,
-    /// In an immutable container nothing but an object that is there is in a put's way: a look tells.
+    /// Nothing but an object that is there can be in this put's way, as in an immutable container: a look tells.
     IfSeen,
     /// It may be there; or this identity may put nothing.
     IfSeenByACreator,
@@ -140,6 +142,7 @@ fn refusal(answer: &Answer<'_>, identity: Identity) -> Failure {
             Failure::new(ErrorKind::Other, format!("the store answered {}: {words}", answer.status))
         }
     };
+    let failure = failure.asked_to_wait(header(answer.headers, "retry-after"));
     if failure.kind == ErrorKind::NotFound { failure } else { failure.because(answer.said()) }
 }
 
@@ -165,13 +168,21 @@ fn unauthenticated(answer: &Answer<'_>, identity: Identity) -> Failure {
         (Identity::Sas { until: Some(until), .. }, _) if until <= now => {
             format!("the SAS expired at {until}: make a new one")
         }
-        (Identity::Sas { from: Some(from), .. }, _) if from > now => format!("the SAS is not valid before {from}"),
+        (Identity::Sas { from: Some(from), .. }, _) if from > now => {
+            format!("the SAS is not valid before {from}: wait, or make one that is")
+        }
+        (Identity::Sas { until: None, .. }, _) => {
+            "the store does not accept the SAS: the access policy that it names has ended or is gone, or its key was \
+             replaced; make a new one"
+                .to_owned()
+        }
         (Identity::Sas { .. }, _) => {
-            "the store does not accept the SAS: it is of another account or container, or its key was replaced"
+            "the store does not accept the SAS: it is of another account or container, or its key was replaced; make a new one"
                 .to_owned()
         }
         (Identity::Token, _) => {
-            "the store does not accept the identity's token: is the account in the identity's tenant".to_owned()
+            "the store does not accept the identity's token: correct AZURE_TENANT_ID, which is the tenant of the account"
+                .to_owned()
         }
     };
     Failure::new(ErrorKind::Unauthenticated, reason)
@@ -249,20 +260,26 @@ const REFUSALS: &[Refusal] = &[
         ErrorKind::NoSuchStore,
         "the container does not exist: make it, or correct its name, the account or the endpoint",
     ),
-    refused(&["ContainerBeingDeleted"], ErrorKind::NoSuchStore, "the container is being deleted"),
+    refused(&["ContainerBeingDeleted"], ErrorKind::NoSuchStore, "the container is being deleted: make it again once it is gone, or correct its name"),
     refused(
-        &["ResourceNotFound", "InvalidResourceName", "InvalidUri"],
+        &["ResourceNotFound", "InvalidResourceName", "InvalidUri", "OutOfRangeInput"],
         ErrorKind::NoSuchStore,
         "the store does not know the place: correct the account, the container or the endpoint",
     ),
     refused(&[], ErrorKind::Unreachable, proxy::WANTS_CREDENTIALS).or(&[407]),
-    refused(&["AccountIsDisabled"], ErrorKind::NoSuchStore, "the storage account is disabled"),
+    refused(
+        &["AccountIsDisabled"],
+        ErrorKind::NoSuchStore,
+        "the storage account is disabled: renew the subscription, or use another account",
+    ),
+    refused(&["AccountBeingCreated"], ErrorKind::Other, "the storage account is being created: wait until it is there")
+        .passing(),
     // `unauthenticated` says why.
     refused(&["AuthenticationFailed", "InvalidAuthenticationInfo"], ErrorKind::Unauthenticated, "").or(&[401]),
     refused(
         &["NoAuthenticationInformation", "PublicAccessNotPermitted"],
         ErrorKind::Unauthenticated,
-        "the store takes no requests without credentials",
+        "the store takes no requests without credentials: say `azure.accountKey` or `azure.sas`, or use an identity of Entra",
     ),
     refused(
         &["KeyBasedAuthenticationNotPermitted"],
@@ -282,7 +299,17 @@ const REFUSALS: &[Refusal] = &[
     refused(
         &["BlobImmutableDueToPolicy"],
         ErrorKind::PermissionDenied,
-        "the container is immutable for a time, and the object cannot be deleted or written before its end",
+        "the container is immutable for a time, and the object cannot be deleted or written before its end: wait for it",
+    ),
+    refused(
+        &["BlobImmutableDueToLegalHold"],
+        ErrorKind::PermissionDenied,
+        "the object is under a legal hold, and cannot be deleted or written before it is lifted: ask who has put it on",
+    ),
+    refused(
+        &["BlobOperationNotSupported", "ResourceTypeMismatch", "PathAlreadyExists"],
+        ErrorKind::Unsupported,
+        "the account has a hierarchical namespace, which drctl cannot use: use one without",
     ),
     refused(
         &["LeaseIdMissing", "LeaseIdMismatchWithBlobOperation"],
@@ -305,7 +332,8 @@ const REFUSALS: &[Refusal] = &[
             "APINotImplemented",
         ],
         ErrorKind::Unsupported,
-        "the store does not know this operation, or this version of the protocol, which drctl needs",
+        "the store does not know this operation, or this version of the protocol, which drctl needs: correct the endpoint, or \
+         bring the store up to date",
     )
     .or(&[405, 501]),
     refused(&["RequestBodyTooLarge"], ErrorKind::Unsupported, "the store does not take objects of this size")
@@ -321,7 +349,7 @@ const REFUSALS: &[Refusal] = &[
         .or(&[408])
         .passing(),
     refused(&["ServerBusy"], ErrorKind::Other, "the store is overloaded or asks to slow down").passing(),
-    refused(&[], ErrorKind::Full, "the store has no space left, or a quota is used up").or(&[507]),
+    refused(&[], ErrorKind::Full, "the store has no space left, or a quota is used up: make room").or(&[507]),
     refused(
         &[
             "AuthorizationPermissionMismatch",

@@ -9,13 +9,18 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::{
-    super::{Key, ObjectMeta, failure::Failure, retry::within},
-    Inner, meta, unsupported,
+    super::{
+        Key, ObjectMeta,
+        failure::Failure,
+        network::{meta, unsupported},
+        retry::within,
+    },
+    Inner,
 };
 
 /// Where a listing is.
 #[derive(Debug, Default)]
-pub(super) struct Cursor {
+pub(in super::super) struct Cursor {
     /// Where the next page begins, in the store's own words.
     pub(super) marker: Option<String>,
     /// The last key given, with the store's prefix.

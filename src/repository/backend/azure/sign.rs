@@ -18,7 +18,7 @@ use url::Url;
 
 /// The MD5 of a request's body, in the context of the call that sends it.
 #[derive(Debug, Clone)]
-pub(super) struct BodyMd5(pub(super) String);
+pub(in super::super) struct BodyMd5(pub(in super::super) String);
 
 /// Puts the MD5 of the body into the request, by which the store checks what it received. The SDK's own
 /// upload does not, though the store has a header for it.
@@ -100,7 +100,15 @@ impl Sas {
             let whole = [text.clone(), text.replace('Z', ":00Z"), format!("{text}T00:00:00Z")];
             whole.iter().find_map(|text| text.parse().ok())
         };
-        (time("st"), time("se"))
+        // One that an identity of Entra has signed is good no longer than the key that it was given for that.
+        let until = [time("se"), time("ske")].into_iter().flatten().min();
+        let from = [time("st"), time("skt")].into_iter().flatten().max();
+        (from, until)
+    }
+
+    /// It is for one object, a version or a snapshot of one, and not for a container.
+    pub(super) fn is_of_one_object(&self) -> bool {
+        self.parameters.iter().any(|(name, value)| name == "sr" && matches!(value.as_str(), "b" | "bs" | "bv"))
     }
 }
 
@@ -223,7 +231,11 @@ mod tests {
         let sas = Sas::new("?sv=2026-04-06&st=2026-11-01&se=2026-11-20T02:00Z&sr=c&sp=rcl&sig=hunter2%3D").unwrap();
         let time = |text: &str| text.parse::<Timestamp>().ok();
         assert_eq!(sas.times(), (time("2026-11-01T00:00:00Z"), time("2026-11-20T02:00:00Z")));
-        assert!(!format!("{sas:?}").contains("hunter2"));
+        assert!(!format!("{sas:?}").contains("hunter2") && !sas.is_of_one_object());
+        let delegated = "skt=2026-11-02T00:00:00Z&ske=2026-11-09T00:00:00Z&st=2026-11-01&se=2026-11-20&sr=b&sig=x";
+        let delegated = Sas::new(delegated).unwrap();
+        assert_eq!(delegated.times(), (time("2026-11-02T00:00:00Z"), time("2026-11-09T00:00:00Z")));
+        assert!(delegated.is_of_one_object());
         assert_eq!(Sas::new("sv=1&si=stored&sig=x").unwrap().times(), (None, None));
         assert!(Sas::new("sv=2026-04-06&se=2026-11-20").is_none() && Sas::new("").is_none());
     }

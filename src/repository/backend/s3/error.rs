@@ -53,7 +53,8 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
     let known = known.or_else(|| REFUSALS.iter().find(|known| known.statuses.contains(&status)));
     let failure = match known {
         Some(known) if known.codes.contains(&"PermanentRedirect") => elsewhere(answer),
-        Some(known) => Failure { passing: known.passing, ..Failure::new(known.kind, known.reason) },
+        Some(known) => Failure { passing: known.passing, ..Failure::new(known.kind, known.reason) }
+            .asked_to_wait(answer.headers().get("retry-after")),
         None if status == 429 || status >= 500 => return busy(answer, code, message),
         None if code.is_none_or(str::is_empty) => Failure::new(ErrorKind::Unsupported, NOT_S3),
         None => {
@@ -216,7 +217,8 @@ fn busy(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Fai
         429 | 503 => format!("the store is overloaded or asks to slow down (HTTP {status})"),
         _ => format!("the store failed (HTTP {status})"),
     };
-    Failure::new(ErrorKind::Other, reason).because(said(answer, code, message)).passing()
+    let failure = Failure::new(ErrorKind::Other, reason).because(said(answer, code, message)).passing();
+    failure.asked_to_wait(answer.headers().get("retry-after"))
 }
 
 fn elsewhere(answer: &HttpResponse) -> Failure {
