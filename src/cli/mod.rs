@@ -87,7 +87,7 @@ fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
         Command::History(args) => context.block_on(history::run(args, &context)),
         Command::Accept(args) => context.block_on(accept::run(args, &context)),
         Command::Doctor(args) => context.block_on(doctor::run(args, &context)),
-        Command::Policy(command) => policy::run(command, &cli.global),
+        Command::Policy(command) => policy::run(command, &context),
         Command::Repository(command) => context.block_on(repository::run(command, &context)),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => context.block_on(man::run(args)),

@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    args::Global,
-    context,
+    context::{self, Context},
     exit::{Exit, Failure},
     from_velero,
     output::{self, OutputArgs, OutputFormat},
@@ -43,13 +42,19 @@ Examples:
     Schema(SchemaArgs),
     /// Print the least roles that a backup by this policy needs in the cluster
     #[command(
-        after_help = "For namespaces by name: `list` in these namespaces, and outside them only of Namespaces and of the cluster-scoped
-kinds that their objects refer to. With `*` or a pattern: `list` of everything. Never `get`, which would include exec.
-A port-forward is allowed only where the policy says `via: {kubernetes: ...}`. Nothing is contacted. What every
-authenticated identity may do by Kubernetes' own role `system:discovery` is not repeated.
+        after_help = "For namespaces by name: `list` in these namespaces, and outside them only of Namespaces, of what says how kinds are
+served, and of the cluster-scoped kinds that their objects refer to. Where the policy names all kinds that it takes
+(`exclude: [\"*\"]` and `include`), these kinds alone. With `*` or a pattern of namespaces the same in the whole cluster.
+Never `get`, which would include exec. A port-forward is allowed only where the policy says `via: {kubernetes: ...}`.
+What every authenticated identity may do by Kubernetes' own role `system:discovery` is not repeated.
+
+Nothing is contacted, unless --from-cluster says so: then each kind that the cluster serves and the policy takes is named
+by itself. Roles cannot say \"all but Secrets\" in another way. A kind that is installed later is then missing in backups,
+which name it and end with 3, until the roles are printed again.
 
 Examples:
   drctl policy rbac -f policies/orders.yaml --service-account drctl/drctl | kubectl apply -f -
+  drctl policy rbac -f policies/orders.yaml --from-cluster --context production
   drctl policy rbac -f policies/orders.yaml --kind gateways.example.org
   drctl policy rbac -f policies/orders.yaml --kind secrets     # with sealed-secrets, whose keys are elsewhere"
     )]
@@ -70,6 +75,9 @@ pub struct RbacArgs {
     /// A kind that may be listed everywhere, beside those that the policy needs: plural.group; repeat it for more
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<String>,
+    /// Ask the cluster which kinds it serves, and name each that the policy takes
+    #[arg(long)]
+    from_cluster: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -89,7 +97,8 @@ pub struct ShowArgs {
     output: OutputArgs,
 }
 
-pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Failure> {
+pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<Exit, Failure> {
+    let global = context.global;
     match command {
         PolicyCommand::Check => {
             let (path, policy) = context::policy_file(global)?;
@@ -114,13 +123,13 @@ pub(super) fn run(command: &PolicyCommand, global: &Global) -> Result<Exit, Fail
                 if args.modifiers { policy::json_schema_of_modifiers() } else { policy::json_schema_of_policy() };
             output::write(&format!("{schema:#}\n"))?;
         }
-        PolicyCommand::Rbac(args) => rbac(args, global)?,
+        PolicyCommand::Rbac(args) => return context.block_on(rbac(args, context)),
     }
     Ok(Exit::Done)
 }
 
-fn rbac(args: &RbacArgs, global: &Global) -> Result<(), Failure> {
-    let (_, policy) = context::policy_file(global)?;
+async fn rbac(args: &RbacArgs, context: &Context<'_>) -> Result<Exit, Failure> {
+    let (_, policy) = context::policy_file(context.global)?;
     let account = args.service_account.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name));
     let Some((namespace, account)) = account else {
         let what = crate::types::for_terminal(&args.service_account);
@@ -132,10 +141,15 @@ fn rbac(args: &RbacArgs, global: &Global) -> Result<(), Failure> {
         account: account.to_owned(),
         kinds: args.kinds.clone(),
     };
-    let Rbac { objects, notes } = operations::rbac(&policy, &options);
+    let Rbac { objects, notes } = if args.from_cluster {
+        operations::rbac_of_cluster(&policy, &options, &context.connect(), &context.run).await?
+    } else {
+        operations::rbac(&policy, &options)
+    };
     if args.output.output == OutputFormat::Json {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
-        return args.output.print_data(&list);
+        args.output.print_data(&list)?;
+        return Ok(Exit::Done);
     }
     let mut text = format!("# What `drctl backup` needs by the policy `{}`, and no more.\n", policy.name);
     text.extend(notes.iter().map(|note| format!("# Note: {note}.\n")));
@@ -146,7 +160,8 @@ fn rbac(args: &RbacArgs, global: &Global) -> Result<(), Failure> {
         let yaml = policy::to_yaml(object).map_err(|error| Failure::new(Exit::Failed, error))?;
         text.push_str(&format!("---\n{}\n", yaml.trim_end()));
     }
-    output::write(&text)
+    output::write(&text)?;
+    Ok(Exit::Done)
 }
 
 /// The names of Kubernetes that can be in a reference to a ServiceAccount.

@@ -45,7 +45,7 @@ pub use export::{Export, export};
 pub use export_objects::{ObjectExport, export_objects, kind_of_source};
 pub use history::{HistoryItem, HistoryOptions, HistoryTotals, Step, history};
 pub use objects::{BackupObjects, Located, objects};
-pub use rbac::{Rbac, RbacOptions, rbac};
+pub use rbac::{Rbac, RbacOptions, rbac, rbac_of_cluster};
 pub use repositories::{initialise, open, open_at};
 pub use restore::{ChosenSources, PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource, choose_sources};
 pub use restored::{DatabaseOutcome, RestoredDatabase};

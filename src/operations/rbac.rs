@@ -1,11 +1,13 @@
 //! The least role for a policy, as Kubernetes objects.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::repositories::kubernetes_selection;
+use super::{Error, Run, repositories::kubernetes_selection};
 use crate::{
     policy::{Policy, SourceSpec, Via},
-    sources::kubernetes::{Rights, ServicePort},
+    sources::kubernetes::{Cluster, ConnectOptions, Discovery, Kinds, Rights, ServicePort},
 };
 
 /// How the role is made.
@@ -32,13 +34,39 @@ pub struct Rbac {
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// What an identity must be allowed for a complete backup of `policy`, and no more.
+/// What an identity must be allowed for a complete backup of `policy`, and no more: as far as the policy alone says it.
 #[must_use]
 pub fn rbac(policy: &Policy, options: &RbacOptions) -> Rbac {
+    of_rights(policy, options, None)
+}
+
+/// As [`rbac`], with each kind by name that the cluster serves today.
+///
+/// # Errors
+/// [`Error::Kubernetes`] if the cluster cannot be reached or does not say what it serves, [`Error::Interrupted`].
+pub async fn rbac_of_cluster(
+    policy: &Policy,
+    options: &RbacOptions,
+    connect: &ConnectOptions,
+    run: &Run,
+) -> Result<Rbac, Error> {
+    let served = async {
+        let cluster = Cluster::connect(connect).await?;
+        Ok::<_, Error>(Discovery::read(&cluster).await?)
+    };
+    let served = tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => return Err(Error::Interrupted),
+        served = served => served?,
+    };
+    Ok(of_rights(policy, options, Some(&served)))
+}
+
+fn of_rights(policy: &Policy, options: &RbacOptions, served: Option<&Discovery>) -> Rbac {
     let mut rights = Rights::default();
     for spec in policy.sources.values() {
         match spec {
-            SourceSpec::Kubernetes(spec) => rights.add_selection(&kubernetes_selection(spec)),
+            SourceSpec::Kubernetes(spec) => rights.add_selection(&kubernetes_selection(spec), served),
             SourceSpec::Postgres(spec) => {
                 if let Some(Via::Kubernetes(via)) = &spec.via {
                     let (namespace, service) = (via.namespace.clone(), via.service.clone());
@@ -47,7 +75,7 @@ pub fn rbac(policy: &Policy, options: &RbacOptions) -> Rbac {
             }
         }
     }
-    rights.kinds.extend(options.kinds.iter().cloned());
+    rights.everywhere.add(options.kinds.iter().cloned());
     let mut objects = Vec::new();
     if !rights.is_empty() {
         cluster(&rights, options, &mut objects);
@@ -59,42 +87,41 @@ pub fn rbac(policy: &Policy, options: &RbacOptions) -> Rbac {
 
 /// What may be listed in the whole cluster.
 fn cluster(rights: &Rights, options: &RbacOptions, objects: &mut Vec<Value>) {
-    let rules = if rights.everything {
-        vec![json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]})]
-    } else {
-        let mut rules = Vec::new();
-        if rights.identity && !rights.kinds.contains("namespaces") {
-            let (names, resources) = (["kube-system"], ["namespaces"]);
-            rules.push(json!({"apiGroups": [""], "resources": resources, "resourceNames": names, "verbs": ["list"]}));
-        }
-        rules.extend(by_group(rights));
-        rules
-    };
+    let mut rules = lists(&rights.everywhere);
+    if rights.identity && !rights.everywhere.includes("namespaces") {
+        let (names, resources) = (["kube-system"], ["namespaces"]);
+        rules.push(json!({"apiGroups": [""], "resources": resources, "resourceNames": names, "verbs": ["list"]}));
+    }
     objects.push(role("ClusterRole", &options.name, None, &rules));
     objects.push(binding("ClusterRoleBinding", &options.name, None, ("ClusterRole", &options.name), options));
 }
 
-/// The kinds that may be listed everywhere, a rule a group.
-fn by_group(rights: &Rights) -> Vec<Value> {
-    let mut groups: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
-    for kind in &rights.kinds {
+/// The right to list kinds, a rule a group.
+fn lists(kinds: &Kinds) -> Vec<Value> {
+    let Kinds::These(kinds) = kinds else {
+        return vec![json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]})];
+    };
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for kind in kinds {
         let (plural, group) = kind.split_once('.').unwrap_or((kind, ""));
         groups.entry(group).or_default().push(plural);
     }
-    let rule = |(group, plurals)| json!({"apiGroups": [group], "resources": plurals, "verbs": ["list"]});
+    let rule = |(group, plurals): (&str, Vec<&str>)| {
+        let plurals = if plurals.contains(&"*") { vec!["*"] } else { plurals };
+        json!({"apiGroups": [group], "resources": plurals, "verbs": ["list"]})
+    };
     groups.into_iter().map(rule).collect()
 }
 
-/// What may be listed in the namespaces of the policy: one role, bound in each of them.
+/// What may be listed in the namespaces of the policy: a role in each of them.
 fn namespaces(rights: &Rights, options: &RbacOptions, objects: &mut Vec<Value>) {
-    if rights.everything || rights.namespaces.is_empty() {
+    if rights.everywhere == Kinds::All {
         return;
     }
-    let name = format!("{}-namespace", options.name);
-    let rules = [json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]})];
-    objects.push(role("ClusterRole", &name, None, &rules));
-    for namespace in &rights.namespaces {
-        objects.push(binding("RoleBinding", &name, Some(namespace), ("ClusterRole", &name), options));
+    let name = &options.name;
+    for (namespace, kinds) in rights.namespaces.iter().filter(|(_, kinds)| !kinds.is_none()) {
+        objects.push(role("Role", name, Some(namespace), &lists(kinds)));
+        objects.push(binding("RoleBinding", name, Some(namespace), ("Role", name), options));
     }
 }
 

@@ -31,6 +31,6 @@ pub use flow::FlowReport;
 pub use forward::{Forward, ServicePort};
 pub use kind::{Kind, kind_id, segment};
 pub use reply::{Reply, Status, StatusCause, StatusDetails};
-pub use rights::Rights;
+pub use rights::{Kinds, Rights};
 pub use selection::{ClusterScoped, KubernetesSelection, ObjectRule, UnknownKind, is_pattern, matches};
 pub use volumes::{DatabaseService, VolumeRule, VolumeRules};

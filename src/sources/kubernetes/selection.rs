@@ -57,9 +57,16 @@ impl ObjectRule {
     }
 
     fn takes(&self, id: &str, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        (self.kinds.is_empty() || self.names_kind(id))
-            && (self.namespaces.is_empty() || (!namespace.is_empty() && any_matches(&self.namespaces, namespace)))
-            && self.selector.as_ref().is_none_or(|selector| selector.matches(labels))
+        self.speaks_of(id) && self.reaches(namespace) && self.selector.as_ref().is_none_or(|it| it.matches(labels))
+    }
+
+    fn speaks_of(&self, id: &str) -> bool {
+        self.kinds.is_empty() || self.names_kind(id)
+    }
+
+    /// What is in `namespace`, or in none if it is empty, may be among its objects.
+    pub(super) fn reaches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || (!namespace.is_empty() && any_matches(&self.namespaces, namespace))
     }
 }
 
@@ -113,6 +120,20 @@ impl KubernetesSelection {
         let excluded = self.exclude.iter().any(|rule| rule.is_of_kinds_alone() && rule.names_kind(&id));
         // A rule without a kind may include some of it.
         is_default(kind, &id) && (!excluded || self.include.iter().any(|rule| rule.kinds.is_empty()))
+    }
+
+    /// Objects of the kind in `namespace` (empty: in none) may belong to the source: where none can, none is listed.
+    pub(super) fn takes_kind_in(&self, kind: &Kind, namespace: &str) -> bool {
+        let id = kind.id();
+        self.may_hold(&id, is_default(kind, &id), namespace)
+    }
+
+    /// As [`Self::takes_kind_in`], of a kind of which only its name is known, and whether it is captured where nobody
+    /// says anything of it.
+    pub(super) fn may_hold(&self, id: &str, default: bool, namespace: &str) -> bool {
+        let speaks = |rule: &ObjectRule| rule.speaks_of(id) && rule.reaches(namespace);
+        self.include.iter().any(|rule| (default || !rule.kinds.is_empty()) && speaks(rule))
+            || (default && !self.exclude.iter().any(|rule| rule.selector.is_none() && speaks(rule)))
     }
 
     /// An object of a kind that [`Self::takes_kind`] takes belongs to the source, as far as its namespace does.

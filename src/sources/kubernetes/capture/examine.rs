@@ -132,7 +132,7 @@ impl KubernetesSource {
                         && task.kind.namespaced
                         && !namespaces.is_empty() =>
                 {
-                    lists.splice(at..=at, plan::each_namespace(&task.id, namespaces));
+                    lists.splice(at..=at, plan::each_namespace(&self.selection, &task.kind, namespaces));
                     continue;
                 }
                 Err(error) => asked.failed.push((list.what.clone(), error)),

@@ -151,7 +151,7 @@ impl Run<'_> {
             return None;
         }
         let (at, _) = forbidden?;
-        let mut instead = plan::each_namespace(&task.id, self.namespaces);
+        let mut instead = plan::each_namespace(self.selection, &task.kind, self.namespaces);
         let others = lists.iter().enumerate().filter(|(place, _)| place != at);
         instead.extend(others.map(|(_, list)| list.clone()));
         Some(instead)

@@ -28,6 +28,7 @@ use crate::{
 pub use absent::Sought;
 use kind::{Outcome, RESTARTS, Run, TooDeep};
 use page::{Pager, Room, not_a_list};
+pub(super) use plan::can_be_restored;
 use plan::{Existing, Plan, Task};
 
 /// Kinds that are read at once.

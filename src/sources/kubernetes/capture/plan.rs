@@ -100,11 +100,13 @@ impl<'a> Plan<'a> {
             } else if !selection.takes_kind(kind) {
                 continue;
             } else if kind.namespaced {
-                let mut lists = namespaced_lists(&id, &reach);
+                let mut lists = namespaced_lists(selection, kind, &reach);
                 if id == APPLICATIONS && selection.cluster_scoped() == ClusterScoped::Referenced {
                     lists.push(deploying(&id));
                 }
-                plan.tasks.push(Task { kind: (*kind).clone(), lists, id });
+                if !lists.is_empty() {
+                    plan.tasks.push(Task { kind: (*kind).clone(), lists, id });
+                }
             } else {
                 match selection.cluster_scoped() {
                     ClusterScoped::All => {
@@ -240,25 +242,27 @@ pub(super) fn everything(id: &str) -> List {
     whole(id, Keep::All)
 }
 
-/// The lists of a namespaced kind, one for each namespace.
-pub(super) fn each_namespace(id: &str, namespaces: &[String]) -> Vec<List> {
+/// The lists of a namespaced kind, one for each namespace in which something of it may belong to the source.
+pub(super) fn each_namespace(selection: &KubernetesSelection, kind: &Kind, namespaces: &[String]) -> Vec<List> {
+    let id = kind.id();
     let list = |namespace: &String| List {
         namespace: Some(namespace.clone()),
         query: String::new(),
         keep: Keep::InNamespaces,
         what: format!("kind {id} in namespace {namespace}"),
     };
-    namespaces.iter().map(list).collect()
+    namespaces.iter().filter(|namespace| selection.takes_kind_in(kind, namespace)).map(list).collect()
 }
 
-fn can_be_restored(kind: &Kind) -> bool {
+/// Only what can be listed, got and created is captured.
+pub(in crate::sources::kubernetes) fn can_be_restored(kind: &Kind) -> bool {
     kind.can("list") && kind.can("get") && kind.can("create")
 }
 
-fn namespaced_lists(id: &str, reach: &Reach) -> Vec<List> {
+fn namespaced_lists(selection: &KubernetesSelection, kind: &Kind, reach: &Reach) -> Vec<List> {
     match reach {
-        Reach::Each(namespaces) => each_namespace(id, namespaces),
-        Reach::Cluster => vec![whole(id, Keep::InNamespaces)],
+        Reach::Each(namespaces) => each_namespace(selection, kind, namespaces),
+        Reach::Cluster => vec![whole(&kind.id(), Keep::InNamespaces)],
     }
 }
 

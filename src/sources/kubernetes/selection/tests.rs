@@ -249,5 +249,8 @@ proptest! {
         prop_assert_eq!(selection.takes_kind(&kind) && selection.takes_object(&kind, &meta), expected);
         // A kind of which nothing is taken is not even listed if kinds alone say so.
         prop_assert!(selection.takes_kind(&kind) || !selection.takes_object(&kind, &meta));
+        let may = selection.takes_kind_in(&kind, &meta.namespace);
+        prop_assert!(may || !selection.takes_object(&kind, &meta), "a list that is left out would have held it");
+        prop_assert!(!may || selection.takes_kind(&kind), "a kind that is listed somewhere is listed at all");
     }
 }
