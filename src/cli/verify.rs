@@ -20,7 +20,8 @@ use crate::{
 #[command(
     after_help = "It never stops at the first finding, and names for each damaged object the streams and backups that need it.
 With --all the backups are also held against each other: a manifest that a later one names must be there.
-A sample reads one in so many packs, other ones each day: `--sample 1/10`, run daily, reads all of them in 10 days.
+A sample reads one in so many packs (level `stored`) or parts (level `content`), other ones each day: `--sample 1/10`, run
+daily, reads all of them in 10 days. Each part is proven whole: its objects or rows by count and digest.
 What was found is noted in the store under evidence/, and `list` shows it; that it could not be noted is a warning.
 The exit code is 4 if anything is missing or damaged, and 5 if something could not be read, or if there is no backup:
 then nothing is proven.
@@ -29,7 +30,7 @@ BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time li
 Examples:
   drctl verify -f policies/clync-app.yaml
   drctl verify latest:daily --level content
-  drctl verify --all --level stored --sample 1/10
+  drctl verify --all --level content --sample 1/10
   drctl verify --all --level content --repository s3://orders-dr/prod -o json"
 )]
 pub struct VerifyArgs {
@@ -42,7 +43,7 @@ pub struct VerifyArgs {
     /// How thoroughly
     #[arg(long, value_enum, default_value_t)]
     level: Level,
-    /// Read only one in so many packs, other ones each day: 1/10
+    /// Read only one in so many packs or parts, other ones each day: 1/10
     #[arg(long, value_name = "1/N", value_parser = sample)]
     sample: Option<u32>,
     /// Do not note in the store what was found
@@ -86,7 +87,7 @@ const MEMORY: u64 = 48 << 20;
 
 pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     if args.sample.is_some() && args.level == Level::Presence {
-        return Err(Failure::usage("--sample is of packs that are read, and level `presence` reads none")
+        return Err(Failure::usage("--sample is of packs or parts that are read, and level `presence` reads none")
             .next("add --level stored or --level content"));
     }
     let opened = context.open().await?;

@@ -131,8 +131,8 @@ impl VerifyReport {
         if self.parts > 0 {
             let (parts, bytes) = (words::count(self.parts, "part"), words::size(self.plain_bytes));
             text.push_str(&format!("; {parts} of {} read and proven, {bytes}", words::count(self.streams, "stream")));
-        } else if self.plain_bytes > 0 {
-            text.push_str(&format!("; chunks of {} read and proven", words::size(self.plain_bytes)));
+        } else if self.level == "content" && self.sample.is_some() {
+            text.push_str("; no part is in today's sample");
         }
         text.push('\n');
         for finding in &self.findings {

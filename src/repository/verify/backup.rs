@@ -296,10 +296,8 @@ impl<'a> Verifier<'a> {
                 self.absent(backup, Some(&name), pack);
                 named.insert(pack.clone());
             }
-            match (self.options.level, self.options.sample) {
-                (Level::Content, None) => self.content(backup, reader, stream, &chunks).await?,
-                (Level::Content, Some(_)) => self.content_sample(backup, reader, stream, &chunks).await?,
-                (Level::Presence | Level::Stored, _) => {}
+            if self.options.level == Level::Content {
+                self.content(backup, reader, stream, &chunks).await?;
             }
         }
         for pack in absent.difference(&named) {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::backup::Verifier;
 use super::{Error, Listed, Repository, Scope};
-use crate::types::{BackupId, Monitor, Name, Sha256Digest};
+use crate::types::{BackupId, Monitor, Name, PartInfo, Sha256Digest, StreamInfo};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ pub enum Level {
 pub struct VerifyOptions {
     /// How thoroughly.
     pub level: Level,
-    /// Only some of the packs are read, above [`Level::Presence`].
+    /// Only some of the packs ([`Level::Stored`]) or parts ([`Level::Content`]) are read.
     pub sample: Option<Sample>,
     /// Bytes of packs that may be held at once.
     pub memory: u64,
@@ -45,6 +45,11 @@ impl VerifyOptions {
     /// Whether this pack is to be read.
     pub(super) fn reads(&self, pack: &Sha256Digest) -> bool {
         self.sample.is_none_or(|sample| sample.takes(pack))
+    }
+
+    /// Whether this part is to be proven.
+    pub(super) fn proves(&self, stream: &StreamInfo, part: &PartInfo) -> bool {
+        self.sample.is_none_or(|sample| sample.takes_part(stream, part))
     }
 }
 
@@ -66,7 +71,7 @@ impl Level {
     }
 }
 
-/// One in so many packs: those whose name, as a number, leaves the same rest as the day. So every pack has its day,
+/// One in so many packs or parts: those whose name, as a number, leaves the same rest as the day. So each has its day,
 /// and as many days in a row read all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -75,7 +80,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// One in `of` packs (at least 1), on the day of `now` in UTC.
+    /// One in `of` of them (at least 1), on the day of `now` in UTC.
     #[must_use]
     pub fn new(of: u32, now: Timestamp) -> Self {
         let (of, day) = (of.max(1), now.as_second().div_euclid(24 * 3600));
@@ -108,6 +113,13 @@ impl Sample {
     pub fn takes(self, pack: &Sha256Digest) -> bool {
         let number = pack.as_bytes().iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
         number % u64::from(self.of) == u64::from(self.rest)
+    }
+
+    /// Whether this part is in it: by the SHA-256 of its source, its stream and its name, a zero byte after each of
+    /// the first two.
+    #[must_use]
+    pub fn takes_part(self, stream: &StreamInfo, part: &PartInfo) -> bool {
+        self.takes(&Sha256Digest::of(format!("{}\0{}\0{}", stream.source, stream.name, part.name).as_bytes()))
     }
 }
 

@@ -18,12 +18,10 @@ use crate::{
 
 /// Parts that are remembered as proven, so that another backup's equal part is not read again.
 const MAX_PROVEN: usize = 1 << 17;
-/// Chunks of a sample that are read in one go: what is proven is remembered by the run.
-const MAX_RUN: usize = 4096;
 
 impl Verifier<'_> {
-    /// Reads what is not proven yet of a stream: runs of parts in one go, so that chunks which several
-    /// small parts share are read once.
+    /// Reads what is not proven yet of a stream, and is in the sample: runs of parts in one go, so that chunks which
+    /// several small parts share are read once.
     pub(super) async fn content(
         &mut self,
         backup: &BackupName,
@@ -32,9 +30,14 @@ impl Verifier<'_> {
         chunks: &Arc<StreamChunks>,
     ) -> Result<(), Error> {
         let fingerprints: Vec<_> = stream.parts.iter().map(|part| fingerprint(stream, part, chunks)).collect();
+        let is_in_sample: Vec<bool> = stream.parts.iter().map(|part| self.options.proves(stream, part)).collect();
         let mut at = 0;
-        while let Some(fingerprint) = fingerprints.get(at) {
-            let Some(part) = stream.parts.get(at) else { break };
+        while let (Some(fingerprint), Some(part)) = (fingerprints.get(at), stream.parts.get(at)) {
+            if is_in_sample.get(at) != Some(&true) {
+                self.monitor.advance(part.length);
+                at += 1;
+                continue;
+            }
             if self.proven.contains(fingerprint) {
                 self.report.parts += 1;
                 self.report.plain_bytes += part.length;
@@ -43,7 +46,8 @@ impl Verifier<'_> {
                 at += 1;
                 continue;
             }
-            let run = fingerprints.iter().skip(at).take_while(|known| !self.proven.contains(*known)).count();
+            let next = fingerprints.iter().zip(&is_in_sample).skip(at);
+            let run = next.take_while(|(known, taken)| **taken && !self.proven.contains(*known)).count();
             let parts = stream.parts.get(at..at + run).unwrap_or_default();
             let length = parts.iter().map(|part| part.length).sum();
             let mut ahead = reader.range(Arc::clone(chunks), part.offset, length);
@@ -58,58 +62,6 @@ impl Verifier<'_> {
             }
             self.report.stored_bytes += ahead.requested();
             at += run;
-        }
-        Ok(())
-    }
-
-    /// Reads the chunks of a stream that lie in sampled packs, each proven by its id. Parts, their counts and digests
-    /// can be proven only by all of their chunks.
-    pub(super) async fn content_sample(
-        &mut self,
-        backup: &BackupName,
-        reader: &BackupReader,
-        stream: &StreamInfo,
-        chunks: &Arc<StreamChunks>,
-    ) -> Result<(), Error> {
-        let name = format!("{}/{}", stream.source, stream.name);
-        let sampled: Vec<bool> = chunks.packs.iter().map(|(_, sha256)| self.options.reads(sha256)).collect();
-        let is_sampled = |chunk: &&StreamChunk| sampled.get(chunk.pack as usize) == Some(&true);
-        let mut rest = chunks.chunks.as_slice();
-        while !rest.is_empty() {
-            let skipped = rest.iter().take_while(|chunk| !is_sampled(chunk)).count();
-            rest = rest.get(skipped..).unwrap_or_default();
-            let run = rest.iter().take_while(is_sampled).take(MAX_RUN).count();
-            let (run, after) = rest.split_at(run);
-            rest = after;
-            let Some(first) = run.first() else { continue };
-            let fingerprint = fingerprint_of_run(run, chunks);
-            if self.cancel.is_cancelled() {
-                return Ok(());
-            }
-            if self.proven.contains(&fingerprint) {
-                continue;
-            }
-            let length = run.iter().map(|chunk| u64::from(chunk.plain)).sum();
-            let mut ahead = reader.range(Arc::clone(chunks), first.start, length);
-            let mut sound = true;
-            while let Some(piece) = ahead.next().await {
-                self.monitor.advance(piece.length);
-                match piece.bytes {
-                    Ok(_) => {
-                        self.timeouts = 0;
-                        self.report.plain_bytes += piece.length;
-                    }
-                    Err(error) if self.ends(&error) => return Err(error),
-                    Err(error) => {
-                        self.findings.take(backup, Some(&name), "data/", &error);
-                        sound = false;
-                    }
-                }
-            }
-            self.report.stored_bytes += ahead.requested();
-            if sound && self.proven.len() < MAX_PROVEN {
-                self.proven.insert(fingerprint);
-            }
         }
         Ok(())
     }
@@ -171,16 +123,6 @@ impl Verifier<'_> {
         }
         Ok(sound)
     }
-}
-
-/// Which chunks a run has and where they lie: two runs with one fingerprint are read from the same bytes.
-fn fingerprint_of_run(run: &[StreamChunk], chunks: &StreamChunks) -> [u8; 32] {
-    let mut hasher = Blake3Hasher::default();
-    hasher.update(b"chunks\n");
-    for chunk in run {
-        add_chunk(&mut hasher, chunk, 0, chunks);
-    }
-    *hasher.finish().as_bytes()
 }
 
 /// Where a chunk lies, and from which byte of it on it is meant.
