@@ -22,7 +22,8 @@ cluster (it is that of the newest backup; each kind may be listed in each namesp
 client programs, the privileges of the role, row security, large objects, subscriptions, foreign and unlogged tables,
 locks and old transactions. It changes nothing; the first time it leaves one small mark in the repository, which stays
 (docs/format.md).
-The exit code is that of a backup: 5 if none can be taken, and 3 if something would be missing, or one of several sources.
+The exit code is that of a backup: 5 if none can be taken, 4 if it would be suspect (a namespace is being deleted), and 3 if
+something would be missing, or one of several sources.
 
 Examples:
   drctl doctor -f policies/clync-app.yaml
@@ -44,6 +45,7 @@ pub(super) async fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<Exit
     let backup = match diagnosis.backup {
         Expected::Complete => DoctorBackup::Complete,
         Expected::Partial => DoctorBackup::Partial,
+        Expected::Suspect => DoctorBackup::Suspect,
         Expected::Impossible => DoctorBackup::Impossible,
     };
     let report = DoctorReport::new(policy.name.to_string(), findings, backup);
@@ -55,6 +57,7 @@ fn finding(finding: Finding) -> DoctorFinding {
     let Finding { subject, severity, what, next } = finding;
     let severity = match severity {
         Severity::Prevents => DoctorSeverity::Prevents,
+        Severity::Suspect => DoctorSeverity::Suspect,
         Severity::Partial => DoctorSeverity::Partial,
         Severity::Note => DoctorSeverity::Note,
         Severity::Good => DoctorSeverity::Good,

@@ -36,6 +36,8 @@ pub enum Expected {
     Complete,
     /// Something would be missing, or a source of several.
     Partial,
+    /// It would have to be accepted before it counts, whatever is missing beside.
+    Suspect,
     /// None would come about.
     Impossible,
 }
@@ -113,6 +115,8 @@ impl Ills {
         let fails = |name: &&Name| severity(name) == Severity::Prevents;
         if sources.iter().any(|name| self.fatal.contains(*name)) || sources.iter().all(fails) {
             Expected::Impossible
+        } else if sources.iter().any(|name| severity(name) == Severity::Suspect) {
+            Expected::Suspect
         } else if sources.iter().any(|name| severity(name) >= Severity::Partial) {
             Expected::Partial
         } else {
@@ -151,7 +155,11 @@ impl Examination<'_> {
                     let source = KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(wanted));
                     Some(match sources::check_kinds(&[(name, spec)], cluster).await {
                         Ok(()) => source.examine().await.map_err(Error::from),
-                        Err(error) => Err(error),
+                        Err(error) => {
+                            // A policy that names what is not there is refused as a whole.
+                            self.ills.fatal.insert(name.clone());
+                            Err(error)
+                        }
                     })
                 }
                 (SourceSpec::Kubernetes(_), None) => None,
@@ -326,13 +334,15 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_beside_others_makes_a_backup_partial_and_alone_impossible() {
-        use Expected::{Complete, Impossible, Partial};
+        use Expected::{Complete, Impossible, Partial, Suspect};
         use Severity::{Good, Note, Prevents};
         let policy = policy();
         for (found, only, expected) in [
             (ills(&[("a", Good), ("b", Note), ("c", Good)]), &[][..], Complete),
             (ills(&[("a", Good), ("b", Prevents)]), &[], Partial),
             (ills(&[("a", Good), ("b", Severity::Partial)]), &[], Partial),
+            (ills(&[("a", Severity::Partial), ("b", Severity::Suspect)]), &[], Suspect),
+            (ills(&[("a", Severity::Suspect), ("b", Prevents)]), &["a", "b"], Suspect),
             // The schedule `one` has no other source.
             (ills(&[("a", Prevents), ("b", Good)]), &[], Impossible),
             (ills(&[("a", Good), ("b", Prevents)]), &["b"], Impossible),

@@ -73,11 +73,11 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         check_kinds(&specs, cluster).await?;
     }
     let mut databases = Vec::new();
-    let mut in_cluster: Vec<Box<dyn Source>> = Vec::new();
+    let mut in_cluster = Vec::new();
     for (name, spec) in specs {
         match (spec, &cluster) {
             (SourceSpec::Kubernetes(spec), Some(cluster)) => {
-                in_cluster.push(Box::new(namespaces(policy, name, spec, cluster)));
+                in_cluster.push(namespaces(policy, name, spec, cluster));
             }
             (SourceSpec::Kubernetes(_), None) => {}
             (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
@@ -107,7 +107,13 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
         }
     }
     // Databases first: what is locked should be given back soon.
-    reached.sources.extend(in_cluster);
+    let outcomes = futures::future::join_all(in_cluster.iter().map(KubernetesSource::reach)).await;
+    for (source, outcome) in in_cluster.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => reached.sources.push(Box::new(source)),
+            Err(error) => reached.failed.add(source.name(), error.into()),
+        }
+    }
     match reached.sources.is_empty() {
         true => Err(reached.failed.into_first().unwrap_or(Error::Interrupted)),
         false => Ok(reached),

@@ -43,6 +43,8 @@ pub enum DoctorBackup {
     Complete,
     /// Something would be missing, or a source of several.
     Partial,
+    /// It would have to be accepted before it counts.
+    Suspect,
     /// None would come about.
     Impossible,
 }
@@ -53,6 +55,8 @@ pub enum DoctorBackup {
 pub enum DoctorSeverity {
     /// What it is about cannot be backed up, or nothing can be.
     Prevents,
+    /// A backup would be suspect.
+    Suspect,
     /// A backup would be partial.
     Partial,
     /// It is worth knowing.
@@ -65,6 +69,7 @@ impl DoctorSeverity {
     fn words(self) -> &'static str {
         match self {
             Self::Prevents => "PREVENTS",
+            Self::Suspect => "SUSPECT",
             Self::Partial => "PARTIAL",
             Self::Note => "note",
             Self::Good => "good",
@@ -100,6 +105,7 @@ impl DoctorReport {
         text.push_str(&match self.backup {
             DoctorBackup::Complete => "nothing stands in the way of a complete backup\n".to_owned(),
             DoctorBackup::Partial => format!("a backup would be partial: {grave} of the findings say why\n"),
+            DoctorBackup::Suspect => format!("a backup would be suspect: {grave} of the findings say why\n"),
             DoctorBackup::Impossible => format!("no backup can be taken: {grave} of the findings say why\n"),
         });
         text

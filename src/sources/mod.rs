@@ -102,6 +102,8 @@ pub enum Severity {
     Note,
     /// A backup would be partial.
     Partial,
+    /// A backup would be suspect.
+    Suspect,
     /// What it is about cannot be backed up, or nothing can be.
     Prevents,
 }

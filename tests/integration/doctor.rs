@@ -117,6 +117,79 @@ fn one_source_of_several_that_fails_is_no_more_than_partial() {
 }
 
 #[test]
+fn an_identity_that_may_read_nothing_of_a_source_takes_no_backup_and_leaves_nothing() {
+    let source = require!(bed::source);
+    let shop = source.create_namespace("shop");
+    let mut workshop = Workshop::new(&source, &[&shop]);
+    let (prefix, user) = (source.prefix(), source.user_name());
+    // It may learn which cluster it is, and nothing else.
+    source.apply(&format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {prefix}-identity, labels: {{drctl-test: {prefix}}}}}\n\
+         rules: [{{apiGroups: [''], resources: [namespaces], resourceNames: [kube-system], verbs: [list]}}]\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+         metadata: {{name: {prefix}-identity, labels: {{drctl-test: {prefix}}}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {prefix}-identity}}\n\
+         subjects: [{{kind: User, name: {user}}}]\n"
+    ));
+    workshop.use_kubeconfig(source.user_kubeconfig());
+    let report = workshop.json(5, &["doctor"]);
+    has(&report, "prevents", "nothing of it can be read");
+    let before = workshop.contents();
+    workshop.ends(5, &["backup"]);
+    assert_eq!(workshop.contents(), before, "a run that could not begin has left something");
+    // Beside another source it is no more than partial.
+    let policy = std::fs::read_to_string(workshop.policy()).unwrap();
+    workshop.set("TEST_DATABASE", "postgresql://nobody:x@127.0.0.1:9/none");
+    let two = policy
+        .replace("sources:\n", "sources:\n  db: {postgres: {url: {env: TEST_DATABASE}}}\n")
+        .replace("sources: [services]", "sources: [services, db]");
+    std::fs::write(workshop.policy(), two).unwrap();
+    // Neither can be had: there is no backup again.
+    workshop.json(5, &["doctor"]);
+    workshop.ends(5, &["backup"]);
+}
+
+#[test]
+fn a_namespace_that_is_being_deleted_makes_a_backup_suspect_and_a_kind_that_is_unknown_makes_none() {
+    let source = require!(bed::source);
+    let shop = source.create_namespace("shop");
+    source.kubectl(&["-n", &shop, "create", "configmap", "held", "--from-literal=a=1"]);
+    let finalizers = |list: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{list}}}}}"#);
+        source.try_kubectl(&["-n", &shop, "patch", "configmap", "held", "--type=merge", "-p", &patch])
+    };
+    assert!(finalizers(r#"["example.org/keep"]"#).status.success());
+    let workshop = Workshop::new(&source, &[&shop]);
+    workshop.json(0, &["doctor"]);
+    workshop.done(&["backup"]);
+
+    // One of two sources names a kind that is not served: the policy is wrong, and nothing is tried.
+    let policy = std::fs::read_to_string(workshop.policy()).unwrap();
+    let two = policy
+        .replace(
+            "sources:\n",
+            &format!("sources:\n  other: {{kubernetes: {{namespaces: [{shop}], include: [nothings.example.org]}}}}\n"),
+        )
+        .replace("sources: [services]", "sources: [services, other]");
+    std::fs::write(workshop.policy(), two).unwrap();
+    has(&workshop.json(5, &["doctor"]), "prevents", "nothings.example.org");
+    workshop.ends(5, &["backup"]);
+    std::fs::write(workshop.policy(), policy).unwrap();
+
+    source.kubectl(&["delete", "namespace", &shop, "--wait=false"]);
+    let report = workshop.json(4, &["doctor"]);
+    has(&report, "suspect", &format!("namespace `{shop}` is being deleted"));
+    assert_eq!((&report["backup"], &report["healthy"]), (&Value::from("suspect"), &Value::from(false)));
+    workshop.ends(4, &["backup"]);
+    // And partial at once is suspect.
+    let gone = source.name("gone");
+    workshop.write_policy(&workshop.local_repository(), &[&shop, &gone]);
+    workshop.ends(4, &["doctor"]);
+    workshop.ends(4, &["backup"]);
+    finalizers("null");
+}
+
+#[test]
 fn an_identity_that_may_not_write_is_found_out() {
     let source = require!(bed::source);
     let bucket = require!(bed::bucket);

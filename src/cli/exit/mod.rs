@@ -48,6 +48,7 @@ impl Exit {
     pub(super) fn of_doctor(backup: Expected) -> Self {
         match backup {
             Expected::Impossible => Self::CouldNotRun,
+            Expected::Suspect => Self::Difference,
             Expected::Partial => Self::Partial,
             Expected::Complete => Self::Done,
         }

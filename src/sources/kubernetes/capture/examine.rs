@@ -12,7 +12,7 @@ use super::{
     },
     KINDS_AT_ONCE, KubernetesSource,
     page::{self, LARGEST_OBJECT, Room, not_a_list},
-    plan::{self, List, Plan, Task},
+    plan::{self, Existing, List, Plan, Task},
 };
 use crate::{
     sources::{Finding, Severity},
@@ -59,7 +59,7 @@ impl KubernetesSource {
             add(Severity::Partial, format!("{what}: {why}"));
         }
         for name in &dying {
-            add(Severity::Partial, format!("namespace `{name}` is being deleted: a backup would be suspect"));
+            add(Severity::Suspect, format!("namespace `{name}` is being deleted: a backup would be suspect"));
         }
         for note in &plan.notes {
             add(Severity::Note, note.clone());
@@ -70,6 +70,28 @@ impl KubernetesSource {
         }
         findings.extend(self.of_lists(&asked, &plan.namespaces));
         Ok(findings)
+    }
+
+    /// Tries whether there is something that may be read, before anything is stored: one request, where Namespaces may be
+    /// listed.
+    ///
+    /// # Errors
+    /// [`Error`] if the cluster does not answer, or no list of what there is is allowed.
+    pub async fn reach(&self) -> Result<(), Error> {
+        let room = Room::new();
+        let (existing, _) = self.existing_namespaces(&room).await?;
+        // The Namespaces themselves are captured.
+        if matches!(&existing, Existing::Known(names) if names.iter().any(|name| self.selection.takes_namespace(name)))
+        {
+            return Ok(());
+        }
+        let discovery = Discovery::read(&self.cluster).await?;
+        let mut plan = Plan::new(&self.selection, &discovery, &existing);
+        let asked = self.ask_all(std::mem::take(&mut plan.tasks), &plan.namespaces).await?;
+        match asked.failed.into_iter().next() {
+            Some((_, error)) if !asked.holds => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn finding(&self, severity: Severity, what: String) -> Finding {
