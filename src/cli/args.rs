@@ -15,7 +15,10 @@ use crate::telemetry;
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 all done, 1 failed, 2 usage or policy file wrong, 3 done in part, \
                   4 damage or a difference, 5 could not run, 6 fenced, 130 interrupted.\n\
-                  Data goes to standard output; progress, log and errors go to standard error."
+                  Data goes to standard output; progress, log and errors go to standard error.\n\n\
+                  Examples:\n  drctl policy check -f policies/orders.yaml\n  drctl doctor -f policies/orders.yaml\n  \
+                  drctl backup daily -f policies/orders.yaml\n  drctl list --repository s3://orders-dr/prod\n  \
+                  drctl restore latest --dry-run -f policies/orders.yaml"
 )]
 pub struct Cli {
     /// What every command takes.
@@ -108,10 +111,18 @@ pub enum Command {
     /// Look at what stands between the policy and a complete backup
     Doctor(super::doctor::DoctorArgs),
     /// Read, show and describe policy files
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  drctl policy check -f policies/orders.yaml\n  drctl policy rbac -f policies/orders.yaml\n  \
+                      drctl policy schema > policy.schema.json"
+    )]
     Policy(super::policy::PolicyCommand),
     /// Make a repository, and look at one
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  drctl repository init -f policies/orders.yaml\n  \
+                      drctl repository info --repository s3://orders-dr/prod"
+    )]
     Repository(super::repository::RepositoryCommand),
     /// Print a completion script for a shell
     Completions(super::completions::CompletionsArgs),

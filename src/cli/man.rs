@@ -129,6 +129,7 @@ mod tests {
         for (name, page) in &pages {
             assert!(name.starts_with("drctl") && name.ends_with(".1"), "{name}");
             assert!(page.contains(".TH drctl") && page.contains(".SH SYNOPSIS"), "{name}: {page}");
+            assert!(page.contains(".SH EXAMPLES"), "{name}: {page}");
         }
         let find = |name: &str| &pages.iter().find(|(found, _)| found == name).unwrap().1;
         let check = find("drctl-policy-check.1");
