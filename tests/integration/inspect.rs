@@ -21,7 +21,7 @@ use crate::support::{
 const SHOP: &str = include_str!("../data/shop.yaml");
 
 #[track_caller]
-fn fits(name: &str, document: &Value) {
+pub(crate) fn fits(name: &str, document: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/schemas/{name}.json"));
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let found = misfits(&schema, document);

@@ -13,6 +13,7 @@ mod busy_server;
 mod capture;
 mod cli_output;
 mod confirm;
+mod diff_databases;
 mod disaster;
 mod doctor;
 mod ephemeral;

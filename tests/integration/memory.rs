@@ -1,8 +1,13 @@
 //! Every command stays within 128 MiB, whatever the size of what it works on.
 
+mod looking;
 mod tables;
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::support::{
     bed::{self, require},
@@ -13,7 +18,15 @@ pub(crate) const LIMIT: u64 = 128 << 20;
 
 /// Runs `drctl` and returns the peak of its resident memory, in bytes.
 pub(crate) fn peak(workshop: &Workshop, args: &[&str]) -> u64 {
-    let mut child = workshop.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    peak_of(workshop.command(args))
+}
+
+/// Runs this and returns the peak of its resident memory, in bytes.
+///
+/// # Panics
+/// If it does not end with 0.
+pub(crate) fn peak_of(mut command: Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let code = loop {
@@ -27,7 +40,7 @@ pub(crate) fn peak(workshop: &Workshop, args: &[&str]) -> u64 {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    assert_eq!(code, Some(0), "drctl {}", args.join(" "));
+    assert_eq!(code, Some(0), "{command:?}");
     assert!(peak > 0);
     peak
 }
