@@ -129,7 +129,8 @@ pub(super) fn rules(reader: &mut Reader<'_, '_>, said: Option<ClusterScoped>, al
     let with = if cluster_scoped == Some(ClusterScoped::None) {
         Vec::new()
     } else if is_narrow {
-        taken_with(&named)
+        let kept: Vec<String> = named.iter().filter(|kind| !excluded.contains(kind)).cloned().collect();
+        taken_with(&kept)
     } else {
         // Of any kind there may be something with these labels.
         let referenced = cluster_scoped == Some(ClusterScoped::Referenced) || (cluster_scoped.is_none() && !all);
@@ -178,7 +179,8 @@ impl Chosen {
             reader.note(reader.start(), true, text);
         }
         let with = self.with.into_iter().map(ObjectRule::Kind);
-        if selectors.is_empty() {
+        // A rule without a kind would be of any.
+        if selectors.is_empty() || (self.is_narrow && self.included.is_empty()) {
             return self.included.into_iter().map(ObjectRule::Kind).chain(with).collect();
         }
         let rule = |requirements: &Vec<Requirement>| {

@@ -57,7 +57,7 @@ fn filters_of_kinds_become_rules() {
     becomes(
         "includedResources: [pods, cm], excludedResources: [pods]",
         json!(["*"]),
-        json!(["configmaps", "priorityclasses.scheduling.k8s.io"]),
+        json!(["configmaps"]),
         referenced.clone(),
     );
     becomes(
@@ -113,6 +113,13 @@ fn labels_become_rules_and_what_objects_need_has_them_not() {
         "includedResources: [secrets], orLabelSelectors: [{matchLabels: {a: b}}, {matchExpressions: [{key: c, operator: In, values: [d, e]}, {key: f, operator: DoesNotExist}]}]",
         json!(["*"]),
         json!([{"kinds": ["secrets"], "selector": "a=b"}, {"kinds": ["secrets"], "selector": "c in (d,e),!f"}]),
+        json!("referenced"),
+    );
+    // What is excluded of all that is included leaves nothing, and not everything.
+    becomes(
+        "includedResources: [cm], excludedResources: [cm], labelSelector: {matchLabels: {a: b}}",
+        json!(["*"]),
+        none.clone(),
         json!("referenced"),
     );
     // All but a kind, with a label: what has not the label is left out, as the kind is.
