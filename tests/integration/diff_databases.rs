@@ -80,7 +80,7 @@ fn two_backups_of_a_database_differ_in_just_what_was_changed() {
             "added definition INDEX public.orders_text",
             "added definition TABLE public.added",
             "added table public.added",
-            "changed definition FUNCTION public.price()",
+            "changed definition FUNCTION public.\"price()\"",
             "changed largeObjects large objects",
             "changed table public.orders",
             "changed table public.swapped",
