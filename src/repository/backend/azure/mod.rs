@@ -4,6 +4,7 @@ mod connect;
 mod credential;
 mod error;
 mod listing;
+mod refusals;
 mod sign;
 mod transport;
 
