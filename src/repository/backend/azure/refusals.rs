@@ -33,7 +33,11 @@ pub(super) const REFUSALS: &[Refusal] = &[
         ErrorKind::NoSuchStore,
         "the container does not exist: make it, or correct its name, the account or the endpoint",
     ),
-    refused(&["ContainerBeingDeleted"], ErrorKind::NoSuchStore, "the container is being deleted: make it again once it is gone, or correct its name"),
+    refused(
+        &["ContainerBeingDeleted"],
+        ErrorKind::NoSuchStore,
+        "the container is being deleted: make it again once it is gone, or correct its name",
+    ),
     refused(
         &["ResourceNotFound", "InvalidResourceName", "InvalidUri", "OutOfRangeInput"],
         ErrorKind::NoSuchStore,
