@@ -61,7 +61,7 @@ fn by_row(load: &Load, live: &str, with_partitions: bool) -> String {
     let of_backup: Vec<String> = load.columns.iter().map(|column| format!("b.{}", identifier(column))).collect();
     let only = if with_partitions { "" } else { "ONLY " };
     format!(
-        "-- it has no primary key: rows are compared as a whole, and added where the live table has fewer of them\n\
+        "-- it has no primary key to go by: rows are compared as a whole, and added where the live table has fewer of them\n\
          INSERT INTO {live} ({columns}) OVERRIDING SYSTEM VALUE\n\
          SELECT {}\n  \
            FROM (SELECT *, ROW({columns})::text AS {row}, row_number() OVER (PARTITION BY ROW({columns})::text) AS {number}\n          \
