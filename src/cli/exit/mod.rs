@@ -1,5 +1,6 @@
 //! The one place that decides with which code the program ends, and that shows what went wrong.
 
+mod chain;
 mod codes;
 
 use std::{error::Error, process::ExitCode};
@@ -177,16 +178,16 @@ impl Failure {
     /// The error, each of its causes once, and the next step, a line each.
     pub(super) fn text(&self) -> String {
         let top: &(dyn Error + 'static) = self.error.as_ref();
-        let mut error = codes::concrete(top);
+        let mut error = chain::concrete(top);
         let mut said = error.to_string();
         let end = if said.contains('\n') { "\n\n" } else { "\n" };
         let mut text = format!("error: {said}{end}");
         while let Some(cause) = error.source() {
-            if codes::is_last_for_people(error) {
+            if chain::is_last_for_people(error) {
                 tracing::debug!(cause = %crate::types::for_terminal(&format!("{cause:?}")), "the client library's own error");
                 break;
             }
-            error = codes::concrete(cause);
+            error = chain::concrete(cause);
             let message = error.to_string();
             // Libraries repeat their sources in their own text.
             if !said.contains(&message) {
