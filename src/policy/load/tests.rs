@@ -283,7 +283,8 @@ fn bombs_are_refused_quickly() {
     problems_of(&text);
     problems_of(&format!("a: {}", "[".repeat(100_000)));
     problems_of(&format!("a: [{}]", "1,".repeat(200_000)));
-    assert!(started.elapsed().as_secs() < 5);
+    // Expanded, they would be a thousand million values: far more than a slow machine explains.
+    assert!(started.elapsed().as_secs() < 60);
 }
 
 #[test]
