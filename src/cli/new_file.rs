@@ -66,11 +66,19 @@ impl Drop for NewFile {
     }
 }
 
+/// Refuses a name that is taken, before any work is done for it.
+pub(super) async fn refuse_taken(path: &Path) -> Result<(), Failure> {
+    match tokio::fs::symlink_metadata(path).await {
+        Ok(_) => Err(exists(path)),
+        Err(_) => Ok(()),
+    }
+}
+
 /// What is there already is in the way.
 pub(super) fn exists(path: &Path) -> Failure {
     let shown = path.display().to_string();
     Failure::usage(format!("{} is there already, and nothing is overwritten", for_terminal(&shown)))
-        .next("name another place with -o")
+        .next("name another file")
 }
 
 /// What of a new file or folder could not be done.

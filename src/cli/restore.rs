@@ -9,6 +9,7 @@ use super::{
     context::Context,
     duration::duration,
     exit::{Exit, Failure},
+    new_file,
     output::OutputArgs,
     restore_asked::{self, AskedArgs},
     restore_databases::{self, DatabaseArgs},
@@ -21,7 +22,7 @@ use crate::{
     operations::{self, BackupRef, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome, WholeRestore},
     report::{self, Phase, TargetCluster},
     repository::StoredManifest,
-    sources::kubernetes::restore::{OnConflict, Plan},
+    sources::kubernetes::restore::{Action, OnConflict, Plan},
     types::{Name, State, for_terminal},
 };
 
@@ -131,6 +132,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     }
     // What is wrong on the command line or in a file that it names is said before anything is opened.
     let saved = args.plan.open().await?;
+    if let Some(path) = &args.plan.plan_out {
+        new_file::refuse_taken(path).await?;
+    }
     let mut wanted = options(args, context)?;
     let mut backup = args.backup.clone().unwrap_or(BackupRef::Latest);
     if let Some(file) = &saved {
@@ -164,7 +168,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         let missing = show::of_manifest(manifest).problems();
         context.say.lines(&format!("warning: backup {} is {}:\n{missing}", manifest.backup, manifest.state));
     }
-    if let Some(warning) = show::of_manifest(manifest).empty_volumes().filter(|_| !args.adopt_volumes) {
+    if let Some(warning) =
+        show::of_manifest(manifest).empty_volumes().filter(|_| !args.adopt_volumes && creates_claims(&planned))
+    {
         context.say.lines(&warning);
     }
     if let Some(path) = &args.plan.plan_out {
@@ -181,6 +187,14 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     let outcome = planned.execute(wait, &context.run).await?;
     context.telemetry.finish();
     report(args, &planned, plan_phase, outcome, context, &stored)
+}
+
+/// Whether a claim gets a new volume.
+fn creates_claims(planned: &WholeRestore<'_>) -> bool {
+    let plans = planned.objects.iter().flat_map(|objects| &objects.plans);
+    plans
+        .flat_map(Plan::objects)
+        .any(|object| object.kind == "persistentvolumeclaims" && object.action == Action::Create)
 }
 
 fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {

@@ -15,7 +15,7 @@ use crate::{
     sources::kubernetes::{
         self,
         restore::{
-            Answer, ComparisonReport, ExecuteOptions, Execution, OnConflict, Plan, PlanOptions, ReadyOptions,
+            Answer, Brought, ComparisonReport, ExecuteOptions, Execution, OnConflict, Plan, PlanOptions, ReadyOptions,
             ReadyReport, RestoreContext, RestoreReport, ServiceName, Stage,
         },
     },
@@ -131,6 +131,7 @@ pub(super) async fn plan(
         target,
         plans: Vec::new(),
     };
+    let brought = Brought::read(restore.context(run), &sources, choice.is_all() && recipe.is_empty()).await?;
     for source in sources {
         let plan_options = PlanOptions {
             choice: choice.clone(),
@@ -139,6 +140,7 @@ pub(super) async fn plan(
             adopt_volumes: options.adopt_volumes,
             platform: options.platform.clone(),
             remember: options.remember,
+            brought: brought.clone(),
             ..PlanOptions::of(manifest.backup.to_string(), source, options.on_conflict)
         };
         let mut plan = kubernetes::restore::plan(restore.context(run), &plan_options).await?;
@@ -148,6 +150,7 @@ pub(super) async fn plan(
         restore.plans.push(plan);
     }
     options.asked.settle(&mut restore.plans)?;
+    kubernetes::restore::share_platform(&mut restore.plans);
     super::asked::refuse_what_is_about_nothing(options, &restore.plans)?;
     Ok(restore)
 }
@@ -343,22 +346,20 @@ impl Executing<'_> {
         stop_if_told(self.run)
     }
 
-    /// One plan after the other: what the next one needs may come with the one before it.
+    /// All plans together, tier after tier: what one needs may come with another.
     async fn create(&mut self) -> Result<(), Error> {
         let context = self.restore.context(self.run);
         let patience = self.wait.unwrap_or_default().saturating_sub(self.waited);
-        let mut settled = Duration::ZERO;
+        let mut stages = Vec::new();
         for (plan, slot) in self.restore.plans.iter().zip(&mut self.executions) {
-            let stage = if slot.is_some() { Stage::Rest } else { Stage::All };
-            let execution = match slot {
-                Some(execution) => execution,
-                None => slot.insert(kubernetes::restore::begin(context, plan, &self.restore.options).await?),
-            };
-            execution.stage(stage, patience.saturating_sub(settled)).await;
-            settled += execution.report().waited;
-            stop_if_told(self.run)?;
+            stages.push(if slot.is_some() { Stage::Rest } else { Stage::All });
+            if slot.is_none() {
+                *slot = Some(kubernetes::restore::begin(context, plan, &self.restore.options).await?);
+            }
         }
-        Ok(())
+        let mut all: Vec<(&mut Execution<'_>, Stage)> = self.executions.iter_mut().flatten().zip(stages).collect();
+        Execution::together(&mut all, patience).await;
+        stop_if_told(self.run)
     }
 
     fn take_reports(&mut self) {

@@ -60,7 +60,7 @@ pub(super) enum Taken {
     Not,
 }
 
-const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+pub(super) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 impl Chosen {
     pub(super) fn of(streams: &[(usize, &StreamInfo)], options: &PlanOptions) -> Self {

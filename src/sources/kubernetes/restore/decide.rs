@@ -120,8 +120,13 @@ impl Planner<'_> {
             None => (Action::Create, helm::pending(&prepared.object).unwrap_or_default()),
         };
         self.promise(&prepared, action, entry);
+        let mut reason = reason;
         if action == Action::Create && place.id == "namespaces" {
-            self.coming.insert(name.to_owned());
+            let is_first = self.coming.insert(name.to_owned());
+            if !is_first && !self.plan.mapping().is_empty() {
+                reason = "another namespace becomes it too: of labels and annotations that differ the first one's stay"
+                    .to_owned();
+            }
         }
         if action == Action::Create {
             self.quotas.see(place.namespace, place.id, &prepared.object);
@@ -350,6 +355,7 @@ mod tests {
             asked: Default::default(),
             warnings: Vec::new(),
             agreed: Default::default(),
+            needed_first: Default::default(),
         };
         assert_eq!((owners_to_be(&plan), expected.len()), (expected, 5));
         plan.referenced.clear();

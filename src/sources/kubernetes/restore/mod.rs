@@ -44,6 +44,7 @@ mod terminating;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tiers;
+mod together;
 mod told;
 mod transform;
 mod trial;
@@ -68,6 +69,7 @@ pub use report::{
 };
 pub use saved::SavedObject;
 pub use tiers::Tier;
+pub use together::{Brought, share_platform};
 use tokio_util::sync::CancellationToken;
 
 use super::{Cluster, Error};

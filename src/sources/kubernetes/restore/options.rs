@@ -6,6 +6,7 @@ use super::{
     choice::Choice,
     plan::{OnConflict, ServiceName},
     recipe::Recipe,
+    together::Brought,
 };
 use crate::types::Name;
 
@@ -30,6 +31,8 @@ pub struct PlanOptions {
     pub platform: Vec<String>,
     /// Keep a digest of each object and of its live form: a saved plan is held against them.
     pub remember: bool,
+    /// What other sources bring that are restored with it.
+    pub brought: Brought,
 }
 
 impl PlanOptions {
@@ -38,6 +41,7 @@ impl PlanOptions {
     pub fn of(backup: String, source: Name, on_conflict: OnConflict) -> Self {
         let (choice, recipe, databases, platform) = (Choice::all(), Arc::default(), Vec::new(), Vec::new());
         let (adopt_volumes, remember) = (false, false);
-        Self { backup, source, choice, recipe, on_conflict, databases, adopt_volumes, platform, remember }
+        let brought = Brought::default();
+        Self { backup, source, choice, recipe, on_conflict, databases, adopt_volumes, platform, remember, brought }
     }
 }

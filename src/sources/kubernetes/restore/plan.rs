@@ -4,7 +4,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +174,8 @@ pub struct Plan {
     pub(super) warnings: Vec<String>,
     /// What was seen of each live object that is changed or replaced, by the places of its kind, part and entry.
     pub(super) agreed: HashMap<(usize, usize, usize), Mark>,
+    /// Namespaces that others need, whether or not something of them is in it.
+    pub(super) needed_first: BTreeSet<String>,
 }
 
 type Counts = BTreeMap<(String, String), [u64; Action::ALL.len()]>;

@@ -11,7 +11,7 @@ use super::{
     PlanOptions, RestoreContext, RestoreError,
     adopt::{self, Adoption},
     asked::{Asked, Partial, refuse_collisions},
-    chosen::{Chosen, Taken, split_name, streams_of},
+    chosen::{Chosen, DEFINITIONS, Taken, split_name, streams_of},
     databases::Databases,
     decide::{Child, Decision, Place, Unlinked, link_to_replaced},
     excuses::Excuses,
@@ -37,7 +37,8 @@ const ASK_EACH: u64 = 16;
 
 /// Makes a plan. Nothing is written.
 pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
-    let target = TargetCluster::read(context.cluster).await?;
+    let mut target = TargetCluster::read(context.cluster).await?;
+    target.promise_kinds(&options.brought.kinds);
     let streams = streams_of(context.contents.streams(), options)?;
     let chosen = Chosen::of(&streams, options);
     let adoption = match options.adopt_volumes {
@@ -63,10 +64,11 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             asked: Asked { recipe: Arc::clone(&options.recipe), ..Asked::default() },
             warnings: Vec::new(),
             agreed: HashMap::new(),
+            needed_first: std::collections::BTreeSet::new(),
         },
         quotas: Quotas::read(context.cluster, &target).await?,
         target,
-        coming: HashSet::new(),
+        coming: options.brought.namespaces.clone(),
         unlinked: Vec::new(),
         orphans: Vec::new(),
         going: HashSet::new(),
@@ -99,7 +101,7 @@ pub(super) struct Planner<'a> {
     pub(super) target: TargetCluster,
     pub(super) excuses: Excuses,
     pub(super) plan: Plan,
-    /// Namespaces that this plan creates.
+    /// Namespaces that this plan creates, or one of another source that is restored with it.
     pub(super) coming: HashSet<String>,
     /// Objects that an earlier run created and could not link to their owners.
     pub(super) unlinked: Vec<Unlinked>,
@@ -180,7 +182,35 @@ impl Planner<'_> {
             *is = (kind.api_version(), kind.name.clone());
             return Ok(Service::Served(kind));
         }
+        if matches!(service, Service::Not(_)) && self.leaves_definition_out(group, plural).await? {
+            let (version, name) = (&is.0, &is.1);
+            return Ok(Service::Not(format!(
+                "the cluster does not serve {version} {name}; a mapped restore leaves its definition out, which the \
+                 backup holds: restore that first with --kind {DEFINITIONS} --name {plural}.{group}"
+            )));
+        }
         Ok(service)
+    }
+
+    /// Whether a definition that the cluster lacks is in the backup and not in the plan, because namespaces are mapped.
+    async fn leaves_definition_out(&self, group: &str, plural: &str) -> Result<bool, RestoreError> {
+        if self.plan.mapping().is_empty() || self.target.versions(group, plural).next().is_some() {
+            return Ok(false);
+        }
+        let wanted = format!("{plural}.{group}");
+        let streams = self.context.contents.streams().iter();
+        for stream in streams.filter(|it| it.name == DEFINITIONS && it.source.as_str() == self.plan.source) {
+            for part in 0..stream.parts.len() {
+                let mut lines = Lines::open(self.context.contents, stream, part).await?;
+                while let Some(line) = lines.next().await? {
+                    let line = lines.parse(&line)?;
+                    if line.fields().pointer("/metadata/name").and_then(Value::as_str) == Some(&wanted) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The first object tells which version of its kind a stream holds.

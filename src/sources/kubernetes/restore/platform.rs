@@ -57,6 +57,7 @@ impl Platform {
         for part in plan.kinds.iter_mut().flat_map(|kind| &mut kind.parts) {
             part.platform = self.namespaces.contains(&part.namespace);
         }
+        plan.needed_first.clone_from(&self.namespaces);
     }
 }
 

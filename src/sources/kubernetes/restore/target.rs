@@ -26,7 +26,30 @@ pub(super) struct TargetCluster {
     /// Those that are, and what holds them.
     pub(super) terminating: HashMap<String, String>,
     /// Kinds that the backup's own definitions will add, by group and plural.
-    promised: HashMap<(String, String), Vec<Kind>>,
+    promised: Promised,
+}
+
+/// Kinds that definitions bring, by group and plural.
+pub(super) type Promised = HashMap<(String, String), Vec<Kind>>;
+
+/// The kinds that a CustomResourceDefinition brings: a version each.
+pub(super) fn kinds_of(definition: &Value) -> ((String, String), Vec<Kind>) {
+    let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let served = versions.filter(|version| version.get("served") == Some(&Value::Bool(true)));
+    let kinds = served.filter_map(|version| version.get("name")?.as_str()).map(|version| Kind {
+        group: group.clone(),
+        version: version.to_owned(),
+        plural: plural.clone(),
+        name: text("/spec/names/kind"),
+        namespaced: text("/spec/scope") == "Namespaced",
+        aggregated: false,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+    });
+    let kinds = kinds.collect();
+    ((group, plural), kinds)
 }
 
 /// The uid of the live object that an owner reference of the backup names, by kind and name.
@@ -96,26 +119,13 @@ impl TargetCluster {
 
     /// Remembers the kinds that a CustomResourceDefinition of the backup brings.
     pub(super) fn promise(&mut self, definition: &Value) {
-        let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
-        let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
-        let served = versions
-            .map(Vec::as_slice)
-            .unwrap_or_default()
-            .iter()
-            .filter(|version| version.get("served") == Some(&Value::Bool(true)));
-        let kinds = served.filter_map(|version| version.get("name")?.as_str()).map(|version| Kind {
-            group: group.clone(),
-            version: version.to_owned(),
-            plural: plural.clone(),
-            name: text("/spec/names/kind"),
-            namespaced: text("/spec/scope") == "Namespaced",
-            aggregated: false,
-            verbs: Vec::new(),
-            subresources: Vec::new(),
-        });
-        let kinds = kinds.collect();
-        self.promised.insert((group, plural), kinds);
+        let (name, kinds) = kinds_of(definition);
+        self.promised.insert(name, kinds);
+    }
+
+    /// Remembers what other sources of the backup bring.
+    pub(super) fn promise_kinds(&mut self, kinds: &Promised) {
+        self.promised.extend(kinds.iter().map(|(name, kinds)| (name.clone(), kinds.clone())));
     }
 
     /// How objects of `api_version` and `name`, which the backup calls `plural` of `group`, can be

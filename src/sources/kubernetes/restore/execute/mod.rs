@@ -10,6 +10,7 @@ mod owners;
 mod put_back;
 mod replace;
 mod stage;
+mod together;
 mod update;
 pub(super) mod verdict;
 
@@ -75,26 +76,6 @@ impl std::fmt::Debug for Execution<'_> {
 }
 
 impl Execution<'_> {
-    /// Executes one stage. `settle` bounds the waits for workloads, those of earlier stages included.
-    pub async fn stage(&mut self, stage: Stage, settle: Duration) {
-        self.run.settle_within = settle;
-        if self.run.wave == Wave::All && self.run.has_platform() {
-            (self.run.stage, self.run.wave) = (Stage::All, Wave::Platform);
-            self.tiers().await;
-            self.run.settle_platform().await;
-            (self.run.settled, self.run.wave) = (false, Wave::Rest);
-        }
-        self.run.stage = stage;
-        self.tiers().await;
-    }
-
-    async fn tiers(&mut self) {
-        for (tier, kinds) in &self.tiers {
-            self.run.settle(*tier, kinds).await;
-            self.run.tier(*tier, kinds).await;
-        }
-    }
-
     /// What was done so far.
     #[must_use]
     pub fn report(&self) -> &RestoreReport {
@@ -199,10 +180,10 @@ impl<'a> Run<'a> {
 
     /// What comes after the workloads waits for them: the first tier that has something to create,
     /// and admission again.
-    async fn settle(&mut self, tier: Tier, kinds: &[usize]) {
+    async fn settle(&mut self, tier: Tier) {
         let left = self.settle_within.saturating_sub(self.report.waited);
         let patience = patience(tier, self.settled, left);
-        if patience.is_zero() || self.is_stopped() || self.staged(tier, kinds) == 0 {
+        if patience.is_zero() || self.is_stopped() {
             return;
         }
         self.settled = true;

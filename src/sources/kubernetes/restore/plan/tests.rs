@@ -32,6 +32,7 @@ fn plan(entries: Vec<(&str, Action, &str)>) -> Plan {
         asked: Asked::default(),
         warnings: Vec::new(),
         agreed: std::collections::HashMap::new(),
+        needed_first: std::collections::BTreeSet::new(),
     };
     plan.recount();
     plan

@@ -157,6 +157,24 @@ impl Modifiers {
     }
 }
 
+const TOO_LARGE: &str = "it would be larger than 16 MiB, and no API server takes that";
+
+/// Whether its text is larger than any object of an API server.
+fn is_too_large(object: &Value) -> bool {
+    struct Room(usize);
+    impl std::io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(16 << 20), object).is_err()
+}
+
 impl ModifierRule {
     fn is_about(&self, kind_id: &str, meta: &Meta) -> bool {
         let fits = |pattern: &Option<String>, text: &str| pattern.as_ref().is_none_or(|pattern| matches(pattern, text));
@@ -172,6 +190,16 @@ impl ModifierRule {
         let hidden = GroupKind::of(&prepared.object).is("", "Secret");
         let mut object = prepared.object.clone();
         let mut changes = Vec::new();
+        let refused = |at: &str, operation: &PatchOperation, why: &'static str| {
+            let meta = prepared.object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok());
+            RecipeError::Patch {
+                at: at.to_owned(),
+                operation: word(operation),
+                path: operation.path().to_string(),
+                object: called(kind_id, &meta.unwrap_or_default()),
+                why,
+            }
+        };
         for PatchStep { at, operation } in &self.patch {
             let path = operation.path().as_str();
             let before = object.pointer(path).map(|value| shown(value, hidden));
@@ -179,18 +207,11 @@ impl ModifierRule {
             match json_patch::patch(&mut object, std::slice::from_ref(operation)) {
                 Ok(()) => {}
                 Err(_) if is_test => return Ok(false),
-                Err(error) => {
-                    let why = why(&error.kind);
-                    let meta = prepared.object.get("metadata").and_then(|meta| Meta::deserialize(meta).ok());
-                    let object = called(kind_id, &meta.unwrap_or_default());
-                    return Err(RecipeError::Patch {
-                        at: at.clone(),
-                        operation: word(operation),
-                        path: path.to_owned(),
-                        object,
-                        why,
-                    });
-                }
+                Err(error) => return Err(refused(at, operation, why(&error.kind))),
+            }
+            // Each copy may double it.
+            if matches!(operation, PatchOperation::Copy(_)) && is_too_large(&object) {
+                return Err(refused(at, operation, TOO_LARGE));
             }
             if is_test {
                 continue;
