@@ -4,7 +4,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::execute::verdict::{self, Verdict};
-use crate::{sources::kubernetes::Reply, types::Blake3Digest};
+use crate::{
+    sources::kubernetes::{Reply, compare::GroupKind},
+    types::Blake3Digest,
+};
 
 /// What a person must know of an answer: the name is another one.
 pub(super) const HOW: &str = "asked by a dry run under another name";
@@ -22,6 +25,9 @@ pub(super) enum Rehearsal {
     Later(String),
 }
 
+/// Labels of a Job's Pods that say its name: of another one they are refused, and the server sets them itself.
+const OF_JOB: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
+
 /// The same object under a name that no other has.
 pub(super) fn under_free_name(object: &Value) -> Value {
     let mut copy = object.clone();
@@ -29,6 +35,11 @@ pub(super) fn under_free_name(object: &Value) -> Value {
     let name = format!("drctl-trial-{}", digest.chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>());
     if let Some(metadata) = copy.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("name".to_owned(), json!(name));
+    }
+    if GroupKind::of(object).is("batch", "Job")
+        && let Some(labels) = copy.pointer_mut("/spec/template/metadata/labels").and_then(Value::as_object_mut)
+    {
+        labels.retain(|key, _| !OF_JOB.contains(&key.as_str()));
     }
     copy
 }
@@ -98,5 +109,8 @@ mod tests {
         assert!(name.starts_with("drctl-trial-") && name.len() == 24, "{name}");
         copy["metadata"]["name"] = json!("a");
         assert_eq!(copy, object);
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"},
+            "spec": {"template": {"metadata": {"labels": {"job-name": "a", "batch.kubernetes.io/job-name": "a", "app": "x"}}}}});
+        assert_eq!(under_free_name(&job)["spec"]["template"]["metadata"]["labels"], json!({"app": "x"}));
     }
 }
