@@ -52,6 +52,7 @@ mod restore_parts;
 mod restore_plan_parts;
 mod restore_plans;
 mod restore_rules;
+mod restore_together;
 mod schemas;
 mod support;
 mod suspect;
