@@ -8,7 +8,7 @@ use std::{
 
 use drctl::sources::kubernetes::{
     Cluster, ConnectOptions,
-    restore::{Action, OnConflict, Plan},
+    restore::{Action, OnConflict},
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -16,19 +16,9 @@ use serde_json::{Value, json};
 use crate::support::{
     bed::{self, require},
     door::{Door, Fate, first, status},
-    snapshot::{Restore, Snapshot},
+    snapshot::{Restore, Snapshot, planned},
     workshop::wait_for,
 };
-
-fn planned(plan: &Plan, kind: &str, name: &str) -> (Action, String) {
-    let mut objects = plan.objects().filter(|object| object.kind == kind && object.name == name);
-    let object = objects.next().unwrap_or_else(|| panic!("{kind} {name} is not in the plan"));
-    (object.action, object.reason.to_owned())
-}
-
-async fn restore(cluster: &bed::Cluster, snapshot: &Snapshot, on_conflict: OnConflict) -> Restore {
-    Restore { on_conflict, ..Restore::into(cluster, snapshot).await }
-}
 
 async fn through(
     cluster: &bed::Cluster,
@@ -36,7 +26,7 @@ async fn through(
     on_conflict: OnConflict,
     rule: impl Fn(&Method, &str) -> Fate + Send + Sync + 'static,
 ) -> (Restore, Door) {
-    let mut restore = restore(cluster, snapshot, on_conflict).await;
+    let mut restore = Restore::on_conflict(cluster, snapshot, on_conflict).await;
     let door = Door::before(restore.cluster.clone(), rule).await;
     let options = ConnectOptions { kubeconfig: Some(door.kubeconfig()), ..ConnectOptions::default() };
     restore.cluster = Cluster::connect(&options).await.unwrap();
@@ -80,7 +70,7 @@ async fn an_update_makes_what_was_changed_equal_again_and_takes_away_what_was_ad
     let before = cluster.get("service", &namespace, "web").unwrap();
 
     // The twin: where nothing differs, nothing is updated.
-    let same = restore(&cluster, &snapshot, OnConflict::Update).await.plan().await;
+    let same = Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await.plan().await;
     assert_eq!((same.writes(), same.conflicts()), (0, 0));
 
     cluster.kubectl(&[
@@ -103,7 +93,7 @@ async fn an_update_makes_what_was_changed_equal_again_and_takes_away_what_was_ad
     ]);
     cluster.kubectl(&["-n", &namespace, "set", "image", "deployment/web", "web=example.org/web:2"]);
     cluster.kubectl(&["-n", &namespace, "set", "env", "deployment/web", "ADDED=1"]);
-    let restore = restore(&cluster, &snapshot, OnConflict::Update).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await;
     let plan = restore.plan().await;
     assert_eq!((plan.total(Action::Update), plan.conflicts()), (3, 0));
     let (action, reason) = planned(&plan, "configmaps", "settings");
@@ -135,7 +125,7 @@ async fn an_update_that_the_server_refuses_is_named_before_anything_is_written()
     cluster.apply(&deployment(&namespace, "other", "example.org/web:1").to_string());
     cluster.apply(&config_map(&namespace, "settings", "2").to_string());
 
-    let restore = restore(&cluster, &snapshot, OnConflict::Update).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await;
     let plan = restore.plan().await;
     let (action, reason) = planned(&plan, "deployments.apps", "web");
     assert_eq!(action, Action::Conflict, "{reason}");
@@ -217,7 +207,7 @@ async fn a_replaced_deployment_leaves_no_pods_beside_its_new_ones() {
             (all.len() == 2 && all.iter().all(|pod| pod["metadata"]["labels"]["app"] == json!(app))).then_some(())
         });
         let live = uid(&cluster, "deployment", &namespace, "web");
-        let restore = restore(&cluster, &snapshot, OnConflict::Replace).await;
+        let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await;
         let (plan, report, _) = restore.all().await;
         assert_eq!(planned(&plan, "deployments.apps", "web").0, Action::Replace);
         assert_eq!((report.replaced, report.created), (1, 0));
@@ -260,10 +250,13 @@ async fn a_replaced_stateful_set_adopts_the_pods_that_run() {
     let pod = uid(&cluster, "pod", &namespace, "db-0");
 
     // What cannot be changed can be replaced.
-    let (action, reason) =
-        planned(&restore(&cluster, &snapshot, OnConflict::Update).await.plan().await, "statefulsets.apps", "db");
+    let (action, reason) = planned(
+        &Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await.plan().await,
+        "statefulsets.apps",
+        "db",
+    );
     assert!(action == Action::Conflict && reason.contains("--on-conflict replace"), "{reason}");
-    let (_, report, _) = restore(&cluster, &snapshot, OnConflict::Replace).await.all().await;
+    let (_, report, _) = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await.all().await;
     assert_eq!(report.replaced, 1);
     let owner = uid(&cluster, "statefulset", &namespace, "db");
     wait_for("the running Pod to be adopted", 60, || {
@@ -283,7 +276,7 @@ async fn what_belongs_to_a_replaced_object_is_linked_to_the_new_one() {
     cluster.apply(&child.to_string());
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
     cluster.kubectl(&["-n", &namespace, "patch", "configmap", "owner", "-p", r#"{"data":{"a":"2"}}"#]);
-    let restore = restore(&cluster, &snapshot, OnConflict::Replace).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await;
     let (plan, report, _) = restore.all().await;
     assert_eq!((planned(&plan, "configmaps", "child").0, report.replaced, report.merged), (Action::Merge, 1, 1));
     let child = cluster.get("configmap", &namespace, "child").unwrap();
@@ -321,7 +314,7 @@ async fn what_would_be_lost_is_not_replaced_and_the_rest_is() {
         r#"{"metadata":{"finalizers":["example.org/cleanup"]}}"#,
     ]);
     let before = uid(&cluster, "service", &namespace, "web");
-    let restore = restore(&cluster, &snapshot, OnConflict::Replace).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await;
     let plan = restore.plan().await;
     for (kind, name) in [("services", "web"), ("configmaps", "kept")] {
         let (action, reason) = planned(&plan, kind, name);
@@ -361,7 +354,7 @@ async fn an_object_that_cannot_be_created_after_its_deletion_is_put_back_as_it_w
     assert_eq!((&live["data"], &live["metadata"]["labels"]), (&json!({"a": "2"}), &json!({"l": "1"})));
 
     // The twin: where nothing refuses, it is replaced.
-    let (_, report, _) = restore(&cluster, &snapshot, OnConflict::Replace).await.all().await;
+    let (_, report, _) = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await.all().await;
     assert_eq!(report.replaced, 1);
 }
 

@@ -1,24 +1,14 @@
 //! What a restore must not take away from a live cluster: claims, what was changed since the plan, restrictions. Each
 //! fault has its twin without it.
 
-use drctl::sources::kubernetes::restore::{Action, Mapping, OnConflict, Plan};
+use drctl::sources::kubernetes::restore::{Action, Mapping, OnConflict};
 use serde_json::{Value, json};
 
 use crate::support::{
     bed::{self, require},
-    snapshot::{Restore, Snapshot},
+    snapshot::{Restore, Snapshot, planned},
     workshop::wait_for,
 };
-
-fn planned(plan: &Plan, kind: &str, name: &str) -> (Action, String) {
-    let mut objects = plan.objects().filter(|object| object.kind == kind && object.name == name);
-    let object = objects.next().unwrap_or_else(|| panic!("{kind} {name} is not in the plan"));
-    (object.action, object.reason.to_owned())
-}
-
-async fn restore(cluster: &bed::Cluster, snapshot: &Snapshot, on_conflict: OnConflict) -> Restore {
-    Restore { on_conflict, ..Restore::into(cluster, snapshot).await }
-}
 
 fn config_map(namespace: &str, name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": {"a": value}})
@@ -76,7 +66,7 @@ async fn what_is_replaced_keeps_the_claims_that_belong_to_it() {
     let claims = ["data-db-0", "scratch"].map(|name| uid(&cluster, "pvc", &namespace, name));
     let live = uid(&cluster, "statefulset", &namespace, "db");
 
-    let restore = restore(&cluster, &snapshot, OnConflict::Replace).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await;
     let plan = restore.plan().await;
     assert_eq!(planned(&plan, "statefulsets.apps", "db").0, Action::Replace);
     assert_eq!(planned(&plan, "jobs.batch", "load").0, Action::Replace);
@@ -129,7 +119,7 @@ async fn nothing_is_deleted_that_could_not_be_created_again() {
     patch(&cluster, &namespace, "configmap", "settings", &json!({"data": {"a": "2", "only-live": "x"}}));
     patch(&cluster, &namespace, "serviceaccount", "web", &json!({"metadata": {"labels": {"l": "2"}}}));
     let live = uid(&cluster, "configmap", &namespace, "settings");
-    let restore = restore(&cluster, &snapshot, OnConflict::Replace).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Replace).await;
 
     let before = restore.plan().await;
     assert_eq!(planned(&before, "configmaps", "settings").0, Action::Replace);
@@ -168,7 +158,7 @@ async fn what_was_changed_since_the_plan_is_left_as_it_is() {
         for name in ["changed", "quiet"] {
             patch(&cluster, &namespace, "configmap", name, &json!({"data": {"a": "2"}}));
         }
-        let restore = restore(&cluster, &snapshot, on_conflict).await;
+        let restore = Restore::on_conflict(&cluster, &snapshot, on_conflict).await;
         let plan = restore.plan().await;
         patch(&cluster, &namespace, "configmap", "changed", &json!({"data": {"added-by-a-colleague": "x"}}));
         let report = restore.execute(&plan).await.unwrap();
@@ -205,14 +195,18 @@ async fn what_was_opened_is_closed_again_and_a_full_quota_stops_no_change_of_lab
         (quota["status"]["used"]["pods"] == json!("1")).then_some(())
     });
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
-    assert_eq!(restore(&cluster, &snapshot, OnConflict::Update).await.plan().await.writes(), 0, "the twin");
+    assert_eq!(
+        Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await.plan().await.writes(),
+        0,
+        "the twin"
+    );
 
     patch(&cluster, &namespace, "networkpolicy", "deny", &json!({"spec": {"ingress": [{}]}}));
     let eve = json!([{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}]);
     patch(&cluster, &namespace, "rolebinding", "nobody", &json!({"subjects": eve}));
     patch(&cluster, &namespace, "configmap", "empty", &json!({"data": {"k": "v"}}));
     patch(&cluster, &namespace, "deployment", "web", &json!({"metadata": {"labels": {"v": "2"}}}));
-    let restore = restore(&cluster, &snapshot, OnConflict::Update).await;
+    let restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Update).await;
     let plan = restore.plan().await;
     for (kind, name) in [
         ("networkpolicies.networking.k8s.io", "deny"),
@@ -241,7 +235,7 @@ async fn a_helm_release_does_not_go_into_another_namespace() {
         "metadata": {"name": name, "namespace": namespace, "labels": labels}, "data": {"release": "eA=="}});
     cluster.apply(&release.to_string());
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
-    let mut restore = restore(&cluster, &snapshot, OnConflict::Fail).await;
+    let mut restore = Restore::on_conflict(&cluster, &snapshot, OnConflict::Fail).await;
     assert_eq!(planned(&restore.plan().await, "secrets", name).0, Action::Same, "the twin: where it was, it stays");
     restore.recipe.mapping = Mapping::new([(namespace.clone(), cluster.name("helm-copy"))]).unwrap();
     let (action, reason) = planned(&restore.plan().await, "secrets", name);

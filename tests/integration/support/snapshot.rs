@@ -6,8 +6,8 @@ use drctl::{
     sources::kubernetes::{
         Cluster, ConnectOptions,
         restore::{
-            self, Choice, ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions, ReadyReport,
-            Recipe, RestoreContext, RestoreError, RestoreReport, testing::MemoryContents,
+            self, Action, Choice, ComparisonReport, ExecuteOptions, OnConflict, Plan, PlanOptions, ReadyOptions,
+            ReadyReport, Recipe, RestoreContext, RestoreError, RestoreReport, testing::MemoryContents,
         },
     },
     types::{Name, Silent},
@@ -111,7 +111,19 @@ pub(crate) struct Restore {
     pub(crate) execute: ExecuteOptions,
 }
 
+/// What a plan does with an object, and why.
+#[track_caller]
+pub(crate) fn planned(plan: &Plan, kind: &str, name: &str) -> (Action, String) {
+    let mut objects = plan.objects().filter(|object| object.kind == kind && object.name == name);
+    let object = objects.next().unwrap_or_else(|| panic!("{kind} {name} is not in the plan"));
+    (object.action, object.reason.to_owned())
+}
+
 impl Restore {
+    pub(crate) async fn on_conflict(cluster: &bed::Cluster, snapshot: &Snapshot, on_conflict: OnConflict) -> Self {
+        Self { on_conflict, ..Self::into(cluster, snapshot).await }
+    }
+
     pub(crate) async fn into(cluster: &bed::Cluster, snapshot: &Snapshot) -> Self {
         Self::with(cluster, snapshot.contents()).await
     }

@@ -8,7 +8,10 @@ use super::{
     course::{Course, text},
     object::End,
 };
-use crate::sources::kubernetes::{Error, Kind, compare::GroupKind, restore::live::LiveList};
+use crate::{
+    sources::kubernetes::{Error, Kind, compare::GroupKind, restore::live::LiveList},
+    types::counted,
+};
 
 /// One object that the live one made.
 pub(super) struct Left {
@@ -49,8 +52,9 @@ impl Course<'_, '_> {
         Ok(left)
     }
 
-    /// Deletes what the one from before made. What cannot be deleted is named: it runs beside the new one's.
-    pub(super) async fn sweep(&mut self, left: Vec<Left>) {
+    /// Deletes what the one from before made. Says what could not be deleted: it runs beside the new one's, and nobody
+    /// counts it.
+    pub(super) async fn sweep(&mut self, left: Vec<Left>) -> Option<String> {
         let mut failed: Vec<String> = Vec::new();
         for it in left {
             if let Err(end) = self.delete_one(&it.kind, &it.name, &it.uid).await {
@@ -61,13 +65,17 @@ impl Course<'_, '_> {
                 failed.push(format!("{} {} ({why})", it.kind.id(), it.name));
             }
         }
-        if let Some(first) = failed.first() {
-            self.done.notes.push(format!(
-                "{} objects of the one from before could not be deleted and run beside it, the first: {first}",
-                failed.len()
-            ));
-        }
+        still_there(&failed)
     }
+}
+
+fn still_there(failed: &[String]) -> Option<String> {
+    let first = failed.first()?;
+    Some(format!(
+        "it was replaced, but {} of the one from before could not be deleted and run beside it, the first: {first}; \
+         delete them by hand",
+        counted(failed.len() as u64, "object")
+    ))
 }
 
 fn is_controlled_by(object: &Value, owners: &HashSet<String>) -> bool {
@@ -91,6 +99,13 @@ mod tests {
         assert!(is_controlled_by(&owned("u", true), &owners));
         assert!(!is_controlled_by(&owned("u", false), &owners) && !is_controlled_by(&owned("v", true), &owners));
         assert!(!is_controlled_by(&json!({}), &owners));
+    }
+
+    #[test]
+    fn what_runs_on_beside_the_new_one_is_no_success() {
+        assert_eq!(still_there(&[]), None);
+        let why = still_there(&["pods db-0 (forbidden)".to_owned()]).unwrap();
+        assert!(why.contains("but 1 object of") && why.contains("the first: pods db-0 (forbidden);"), "{why}");
     }
 
     #[test]

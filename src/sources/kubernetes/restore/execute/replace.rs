@@ -60,10 +60,7 @@ impl Course<'_, '_> {
             return (end, None);
         }
         match self.create_in_place().await {
-            (End::Created, uid) => {
-                self.sweep(left).await;
-                (End::Replaced, uid)
-            }
+            (End::Created, uid) => (self.sweep(left).await.map_or(End::Replaced, End::Failed), uid),
             (End::Failed(why), _) => (End::Failed(self.bring_back(&live, &why).await), None),
             (End::NotAttempted, _) => (End::Failed(self.bring_back(&live, "stopped").await), None),
             other => other,
