@@ -33,6 +33,19 @@ fn planned(plan: &Plan, kind: &str, name: &str) -> (Action, String) {
     (object.action, object.reason.to_owned())
 }
 
+/// The paths of what is created, in order, and the rule of a door that notes them.
+fn creations() -> (Arc<Mutex<Vec<String>>>, impl Fn(&Method, &str) -> Fate + Send + Sync + 'static) {
+    let creations = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&creations);
+    let rule = move |method: &Method, path: &str| {
+        if *method == Method::POST {
+            seen.lock().unwrap().push(path.split('?').next().unwrap().to_owned());
+        }
+        Fate::Forward
+    };
+    (creations, rule)
+}
+
 #[tokio::test]
 async fn what_answers_for_the_api_server_is_restored_and_ready_before_the_rest() {
     let cluster = require!(bed::source);
@@ -51,14 +64,7 @@ async fn what_answers_for_the_api_server_is_restored_and_ready_before_the_rest()
             "rules": [{"apiGroups": ["none.example.org"], "apiVersions": ["v1"], "resources": ["none"], "operations": ["CREATE"]}]}]});
     snapshot.add("validatingwebhookconfigurations.admissionregistration.k8s.io", vec![hook]);
 
-    let creations = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&creations);
-    let rule = move |method: &Method, path: &str| {
-        if *method == Method::POST {
-            seen.lock().unwrap().push(path.split('?').next().unwrap().to_owned());
-        }
-        Fate::Forward
-    };
+    let (creations, rule) = creations();
     let mut restore = Restore::into(&cluster, &snapshot).await;
     let door = Door::before(restore.cluster.clone(), rule).await;
     let options = ConnectOptions { kubeconfig: Some(door.kubeconfig()), ..ConnectOptions::default() };
@@ -286,14 +292,7 @@ async fn a_custom_resource_waits_for_the_service_that_converts_it_and_one_withou
 
     // It is part of the restore: it comes first, and a second run brings what was not there.
     cluster.kubectl(&["delete", "crd", &format!("widgets.{group}")]);
-    let creations = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&creations);
-    let rule = move |method: &Method, path: &str| {
-        if *method == Method::POST {
-            seen.lock().unwrap().push(path.split('?').next().unwrap().to_owned());
-        }
-        Fate::Forward
-    };
+    let (creations, rule) = creations();
     let mut restore = Restore::into(&cluster, &with(Some(&service))).await;
     let door = Door::before(restore.cluster.clone(), rule).await;
     let options = ConnectOptions { kubeconfig: Some(door.kubeconfig()), ..ConnectOptions::default() };
