@@ -33,9 +33,11 @@ fn planned(plan: &Plan, kind: &str, name: &str) -> (Action, String) {
     (object.action, object.reason.to_owned())
 }
 
+type Paths = Arc<Mutex<Vec<String>>>;
+
 /// The paths of what is created, in order, and the rule of a door that notes them.
-fn creations() -> (Arc<Mutex<Vec<String>>>, impl Fn(&Method, &str) -> Fate + Send + Sync + 'static) {
-    let creations = Arc::new(Mutex::new(Vec::new()));
+fn creations() -> (Paths, impl Fn(&Method, &str) -> Fate + Send + Sync + 'static) {
+    let creations = Paths::default();
     let seen = Arc::clone(&creations);
     let rule = move |method: &Method, path: &str| {
         if *method == Method::POST {
