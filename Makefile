@@ -34,18 +34,23 @@ test: toolchain ## all tests; those with servers on a fresh test bed of their ow
 	cargo test --lib --bins
 	cargo test --doc
 	cargo test --test architecture
-	$(call SAY,"Building the test bed. The first time takes about 15 minutes on two cores; later nothing")
-	$(BED) build source target s3 azurite postgres postgres18 helm node tools
+	$(call SAY,"Building the test bed. The first time takes about 20 minutes on two cores; later nothing")
+	$(BED) build source target s3 azurite postgres postgres18 mongodb helm node tools
 	$(call SAY,"Tests with servers")
 	@rm -f $(TEST_LOG)
 	DRCTL_TEST_LOG=$(TEST_LOG) $(BED) run --fresh -- cargo test --test integration
 	testbed/check-not-run $(TEST_LOG)
+
+.PHONY: model
+model: toolchain ## prune and backup in more orders than the tests have: hours
+	DRCTL_MODEL_WHOLE=1 cargo test --lib -- repository::tests::model:: --nocapture
 
 .PHONY: bench
 bench: toolchain ## the numbers, side by side, measured on this machine
 	$(call SAY,"The benchmarks. They take some minutes and are honest only on an idle machine")
 	benches/run
 	benches/postgres
+	benches/mongodb
 	$(if $(SCALE),benches/scale,@echo 'benches/scale (50,000 objects, 20 minutes more) was left out: make bench SCALE=1')
 
 .PHONY: lint

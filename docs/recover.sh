@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Recovers one backup of a plain drctl repository without drctl.
+# Recovers one backup of a drctl repository without drctl.
 #
 # It needs bash, the standard tools (head tail sort cut mkdir mktemp ln grep od tr base64), and zstd sha256sum b3sum jq.
+# For an encrypted repository also age, and the identity of a recipient.
 # It reads the repository and writes only into the new folder OUT. docs/format.md explains each step.
 
 set -euo pipefail
@@ -10,12 +11,13 @@ set -o noclobber
 
 usage() {
     cat <<'END'
-usage: recover.sh REPOSITORY BACKUP OUT
+usage: recover.sh [-i IDENTITY] REPOSITORY BACKUP OUT
 
   REPOSITORY  a folder with the repository (fetch one from a bucket with any tool, for example
               `aws s3 sync s3://bucket/prefix folder`)
   BACKUP      a backup id like 20261120T020000Z-k3x7pq; without it the backups are listed
   OUT         a folder that does not exist yet, or an empty one
+  IDENTITY    for an encrypted repository: the file with the secret key of a recipient, of age-keygen
 
 Every checksum is compared: of the control objects, of what lies under meta/, of each pack, and of each
 part's plain bytes. Nothing is left in OUT under a final name that was not proven. Then OUT holds
@@ -26,7 +28,9 @@ part's plain bytes. Nothing is left in OUT under a final name that was not prove
                                        `kubectl create -f FOLDER`, cluster-scoped ones (`_`) first
   SOURCE.psql/N/PIECE                  for PostgreSQL: the same as SQL in pieces (rows are links, not copies)
 
-A database is made again from its pieces, in the order of their names:
+  SOURCE.mongorestore/DATABASE/FILE    for MongoDB: a folder for `mongorestore --stopOnError`
+
+A PostgreSQL database is made again from its pieces, in the order of their names:
 
   jq '{owner, encoding, locale, settings, acl}' OUT/SOURCE/database.json/000000-whole.txt
   jq -r '.roles[].name' OUT/SOURCE/roles.json/000000-whole.txt     # the roles that must be there
@@ -80,6 +84,12 @@ control() {
     head -n 1 "$path" | jq -e --arg kind "$2" 'select(.drctl == $kind)' || fail "$1 is no $2"
 }
 
+identity=
+if [[ ${1:-} == -i ]]; then
+    [[ -f ${2:-} ]] || fail "-i needs the file of an identity"
+    identity=$2
+    shift 2
+fi
 if [[ ${1:-} == -h || ${1:-} == --help || $# -eq 0 || $# -gt 3 ]]; then
     usage
     [[ $# -gt 0 && $# -le 3 ]] && exit 0
@@ -93,8 +103,12 @@ repository=$1
 [[ -d $repository ]] || fail "$repository is no folder"
 header=$(control repository.json repository)
 [[ $(jq -r '.format' <<<"$header") == 1 ]] || fail "this script reads format 1"
-[[ $(jq -r '.requires | length' <<<"$header") == 0 ]] || fail "the repository needs $(jq -c '.requires' <<<"$header")"
-[[ $(jq -r '.encryption.mode' <<<"$header") == none ]] || fail "the repository is encrypted"
+mode=$(jq -r '.encryption.mode' <<<"$header")
+case $(jq -r '.requires | join(" ")' <<<"$header")/$mode in
+    /none) age='' ;;
+    encryption-age/age) age=.age ;;
+    *) fail "the repository needs $(jq -c '.requires' <<<"$header"), and is encrypted by $mode" ;;
+esac
 
 if [[ $# -lt 3 ]]; then
     for path in "$repository"/backups/*/*/*.json; do
@@ -117,22 +131,53 @@ manifest=$(control "${found[0]#"$repository"/}" manifest)
 
 mkdir -p "$out"
 [[ -z $(ls -A "$out") ]] || fail "$out is not empty"
+umask 077
 work=$(mktemp -d "$out/.work-XXXXXX")
 trap 'rm -rf "$work"' EXIT
+
+# The secret key of the backup's epoch, from a key file that the identity opens.
+open_epoch() {
+    local epoch key_file
+    [[ -n $identity ]] || fail "the repository is encrypted: name the identity of a recipient with -i"
+    command -v age >/dev/null || fail "the program age is needed"
+    epoch=$(jq -r '.epoch' <<<"$manifest")
+    [[ $epoch =~ ^age1[a-z0-9]{58}$ ]] || fail "the manifest names no epoch"
+    for key_file in "$repository/keys/$epoch"-*.age; do
+        [[ -f $key_file && ! -L $key_file ]] || continue
+        age -d -i "$identity" <"$key_file" >|"$work/key" 2>/dev/null || continue
+        [[ $(head -n 1 "$work/key" | sha256sum | head -c 64) == $(tail -n 1 "$work/key") ]] || continue
+        head -n 1 "$work/key" | jq -e --arg e "$epoch" --arg r "$(jq -r '.id' <<<"$header")" \
+            'select(.drctl == "key" and .epoch == $e and .repository == $r)' >/dev/null || continue
+        head -n 1 "$work/key" | jq -r '.secretKey' >|"$work/epoch"
+        # Whoever may write in the store can plant a file with other keys: those of the backup open its list of streams.
+        age -d -i "$work/epoch" <"$(file "meta/$backup/streams.jsonl.zst.age")" >/dev/null 2>&1 || continue
+        rm "$work/key"
+        return
+    done
+    fail "the identity opens no key file of the epoch $epoch whose key opens the list of streams of $backup"
+}
+[[ -z $age ]] || open_epoch
+
+# plain KEY: what is stored under the key, decrypted if need be, on standard output.
+plain() {
+    local path
+    path=$(file "$1")
+    if [[ -z $age ]]; then cat "$path"; else age -d -i "$work/epoch" <"$path"; fi
+}
 
 # What the manifest names: the packs, and the streams with their indexes.
 for object in refs streams; do
     read -r size sha256 < <(jq -r --arg o "$object" '.[$o] | "\(.size) \(.sha256)"' <<<"$manifest")
-    suffix=$([[ $object == refs ]] && printf tsv || printf jsonl)
-    check_object "meta/$backup/$object.$suffix.zst" "$size" "$sha256"
+    suffix=$([[ $object == refs ]] && printf tsv.zst || printf 'jsonl.zst%s' "$age")
+    check_object "meta/$backup/$object.$suffix" "$size" "$sha256"
 done
-zstd -dcq <"$(file "meta/$backup/streams.jsonl.zst")" >"$work/streams.jsonl"
+plain "meta/$backup/streams.jsonl.zst$age" | zstd -dcq >"$work/streams.jsonl"
 jq -r 'select(.type == "index") | [.index, .size, .sha256] | @tsv' "$work/streams.jsonl" >"$work/indexes"
 : >"$work/index.tsv"
 while IFS=$'\t' read -r n size sha256; do
     is_number "$n" || fail "an index has no number"
-    check_object "meta/$backup/index-$n.tsv.zst" "$size" "$sha256"
-    zstd -dcq <"$(file "meta/$backup/index-$n.tsv.zst")" >>"$work/index.tsv"
+    check_object "meta/$backup/index-$n.tsv.zst$age" "$size" "$sha256"
+    plain "meta/$backup/index-$n.tsv.zst$age" | zstd -dcq >>"$work/index.tsv"
 done <"$work/indexes"
 
 # Names as they may be used for files: no slash, no leading dot, not too long.
@@ -153,6 +198,7 @@ check_pack() {
     [[ -z ${pack_is_sound["$1/$2"]:-} ]] || return 0
     is_backup_id "$1" && is_hash "$2" || fail "an index names an impossible pack"
     check_object "data/$1/$2" any "$2"
+    [[ -z $age ]] || plain "data/$1/$2" >"$work/pack-$1-$2"
     pack_is_sound["$1/$2"]=yes
 }
 
@@ -186,7 +232,7 @@ join_chunks() { # STREAM CHUNKS LENGTH
     while [[ $c_stream == "$1" ]]; do
         [[ $c_number == "$count" ]] || fail "stream $1 has no chunk $count"
         check_pack "$c_backup" "$c_pack"
-        path=$(file "data/$c_backup/$c_pack")
+        path=$([[ -z $age ]] && file "data/$c_backup/$c_pack" || printf '%s' "$work/pack-$c_backup-$c_pack")
         cut_out "$path" "$c_offset" "$c_length" >>"$work/frames"
         count=$((count + 1))
         next_chunk
@@ -301,6 +347,28 @@ psql_pieces() { # SOURCE
     text_piece "$source" 7 post-data.sql || fail "$source has no post-data.sql"
 }
 
+# A folder for mongorestore: the documents of each collection, and what mongodump writes of it beside them.
+mongorestore_pieces() { # SOURCE
+    local source=$1 database line file stream into
+    folder_of "$source" database.json || fail "$source has no database.json"
+    database=$(jq -er 'select(.apiVersion == "drctl/v1" and .kind == "MongodbDatabase") | .name | @uri' \
+        "$folder/000000-whole.txt") || fail "database.json of $source is of another version"
+    [[ $database =~ ^[A-Za-z0-9_~%-]+$ ]] || fail "the database of $source has an impossible name"
+    into="$out/$source.mongorestore/$database"
+    mkdir -p "$into"
+    folder_of "$source" metadata.jsonl || fail "$source has no metadata.jsonl"
+    while read -r line; do
+        file=$(jq -er .file <<<"$line")
+        [[ $file =~ ^[A-Za-z0-9._~%+-]+$ ]] || fail "a collection of $source has an impossible file name"
+        jq -ej .metadata <<<"$line" >"$into/$file.metadata.json"
+        stream=$(jq -r '.stream // empty | @base64' <<<"$line")
+        [[ -n $stream ]] || continue
+        folder_of "$source" "$(base64 -d <<<"$stream")" || fail "a collection of $source has no stream"
+        [[ $(jq -r '.metadata | fromjson | .type' <<<"$line") != timeseries ]] || file="system.buckets.$file"
+        cat "$folder"/*.bson >"$into/$file.bson"
+    done <"$folder/000000-whole.txt"
+}
+
 streams=0 parts=0 bytes=0
 next_chunk
 next_part
@@ -334,5 +402,9 @@ while read -r source; do
     is_label "$source" || fail "a source has an impossible name"
     psql_pieces "$source"
 done < <(jq -r '.sources[] | select(.kind == "postgres") | .name' <<<"$manifest")
+while read -r source; do
+    is_label "$source" || fail "a source has an impossible name"
+    mongorestore_pieces "$source"
+done < <(jq -r '.sources[] | select(.kind == "mongodb") | .name' <<<"$manifest")
 printf 'recovered %s into %s: %d streams, %d parts, %d bytes; every checksum is right\n' \
     "$backup" "$out" "$streams" "$parts" "$bytes"

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// The one home of each library that would otherwise spread.
 const HOMES: &[(&str, &[&str])] = &[
+    ("age", &["repository/crypt/sealed"]),
     ("aws_config", &["repository/backend/s3"]),
     ("aws_sdk_s3", &["repository/backend/s3"]),
     ("aws_smithy_http_client", &["repository/backend/s3"]),
@@ -45,9 +46,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("k8s_openapi", &["sources/kubernetes"]),
     ("kube", &["sources/kubernetes"]),
     ("md5", &["types/digest"]),
+    ("mongodb_driver", &["sources/mongodb"]),
     ("reqwest", &["repository/backend/azure"]),
     ("serde_saphyr", &["policy"]),
     ("sha2", &["types/digest"]),
+    ("ssh_key", &["repository/crypt/signature"]),
     ("tokio_postgres", &["sources/postgres"]),
     ("tokio_postgres_rustls", &["sources/postgres"]),
     ("tracing_subscriber", &["telemetry"]),
@@ -70,6 +73,37 @@ fn imports_point_down_and_each_sdk_stays_in_its_home() {
     }
     assert!(files > 20, "only {files} files were read: is this the source folder?");
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+/// Who may delete objects of a repository: the stores themselves, and prune.
+const DELETERS: &[&str] = &["repository/backend/", "repository/prune/"];
+
+#[test]
+fn only_prune_deletes_objects_of_a_repository() {
+    let mut findings = Vec::new();
+    for path in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+        let inside =
+            path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap().to_string_lossy().into_owned();
+        findings.extend(deletions_in(&inside, &fs::read_to_string(&path).unwrap()));
+    }
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+    let sample = "fn f() { self.backend.delete(&key) }\n";
+    assert_eq!(deletions_in("repository/x.rs", sample), ["src/repository/x.rs:1: only prune deletes"]);
+    assert_eq!(deletions_in("repository/prune/x.rs", sample), [""; 0]);
+}
+
+/// Calls of a store's `delete` where none may be. Objects of a cluster are deleted elsewhere, and are no business of this.
+fn deletions_in(path: &str, text: &str) -> Vec<String> {
+    let is_test = path.ends_with("tests.rs") || path.contains("/tests/");
+    let of_a_store = path.starts_with("repository/") || path.starts_with("operations/") || path.starts_with("cli/");
+    if is_test || !of_a_store || DELETERS.iter().any(|home| path.starts_with(home)) {
+        return Vec::new();
+    }
+    let production = without_comments(text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text));
+    let calls =
+        [".delete(", ".remove_leftovers("].map(|call| production.match_indices(call).collect::<Vec<_>>()).concat();
+    let line = |at: usize| production[..at].matches('\n').count() + 1;
+    calls.into_iter().map(|(at, _)| format!("src/{path}:{}: only prune deletes", line(at))).collect()
 }
 
 #[test]

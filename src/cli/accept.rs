@@ -41,6 +41,7 @@ pub(super) async fn run(args: &AcceptArgs, context: &Context<'_>) -> Result<Exit
     };
     let opened = context.open().await?;
     let stored = opened.find(&args.backup, &context.say).await?.stored;
+    stored.refuse_unsigned(false)?;
     let outcome = operations::accept(&opened.repository, &stored, &context.run).await?;
     let report = AcceptReport {
         repository: opened.repository.location().to_owned(),

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
-use crate::telemetry;
+use crate::{operations, telemetry, types::Name};
 
 /// Backs up Kubernetes namespaces and PostgreSQL databases, and proves that they restore.
 #[derive(Debug, Parser)]
@@ -47,6 +48,25 @@ pub struct Global {
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     // Not parsed by clap, which would repeat credentials that somebody has put into it.
     pub repository: Option<String>,
+    /// Work on this copy of the policy in place of its repository
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "repository", help_heading = "Global options")]
+    pub copy: Option<Name>,
+    /// The file with the secret key of a recipient (of `age-keygen`), which opens an encrypted repository (else DRCTL_IDENTITY)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub identity: Option<PathBuf>,
+    /// A public SSH key whose signatures are believed, beside those of the policy; may be repeated
+    // A private key begins with hyphens, and clap would show it.
+    #[arg(
+        long = "signer",
+        global = true,
+        value_name = "KEY",
+        allow_hyphen_values = true,
+        help_heading = "Global options"
+    )]
+    pub signers: Vec<String>,
+    /// Look at the repository as it was at this time (2026-11-20T12:00Z), past later deletions and overwrites: for commands that read, and S3 buckets that keep versions
+    #[arg(long, global = true, value_name = "TIME", value_parser = moment, help_heading = "Global options")]
+    pub as_of: Option<Timestamp>,
     /// The kubeconfig that names the cluster (else KUBECONFIG, else the cluster that drctl runs in)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub kubeconfig: Option<PathBuf>,
@@ -62,6 +82,10 @@ pub struct Global {
     /// No progress, and only errors in the log
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub quiet: bool,
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    operations::parse_moment(text).ok_or_else(|| "a time is written with its zone, like 2026-11-20T12:00Z".to_owned())
 }
 
 /// How log lines look.
@@ -108,6 +132,16 @@ pub enum Command {
     History(super::history::HistoryArgs),
     /// Accept a suspect backup as the new base
     Accept(super::accept::AcceptArgs),
+    /// Apply retention: mark what no rule keeps, and delete what was marked a day ago
+    Prune(super::prune::PruneArgs),
+    /// Keep a backup, whatever the rules say
+    Pin(super::mark::PinArgs),
+    /// Let the rules decide about a backup again
+    Unpin(super::mark::UnpinArgs),
+    /// Mark a backup by hand: prune deletes it a day later
+    Delete(super::mark::DeleteArgs),
+    /// Bring backups into a copy of the repository, or back from one
+    Copy(super::copy::CopyArgs),
     /// Look at what stands between the policy and a complete backup
     Doctor(super::doctor::DoctorArgs),
     /// Read, show and describe policy files
@@ -128,4 +162,36 @@ pub enum Command {
     Completions(super::completions::CompletionsArgs),
     /// Print the manual page of a command, or write all of them into a folder
     Man(super::man::ManArgs),
+}
+
+impl Command {
+    /// Whether it only reads the repository, so that it can look at an earlier time of it. `verify` leaves out its
+    /// evidence then.
+    pub(super) fn only_reads(&self) -> bool {
+        use super::repository::RepositoryCommand;
+        match self {
+            Self::List(_)
+            | Self::Show(_)
+            | Self::Verify(_)
+            | Self::Restore(_)
+            | Self::Export(_)
+            | Self::Diff(_)
+            | Self::History(_) => true,
+            Self::Repository(command) => matches!(command, RepositoryCommand::Info(_) | RepositoryCommand::Sessions(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether it can work on a copy in place of the repository: it reads one, or takes backups of it away.
+    pub(super) fn takes_a_copy(&self) -> bool {
+        let marks = matches!(
+            self,
+            Self::Prune(_)
+                | Self::Pin(_)
+                | Self::Unpin(_)
+                | Self::Delete(_)
+                | Self::Policy(super::policy::PolicyCommand::Show(_))
+        );
+        marks || self.only_reads()
+    }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{
     context::Context,
+    copy,
     exit::{Exit, Failure},
     output::OutputArgs,
     show,
@@ -19,6 +20,8 @@ use crate::{
 #[command(after_help = "The repository must exist: `drctl repository init` makes it, once.
 The exit code is 3 if the backup is partial (what is missing is named), and 4 if it is suspect: a source has lost
 more than half of what it held, or a namespace is gone, empty or being deleted. Neither becomes `latest`.
+Where the schedule says `copyTo`, its backups are then brought into these copies, also those that an earlier run could
+not copy. A copy that fails leaves the backup as it is, and the exit code is 3.
 
 Examples:
   drctl backup daily -f policies/orders.yaml
@@ -57,14 +60,16 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         checkpoint_packs: args.checkpoint_packs,
         patience: args.patience.map(std::time::Duration::from_secs),
     };
-    let repository = operations::open(&policy.repository).await?;
+    let repository = operations::open(&policy.repository, &context.keys()).await?;
     let outcome = operations::backup(&repository, &policy, &options, &context.run).await?;
-    context.telemetry.finish();
     let exit = Exit::of_backup(&outcome);
+    let (copies, copied) = copy::after_backup(&policy, &outcome.manifest.schedule, context).await;
+    context.telemetry.finish();
     let report = BackupReport {
         repository: repository.location().to_owned(),
         backup: show::of_manifest(&outcome.manifest),
         partial_on_purpose: outcome.on_purpose,
+        copies,
     };
     let id = &outcome.manifest.backup;
     let done = format!("backup {id} was made and is {}", report.backup.state);
@@ -79,5 +84,15 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         Exit::Partial => context.say.next("put right what is named as missing, and run it again"),
         _ => {}
     }
-    Ok(exit)
+    for copy in report.copies.iter().filter(|copy| !copy.whole) {
+        let (to, problems) = (&copy.to, copy.problems());
+        context.say.lines(&format!("backup {id} is whole in the repository, and not in the copy `{to}`:\n{problems}"));
+        context
+            .say
+            .next(&format!("put that right; `drctl copy --to {to}` goes on, and so does the schedule's next run"));
+    }
+    match copied {
+        Exit::Partial if context.run.cancel.is_cancelled() => Ok(Exit::Interrupted),
+        copied => Ok(exit.graver(copied)),
+    }
 }

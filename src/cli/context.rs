@@ -14,7 +14,7 @@ use super::{
     signals,
 };
 use crate::{
-    operations::{self, BackupRef, Found, Run},
+    operations::{self, BackupRef, CopyPlace, Found, KeyOptions, Run},
     policy::{self, Policy},
     repository::Repository,
     sources::kubernetes::ConnectOptions,
@@ -59,19 +59,39 @@ impl<'a> Context<'a> {
         ended.map_err(|failure| if self.run.cancel.is_cancelled() { failure.interrupted() } else { failure })
     }
 
-    /// Opens the repository of `--repository`, or else of the policy.
+    /// Opens the repository of `--repository`, or else of the policy, as it is or as `--as-of` says.
     pub(super) async fn open(&self) -> Result<Opened, Failure> {
+        let as_of = self.global.as_of;
         match &self.global.repository {
             Some(url) => {
                 // Parsed here and not by clap, whose message would repeat a password in it.
                 let location: Location = url.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
-                Ok(Opened { repository: operations::open_at(&location).await?, policy: None })
+                self.check_as_of(&location)?;
+                let repository = operations::open_at_as_of(&location, &self.keys(), as_of).await?;
+                Ok(Opened { repository, policy: None })
             }
             None => {
                 let (_, policy) = policy_file(self.global)?;
-                Ok(Opened { repository: operations::open(&policy.repository).await?, policy: Some(policy) })
+                self.check_as_of(&policy.repository.url)?;
+                let repository = operations::open_as_of(&policy.repository, &self.keys(), as_of).await?;
+                Ok(Opened { repository, policy: Some(policy) })
             }
         }
+    }
+
+    /// Refuses an earlier time of a store that keeps none, and a later one.
+    fn check_as_of(&self, location: &Location) -> Result<(), Failure> {
+        let Some(time) = self.global.as_of else { return Ok(()) };
+        if !matches!(location, Location::S3 { .. }) {
+            return Err(Failure::usage(format!(
+                "--as-of needs an S3 bucket that keeps versions, and this is {location}"
+            ))
+            .next("leave --as-of out; of a folder or a container, what was deleted comes back by its own means"));
+        }
+        if time > self.run.clock.now() {
+            return Err(Failure::usage(format!("--as-of {time} is in the future")).next("name a time that has been"));
+        }
+        Ok(())
     }
 
     /// The policy, for what needs one: a backup is never taken without its file.
@@ -81,6 +101,11 @@ impl<'a> Context<'a> {
                 .next("name the policy with --file, and leave --repository out"));
         }
         policy_file(self.global).map(|(_, policy)| policy)
+    }
+
+    /// What the command line gives of keys.
+    pub(super) fn keys(&self) -> KeyOptions {
+        KeyOptions { identity: self.global.identity.clone(), signers: self.global.signers.clone() }
     }
 
     /// Which cluster the command line names.
@@ -109,10 +134,12 @@ impl Opened {
     }
 }
 
-/// The policy file that `--file` or `DRCTL_FILE` names, and the policy in it.
+/// The policy file that `--file` or `DRCTL_FILE` names, and the policy in it: with `--copy`, the copy in its repository's place.
 pub(super) fn policy_file(global: &Global) -> Result<(PathBuf, Policy), Failure> {
     let Some(path) = global.file.as_deref().filter(|path| *path != Path::new("")) else {
         return Err(Failure::usage("no policy file is named").next("name it with --file or DRCTL_FILE"));
     };
-    Ok((path.to_owned(), policy::load(path)?))
+    let policy = policy::load(path)?;
+    let place = global.copy.clone().map_or(CopyPlace::Repository, CopyPlace::Copy);
+    Ok((path.to_owned(), place.of(&policy).map_err(operations::Error::from)?))
 }

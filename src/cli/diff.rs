@@ -64,6 +64,7 @@ pub(super) async fn run(args: &DiffArgs, context: &Context<'_>) -> Result<Exit, 
     let from = opened.find(&args.from, &context.say).await?.stored;
     let to = opened.find(&args.to, &context.say).await?.stored;
     for stored in [&from, &to] {
+        super::show::warn_unsigned(stored, context);
         if stored.manifest.state != State::Complete {
             let missing = super::show::of_manifest(&stored.manifest).problems();
             let (backup, state) = (&stored.manifest.backup, stored.manifest.state);
@@ -116,7 +117,12 @@ fn say_sources(from: &StoredManifest, to: &StoredManifest, context: &Context<'_>
 
 fn compared(stored: &StoredManifest) -> ComparedBackup {
     let manifest = &stored.manifest;
-    ComparedBackup { id: manifest.backup.to_string(), state: manifest.state.to_string(), started: manifest.started }
+    ComparedBackup {
+        id: manifest.backup.to_string(),
+        state: manifest.state.to_string(),
+        started: manifest.started,
+        signed: super::show::signed(&stored.signature),
+    }
 }
 
 fn change(item: DiffItem) -> Change {
@@ -128,6 +134,7 @@ fn change(item: DiffItem) -> Change {
     let what = match item.subject {
         DiffSubject::Object => "object",
         DiffSubject::Table => "table",
+        DiffSubject::Collection => "collection",
         DiffSubject::LargeObjects => "largeObjects",
         DiffSubject::Definition => "definition",
     };

@@ -17,8 +17,9 @@ use crate::{
 /// Look at what stands between the policy and a complete backup.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It looks at the repository (it is read and listed, a second object under one key is refused, the clocks agree), the
-cluster (it is that of the newest backup; each kind may be listed in each namespace) and of each database the server, the
+    after_help = "It looks at the repository (it is read and listed, a second object under one key is refused, the clocks agree; whether
+this identity may delete or overwrite; where the policy asks for locks, that a locked version cannot be deleted; with
+--identity, whether it opens what backups are encrypted to), the cluster (it is that of the newest backup; each kind may be listed in each namespace) and of each database the server, the
 client programs, the privileges of the role, row security, large objects, subscriptions, foreign and unlogged tables,
 locks and old transactions. It changes nothing; the first time it leaves one small mark in the repository, which stays
 (docs/format.md).
@@ -27,7 +28,8 @@ something would be missing, or one of several sources.
 
 Examples:
   drctl doctor -f policies/clync-app.yaml
-  drctl doctor -f policies/clync-app.yaml --source financial -o json"
+  drctl doctor -f policies/clync-app.yaml --source financial -o json
+  drctl doctor -f policies/orders.yaml --identity ~/.config/drctl/me.age"
 )]
 pub struct DoctorArgs {
     /// Only these sources of the policy
@@ -39,7 +41,8 @@ pub struct DoctorArgs {
 
 pub(super) async fn run(args: &DoctorArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let policy = context.policy()?;
-    let diagnosis = operations::doctor(&policy, &args.sources, &context.connect(), exit::next_of, &context.run).await?;
+    let with = (&context.connect(), &context.keys());
+    let diagnosis = operations::doctor(&policy, &args.sources, with, exit::next_of, &context.run).await?;
     context.telemetry.finish();
     let findings = diagnosis.findings.into_iter().map(finding).collect();
     let backup = match diagnosis.backup {

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     context::{Context, Opened},
     exit::{Exit, Failure},
+    export_mongodb,
     export_objects::{self, ObjectExportArgs},
     new_file::{NewFile, exists},
 };
@@ -26,7 +27,8 @@ controller sets, and without what is made again. To standard output as one strea
 one file an object, in the order of a restore (kubectl reads files by their names). With --as-stored each is what the
 server sent, byte for byte. Secrets are among them: only the owner may read what is written.
 The archive is what pg_dump wrote when the backup was taken, byte for byte; any pg_restore of that version
-or a newer one reads it. SQL is for psql, into an empty database. Every chunk is proven before its bytes are
+or a newer one reads it. SQL is for psql, into an empty database. A MongoDB database is written into a new folder, for
+mongorestore. Every chunk is proven before its bytes are
 written. FILE must not be there yet, and is there only if all of it was written and proven; what goes to
 standard output counts only if the exit code is 0.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
@@ -38,6 +40,7 @@ Examples:
   drctl export latest:daily services --namespace order-service --kind configmap | kubectl diff -f -
   drctl export latest:daily services --as-stored --kind secret | jq .metadata.name
   drctl export latest financial -f policies/clync-app.yaml -o financial.dump
+  drctl export latest:daily crm-db -f policies/crm.yaml -o crm-dump && mongorestore --stopOnError crm-dump
   drctl export latest:nightly financial --format sql -o financial.sql
   drctl export 20261120T02 financial --repository s3://orders-dr/prod | pg_restore --list"
 )]
@@ -46,6 +49,9 @@ pub struct ExportArgs {
     backup: BackupRef,
     /// The source, by its name in the policy
     pub(super) source: Name,
+    /// Use a backup that no pinned signer has signed
+    #[arg(long)]
+    allow_unsigned: bool,
     /// In which form a database is written (default: archive)
     #[arg(long, value_enum)]
     format: Option<ExportFormat>,
@@ -74,12 +80,22 @@ pub(super) async fn run(args: &ExportArgs, context: &Context<'_>) -> Result<Exit
     }
     let opened = context.open().await?;
     let stored = opened.find(&args.backup, &context.say).await?.stored;
-    if operations::kind_of_source(&stored, &args.source)? != "kubernetes" {
+    stored.refuse_unsigned(args.allow_unsigned)?;
+    let kind = operations::kind_of_source(&stored, &args.source)?;
+    if kind != "kubernetes" {
         args.objects.refuse_for_a_database(&args.source)?;
+    }
+    if kind == "postgres" {
         return database(args, &opened, &stored, context).await;
     }
     if args.format.is_some() {
-        return Err(Failure::usage(format!("--format is for databases, and source `{}` is none", args.source)));
+        return Err(Failure::usage(format!(
+            "--format is for PostgreSQL databases, and source `{}` is none",
+            args.source
+        )));
+    }
+    if kind == "mongodb" {
+        return export_mongodb::run(args, &opened, &stored, context).await;
     }
     export_objects::run(args, &opened, &stored, context).await
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     operations,
     report::{BackupItem, BackupList, SourceItem, VerifiedItem},
-    repository::{BackupEntry, Listed, SourceSummary, Summary, Verified},
+    repository::{BackupEntry, Listed, SourceSummary, Summary, Verified, crypt::Signature},
 };
 
 /// List the backups.
@@ -59,6 +59,7 @@ fn verification(verified: Verified) -> VerifiedItem {
 
 fn item(entry: BackupEntry) -> BackupItem {
     let good = entry.is_good();
+    let not_believed = entry.disbelieved.as_ref().map(|why| format!("its tombstone does not count: {why}"));
     let bare = BackupItem {
         id: entry.backup.to_string(),
         policy: entry.policy.to_string(),
@@ -74,13 +75,19 @@ fn item(entry: BackupEntry) -> BackupItem {
         sources: Vec::new(),
         verified: Vec::new(),
         missing: 0,
+        signed: None,
         note: None,
     };
-    match entry.listed {
+    let item = match entry.listed {
         Listed::Backup(summary) => with_summary(bare, *summary),
         Listed::Aborted => bare,
         Listed::Newer(why) => BackupItem { state: "newer".to_owned(), note: Some(why), ..bare },
         Listed::Damaged(why) => BackupItem { state: "damaged".to_owned(), note: Some(why), ..bare },
+    };
+    match (not_believed, &item.note) {
+        (None, _) => item,
+        (Some(why), None) => BackupItem { note: Some(why), ..item },
+        (Some(why), Some(note)) => BackupItem { note: Some(format!("{note}; {why}")), ..item },
     }
 }
 
@@ -98,7 +105,11 @@ fn with_summary(bare: BackupItem, summary: Summary) -> BackupItem {
         new_bytes: summary.totals.new_bytes,
         sources: summary.sources.into_iter().map(source).collect(),
         missing: summary.missing,
-        note: missing.or(summary.suspect),
+        signed: show::signed(&summary.signature),
+        note: match summary.signature {
+            Signature::Bad(why) => Some(format!("does not count: {why}")),
+            _ => missing.or(summary.suspect),
+        },
         ..bare
     }
 }

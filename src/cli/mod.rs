@@ -6,29 +6,37 @@
 mod accept;
 mod args;
 mod backup;
+mod cluster_secret;
 mod completions;
 mod confirm;
 mod context;
+mod copy;
 mod diff;
 mod doctor;
 mod duration;
 mod exit;
 mod export;
+mod export_mongodb;
 mod export_objects;
 mod from_velero;
 mod history;
 mod list;
 mod man;
+mod mark;
 mod new_file;
 mod new_folder;
 mod output;
 mod policy;
+mod prune;
+mod recipients;
 mod repository;
 mod restore;
 mod restore_asked;
+mod restore_conflict;
 mod restore_databases;
 mod restore_databases_text;
 mod restore_kept;
+mod restore_mongodb;
 mod restore_next;
 mod restore_plan;
 mod restore_text;
@@ -76,6 +84,14 @@ pub fn run() -> Exit {
 
 fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
     let context = Context::new(&cli.global, telemetry);
+    if cli.global.as_of.is_some() && !cli.command.only_reads() {
+        return Err(Failure::usage("--as-of goes only with commands that read a repository and change nothing in it")
+            .next("leave --as-of out: nothing can be written into an earlier time"));
+    }
+    if cli.global.copy.is_some() && !cli.command.takes_a_copy() {
+        return Err(Failure::usage("--copy goes only with commands that read backups, mark them or prune them")
+            .next("`drctl copy --to NAME` brings backups into a copy, and `drctl doctor` looks at all of them"));
+    }
     match &cli.command {
         Command::Backup(args) => context.block_on(backup::run(args, &context)),
         Command::List(args) => context.block_on(list::run(args, &context)),
@@ -86,6 +102,11 @@ fn dispatch(cli: &Cli, telemetry: &Telemetry) -> Result<Exit, Failure> {
         Command::Diff(args) => context.block_on(diff::run(args, &context)),
         Command::History(args) => context.block_on(history::run(args, &context)),
         Command::Accept(args) => context.block_on(accept::run(args, &context)),
+        Command::Prune(args) => context.block_on(prune::run(args, &context)),
+        Command::Pin(args) => context.block_on(mark::pin(args, &context)),
+        Command::Unpin(args) => context.block_on(mark::unpin(args, &context)),
+        Command::Delete(args) => context.block_on(mark::delete(args, &context)),
+        Command::Copy(args) => context.block_on(copy::run(args, &context)),
         Command::Doctor(args) => context.block_on(doctor::run(args, &context)),
         Command::Policy(command) => policy::run(command, &context),
         Command::Repository(command) => context.block_on(repository::run(command, &context)),

@@ -48,10 +48,25 @@ impl NewFolder {
     /// # Errors
     /// If it cannot be written; the text names the file.
     pub(super) async fn put(&self, place: &Path, bytes: &[u8]) -> io::Result<()> {
-        let failed = |error: io::Error| {
-            let shown = self.path.join(place).display().to_string();
-            io::Error::new(error.kind(), format!("{}: {error}", for_terminal(&shown)))
+        let mut file = self.create(place).await?;
+        let written = async {
+            file.write_all(bytes).await?;
+            file.flush().await
         };
+        written.await.map_err(|error| self.failed(place, &error))
+    }
+
+    fn failed(&self, place: &Path, error: &io::Error) -> io::Error {
+        let shown = self.path.join(place).display().to_string();
+        io::Error::new(error.kind(), format!("{}: {error}", for_terminal(&shown)))
+    }
+
+    /// Begins a file in it, at a path of plain names.
+    ///
+    /// # Errors
+    /// If it cannot be made; the text names the file.
+    pub(super) async fn create(&self, place: &Path) -> io::Result<File> {
+        let failed = |error: io::Error| self.failed(place, &error);
         if !place.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(failed(io::Error::other("its path leaves the folder")));
         }
@@ -61,9 +76,7 @@ impl NewFolder {
         }
         let mut options = File::options();
         options.write(true).create_new(true).mode(self.mode & 0o666);
-        let mut file = options.open(&file).await.map_err(failed)?;
-        file.write_all(bytes).await.map_err(failed)?;
-        file.flush().await.map_err(failed)
+        options.open(&file).await.map_err(failed)
     }
 
     /// Makes it durable, and gives it its name.

@@ -7,6 +7,7 @@ use super::{
     exit::{Exit, Failure},
     from_velero,
     output::{self, OutputArgs, OutputFormat},
+    prune,
 };
 use crate::{
     operations::{self, Rbac, RbacOptions},
@@ -25,9 +26,11 @@ Examples:
     Check,
     /// Show the policy as drctl understands it
     #[command(after_help = "Secrets are shown as the references that the file has, never resolved.
+With --backups each backup in the repository is shown with the rules of `keep` that keep it.
 
 Examples:
   drctl policy show -f policies/orders.yaml
+  drctl policy show --backups -f policies/orders.yaml
   drctl policy show -f policies/orders.yaml -o json")]
     Show(ShowArgs),
     /// Print the JSON Schema of policy files, for editors
@@ -93,6 +96,9 @@ pub struct SchemaArgs {
 /// Show the policy as drctl understands it.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
+    /// Show each backup in the repository, and which rules keep it
+    #[arg(long)]
+    backups: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -115,6 +121,9 @@ pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<Exit
         }
         PolicyCommand::Show(args) => {
             let (_, policy) = context::policy_file(global)?;
+            if args.backups {
+                return context.block_on(prune::show(&policy, Some(u64::MAX), args.output, context));
+            }
             args.output.print_data(&policy)?;
         }
         PolicyCommand::FromVelero(args) => return from_velero::run(args, global),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     confirm::{self, Answer},
@@ -12,8 +12,10 @@ use super::{
     new_file,
     output::OutputArgs,
     restore_asked::{self, AskedArgs},
+    restore_conflict::Conflict,
     restore_databases::{self, DatabaseArgs},
     restore_kept,
+    restore_mongodb::{self, MongodbArgs},
     restore_next::{self, Given},
     restore_plan::{self, PlanArgs},
     restore_text, restore_undo, show,
@@ -22,7 +24,7 @@ use crate::{
     operations::{self, BackupRef, Restore, RestoreOptions, RestoreOutcome, WholeOptions, WholeOutcome, WholeRestore},
     report::{self, Phase, TargetCluster},
     repository::StoredManifest,
-    sources::kubernetes::restore::{Action, OnConflict, Plan},
+    sources::kubernetes::restore::{Action, Plan},
     types::{Name, State, for_terminal},
 };
 
@@ -36,6 +38,8 @@ Then it waits until workloads are ready, and compares every object with the back
 A database is loaded into a new one beside the live one and compared, table by table; only if it is equal to the
 backup it takes the live one's name, and the one before is kept until it is dropped by hand. --undo goes back.
 Several databases take their places together: if one cannot, those before it are swapped back.
+A MongoDB collection is loaded under another name, compared, and then gets its own; a live one is replaced only if --drop
+names it, in the same step, and there is no way back.
 Databases come first, so that an application which starts finds its data.
 
 A plan can be written into a file, looked at by somebody, and executed later: only if the backup, the cluster and every
@@ -58,6 +62,8 @@ Examples:
   drctl restore -f policies/clync-app.yaml --source financial --no-switch
   drctl restore -f policies/clync-app.yaml --source financial --switch
   drctl restore -f policies/clync-app.yaml --source financial --database-url env:NEW_SERVER_URL --create
+  drctl restore -f policies/crm.yaml --source crm-db --collection contacts --drop contacts
+  drctl restore -f policies/crm.yaml --source crm-db --target-database crm_scratch --yes
   drctl restore @2026-11-20T12:00Z --on-conflict skip --yes
   drctl restore latest:daily --adopt-volumes --dry-run
   drctl restore latest:daily --on-conflict update --plan-out /tmp/plan.jsonl
@@ -88,6 +94,9 @@ pub struct RestoreArgs {
     /// The uid of the cluster that is meant, if it is not the one that the backup was taken of
     #[arg(long, value_name = "UID")]
     cluster: Option<String>,
+    /// Use a backup that no pinned signer has signed
+    #[arg(long)]
+    allow_unsigned: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -98,32 +107,9 @@ pub struct RestoreArgs {
     #[command(flatten)]
     databases: DatabaseArgs,
     #[command(flatten)]
+    mongodb: MongodbArgs,
+    #[command(flatten)]
     output: OutputArgs,
-}
-
-/// What is done about live objects that differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Conflict {
-    /// Nothing at all is written
-    #[default]
-    Fail,
-    /// They are left as they are, and the rest is restored
-    Skip,
-    /// They are changed into what the backup holds
-    Update,
-    /// They are deleted and created, where nothing is lost by it
-    Replace,
-}
-
-impl Conflict {
-    fn of_plan(self) -> OnConflict {
-        match self {
-            Self::Fail => OnConflict::Fail,
-            Self::Skip => OnConflict::Skip,
-            Self::Update => OnConflict::Update,
-            Self::Replace => OnConflict::Replace,
-        }
-    }
 }
 
 pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exit, Failure> {
@@ -147,7 +133,10 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     } else {
         opened.find(&backup, &context.say).await?.stored
     };
-    args.databases.are_meant(&operations::choose_sources(&stored, &wanted.objects.sources)?)?;
+    stored.refuse_unsigned(args.allow_unsigned)?;
+    let chosen = operations::choose_sources(&stored, &wanted.objects.sources)?;
+    args.databases.are_meant(&chosen)?;
+    args.mongodb.are_meant(&chosen)?;
     let began = Instant::now();
     let policy = restore_databases::policy_of(&opened, &stored);
     let (repository, asked) = (&opened.repository, wanted.objects.clone());
@@ -180,7 +169,10 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
         return dry_run(args, &planned, &stored, context);
     }
     if let Some(databases) = &planned.databases {
-        restore_databases::possible(databases)?;
+        restore_databases::possible(&databases.refusals())?;
+    }
+    if let Some(collections) = &planned.collections {
+        restore_databases::possible(&collections.refusals())?;
     }
     agree(args, &planned, &stored, context).await?;
     let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
@@ -208,6 +200,7 @@ fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> resto
         conflicts: planned.objects.as_ref().map_or(0, Restore::conflicts),
         sources: planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice()),
         databases: planned.databases.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
+        mongodb_databases: planned.collections.as_ref().map_or(&[], |databases| databases.plans.as_slice()),
         later_databases: &planned.later,
     }
 }
@@ -223,7 +216,9 @@ fn options(args: &RestoreArgs, context: &Context<'_>) -> Result<WholeOptions, Fa
         asked: args.asked.asked()?,
         connect: context.connect(),
     };
-    Ok(WholeOptions { objects, databases: args.databases.options()? })
+    let databases = args.databases.options()?;
+    let collections = args.mongodb.options(&databases);
+    Ok(WholeOptions { objects, databases, collections })
 }
 
 fn dry_run(
@@ -233,7 +228,8 @@ fn dry_run(
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
     args.output.print(&document(planned, stored), restore_text::plan)?;
-    let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
+    let refused = planned.databases.as_ref().is_some_and(|databases| !databases.refusals().is_empty())
+        || planned.collections.as_ref().is_some_and(|databases| !databases.refusals().is_empty());
     if refused {
         context.say.next("put right what is refused");
         return Ok(Exit::CouldNotRun);
@@ -264,10 +260,11 @@ fn report(
     stored: &StoredManifest,
 ) -> Result<Exit, Failure> {
     let conflicts = planned.objects.as_ref().map_or(0, Restore::conflicts);
-    let WholeOutcome { mut databases, objects, phases: took, held_back: skipped } = outcome;
+    let WholeOutcome { mut databases, mut collections, objects, phases: took, held_back: skipped } = outcome;
     let mut phases = vec![plan_phase];
     phases.extend(took.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
-    let ended = databases.ended.as_ref().or(objects.as_ref().and_then(|outcome| outcome.ended.as_ref()));
+    let ended = databases.ended.as_ref().or(collections.ended.as_ref());
+    let ended = ended.or(objects.as_ref().and_then(|outcome| outcome.ended.as_ref()));
     let plans: &[Plan] = planned.objects.as_ref().map_or(&[], |objects| objects.plans.as_slice());
     let document = report::RestoreReport {
         backup: stored.manifest.backup.to_string(),
@@ -276,29 +273,36 @@ fn report(
         asked: restore_asked::document(planned.asked()),
         databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
         complete: databases.is_complete()
+            && collections.ended.is_none()
             && !skipped
             && conflicts == 0
             && objects.as_ref().is_none_or(RestoreOutcome::is_complete),
         // What ended early was not compared to its end.
         equal: ended.is_none()
             && databases.is_equal()
+            && collections.is_equal()
             && !skipped
             && objects.as_ref().is_none_or(RestoreOutcome::is_equal),
         sources: objects.as_ref().map_or(&[], |outcome| outcome.sources.as_slice()),
         databases: &databases.databases,
+        mongodb_databases: &collections.databases,
         phases,
         ended: ended.map(ToString::to_string),
     };
     let done = format!("the restore of backup {} has ended", stored.manifest.backup);
     args.output.print_done(&document, |document| restore_text::report(document, plans), (context.say, &done))?;
-    let of_databases = restore_databases::exit_of(&mut databases)?;
+    let of_databases = restore_databases::exit_of(&mut databases)?.graver(restore_mongodb::exit_of(&mut collections)?);
     let of_objects = match objects {
         Some(outcome) => Exit::of_restore(conflicts, outcome)?,
         None => Exit::Done,
     };
     let of_held_back = if skipped { Exit::Partial } else { Exit::Done };
     let exit = of_databases.graver(of_objects).graver(of_held_back);
-    if let Some(next) = restore_next::next(given(args, context), &databases, skipped, exit) {
+    let next = match restore_mongodb::next(&collections) {
+        Some(next) if exit == Exit::Done || !collections.is_equal() => Some(next),
+        _ => restore_next::next(given(args, context), &databases, skipped, exit),
+    };
+    if let Some(next) = next {
         context.say.next(&next);
     }
     Ok(exit)
@@ -337,14 +341,16 @@ async fn agree(
 ) -> Result<(), Failure> {
     let databases =
         planned.databases.as_ref().map(|plans| restore_databases::question(plans, args.databases.no_switch));
+    let collections = planned.collections.as_ref().map(restore_mongodb::question);
     let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(objects));
     let is_named = args.cluster.is_some() || args.plan.plan.is_some();
     let named = objects.is_none_or(|objects| objects.is_same_cluster() || is_named);
-    if (databases.is_none() && objects.is_none()) || (args.yes && named) {
+    if (databases.is_none() && collections.is_none() && objects.is_none()) || (args.yes && named) {
         return Ok(());
     }
     let later = planned.later.iter().map(restore_databases::later_question);
-    let parts = databases.into_iter().chain(objects.map(|objects| question(objects, writes(objects)))).chain(later);
+    let databases = databases.into_iter().chain(collections);
+    let parts = databases.chain(objects.map(|objects| question(objects, writes(objects)))).chain(later);
     let question = parts.collect::<Vec<_>>().join(";\n");
     let asks = confirm::can_ask();
     if asks {

@@ -13,7 +13,7 @@ use crate::{
     operations::{ChosenSources, DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, LaterDatabase},
     policy::{Policy, SecretRef, SourceSpec},
     report::words,
-    repository::StoredManifest,
+    repository::{StoredManifest, crypt::Signature},
     sources::postgres::restore::{Ownership, Plan, Scope, Way},
     types::{Name, for_terminal},
 };
@@ -153,9 +153,16 @@ impl DatabaseArgs {
             (self.leave_out, "--leave-out"),
             (self.jobs.is_some(), "--jobs"),
         ];
-        let Some((_, option)) = given.into_iter().find(|(given, _)| *given && chosen.databases.is_empty()) else {
+        // Where a database is, is asked of every kind.
+        let of_any = ["--target-database", "--database-url"];
+        let none =
+            |option: &str| chosen.databases.is_empty() && (chosen.mongodb.is_empty() || !of_any.contains(&option));
+        let Some((_, option)) = given.into_iter().find(|(given, option)| *given && none(option)) else {
             return Ok(());
         };
+        if !chosen.mongodb.is_empty() {
+            return Err(Failure::usage(format!("{option} is about PostgreSQL databases, and none is restored")));
+        }
         let sources: Vec<String> = chosen.objects.iter().map(ToString::to_string).collect();
         let message =
             format!("{option} is about databases, and what is to be restored has none: {}", sources.join(", "));
@@ -163,10 +170,16 @@ impl DatabaseArgs {
     }
 }
 
-/// The policy that says where databases are: the file, or else the one inside the backup.
+/// The policy inside a backup, if one of the signers that are given has signed it: what a stranger's backup says is neither
+/// connected to, nor are secrets read where it says.
+pub(super) fn believed(stored: &StoredManifest) -> Option<Policy> {
+    let document = stored.manifest.policy_document.as_ref().filter(|_| stored.signature == Signature::Good)?;
+    Policy::from_embedded(document).ok()
+}
+
+/// The policy of a restore: the file, or else what is inside the backup, if it is believed.
 pub(super) fn policy_of(opened: &Opened, stored: &StoredManifest) -> Option<Policy> {
-    let embedded = || Policy::from_embedded(stored.manifest.policy_document.as_ref()?).ok();
-    opened.policy.clone().or_else(embedded)
+    opened.policy.clone().or_else(|| believed(stored))
 }
 
 /// What has to be agreed to, a paragraph a database.
@@ -218,8 +231,7 @@ pub(super) fn later_question(later: &LaterDatabase) -> String {
 }
 
 /// Refuses what the plans say cannot be done, before anything is asked or written.
-pub(super) fn possible(restore: &DatabaseRestore) -> Result<(), Failure> {
-    let refusals = restore.refusals();
+pub(super) fn possible(refusals: &[&str]) -> Result<(), Failure> {
     if refusals.is_empty() {
         return Ok(());
     }

@@ -3,11 +3,10 @@
 use super::{
     context::{Context, Opened},
     exit::{Exit, Failure},
-    restore_databases::databases_of,
+    restore_databases::{believed, databases_of},
 };
 use crate::{
     operations::{self, BackupRef, WholeOptions},
-    policy::Policy,
     repository::StoredManifest,
     sources::postgres::restore::Kept,
     types::{Name, for_terminal},
@@ -26,7 +25,9 @@ pub(super) async fn choose(
         None => None,
     };
     let embedded = match (&opened.policy, &of_backup) {
-        (None, Some(stored)) => stored.manifest.policy_document.as_ref().map(Policy::from_embedded).transpose()?,
+        (None, Some(stored)) => believed(stored),
+        (None, None) if opened.repository.access().signers.is_empty() => None,
+        // Only backups that a signer has signed are looked at.
         (None, None) => operations::embedded_policy(&opened.repository).await?,
         (Some(_), _) => None,
     };

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{restore_asked, restore_databases_text, restore_plan};
+use super::{restore_asked, restore_databases_text, restore_mongodb, restore_plan};
 use crate::{
     operations::{LaterDatabase, RestoredDatabase, RestoredSource},
     report::{self, Table, words},
     sources::{
         kubernetes::restore::{Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport},
+        mongodb::restore::{Loaded, Plan as MongodbPlan},
         postgres::restore::Plan as DatabasePlan,
     },
     types::for_terminal,
@@ -16,16 +17,17 @@ use crate::{
 /// So many single objects of each sort are shown; `-o json` has more.
 const SHOWN: usize = 20;
 
-/// Both kinds of plans.
-pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan, LaterDatabase>;
-/// Both kinds of reports.
-pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase>;
+/// All kinds of plans.
+pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan, MongodbPlan, LaterDatabase>;
+/// All kinds of reports.
+pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase, Loaded>;
 
 /// The plan: what is written where, and what is not and why. Databases come first.
 pub(super) fn plan(document: &PlanDocument<'_>) -> String {
     let mut text = restore_asked::line(document.asked.as_ref());
     text.push_str(&restore_asked::left_out(&document.backup, &document.databases_left_out));
     text.push_str(&restore_databases_text::plans(&document.backup, document.databases));
+    text.push_str(&restore_mongodb::plans(document.mongodb_databases));
     text.push_str(&restore_databases_text::later(document.later_databases));
     match &document.target {
         Some(target) => text.push_str(&objects(document, target)),
@@ -174,6 +176,7 @@ pub(super) fn report(document: &ReportDocument<'_>, plans: &[Plan]) -> String {
     text.push_str(&restore_asked::line(document.asked.as_ref()));
     text.push_str(&restore_asked::left_out(&document.backup, &document.databases_left_out));
     text.push_str(&restore_databases_text::databases(document.databases));
+    text.push_str(&restore_mongodb::databases(document.mongodb_databases));
     for (source, plan) in document.sources.iter().zip(plans) {
         text.push_str(&of_source(source));
         text.push_str(&named(plan, Action::Conflict));

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     operations::BackupRef,
     report::{
-        Backup, Cluster, Counts, Group, MissingThing, Source, Stream, StreamPart, TableItem, VolumeClaim, VolumeCounts,
-        Volumes,
+        Backup, Cluster, CollectionItem, Counts, Group, MissingThing, Source, Stream, StreamPart, TableItem,
+        VolumeClaim, VolumeCounts, Volumes,
     },
-    repository::{self, Manifest, StoredManifest},
+    repository::{self, Manifest, StoredManifest, crypt::Signature},
     types::{self, BackupContents, MediaType, Missing, PartInfo, Protection, RowDigest, StreamInfo},
 };
 
@@ -60,6 +60,7 @@ pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, 
     let opened = context.open().await?;
     let backup = args.backup.clone().unwrap_or(BackupRef::Latest);
     let stored = opened.find(&backup, &context.say).await?.stored;
+    warn_unsigned(&stored, context);
     if args.objects.are_asked_for() {
         return show_objects::run(&args.objects, args.output, &opened, &stored, context).await;
     }
@@ -69,6 +70,7 @@ pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, 
         let reader = opened.repository.read(&stored.manifest).await?;
         for source in &mut backup.sources {
             source.tables = tables(reader.streams(), &source.name);
+            source.collections = collections(reader.streams(), &source.name);
         }
         backup.streams = args.streams.then(|| reader.streams().iter().map(stream).collect());
     }
@@ -78,7 +80,29 @@ pub(super) async fn run(args: &ShowArgs, context: &Context<'_>) -> Result<Exit, 
 
 /// A stored backup as it is shown.
 pub(super) fn document(stored: &StoredManifest) -> Backup {
-    Backup { manifest_sha256: Some(stored.sha256.to_string()), ..of_manifest(&stored.manifest) }
+    let unsigned = match &stored.signature {
+        Signature::Bad(why) => Some(why.clone()),
+        Signature::Good | Signature::NotAsked => None,
+    };
+    let manifest_sha256 = Some(stored.sha256.to_string());
+    Backup { manifest_sha256, signed: signed(&stored.signature), unsigned, ..of_manifest(&stored.manifest) }
+}
+
+/// Whether a pinned signer has signed it, where one is pinned.
+pub(super) fn signed(signature: &Signature) -> Option<bool> {
+    match signature {
+        Signature::NotAsked => None,
+        Signature::Good => Some(true),
+        Signature::Bad(_) => Some(false),
+    }
+}
+
+/// Says that a backup does not count whose contents are about to be shown.
+pub(super) fn warn_unsigned(stored: &StoredManifest, context: &Context<'_>) {
+    if let Signature::Bad(why) = &stored.signature {
+        let (backup, why) = (&stored.manifest.backup, types::for_terminal(why));
+        context.say.lines(&format!("warning: backup {backup} is UNSIGNED, and does not count: {why}\n"));
+    }
 }
 
 /// A backup as it is shown, but for the digest of its manifest.
@@ -110,6 +134,8 @@ pub(super) fn of_manifest(manifest: &Manifest) -> Backup {
         notes: manifest.notes.clone(),
         tool: manifest.tool.clone(),
         manifest_sha256: None,
+        signed: None,
+        unsigned: None,
         streams: None,
     }
 }
@@ -138,6 +164,7 @@ fn source(entry: &repository::SourceEntry) -> Source {
         groups_omitted: entry.groups_omitted,
         volumes: entry.volumes.as_ref().map(volumes),
         tables: Vec::new(),
+        collections: Vec::new(),
     }
 }
 
@@ -170,6 +197,18 @@ fn tables(streams: &[StreamInfo], source: &str) -> Vec<TableItem> {
     let mut tables: Vec<TableItem> = streams.iter().filter(of_source).map(table).collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     tables
+}
+
+/// The collections of a source, in the order of their names.
+fn collections(streams: &[StreamInfo], source: &str) -> Vec<CollectionItem> {
+    let of_source = |info: &&StreamInfo| info.source.as_str() == source && info.media_type == MediaType::Collection;
+    let item = |info: &StreamInfo| {
+        let TableItem { name, rows, bytes, digest } = table(info);
+        CollectionItem { name, documents: rows, bytes, digest }
+    };
+    let mut collections: Vec<CollectionItem> = streams.iter().filter(of_source).map(item).collect();
+    collections.sort_by(|a, b| a.name.cmp(&b.name));
+    collections
 }
 
 /// Sums of parts are the sum of the whole.

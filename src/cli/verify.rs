@@ -23,6 +23,8 @@ With --all the backups are also held against each other: a manifest that a later
 A sample reads one in so many packs (level `stored`) or parts (level `content`), other ones each day: `--sample 1/10`, run
 daily, reads all of them in 10 days. Each part is proven whole: its objects or rows by count and digest.
 What was found is noted in the store under evidence/, and `list` shows it; that it could not be noted is a warning.
+Without a key the lists of an encrypted backup are not opened: then nothing is called sound, and damage that was found
+with a key stands.
 The exit code is 4 if anything is missing or damaged, and 5 if something could not be read, or if there is no backup:
 then nothing is proven.
 BACKUP is an id, the beginning of one, `latest`, `latest:SCHEDULE`, or a time like `@2026-11-20T12:00Z`.
@@ -103,7 +105,7 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
     let began = Instant::now();
     let sample = args.sample.map(|of| Sample::new(of, context.run.clock.now()));
     let options = VerifyOptions { level: args.level.of_repository(), sample, memory: MEMORY };
-    let wanted = Verification { options, evidence: !args.no_evidence };
+    let wanted = Verification { options, evidence: !args.no_evidence && context.global.as_of.is_none() };
     let found =
         operations::verify(&opened.repository, opened.policy.as_ref(), only.as_ref(), &wanted, &context.run).await?;
     let exit = match Exit::of_verify(&found) {
@@ -180,6 +182,7 @@ fn document(found: repository::VerifyReport, args: &VerifyArgs, location: &str, 
         level: args.level.of_repository().as_str().to_owned(),
         sample: args.sample.map(|of| format!("1/{of}")),
         sound: found.is_sound(),
+        unopened: found.unopened.len() as u64,
         interrupted: found.interrupted,
         backups: found.backups.iter().map(ToString::to_string).collect(),
         objects: found.objects,

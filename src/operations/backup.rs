@@ -11,11 +11,12 @@ use super::{
     Error, Run,
     capture::{Failed, capture_all},
     judge::{Held, Holdings, judge},
+    keys::check_pins,
     repositories::kubernetes_selection,
     sources::{self, ConnectOptions, Connected},
 };
 use crate::{
-    policy::{Encryption, Policy, Schedule, SourceSpec},
+    policy::{Policy, Schedule, SourceSpec},
     repository::{
         BackupWriter, BeginOptions, Cluster as StoredCluster, CommitOutcome, GroupEntry, GroupTotal, Manifest,
         ManifestDraft, Repository, Scope, SourceEntry, StoredManifest, VolumeSummary,
@@ -62,17 +63,44 @@ pub async fn backup(
     options: &BackupOptions,
     run: &Run,
 ) -> Result<BackupOutcome, Error> {
-    let (name, schedule) = choose_schedule(policy, options.schedule.as_ref())?;
-    let sources = choose_sources(schedule, name, &options.only)?;
-    check_pins(policy, repository)?;
+    let asked = Asked::new(policy, options)?;
+    check_pins(&policy.repository, repository)?;
+    repository.can_write().await?;
     run.monitor.phase("connecting", "step", None);
     let connect = ConnectOptions { cluster: &options.connect, patience: options.patience };
-    let Connected { sources: connected, identity, failed, forwards: _open } =
-        sources::connect(policy, &sources, &connect).await?;
+    let connected = sources::connect(policy, &asked.sources, &connect).await?;
+    backup_connected((repository, policy), asked, connected, options, run).await
+}
+
+/// What is to be backed up: a schedule, and all or some of its sources.
+#[derive(Debug)]
+pub(super) struct Asked<'p> {
+    name: &'p Name,
+    schedule: &'p Schedule,
+    sources: Vec<Name>,
+}
+
+impl<'p> Asked<'p> {
+    pub(super) fn new(policy: &'p Policy, options: &BackupOptions) -> Result<Self, Error> {
+        let (name, schedule) = choose_schedule(policy, options.schedule.as_ref())?;
+        let sources = choose_sources(schedule, name, &options.only)?;
+        Ok(Self { name, schedule, sources })
+    }
+}
+
+/// The run, from sources that are connected on.
+pub(super) async fn backup_connected(
+    (repository, policy): (&Repository, &Policy),
+    asked: Asked<'_>,
+    connected: Connected,
+    options: &BackupOptions,
+    run: &Run,
+) -> Result<BackupOutcome, Error> {
+    let Asked { name, schedule, sources } = asked;
+    let Connected { sources: connected, identity, failed, forwards: _open } = connected;
     if let (Some(identity), false) = (&identity, options.adopt_cluster) {
         check_cluster(repository, &policy.name, identity).await?;
     }
-
     let begun = repository.begin(begin_options(policy, name, &sources, options, run)).await;
     let writer = begun.map_err(|error| match error {
         crate::repository::Error::Begun { backup, source } => Error::from(*source).after_start(&backup),
@@ -250,7 +278,7 @@ impl History<'_> {
             let Some(before) = before else { continue };
             let selected = |namespace: &str| match self.policy.sources.get(&report.source) {
                 Some(SourceSpec::Kubernetes(spec)) => kubernetes_selection(spec).takes_namespace(namespace),
-                Some(SourceSpec::Postgres(_)) => true,
+                Some(SourceSpec::Postgres(_) | SourceSpec::Mongodb(_)) => true,
                 None => false,
             };
             findings.extend(judge(report.source.as_str(), &held_before(&before), &held_now(report), selected));
@@ -313,16 +341,4 @@ fn choose_sources(schedule: &Schedule, name: &Name, only: &[Name]) -> Result<Vec
     }
     let wanted = |source: &&Name| only.is_empty() || only.contains(source);
     Ok(schedule.sources.iter().filter(wanted).cloned().collect())
-}
-
-/// B1: the repository is what the policy says it is.
-pub(super) fn check_pins(policy: &Policy, repository: &Repository) -> Result<(), Error> {
-    let encrypted = repository.header().encryption.mode != "none";
-    match policy.repository.encryption {
-        Encryption::None if encrypted => Err(Error::PolicyContradictsRepository {
-            location: repository.location().to_owned(),
-            what: "the policy says `encryption: none`, and the repository is encrypted".to_owned(),
-        }),
-        Encryption::None => Ok(()),
-    }
 }

@@ -77,7 +77,7 @@ pub(super) async fn capture_all(
 fn of_one(error: CaptureError) -> Result<Error, Error> {
     match error {
         CaptureError::Sink(_) | CaptureError::Interrupted => Err(error.into()),
-        CaptureError::Kubernetes(_) | CaptureError::Postgres(_) => Ok(error.into()),
+        CaptureError::Kubernetes(_) | CaptureError::Postgres(_) | CaptureError::Mongodb(_) => Ok(error.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{BackupRef, Error};
 use crate::{
     policy::Policy,
-    repository::{BackupEntry, Listed, Repository, Scope, StoredManifest},
+    repository::{BackupEntry, Listed, Repository, Scope, StoredManifest, crypt::Signature},
     types::{Name, for_terminal},
 };
 
@@ -27,13 +27,19 @@ pub struct Found {
     pub passed_over: Vec<PassedOver>,
 }
 
-/// A backup that cannot be read, newer than the one that was found.
+/// A backup that cannot be read or does not count, newer than the one that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassedOver {
     /// Its manifest is damaged: its id with the reason.
     Damaged(String),
     /// It has a format of a later program: its id with the reason.
     Newer(String),
+    /// None of the signers that are pinned has signed it: its id with the reason.
+    Unsigned(String),
+    /// It would have been it, and prune is about to delete it: its id.
+    Tombstoned(String),
+    /// A tombstone that does not count, of the backup that was found: its id with the reason.
+    Disbelieved(String),
 }
 
 impl std::fmt::Display for PassedOver {
@@ -41,6 +47,9 @@ impl std::fmt::Display for PassedOver {
         match self {
             Self::Damaged(what) => write!(f, "a newer backup that is damaged: {what}"),
             Self::Newer(what) => write!(f, "a newer backup that this drctl cannot read: {what}"),
+            Self::Unsigned(what) => write!(f, "a newer backup that is UNSIGNED, and does not count: {what}"),
+            Self::Disbelieved(what) => write!(f, "a tombstone that does not count, of {what}"),
+            Self::Tombstoned(what) => write!(f, "a newer backup that prune is about to delete: {what}"),
         }
     }
 }
@@ -104,8 +113,13 @@ async fn newest(
         } else if let Listed::Newer(why) = &entry.listed {
             passed_over.push(PassedOver::Newer(called(why)));
         } else if entry.is_good() && !entry.tombstoned {
+            passed_over.extend(entry.disbelieved.as_deref().map(|why| PassedOver::Disbelieved(called(why))));
             let stored = repository.manifest(&entry.policy, &entry.schedule, &entry.backup).await?;
             return Ok(Found { stored, passed_over });
+        } else if let Some(Signature::Bad(why)) = entry.summary().map(|summary| &summary.signature) {
+            passed_over.push(PassedOver::Unsigned(called(why)));
+        } else if entry.is_good() {
+            passed_over.push(PassedOver::Tombstoned(entry.backup.to_string()));
         }
         newest.get_or_insert(entry);
     }

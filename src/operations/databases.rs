@@ -83,7 +83,7 @@ pub(super) async fn plan(
     connect: &kubernetes::ConnectOptions,
     run: &Run,
 ) -> Result<DatabaseRestore, Error> {
-    let reader = repository.read(&stored.manifest).await?;
+    let reader = repository.read_contents(&stored.manifest).await?;
     run.monitor.phase("connecting", "step", None);
     let one_address = options.address.is_some() || options.database.is_some() || options.way == Way::Tables;
     if one_address && names.len() > 1 {
@@ -95,7 +95,7 @@ pub(super) async fn plan(
         .into());
     }
     let mut restore = DatabaseRestore { reader, servers: Vec::new(), plans: Vec::new() };
-    let cluster = cluster_for(policy, names, options, connect).await?;
+    let cluster = sources::cluster_for(policy, names, options.address.as_ref(), connect).await?;
     for name in names {
         let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
         let mut plan_options = PlanOptions {
@@ -153,25 +153,8 @@ async fn server(
     match (address, spec) {
         (Some(address), _) => Ok(Reached { server: sources::server_at(name, address, spec)?, forward: None }),
         (None, Some(spec)) => sources::reach(name, spec, cluster).await,
-        (None, None) => Err(RestoreError::Usage(format!(
-            "no policy says where the database of source `{name}` is: name its address with --database-url"
-        ))
-        .into()),
+        (None, None) => Err(RestoreError::Usage(sources::no_address(name)).into()),
     }
-}
-
-/// The cluster, if one of the databases is reached through it.
-async fn cluster_for(
-    policy: Option<&Policy>,
-    names: &[Name],
-    options: &DatabaseOptions,
-    connect: &kubernetes::ConnectOptions,
-) -> Result<Option<Cluster>, Error> {
-    let mut specs = names.iter().filter_map(|name| policy?.sources.get(name));
-    if options.address.is_some() || !specs.any(sources::needs_cluster) {
-        return Ok(None);
-    }
-    Ok(Some(Cluster::connect(connect).await?))
 }
 
 fn context<'a>(server: &'a Server, contents: &'a BackupReader, run: &'a Run) -> RestoreContext<'a> {
@@ -328,7 +311,7 @@ pub async fn find_kept(
     options: &DatabaseOptions,
     connect: &kubernetes::ConnectOptions,
 ) -> Result<Vec<(Name, Kept)>, Error> {
-    let cluster = cluster_for(policy, names, options, connect).await?;
+    let cluster = sources::cluster_for(policy, names, options.address.as_ref(), connect).await?;
     let mut all = Vec::new();
     for name in names {
         let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
@@ -358,7 +341,7 @@ pub async fn plan_undo(
     options: &DatabaseOptions,
     connect: &kubernetes::ConnectOptions,
 ) -> Result<DatabaseUndo, Error> {
-    let cluster = cluster_for(policy, std::slice::from_ref(name), options, connect).await?;
+    let cluster = sources::cluster_for(policy, std::slice::from_ref(name), options.address.as_ref(), connect).await?;
     let reached = server(policy, name, options.address.as_ref(), cluster.as_ref()).await?;
     let database = options.database.clone().unwrap_or_else(|| reached.server.url().database.clone());
     let undoable = postgres::restore::undoable(&reached.server, &database).await?;

@@ -9,7 +9,7 @@ use crate::{
             self,
             restore::{InvalidMapping, InvalidStep, NotHeld, RestoreError},
         },
-        postgres,
+        mongodb, postgres,
     },
     types::{BackupId, ContentsError, for_terminal},
 };
@@ -26,6 +26,15 @@ pub enum Error {
     /// A PostgreSQL database.
     #[error(transparent)]
     Postgres(#[from] postgres::Error),
+    /// A MongoDB database.
+    #[error(transparent)]
+    Mongodb(#[from] mongodb::Error),
+    /// A MongoDB database could not be restored.
+    #[error(transparent)]
+    RestoreMongodb(mongodb::restore::RestoreError),
+    /// A MongoDB database could not be exported.
+    #[error(transparent)]
+    ExportMongodb(mongodb::export::ExportError),
     /// A source could not be captured at all.
     #[error(transparent)]
     Capture(CaptureError),
@@ -63,6 +72,17 @@ pub enum Error {
         holder: String,
         /// Its sources.
         choices: Vec<String>,
+    },
+    /// What was asked of a copy cannot be.
+    #[error(transparent)]
+    Copy(#[from] super::CopyError),
+    /// A key that is given is none.
+    #[error("{what} {why}")]
+    UnusableKey {
+        /// Which one, safe for a terminal.
+        what: String,
+        /// What is wrong with it, without any of it.
+        why: String,
     },
     /// The repository is not what the policy says it is.
     #[error("{location} does not fit the policy: {what}")]
@@ -110,6 +130,24 @@ pub enum Error {
         location: String,
         /// Its policies.
         choices: Vec<String>,
+    },
+    /// What a backup needs cannot be told, and so nobody knows what is garbage. Nothing was changed.
+    #[error("nothing can be pruned while nobody can say which packs backup {backup} needs: {why}")]
+    CannotPrune {
+        /// The backup: policy, schedule, id.
+        backup: String,
+        /// Why it cannot be read.
+        why: String,
+        /// It is damaged; else it is of a later drctl.
+        damaged: bool,
+    },
+    /// The rules would take away more backups at once than is likely to be meant. Nothing was changed.
+    #[error("by the policy {count} backups would go at once, and without --max-delete no more than {allowed} do")]
+    TooManyToPrune {
+        /// How many would go.
+        count: u64,
+        /// How many may.
+        allowed: u64,
     },
     /// The backup cannot be used for this.
     #[error("backup {backup} {why}")]
@@ -300,12 +338,14 @@ fn kinds_with_near(kinds: &[kubernetes::UnknownKind]) -> String {
 impl Error {
     /// Whether a server that has just come up may answer otherwise a moment later.
     pub(super) fn may_pass(&self) -> bool {
-        use postgres::Error as E;
+        use {mongodb::Error as M, postgres::Error as E};
         // 57P03: it is starting up. 3D000, 28P01: its image has not made the database or the role yet.
         let early = |reason: &postgres::Reason| matches!(reason.code(), Some("57P03" | "57P01" | "3D000" | "28P01"));
         match self {
             Self::Kubernetes(_) | Self::Postgres(E::Unreachable { .. } | E::Tls { .. }) => true,
             Self::Postgres(E::Refused { reason, .. }) => early(reason),
+            // An image of MongoDB makes its users, and a replica set its primary, a moment later.
+            Self::Mongodb(M::Unreachable { .. } | M::Tls { .. } | M::Refused { .. }) => true,
             _ => false,
         }
     }
@@ -325,6 +365,7 @@ impl From<CaptureError> for Error {
             CaptureError::Interrupted => Self::Interrupted,
             CaptureError::Kubernetes(error) => Self::Kubernetes(error),
             CaptureError::Postgres(error) => Self::Postgres(error),
+            CaptureError::Mongodb(error) => Self::Mongodb(error),
             other => Self::Capture(other),
         }
     }

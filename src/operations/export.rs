@@ -36,7 +36,7 @@ pub async fn export(repository: &Repository, stored: &StoredManifest, source: &N
     if entry.kind != "postgres" {
         return Err(Error::NotExported { source_name: source.to_string(), kind: entry.kind.clone() });
     }
-    let reader = repository.read(manifest).await?;
+    let reader = repository.read_contents(manifest).await?;
     let export = export::Export::open(&reader, source).await?;
     Ok(Export { reader, export, backup: manifest.backup.clone(), state: manifest.state })
 }

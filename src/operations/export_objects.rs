@@ -47,7 +47,7 @@ pub async fn export_objects(
 ) -> Result<ObjectExport, Error> {
     kind_of_source(stored, source)?;
     let manifest = &stored.manifest;
-    let reader = repository.read(manifest).await?;
+    let reader = repository.read_contents(manifest).await?;
     let mut options = options;
     options.filter.sources = vec![source.clone()];
     options.filter = options.filter.narrow(reader.streams().iter())?;

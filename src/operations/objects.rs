@@ -40,7 +40,7 @@ pub async fn objects(
     for source in &filter.sources {
         super::kind_of_source(stored, source)?;
     }
-    let reader = repository.read(&stored.manifest).await?;
+    let reader = repository.read_contents(&stored.manifest).await?;
     let filter = filter.narrow(reader.streams().iter())?;
     Ok(BackupObjects { reader, filter })
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Error, Run, repositories::kubernetes_selection};
 use crate::{
-    policy::{Policy, SourceSpec, Via},
+    policy::{Policy, SourceSpec},
     sources::kubernetes::{Cluster, ConnectOptions, Discovery, Kinds, Rights, ServicePort},
 };
 
@@ -67,8 +67,8 @@ fn of_rights(policy: &Policy, options: &RbacOptions, served: Option<&Discovery>)
     for spec in policy.sources.values() {
         match spec {
             SourceSpec::Kubernetes(spec) => rights.add_selection(&kubernetes_selection(spec), served),
-            SourceSpec::Postgres(spec) => {
-                if let Some(Via::Kubernetes(via)) = &spec.via {
+            SourceSpec::Postgres(_) | SourceSpec::Mongodb(_) => {
+                if let Some(via) = spec.via() {
                     let (namespace, service) = (via.namespace.clone(), via.service.clone());
                     rights.add_forward(&ServicePort { namespace, service, port: via.port });
                 }

@@ -2,13 +2,22 @@
 
 use std::sync::Arc;
 
-use super::Error;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Error,
+    keys::{self, KeyOptions},
+};
 use crate::{
-    policy::{self, Encryption, KubernetesSpec, Policy, SecretRef},
+    policy::{self, KubernetesSpec, Policy, SecretRef},
     repository::{
         Error as RepositoryError, Repository,
-        backend::{AzureOptions, Backend, S3Options, StoreOptions, open as open_store, open_or_make},
-        holds_something, is_orphaned,
+        backend::{
+            AzureOptions, Backend, ErrorKind, LockMode, LockOptions, S3Options, StoreOptions, open as open_store,
+            open_or_make,
+        },
+        crypt::{Epoch, Recipient},
+        holds_something, is_locked, is_orphaned,
     },
     sources::kubernetes::{ClusterScoped, KubernetesSelection, ObjectRule},
     types::{Clock, Location},
@@ -17,37 +26,83 @@ use crate::{
 /// Opens the repository of a policy.
 ///
 /// # Errors
-/// [`Error`] if a secret cannot be read, the store not be reached, or there is no repository in it.
-pub async fn open(policy: &policy::Repository) -> Result<Repository, Error> {
-    open_in(open_store(&policy.url, &store_options(policy)?).await?).await
+/// [`Error`] if a secret cannot be read, the store not be reached, there is no repository in it, or it is another one
+/// than the policy pins.
+pub async fn open(policy: &policy::Repository, given: &KeyOptions) -> Result<Repository, Error> {
+    open_as_of(policy, given, None).await
+}
+
+/// Opens the repository of a policy as it was at a time, if one is said: then it can only be read.
+///
+/// # Errors
+/// As [`open`]; and if the store keeps no versions.
+pub async fn open_as_of(
+    policy: &policy::Repository,
+    given: &KeyOptions,
+    as_of: Option<Timestamp>,
+) -> Result<Repository, Error> {
+    let access = keys::access(Some(policy), given)?;
+    let options = StoreOptions { as_of, ..store_options(policy)? };
+    let repository = open_in(open_store(&policy.url, &options).await?).await?;
+    keys::check_pins(policy, &repository)?;
+    Ok(repository.with_access(access))
 }
 
 /// Opens the repository at a place, with the credentials of the store's own chain. There is no
 /// policy to say `pathStyle`: where the environment names an endpoint, the store is not AWS, and
-/// the bucket goes into the path, which all of them take. An Azure endpoint is named as `az` takes it.
+/// the bucket goes into the path, which all of them take. An Azure endpoint is named as `az` takes it. As it was at
+/// a time, if one is said.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_at(location: &Location) -> Result<Repository, Error> {
+pub async fn open_at(location: &Location, given: &KeyOptions) -> Result<Repository, Error> {
+    open_at_as_of(location, given, None).await
+}
+
+/// As [`open_at`], as it was at a time, if one is said: then it can only be read.
+///
+/// # Errors
+/// As [`open_at`]; and if the store keeps no versions.
+pub async fn open_at_as_of(
+    location: &Location,
+    given: &KeyOptions,
+    as_of: Option<Timestamp>,
+) -> Result<Repository, Error> {
+    let access = keys::access(None, given)?;
     let path_style = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].iter().any(|name| std::env::var_os(name).is_some());
     let endpoint = std::env::var("AZURE_STORAGE_SERVICE_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
     let options = StoreOptions {
         s3: S3Options { path_style, ..S3Options::default() },
         azure: AzureOptions { endpoint, ..AzureOptions::default() },
+        as_of,
     };
-    open_in(open_store(location, &options).await?).await
+    Ok(open_in(open_store(location, &options).await?).await?.with_access(access))
 }
 
 /// Makes the repository that a policy names: its store must be there (a local folder is made), and
 /// must not hold a repository yet.
-///
-/// # Errors
-/// [`Error`]; an existing repository is left as it was.
-pub async fn initialise(policy: &Policy, clock: &dyn Clock) -> Result<Repository, Error> {
+pub(super) async fn made(
+    policy: &Policy,
+    epoch: Option<&Epoch>,
+    recipients: &[Recipient],
+    clock: &dyn Clock,
+) -> Result<Repository, Error> {
+    let store = free(policy).await?;
+    Ok(match epoch {
+        None => Repository::init(store, clock).await?,
+        Some(epoch) => Repository::init_encrypted(store, clock, epoch, recipients).await?,
+    })
+}
+
+/// The store of a policy, in which there is no repository yet.
+pub(super) async fn free(policy: &Policy) -> Result<Arc<dyn Backend>, Error> {
     let store = open_or_make(&policy.repository.url, &store_options(&policy.repository)?).await?;
     refuse_orphans(store.as_ref()).await?;
-    match policy.repository.encryption {
-        Encryption::None => Ok(Repository::init(store, clock).await?),
+    match Repository::open(Arc::clone(&store)).await {
+        Err(RepositoryError::NotARepository { .. }) => Ok(store),
+        Err(error @ RepositoryError::Store(_)) => Err(error.into()),
+        // Whatever is in its place, even if it cannot be read.
+        Ok(_) | Err(_) => Err(RepositoryError::AlreadyARepository { location: store.location().to_owned() }.into()),
     }
 }
 
@@ -63,8 +118,24 @@ async fn open_in(store: Arc<dyn Backend>) -> Result<Repository, Error> {
     }
 }
 
+/// The store that a policy names; a local folder is made if it `may` be, and else `None` where there is none.
+pub(super) async fn open_store_of(
+    repository: &policy::Repository,
+    may_make: bool,
+) -> Result<Option<Arc<dyn Backend>>, Error> {
+    let options = store_options(repository)?;
+    if may_make {
+        return Ok(Some(open_or_make(&repository.url, &options).await?));
+    }
+    match open_store(&repository.url, &options).await {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if error.kind == ErrorKind::NoSuchStore => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Refuses a store without a `repository.json` in which something of a repository lies.
-async fn refuse_orphans(store: &dyn Backend) -> Result<(), Error> {
+pub(super) async fn refuse_orphans(store: &dyn Backend) -> Result<(), Error> {
     if is_orphaned(store).await? {
         return Err(Error::HeaderMissing { location: store.location().to_owned() });
     }
@@ -83,6 +154,7 @@ fn store_options(repository: &policy::Repository) -> Result<StoreOptions, Error>
             path_style: s3.path_style,
             ca_file: s3.ca_file.clone(),
             access_key: id.map(|id| id.expose().to_owned()).zip(key),
+            lock: s3.object_lock.map(lock_options),
             ..S3Options::default()
         };
     }
@@ -92,10 +164,36 @@ fn store_options(repository: &policy::Repository) -> Result<StoreOptions, Error>
             account_key: secret(&azure.account_key)?,
             sas: secret(&azure.sas)?,
             ca_file: azure.ca_file.clone(),
+            lock: azure.immutability.map(immutability_options),
             ..AzureOptions::default()
         };
     }
     Ok(options)
+}
+
+/// What a policy's locks mean to the store.
+fn lock_options(lock: policy::ObjectLock) -> LockOptions {
+    locked_for(
+        lock.period,
+        match lock.mode {
+            policy::LockMode::Governance => LockMode::Governance,
+            policy::LockMode::Compliance => LockMode::Compliance,
+        },
+    )
+}
+
+fn immutability_options(lock: policy::Immutability) -> LockOptions {
+    locked_for(
+        lock.period,
+        match lock.mode {
+            policy::ImmutabilityMode::Unlocked => LockMode::Governance,
+            policy::ImmutabilityMode::Locked => LockMode::Compliance,
+        },
+    )
+}
+
+fn locked_for(period: policy::Period, mode: LockMode) -> LockOptions {
+    LockOptions { mode, period: SignedDuration::from_hours(period.hours().into()), locked: is_locked }
 }
 
 /// What a policy's source means to the cluster.

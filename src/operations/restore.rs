@@ -9,9 +9,9 @@ use std::{
 
 use serde::Serialize;
 
-use super::{AskedRestore, Error, Run};
+use super::{AskedRestore, Error, Run, choose_sources};
 use crate::{
-    repository::{BackupReader, Cluster as StoredCluster, Repository, SourceEntry, StoredManifest},
+    repository::{BackupReader, Cluster as StoredCluster, Repository, StoredManifest},
     sources::kubernetes::{
         self,
         restore::{
@@ -113,7 +113,7 @@ pub(super) async fn plan(
 ) -> Result<Restore, Error> {
     let manifest = &stored.manifest;
     let sources = choose_sources(stored, &options.sources)?.objects;
-    let reader = repository.read(manifest).await?;
+    let reader = repository.read_contents(manifest).await?;
     let is_restored =
         |stream: &&StreamInfo| stream.media_type == MediaType::KubernetesObjects && sources.contains(&stream.source);
     let choice = options.asked.choice(reader.streams().iter().filter(is_restored))?;
@@ -153,35 +153,6 @@ pub(super) async fn plan(
     kubernetes::restore::share_platform(&mut restore.plans);
     super::asked::refuse_what_is_about_nothing(options, &restore.plans)?;
     Ok(restore)
-}
-
-/// Sources of a backup, by what they are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChosenSources {
-    /// Those of a cluster's objects.
-    pub objects: Vec<Name>,
-    /// Those that are databases.
-    pub databases: Vec<Name>,
-}
-
-/// The sources of a backup; those that are wanted, or all.
-///
-/// # Errors
-/// [`Error::NoSuchSource`] if one that is wanted is not in the backup.
-pub fn choose_sources(stored: &StoredManifest, wanted: &[Name]) -> Result<ChosenSources, Error> {
-    let held: Vec<Name> = stored.manifest.sources.iter().map(|entry| entry.name.clone()).collect();
-    if let Some(stranger) = wanted.iter().find(|source| !held.contains(source)) {
-        let choices = held.iter().map(ToString::to_string).collect();
-        return Err(Error::NoSuchSource {
-            wanted: stranger.to_string(),
-            holder: format!("backup {}", stored.manifest.backup),
-            choices,
-        });
-    }
-    let chosen = stored.manifest.sources.iter().filter(|entry| wanted.is_empty() || wanted.contains(&entry.name));
-    let (databases, objects): (Vec<_>, Vec<_>) = chosen.partition(|entry| entry.kind == "postgres");
-    let names = |entries: Vec<&SourceEntry>| entries.into_iter().map(|entry| entry.name.clone()).collect();
-    Ok(ChosenSources { objects: names(objects), databases: names(databases) })
 }
 
 impl Restore {

@@ -58,6 +58,12 @@ impl std::fmt::Display for BackupRef {
     }
 }
 
+/// The instant that `text` writes, with its zone: `2026-11-20T12:00Z`. `None` if it is none.
+#[must_use]
+pub fn parse_moment(text: &str) -> Option<Timestamp> {
+    parse_time(text)
+}
+
 /// An instant with a zone, to the second, the minute or the day (then its end is meant by writing the next).
 fn parse_time(text: &str) -> Option<Timestamp> {
     if let Ok(instant) = text.parse::<Timestamp>() {

@@ -10,6 +10,7 @@ use crate::{
         kubernetes::{
             self, Cluster, DatabaseService, Discovery, Forward, KubernetesSource, ServicePort, VolumeRule, VolumeRules,
         },
+        mongodb::MongodbSource,
         postgres::{self, ConnectionUrl, PostgresSource, Selection, Server},
     },
     types::{Name, Protection},
@@ -45,6 +46,28 @@ pub(super) struct Reached {
     pub(super) forward: Option<Forward>,
 }
 
+/// The cluster, if one of the databases is reached through it, and not at the address that the command line names.
+pub(super) async fn cluster_for(
+    policy: Option<&Policy>,
+    names: &[Name],
+    address: Option<&SecretRef>,
+    connect: &kubernetes::ConnectOptions,
+) -> Result<Option<Cluster>, Error> {
+    let mut specs = names.iter().filter_map(|name| policy?.sources.get(name));
+    if address.is_some() || !specs.any(needs_cluster) {
+        return Ok(None);
+    }
+    Ok(Some(Cluster::connect(connect).await?))
+}
+
+/// Why a database cannot be restored that nobody says where it is.
+pub(super) fn no_address(name: &Name) -> String {
+    format!(
+        "no policy says where the database of source `{name}` is: name its address with --database-url (what a backup \
+         itself says is believed only with --signer)"
+    )
+}
+
 /// Connects to what `names` of `policy` need: the cluster only if one of them is in it. Nothing is written
 /// yet, so what keeps all sources from being captured ends the run here.
 pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOptions<'_>) -> Result<Connected, Error> {
@@ -72,7 +95,7 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
     if let Some(cluster) = &cluster {
         check_kinds(&specs, cluster).await?;
     }
-    let mut databases = Vec::new();
+    let (mut databases, mut collections) = (Vec::new(), Vec::new());
     let mut in_cluster = Vec::new();
     for (name, spec) in specs {
         match (spec, &cluster) {
@@ -80,7 +103,14 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
                 in_cluster.push(namespaces(policy, name, spec, cluster));
             }
             (SourceSpec::Kubernetes(_), None) => {}
-            (SourceSpec::Postgres(_), None) if needs_cluster(spec) => {}
+            (SourceSpec::Postgres(_) | SourceSpec::Mongodb(_), None) if needs_cluster(spec) => {}
+            (SourceSpec::Mongodb(spec), _) => match super::mongodb::reach(name, spec, cluster.as_ref()).await {
+                Ok((server, forward)) => {
+                    reached.forwards.extend(forward);
+                    collections.push(super::mongodb::source(name, spec, server));
+                }
+                Err(error) => reached.failed.add(name, error),
+            },
             (SourceSpec::Postgres(spec), _) => {
                 // An address that cannot be had, or leads nowhere, is of this database alone.
                 let Reached { server, forward } = match reach(name, spec, cluster.as_ref()).await {
@@ -101,6 +131,13 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
     }
     let outcomes = futures::future::join_all(databases.iter().map(PostgresSource::reach)).await;
     for (source, outcome) in databases.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => reached.sources.push(Box::new(source)),
+            Err(error) => reached.failed.add(source.name(), error.into()),
+        }
+    }
+    let outcomes = futures::future::join_all(collections.iter().map(MongodbSource::reach)).await;
+    for (source, outcome) in collections.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => reached.sources.push(Box::new(source)),
             Err(error) => reached.failed.add(source.name(), error.into()),
@@ -161,10 +198,7 @@ fn spec_of<'p>(policy: &'p Policy, name: &Name) -> Result<&'p SourceSpec, Error>
 
 /// Whether a source is in a cluster, or reached through one.
 pub(super) fn needs_cluster(spec: &SourceSpec) -> bool {
-    match spec {
-        SourceSpec::Kubernetes(_) => true,
-        SourceSpec::Postgres(spec) => matches!(spec.via, Some(Via::Kubernetes(_))),
-    }
+    matches!(spec, SourceSpec::Kubernetes(_)) || spec.via().is_some()
 }
 
 fn namespaces(policy: &Policy, name: &Name, spec: &KubernetesSpec, cluster: &kubernetes::Cluster) -> KubernetesSource {
@@ -184,13 +218,12 @@ fn volume_rules(policy: &Policy, spec: &KubernetesSpec) -> VolumeRules {
             (None, false) => Protection::Unprotected,
         },
     };
-    let database = |(name, spec): (&Name, &SourceSpec)| match spec {
-        SourceSpec::Postgres(PostgresSpec { via: Some(Via::Kubernetes(via)), .. }) => Some(DatabaseService {
+    let database = |(name, spec): (&Name, &SourceSpec)| {
+        spec.via().map(|via| DatabaseService {
             namespace: via.namespace.clone(),
             service: via.service.clone(),
             source: name.clone(),
-        }),
-        _ => None,
+        })
     };
     VolumeRules {
         rules: spec.volumes.iter().map(rule).collect(),
@@ -214,12 +247,17 @@ pub(super) fn database(name: &Name, spec: &PostgresSpec, server: Server) -> Resu
 /// Those of [`server_of`], and [`Error::Kubernetes`] if no port-forward can be opened.
 pub(super) async fn reach(name: &Name, spec: &PostgresSpec, cluster: Option<&Cluster>) -> Result<Reached, Error> {
     let server = server_of(name, spec)?;
-    let (Some(Via::Kubernetes(via)), Some(cluster)) = (&spec.via, cluster) else {
-        return Ok(Reached { server, forward: None });
-    };
+    Ok(match forward(spec.via.as_ref(), cluster).await? {
+        Some(forward) => Reached { server: server.forwarded_to(forward.address()), forward: Some(forward) },
+        None => Reached { server, forward: None },
+    })
+}
+
+/// Opens the port-forward that a policy asks for, if it does.
+pub(super) async fn forward(via: Option<&Via>, cluster: Option<&Cluster>) -> Result<Option<Forward>, Error> {
+    let (Some(Via::Kubernetes(via)), Some(cluster)) = (via, cluster) else { return Ok(None) };
     let ViaService { namespace, service, port } = via.clone();
-    let forward = cluster.forward(&ServicePort { namespace, service, port }).await?;
-    Ok(Reached { server: server.forwarded_to(forward.address()), forward: Some(forward) })
+    Ok(Some(cluster.forward(&ServicePort { namespace, service, port }).await?))
 }
 
 /// The server of a database source by its own address.

@@ -55,6 +55,13 @@ pub async fn verify(
         report.notes.push(format!(
             "the evidence of this verification could not be written, so `list` does not show it: {error}"
         ));
+    } else if *evidence
+        && repository.asks_for_signatures()
+        && let Err(error) = repository.check_signing_key()
+    {
+        report
+            .notes
+            .push(format!("the evidence of this verification does not count, so `list` does not show it: {error}"));
     }
     Ok(report)
 }

@@ -10,12 +10,13 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    AskedRestore, DatabaseOptions, DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions,
-    RestoreOutcome, Run, databases,
-    restore::{self, ChosenSources, Executing, choose_sources},
+    AskedRestore, ChosenSources, CollectionOptions, CollectionOutcome, CollectionRestore, DatabaseOptions,
+    DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions, RestoreOutcome, Run, choose_sources,
+    collections, databases,
+    restore::{self, Executing},
 };
 use crate::{
-    policy::{Policy, SourceSpec, Via, ViaService},
+    policy::{Policy, ViaService},
     repository::{Repository, StoredManifest},
     sources::{
         kubernetes::restore::ServiceName,
@@ -33,8 +34,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct WholeOptions {
     /// Of objects; its sources are those of the whole restore.
     pub objects: RestoreOptions,
-    /// Of databases.
+    /// Of PostgreSQL databases.
     pub databases: DatabaseOptions,
+    /// Of MongoDB databases.
+    pub collections: CollectionOptions,
+}
+
+impl WholeOptions {
+    /// What the restore is called, in names of what it makes.
+    fn restore_id(&self) -> &str {
+        self.databases.id.as_ref().map_or("", RestoreId::as_str)
+    }
 }
 
 /// A restore, planned.
@@ -46,13 +56,17 @@ pub struct WholeRestore<'a> {
     options: WholeOptions,
     /// Objects of a cluster.
     pub objects: Option<Restore>,
-    /// Databases whose servers answer.
+    /// PostgreSQL databases whose servers answer.
     pub databases: Option<DatabaseRestore>,
+    /// MongoDB databases whose servers answer.
+    pub collections: Option<CollectionRestore>,
     /// Databases whose servers this restore brings back first.
     pub later: Vec<LaterDatabase>,
     /// Databases of the backup that are not touched, because only objects were chosen, or because a saved plan is of
     /// objects alone.
     pub left_out: Vec<Name>,
+    /// Of the sources, those that are MongoDB databases.
+    mongodb: Vec<Name>,
 }
 
 /// A database whose own workload is restored first. It is planned when that is ready.
@@ -69,8 +83,10 @@ pub struct LaterDatabase {
 /// What a whole restore did, as far as it came.
 #[derive(Debug, Default)]
 pub struct WholeOutcome {
-    /// Databases.
+    /// PostgreSQL databases.
     pub databases: DatabaseOutcome,
+    /// MongoDB databases.
+    pub collections: CollectionOutcome,
     /// Objects; absent if it did not come to them, or there are none.
     pub objects: Option<RestoreOutcome>,
     /// Phase by phase, in order.
@@ -97,29 +113,36 @@ pub async fn plan<'a>(
     let objects = if chosen.objects.is_empty() {
         None
     } else {
-        let services = chosen.databases.iter().filter_map(|name| via_of(policy, name));
+        let services = chosen.all_databases().filter_map(|name| via_of(policy, name));
         let services = services.map(|via| ServiceName { namespace: via.namespace.clone(), name: via.service.clone() });
-        let wanted = RestoreOptions { sources: chosen.objects, ..options.objects.clone() };
-        Some(restore::plan(repository, stored, &wanted, &services.collect::<Vec<_>>(), run).await?)
+        let services: Vec<ServiceName> = services.collect();
+        let wanted = RestoreOptions { sources: chosen.objects.clone(), ..options.objects.clone() };
+        Some(restore::plan(repository, stored, &wanted, &services, run).await?)
     };
     let (mut now, mut later) = (Vec::new(), Vec::new());
-    for name in chosen.databases {
-        match via_of(policy, &name).filter(|via| creates(objects.as_ref(), via)) {
+    for name in chosen.all_databases() {
+        match via_of(policy, name).filter(|via| creates(objects.as_ref(), via)) {
             Some(via) if options.databases.address.is_none() => later.push(LaterDatabase {
                 source: name.to_string(),
                 namespace: via.namespace.clone(),
                 service: via.service.clone(),
             }),
-            _ => now.push(name),
+            _ => now.push(name.clone()),
         }
     }
-    let databases = if now.is_empty() {
-        None
-    } else {
-        let connect = &options.objects.connect;
-        Some(databases::plan(repository, stored, policy, &now, &options.databases, connect, run).await?)
+    let mongodb = chosen.mongodb;
+    let (mongodb_now, postgres_now): (Vec<Name>, Vec<Name>) = now.into_iter().partition(|name| mongodb.contains(name));
+    let connect = &options.objects.connect;
+    let databases = match postgres_now.as_slice() {
+        [] => None,
+        now => Some(databases::plan(repository, stored, policy, now, &options.databases, connect, run).await?),
     };
-    Ok(WholeRestore { repository, stored, policy, options, objects, databases, later, left_out })
+    let asked = (&options.collections, options.restore_id());
+    let collections = match mongodb_now.as_slice() {
+        [] => None,
+        now => Some(collections::plan(repository, stored, policy, now, asked, connect, run).await?),
+    };
+    Ok(WholeRestore { repository, stored, policy, options, objects, databases, collections, later, left_out, mongodb })
 }
 
 /// Who chooses some objects, or restores them into another namespace, does not mean the live databases: they are
@@ -135,20 +158,22 @@ fn leave_databases(options: &RestoreOptions, chosen: &mut ChosenSources) -> Resu
     if !asked.is_partial() {
         return Ok(Vec::new());
     }
-    match (options.sources.is_empty(), chosen.databases.first()) {
+    let first = chosen.all_databases().next().cloned();
+    match (options.sources.is_empty(), first) {
         (false, Some(database)) if !asked.mapping.is_empty() => {
             Err(Error::MappedDatabase { database: database.to_string() })
         }
         (false, _) => Ok(Vec::new()),
-        (true, _) => Ok(std::mem::take(&mut chosen.databases)),
+        (true, _) => {
+            let mut databases = std::mem::take(&mut chosen.databases);
+            databases.append(&mut chosen.mongodb);
+            Ok(databases)
+        }
     }
 }
 
 fn via_of<'p>(policy: Option<&'p Policy>, name: &Name) -> Option<&'p ViaService> {
-    match policy?.sources.get(name) {
-        Some(SourceSpec::Postgres(spec)) => spec.via.as_ref().map(|Via::Kubernetes(via)| via),
-        _ => None,
-    }
+    policy?.sources.get(name)?.via()
 }
 
 /// Whether the plan creates the workload behind a database's own Service: another database of the namespace may be
@@ -167,7 +192,8 @@ impl WholeRestore<'_> {
 
     /// Takes note that a plan that is saved is of objects alone: none of the backup's databases is part of it.
     pub fn leave_all_databases(&mut self) {
-        self.left_out = choose_sources(self.stored, &[]).unwrap_or_default().databases;
+        let chosen = choose_sources(self.stored, &[]).unwrap_or_default();
+        self.left_out = chosen.all_databases().cloned().collect();
     }
 
     /// Does it. `wait` bounds the sum of all waits for workloads; absent: nothing is waited for but the
@@ -180,8 +206,14 @@ impl WholeRestore<'_> {
         if let Some(objects) = &self.objects {
             objects.refuse_conflicts()?;
         }
+        if let Some(collections) = &self.collections {
+            collections.refuse()?;
+        }
         if let Some(databases) = &self.databases {
             outcome.add(self.bring_in(databases, run).await?);
+        }
+        if let Some(collections) = self.collections.as_ref().filter(|_| outcome.may_go_on()) {
+            outcome.add_collections(collections.execute(run).await?);
         }
         let Some(objects) = &self.objects else { return Ok(outcome) };
         if !outcome.may_go_on() || (self.databases.is_some() && self.options.databases.no_switch) {
@@ -222,7 +254,8 @@ impl WholeRestore<'_> {
             return;
         }
         let mut all: Option<DatabaseRestore> = None;
-        for later in &self.later {
+        let is_mongodb = |later: &&LaterDatabase| self.mongodb.iter().any(|name| name.as_str() == later.source);
+        for later in self.later.iter().filter(|later| !is_mongodb(later)) {
             match self.plan_later(later, run).await {
                 Ok(planned) => match &mut all {
                     Some(all) => all.join(planned),
@@ -234,11 +267,42 @@ impl WholeRestore<'_> {
                 }
             }
         }
-        let Some(all) = all else { return };
-        let names: Vec<&str> = self.later.iter().map(|later| later.source.as_str()).collect();
-        match self.bring_in(&all, run).await {
-            Ok(databases) => outcome.add(databases),
-            Err(error) => outcome.databases.ended = Some(of_later(&names.join(", "), error)),
+        if let Some(all) = all {
+            let names: Vec<&str> = self.later.iter().map(|later| later.source.as_str()).collect();
+            match self.bring_in(&all, run).await {
+                Ok(databases) => outcome.add(databases),
+                Err(error) => outcome.databases.ended = Some(of_later(&names.join(", "), error)),
+            }
+        }
+        for later in self.later.iter().filter(is_mongodb) {
+            if !outcome.may_go_on() {
+                return;
+            }
+            let restored = match self.plan_later_mongodb(later, run).await {
+                Ok(planned) => planned.execute(run).await,
+                Err(error) => Err(error),
+            };
+            match restored {
+                Ok(restored) => outcome.add_collections(restored),
+                Err(error) => outcome.collections.ended = Some(of_later(&later.source, error)),
+            }
+        }
+    }
+
+    /// As [`Self::plan_later`], of a MongoDB database.
+    async fn plan_later_mongodb(&self, later: &LaterDatabase, run: &Run) -> Result<CollectionRestore, Error> {
+        let names: Vec<Name> = Name::new(later.source.as_str()).into_iter().collect();
+        let deadline = Instant::now() + FIRST_ANSWER;
+        loop {
+            let connect = &self.options.objects.connect;
+            let (repository, stored, policy) = (self.repository, self.stored, self.policy);
+            let asked = (&self.options.collections, self.options.restore_id());
+            match collections::plan(repository, stored, policy, &names, asked, connect, run).await {
+                Err(error) if error.may_pass() && Instant::now() < deadline && !run.cancel.is_cancelled() => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                planned => return planned,
+            }
         }
     }
 
@@ -280,8 +344,14 @@ impl WholeOutcome {
         }
     }
 
+    fn add_collections(&mut self, collections: CollectionOutcome) {
+        self.phases.extend(collections.phases.iter().cloned());
+        self.collections.add(collections);
+    }
+
     fn may_go_on(&self) -> bool {
-        self.databases.ended.is_none() && self.databases.is_equal()
+        let postgres = self.databases.ended.is_none() && self.databases.is_equal();
+        postgres && self.collections.ended.is_none() && self.collections.is_equal()
     }
 }
 
@@ -322,7 +392,7 @@ mod tests {
         };
         let taken = |name: &&str| sources.is_empty() || sources.contains(name);
         let of = |all: &[&str]| names(&all.iter().copied().filter(|name| taken(name)).collect::<Vec<_>>());
-        let mut chosen = ChosenSources { objects: of(&["services"]), databases: of(&["orders"]) };
+        let mut chosen = ChosenSources { objects: of(&["services"]), databases: of(&["orders"]), mongodb: Vec::new() };
         leave_databases(&options, &mut chosen).map_err(|error| error.to_string())
     }
 

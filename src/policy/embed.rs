@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    model::{Policy, Repository, Schedule, SourceSpec},
+    copies::CopySpec,
+    model::{Evidence, Policy, Repository, Schedule, SourceSpec},
     schema::NameSchema,
 };
 use crate::types::{Name, for_terminal};
@@ -36,12 +37,19 @@ pub(super) struct Document {
     metadata: Metadata,
     /// Where backups are kept.
     repository: Repository,
+    /// Where copies of the repository are kept, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<NameSchema, CopySpec>", extend("minProperties" = 1))]
+    copies: BTreeMap<Name, CopySpec>,
     /// What is protected, by name.
     #[schemars(with = "BTreeMap<NameSchema, SourceSpec>", extend("minProperties" = 1))]
     sources: BTreeMap<Name, SourceSpec>,
     /// When, of which sources, and how long backups are kept, by name.
     #[schemars(with = "BTreeMap<NameSchema, Schedule>", extend("minProperties" = 1))]
     schedules: BTreeMap<Name, Schedule>,
+    /// How long what proves backups is kept.
+    #[serde(default, skip_serializing_if = "Evidence::is_default")]
+    evidence: Evidence,
 }
 
 /// The policy's name.
@@ -60,8 +68,10 @@ impl From<Policy> for Document {
             kind: KIND.to_owned(),
             metadata: Metadata { name: policy.name },
             repository: policy.repository,
+            copies: policy.copies,
             sources: policy.sources,
             schedules: policy.schedules,
+            evidence: policy.evidence,
         }
     }
 }
@@ -78,11 +88,17 @@ impl TryFrom<Document> for Policy {
         if let Some(name) = document.schedules.values().flat_map(|schedule| &schedule.sources).find(unknown) {
             return Err(InvalidEmbedded(format!("a schedule names the source `{name}`, which it does not have")));
         }
+        let unknown = |name: &&Name| !document.copies.contains_key(*name);
+        if let Some(name) = document.schedules.values().flat_map(|schedule| &schedule.copy_to).find(unknown) {
+            return Err(InvalidEmbedded(format!("a schedule names the copy `{name}`, which it does not have")));
+        }
         Ok(Self {
             name: document.metadata.name,
             repository: document.repository,
+            copies: document.copies,
             sources: document.sources,
             schedules: document.schedules,
+            evidence: document.evidence,
         })
     }
 }

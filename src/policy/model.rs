@@ -9,7 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cron, Period, TimeZone,
+    CopySpec, Cron, Period, TimeZone,
+    encryption::{Encryption, EncryptionForm},
+    lock::{Immutability, ObjectLock},
+    mongodb::MongodbSpec,
     schema::{LocationSchema, NameSchema, NamesSchema},
 };
 use crate::types::{LabelSelector, Location, Name};
@@ -22,10 +25,42 @@ pub struct Policy {
     pub name: Name,
     /// Where its backups are kept.
     pub repository: Repository,
+    /// Where copies of the repository are kept, by name.
+    pub copies: BTreeMap<Name, CopySpec>,
     /// What it protects, by name; at least one.
     pub sources: BTreeMap<Name, SourceSpec>,
     /// When, and which sources, by name; at least one.
     pub schedules: BTreeMap<Name, Schedule>,
+    /// How long what proves backups is kept.
+    pub evidence: Evidence,
+}
+
+/// How long the reports of verifications and drills are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct Evidence {
+    /// After this time they go, once their backup is gone, too. Absent: `400d`.
+    #[serde(default = "a_year_and_a_month")]
+    #[schemars(default = "a_year_and_a_month")]
+    pub keep: Period,
+}
+
+fn a_year_and_a_month() -> Period {
+    Period::days(400)
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { keep: a_year_and_a_month() }
+    }
+}
+
+impl Evidence {
+    /// Whether it is as if nothing were said.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where backups are kept, and how to reach it.
@@ -43,7 +78,19 @@ pub struct Repository {
     /// machine's identity, the login of `az`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure: Option<Azure>,
+    /// The repository's identity, as `drctl repository init` prints it. Another one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-f]{32}$"))]
+    pub id: Option<String>,
+    /// The public SSH keys whose signatures are believed (`ssh-ed25519 AAAA...`). With one or more, a backup that none
+    /// of them has signed does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<String>,
+    /// The secret SSH key that backups are signed with. Absent: the environment variable `DRCTL_SIGNING_KEY`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<SecretRef>,
     /// Whether contents are encrypted. There is no default: it must be said.
+    #[schemars(with = "EncryptionForm")]
     pub encryption: Encryption,
 }
 
@@ -71,6 +118,9 @@ pub struct S3 {
     /// The secret access key; together with `accessKeyId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<SecretRef>,
+    /// How what a backup needs is locked against deletion. The bucket must have object lock. Absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
 }
 
 /// How an Azure Blob store is reached. What is absent comes from the usual places of Azure clients (the variables
@@ -88,17 +138,13 @@ pub struct Azure {
     /// A shared access signature (`sv=...&sig=...`); without `accountKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sas: Option<SecretRef>,
+    /// How what a backup needs is locked against deletion. The container must have version-level immutability. Absent:
+    /// not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immutability: Option<Immutability>,
     /// A PEM file with authorities that may sign the endpoint's certificate, beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-}
-
-/// Whether the contents of a repository are encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Encryption {
-    /// Not encrypted: who reads the store reads the Secrets in it.
-    None,
 }
 
 /// Where a secret is. The value itself is never part of a policy.
@@ -121,6 +167,8 @@ pub enum SourceSpec {
     Kubernetes(KubernetesSpec),
     /// A PostgreSQL database.
     Postgres(PostgresSpec),
+    /// A MongoDB database.
+    Mongodb(MongodbSpec),
 }
 
 /// One PostgreSQL database.
@@ -281,9 +329,14 @@ pub struct Schedule {
     /// The sources that a backup of this schedule holds; at least one.
     #[schemars(with = "NamesSchema")]
     pub sources: Vec<Name>,
-    /// Which backups are kept. Absent: all. This version deletes nothing: it only checks the rules.
+    /// Which backups `drctl prune` keeps. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
+    /// The copies that get its backups, by name, once each is made. A copy that fails leaves the backup as it is, and the run
+    /// ends with 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "NamesSchema")]
+    pub copy_to: Vec<Name>,
 }
 
 /// Which complete backups are kept: those that at least one of these rules names.
@@ -315,7 +368,7 @@ pub struct Keep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub yearly: Option<u32>,
-    /// All that are not older than this.
+    /// All that are not older than this, seen from the newest complete backup. Days and weeks are those of the calendar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Period>,
 }

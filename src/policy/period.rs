@@ -2,12 +2,14 @@
 
 use std::{borrow::Cow, fmt};
 
+use jiff::{Span, Timestamp, tz};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::types::for_terminal;
 
-/// A length of time in whole hours, days or weeks: `26h`, `30d`, `12w`. A day is 24 hours.
+/// A length of time in whole hours, days or weeks: `26h`, `30d`, `12w`. Hours are exact; days and weeks are those of the
+/// calendar, where something is counted back in a zone ([`Period::before`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Period {
@@ -53,7 +55,27 @@ impl Period {
         hours.map(|_| period).ok_or_else(wrong)
     }
 
-    /// Its hours.
+    /// `count` days.
+    pub(super) const fn days(count: u32) -> Self {
+        Self { count, unit: Unit::Days }
+    }
+
+    /// The time so long before `at`. Days and weeks are those of the calendar of `zone`: the same time of day, also over
+    /// a change of the clocks.
+    #[must_use]
+    pub fn before(self, at: Timestamp, zone: &super::TimeZone) -> Timestamp {
+        let count = i64::from(self.count);
+        let span = match self.unit {
+            Unit::Hours => Span::new().try_hours(count),
+            Unit::Days => Span::new().try_days(count),
+            Unit::Weeks => Span::new().try_weeks(count),
+        };
+        let local = at.to_zoned(tz::TimeZone::clone(zone.zone()));
+        // Only before the beginning of the calendar is there no such time.
+        span.and_then(|span| local.checked_sub(span)).map_or(Timestamp::MIN, |before| before.timestamp())
+    }
+
+    /// Its hours, where a day has 24.
     #[must_use]
     pub fn hours(self) -> u32 {
         self.count.saturating_mul(self.unit.hours())

@@ -158,6 +158,11 @@ impl TimeZone {
         Ok(Self(zone))
     }
 
+    /// The zone itself.
+    pub(super) fn zone(&self) -> &tz::TimeZone {
+        &self.0
+    }
+
     /// The IANA name.
     #[must_use]
     pub fn as_str(&self) -> &str {

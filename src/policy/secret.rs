@@ -9,10 +9,10 @@ use crate::types::Secret;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The environment variable is not set, or is empty.
-    #[error("the environment variable `{}`, which should hold a secret, is not set", crate::types::for_terminal(.0))]
+    #[error("the environment variable `{}`, which should hold a secret, is not set", named(.0))]
     NotSet(String),
     /// The file cannot be read.
-    #[error("cannot read the secret in `{}`", crate::types::for_terminal(&.path.display().to_string()))]
+    #[error("cannot read the secret in `{}`", named(&.path.display().to_string()))]
     File {
         /// The file.
         path: PathBuf,
@@ -28,6 +28,17 @@ pub enum SecretError {
         /// What is wrong with it.
         reason: &'static str,
     },
+}
+
+/// A name for a terminal; a key that was given in the place of one is not shown.
+#[must_use]
+pub fn named(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    if upper.contains("SECRET-KEY-") || upper.contains("PRIVATE KEY") {
+        "(a secret key, which is not shown)".to_owned()
+    } else {
+        crate::types::for_terminal(text).into_owned()
+    }
 }
 
 /// The longest secret that is read, in bytes.
@@ -53,8 +64,7 @@ impl SecretRef {
                 (format!("`{}`", path.display()), bytes)
             }
         };
-        let unusable =
-            |reason| SecretError::Unusable { place: crate::types::for_terminal(&place).into_owned(), reason };
+        let unusable = |reason| SecretError::Unusable { place: named(&place), reason };
         if text.len() as u64 > LONGEST {
             return Err(unusable("is longer than 64 KiB"));
         }
@@ -89,6 +99,17 @@ mod tests {
             assert!(message.contains(reason) && !message.contains("hunter2"), "{message}");
         }
         assert!(of_file(&vec![b'a'; 65 * 1024]).unwrap_err().to_string().contains("longer"));
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_file_is_not_shown() {
+        let begin = "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2";
+        for key in ["AGE-SECRET-KEY-1HUNTER2", "age-secret-key-1hunter2", begin] {
+            for reference in [SecretRef::File(key.into()), SecretRef::Env(key.to_owned())] {
+                let message = reference.resolve().unwrap_err().to_string().to_lowercase();
+                assert!(message.contains("not shown") && !message.contains("hunter2"), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, Volumes, table::Table, words};
+use super::{
+    Cluster, CopyReport, Document, Volumes,
+    collections::{CollectionItem, collections_text, one_of, tables_text},
+    table::Table,
+    words,
+};
 use crate::types::{Moment, for_terminal};
 
 /// One backup.
@@ -51,20 +56,15 @@ pub struct Backup {
     /// SHA-256 of its manifest as stored, in `show`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
+    /// Whether one of the pinned signers has signed it, in `show`; absent if none is pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<bool>,
+    /// Why it does not count, if none of them has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsigned: Option<String>,
     /// Its streams, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams: Option<Vec<Stream>>,
-}
-
-/// A cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Cluster {
-    /// The uid of its namespace `kube-system`.
-    pub uid: String,
-    /// How its kubeconfig calls it.
-    pub name: String,
-    /// Its server's version.
-    pub version: String,
 }
 
 /// A source of a backup.
@@ -98,6 +98,9 @@ pub struct Source {
     /// The tables of a database, in `show`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableItem>,
+    /// The collections of a database, in `show`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<CollectionItem>,
 }
 
 /// A table of a source.
@@ -202,6 +205,9 @@ pub struct BackupReport {
     pub backup: Backup,
     /// It is partial because only some sources were asked for, and nothing else is missing.
     pub partial_on_purpose: bool,
+    /// What became of the copies that its schedule names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyReport>,
 }
 
 impl Document for BackupReport {
@@ -240,7 +246,7 @@ impl BackupReport {
         ));
         text.push_str(&self.volumes());
         text.push_str(&backup.notes());
-        text
+        self.copies.iter().fold(text, |text, copy| text + &copy.line())
     }
 
     /// Who has the data of the claims, source by source.
@@ -259,6 +265,11 @@ impl Backup {
         line("Backup:", &self.id);
         line("Policy:", &format!("{}, schedule {}", self.policy, self.schedule));
         line("State:", &self.state);
+        match (&self.unsigned, self.signed) {
+            (Some(why), _) => line("Signed:", &format!("NO, and it does not count: {why}")),
+            (None, Some(true)) => line("Signed:", "by a pinned signer"),
+            (None, _) => {}
+        }
         line("Taken:", &format!("{:.0} in {}", self.started, words::between(self.started, self.finished)));
         if let Some(cluster) = &self.cluster {
             line("Cluster:", &format!("{} ({}, uid {})", cluster.name, cluster.version, cluster.uid));
@@ -334,6 +345,7 @@ impl Source {
     fn text(&self) -> String {
         let mut table = match self.kind.as_str() {
             "postgres" => Table::new(&["DATABASE", ">ROWS", ">DEFINITIONS", ">SIZE"]),
+            "mongodb" => Table::new(&["DATABASE", ">DOCUMENTS", ">COLLECTIONS", ">SIZE"]),
             _ => Table::new(&["NAMESPACE", ">OBJECTS", ">RESTORABLE", ">SIZE"]),
         };
         for group in &self.groups {
@@ -346,7 +358,7 @@ impl Source {
             for_terminal(&self.kind),
             for_terminal(&self.server),
             for_terminal(&self.consistency),
-            words::count(self.objects, if self.kind == "postgres" { "row" } else { "object" }),
+            words::count(self.objects, one_of(&self.kind)),
             words::size(self.bytes),
         );
         if let Some(moment) = &self.moment {
@@ -363,17 +375,11 @@ impl Source {
         if !self.tables.is_empty() {
             text.push_str(&tables_text(&self.tables));
         }
+        if !self.collections.is_empty() {
+            text.push_str(&collections_text(&self.collections));
+        }
         text
     }
-}
-
-fn tables_text(tables: &[TableItem]) -> String {
-    let mut table = Table::new(&["TABLE", ">ROWS", ">SIZE", "DIGEST"]);
-    for item in tables {
-        let digest = item.digest.as_deref().unwrap_or("-").chars().take(16).collect();
-        table.row([item.name.clone(), item.rows.to_string(), words::size(item.bytes), digest]);
-    }
-    format!("\n{}", table.text())
 }
 
 fn streams_text(streams: &[Stream]) -> String {

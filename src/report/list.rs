@@ -28,7 +28,7 @@ pub struct BackupItem {
     pub schedule: String,
     /// `complete`, `partial`, `suspect`, `aborted`, or `damaged` if its manifest cannot be read.
     pub state: String,
-    /// It counts as good: complete, or suspect and accepted. `latest` is the newest of these.
+    /// It counts as good: complete, or suspect and accepted; and signed, where signers are pinned. `latest` is the newest of these.
     pub good: bool,
     /// Prune is about to delete it.
     pub tombstoned: bool,
@@ -48,6 +48,9 @@ pub struct BackupItem {
     /// Its newest verification at each level, and damage that no later one has disproved; newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub verified: Vec<VerifiedItem>,
+    /// Whether one of the pinned signers has signed it; absent if none is pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<bool>,
     /// How many things are missing in it.
     pub missing: u64,
     /// What makes it less than complete: the first missing thing, the first suspicion, or the damage.
@@ -153,6 +156,9 @@ impl BackupItem {
         let mut state = self.state.clone();
         if self.good && self.state == "suspect" {
             state.push_str(", accepted");
+        }
+        if self.signed == Some(false) {
+            state.push_str(", UNSIGNED");
         }
         if self.tombstoned {
             state.push_str(", to be deleted");

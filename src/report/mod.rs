@@ -4,9 +4,14 @@
 //! The text is for people and may change with any version.
 
 mod backup;
+mod cluster;
+mod collections;
+mod copy;
 mod doctor;
+mod keys;
 mod list;
 mod objects;
+mod prune;
 mod repository;
 mod restore;
 mod saved_plan;
@@ -21,15 +26,18 @@ mod tests;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
-pub use backup::{
-    Backup, BackupReport, Cluster, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart, TableItem,
-};
+pub use backup::{Backup, BackupReport, Counts, Group, MissingThing, Phase, Source, Stream, StreamPart, TableItem};
+pub use cluster::Cluster;
+pub use collections::CollectionItem;
+pub use copy::{CopiedItem, CopyAction, CopyReport};
 pub use doctor::{DoctorBackup, DoctorFinding, DoctorReport, DoctorSeverity};
+pub use keys::{EpochItem, KeyFileItem, PolicyPins, RecipientList, RecipientsChanged};
 pub use list::{BackupItem, BackupList, SourceItem, VerifiedItem};
 pub use objects::{
     BackupDiff, BackupDiffHead, BackupDiffTail, Change, ComparedBackup, DiffSummary, FieldChange, HistoryEntry,
     ObjectColumns, ObjectHistory, ObjectHistoryHead, ObjectItem, ObjectList, ObjectListHead,
 };
+pub use prune::{LockedObject, MarkAction, MarkReport, PruneAction, PruneReport, PrunedBackup, Swept};
 pub use repository::{AcceptReport, RepositoryInfo, SessionItem, SessionList, SessionState};
 pub use restore::{AskedRestore, RestorePlan, RestoreReport, RestoreUndo, TargetCluster, UndoneDatabase};
 pub use saved_plan::{ShownPlan, ShownPlanHead, ShownTotals};

@@ -152,6 +152,9 @@ pub struct ComparedBackup {
     pub state: String,
     /// When its run began.
     pub started: Timestamp,
+    /// Whether one of the pinned signers has signed it; absent if none is pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<bool>,
 }
 
 /// One thing that is not the same in both backups.

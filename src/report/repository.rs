@@ -4,7 +4,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, table::Table, words};
+use super::{
+    Document,
+    keys::{PolicyPins, next_lines},
+    table::Table,
+    words,
+};
 use crate::types::for_terminal;
 
 /// What a repository says of itself.
@@ -27,6 +32,15 @@ pub struct RepositoryInfo {
     pub tool: String,
     /// It was made by this very command.
     pub created_now: bool,
+    /// The epochs of its encryption that it was made with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<String>,
+    /// What the policy has to say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyPins>,
+    /// The file in which what a cluster needs was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_secret: Option<String>,
 }
 
 impl Document for RepositoryInfo {
@@ -49,6 +63,12 @@ impl RepositoryInfo {
         line("Encryption:", &self.encryption);
         if !self.requires.is_empty() {
             line("Requires:", &self.requires.join(", "));
+        }
+        for epoch in &self.epochs {
+            line("Epoch:", epoch);
+        }
+        if let Some(policy) = &self.policy {
+            text.push_str(&next_lines(policy, self.cluster_secret.as_deref()));
         }
         text
     }

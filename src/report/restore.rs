@@ -45,11 +45,11 @@ pub struct AskedRestore {
     pub modifiers: Option<String>,
 }
 
-/// What a restore would do. `P` is the plan of one source's objects, `D` that of a database, `L` names one that is
-/// planned later.
+/// What a restore would do. `P` is the plan of one source's objects, `D` that of a PostgreSQL database, `M` that of a
+/// MongoDB database, `L` names one that is planned later.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestorePlan<'a, P, D, L> {
+pub struct RestorePlan<'a, P, D, M, L> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
@@ -71,20 +71,23 @@ pub struct RestorePlan<'a, P, D, L> {
     pub conflicts: u64,
     /// What would be done with objects, source by source.
     pub sources: &'a [P],
-    /// What would be done with databases; they come first.
+    /// What would be done with PostgreSQL databases; they come first.
     pub databases: &'a [D],
+    /// What would be done with MongoDB databases; they come next.
+    pub mongodb_databases: &'a [M],
     /// Databases that are planned when their own workloads, which come first, are ready.
     pub later_databases: &'a [L],
 }
 
-impl<P: Serialize, D: Serialize, L: Serialize> Document for RestorePlan<'_, P, D, L> {
+impl<P: Serialize, D: Serialize, M: Serialize, L: Serialize> Document for RestorePlan<'_, P, D, M, L> {
     const KIND: &'static str = "RestorePlan";
 }
 
-/// What a restore did. `S` is the report of one source's objects, `D` that of a database.
+/// What a restore did. `S` is the report of one source's objects, `D` that of a PostgreSQL database, `M` that of a MongoDB
+/// database.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestoreReport<'a, S, D> {
+pub struct RestoreReport<'a, S, D, M> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
@@ -102,12 +105,14 @@ pub struct RestoreReport<'a, S, D> {
     /// Every object of the plan is there, none was left as it differs, what was waited for is ready, and
     /// nothing of a database was left out.
     pub complete: bool,
-    /// Every object, table, large object and sequence that should be there was compared, and is equal.
+    /// Every object, table, large object, sequence and collection that should be there was compared, and is equal.
     pub equal: bool,
     /// What was done with objects, source by source.
     pub sources: &'a [S],
-    /// What was done with databases.
+    /// What was done with PostgreSQL databases.
     pub databases: &'a [D],
+    /// What was done with MongoDB databases.
+    pub mongodb_databases: &'a [M],
     /// How long each phase took, in order.
     pub phases: Vec<Phase>,
     /// Why it ended early, if it did.
@@ -115,7 +120,7 @@ pub struct RestoreReport<'a, S, D> {
     pub ended: Option<String>,
 }
 
-impl<S: Serialize, D: Serialize> Document for RestoreReport<'_, S, D> {
+impl<S: Serialize, D: Serialize, M: Serialize> Document for RestoreReport<'_, S, D, M> {
     const KIND: &'static str = "RestoreReport";
 }
 

@@ -51,6 +51,7 @@ fn backup() -> Backup {
                 claims: vec![claim("uploads", "unprotected", None), claim("data-db-0", "covered", Some("orders-db"))],
             }),
             tables: Vec::new(),
+            collections: Vec::new(),
         }],
         skew_ms: None,
         totals: Counts {
@@ -71,12 +72,15 @@ fn backup() -> Backup {
         notes: vec!["group metrics.k8s.io is not served".to_owned()],
         tool: "drctl 0.1.0".to_owned(),
         manifest_sha256: Some("ab".repeat(32)),
+        signed: None,
+        unsigned: None,
         streams: None,
     }
 }
 
 fn item(id: &str, state: &str) -> BackupItem {
     BackupItem {
+        signed: None,
         id: id.to_owned(),
         policy: "orders".to_owned(),
         schedule: "daily".to_owned(),
@@ -134,6 +138,7 @@ fn list() -> BackupList {
 
 fn verify() -> VerifyReport {
     VerifyReport {
+        unopened: 0,
         repository: "s3://orders-dr/prod".to_owned(),
         level: "content".to_owned(),
         sample: None,
@@ -194,6 +199,9 @@ fn info() -> RepositoryInfo {
         encryption: "none".to_owned(),
         requires: Vec::new(),
         tool: "drctl 0.1.0".to_owned(),
+        epochs: Vec::new(),
+        policy: None,
+        cluster_secret: None,
         created_now: true,
     }
 }
@@ -201,8 +209,12 @@ fn info() -> RepositoryInfo {
 #[test]
 fn every_text_is_as_it_was_agreed() {
     let now = at("2026-11-20T12:00:00Z");
-    let made =
-        BackupReport { repository: "s3://orders-dr/prod".to_owned(), backup: backup(), partial_on_purpose: false };
+    let made = BackupReport {
+        repository: "s3://orders-dr/prod".to_owned(),
+        backup: backup(),
+        partial_on_purpose: false,
+        copies: Vec::new(),
+    };
     let accepted = AcceptReport {
         repository: String::new(),
         backup: "20261120T020000Z-k3x7pq".to_owned(),

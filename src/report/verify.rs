@@ -19,6 +19,9 @@ pub struct VerifyReport {
     pub sample: Option<String>,
     /// Whether there is a backup, everything was checked, and all is as it should be.
     pub sound: bool,
+    /// Backups whose lists of streams and chunks were not opened, because no key was given: these are not called sound.
+    #[serde(skip_serializing_if = "is_none")]
+    pub unopened: u64,
     /// It was told to stop before the end: the rest was not looked at.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -44,6 +47,11 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One object of the store that is not as it should be.
@@ -100,6 +108,11 @@ impl Document for VerifyReport {
 }
 
 impl VerifyReport {
+    /// Nothing is wrong that could be looked at, and lists were not opened.
+    fn is_unopened(&self) -> bool {
+        self.unopened > 0 && self.findings.is_empty() && self.findings_omitted == 0
+    }
+
     /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
@@ -117,6 +130,9 @@ impl VerifyReport {
             words::seconds(self.seconds),
             match (self.sound, self.interrupted) {
                 (true, _) => "sound",
+                (false, false) if self.is_unopened() => {
+                    "what can be seen without a key is there; the lists of streams and chunks were not opened"
+                }
                 (false, true) => "NOT SOUND: interrupted, and the rest was not looked at",
                 (false, false) => "NOT SOUND",
             },

@@ -9,6 +9,7 @@ use super::{
     backend::Backend,
     budget::{Budget, Held},
     chunks::StreamChunks,
+    crypt::Cipher,
     fetch::{self, Fetch, Piece, Recent},
 };
 
@@ -24,6 +25,7 @@ pub(crate) struct ReadAhead {
     budget: Arc<Budget>,
     chunks: Arc<StreamChunks>,
     recent: Arc<Recent>,
+    cipher: Cipher,
     fetches: VecDeque<Fetch>,
     under_way: VecDeque<UnderWay>,
     /// The request whose bytes are being handed on,
@@ -53,13 +55,13 @@ impl ReadAhead {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         budget: Arc<Budget>,
-        (chunks, recent): (Arc<StreamChunks>, Arc<Recent>),
+        (chunks, recent, cipher): (Arc<StreamChunks>, Arc<Recent>, Cipher),
         offset: u64,
         length: u64,
     ) -> Self {
         let fetches = fetch::plan(&chunks, offset, length).into();
         let (under_way, ready) = (VecDeque::new(), VecDeque::new());
-        Self { backend, budget, chunks, recent, fetches, under_way, present: None, ready, requested: 0 }
+        Self { backend, budget, chunks, recent, cipher, fetches, under_way, present: None, ready, requested: 0 }
     }
 
     /// The next bytes, from chunks that were proven, or what is wrong with the chunk or the request
@@ -98,8 +100,9 @@ impl ReadAhead {
             let Some(fetch) = self.fetches.pop_front() else { return };
             self.requested += fetch.stored_bytes();
             let (backend, recent) = (Arc::clone(&self.backend), Arc::clone(&self.recent));
+            let cipher = self.cipher.clone();
             let chunks = Arc::clone(&self.chunks);
-            let task = tokio::spawn(async move { fetch::run(&backend, &chunks, &recent, &fetch).await });
+            let task = tokio::spawn(async move { fetch::run(&backend, &chunks, (&recent, &cipher), &fetch).await });
             self.under_way.push_back(UnderWay { task, _held: held });
         }
     }

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ABORT, Abort, Accept, Error, Manifest, Repository,
-    backend::{ErrorKind, Key, ObjectMeta},
+    ABORT, Abort, Error, Manifest, Repository,
+    backend::{Key, ObjectMeta},
     control::{self, Control},
+    crypt::{Signature, signature},
     layout,
     summary::Summary,
 };
@@ -68,6 +69,9 @@ pub struct BackupEntry {
     pub listed: Listed,
     /// Prune is about to delete it.
     pub tombstoned: bool,
+    /// It has a tombstone that does not count, because none of the signers that are pinned has signed it: why not, for
+    /// people.
+    pub disbelieved: Option<String>,
 }
 
 /// What a manifest's key holds.
@@ -84,12 +88,14 @@ pub enum Listed {
 }
 
 impl BackupEntry {
-    /// Whether it counts as a good backup: complete, or suspect and accepted.
+    /// Whether it counts as a good backup: complete, or suspect and accepted; and signed, where signers are pinned.
     #[must_use]
     pub fn is_good(&self) -> bool {
         match &self.listed {
             Listed::Backup(summary) => {
-                summary.state == State::Complete || (summary.state == State::Suspect && summary.accepted)
+                let by_state =
+                    summary.state == State::Complete || (summary.state == State::Suspect && summary.accepted);
+                by_state && summary.signature.counts()
             }
             Listed::Aborted | Listed::Newer(_) | Listed::Damaged(_) => false,
         }
@@ -112,6 +118,8 @@ pub struct StoredManifest {
     pub manifest: Manifest,
     /// SHA-256 of it as stored, both lines.
     pub sha256: Sha256Digest,
+    /// Whether one has signed it whose signatures are believed.
+    pub signature: Signature,
 }
 
 /// What is under a manifest's key.
@@ -152,8 +160,7 @@ impl Repository {
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let entries = stream::iter(listings).map(|listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            let (tombstoned, accepted) = (tombstones.contains_key(&mark), accepts.get(&mark));
-            self.entry(listing, tombstoned, accepted)
+            self.entry(listing, tombstones.get(&mark).cloned(), accepts.get(&mark).cloned())
         });
         entries.buffered(FETCHES).try_filter_map(|entry| std::future::ready(Ok(entry))).try_collect().await
     }
@@ -173,8 +180,8 @@ impl Repository {
         let count = listings.len();
         let entries = stream::iter(listings.into_iter().rev()).filter_map(move |listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            let (tombstoned, accepted) = (tombstones.contains_key(&mark), accepts.get(&mark).cloned());
-            async move { self.entry(listing, tombstoned, accepted.as_ref()).await.transpose() }
+            let (tombstone, accepted) = (tombstones.get(&mark).cloned(), accepts.get(&mark).cloned());
+            async move { self.entry(listing, tombstone, accepted).await.transpose() }
         });
         Ok((count, entries.boxed()))
     }
@@ -215,26 +222,6 @@ impl Repository {
         }
     }
 
-    /// Loads the manifest of the backup that `text` names: its id, or the beginning of it if only
-    /// one backup of `scope` begins so.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchBackup`], [`Error::AmbiguousBackup`], and those of [`Self::manifest`].
-    pub async fn find(&self, scope: &Scope, text: &str) -> Result<StoredManifest, Error> {
-        let mut found = self.list_manifests(scope).await?;
-        found.retain(|listing| listing.backup.as_str().starts_with(text) && !text.is_empty());
-        match found.as_slice() {
-            [] => Err(Error::NoSuchBackup { location: self.location().to_owned(), text: text.to_owned() }),
-            [one] => self.manifest(&one.policy, &one.schedule, &one.backup).await,
-            [first, second, ..] => Err(Error::AmbiguousBackup {
-                text: text.to_owned(),
-                count: found.len(),
-                first: first.backup.clone(),
-                second: second.backup.clone(),
-            }),
-        }
-    }
-
     /// The newest good backup ([`BackupEntry::is_good`]) of `scope` that is not about to be
     /// deleted. Damaged and aborted ones are passed over.
     ///
@@ -250,7 +237,7 @@ impl Repository {
         Ok(None)
     }
 
-    /// The newest backup of `scope` that was committed, whatever its state.
+    /// The newest backup of `scope` that was committed and counts, whatever its state.
     ///
     /// # Errors
     /// What the store says.
@@ -258,7 +245,7 @@ impl Repository {
         self.newest_that(scope, |_| true).await
     }
 
-    /// The newest backup of `scope` that was committed and that `fits`, whatever its state.
+    /// The newest backup of `scope` that was committed, counts and that `fits`, whatever its state.
     ///
     /// # Errors
     /// What the store says.
@@ -269,7 +256,7 @@ impl Repository {
     ) -> Result<Option<StoredManifest>, Error> {
         for listing in self.list_manifests(scope).await?.into_iter().rev() {
             match self.marker(&listing.policy, &listing.schedule, &listing.backup).await {
-                Ok(Marker::Manifest(stored)) if fits(&stored.manifest) => return Ok(Some(*stored)),
+                Ok(Marker::Manifest(stored)) if stored.counts() && fits(&stored.manifest) => return Ok(Some(*stored)),
                 Ok(Marker::Manifest(_) | Marker::Aborted) => {}
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),
@@ -296,9 +283,12 @@ impl Repository {
 
     pub(crate) async fn marker(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<Marker, Error> {
         let key = layout::manifest(policy, schedule, backup);
-        let bytes =
-            self.backend.get(&key, control::MAX_CONTROL as u64).await.map_err(|error| Error::reading(&key, error))?;
-        self.parse_marker(&key, (policy, schedule, backup), &bytes)
+        let (bytes, signature) = self.get_signed(&key, signature::MANIFEST, control::MAX_CONTROL as u64).await?;
+        let mut marker = self.parse_marker(&key, (policy, schedule, backup), &bytes)?;
+        if let Marker::Manifest(stored) = &mut marker {
+            stored.signature = signature;
+        }
+        Ok(marker)
     }
 
     /// Reads what a manifest's key holds, and checks that it belongs there.
@@ -324,14 +314,15 @@ impl Repository {
         if !here || manifest.repository != self.header.id {
             return Err(elsewhere());
         }
-        Ok(Marker::Manifest(Box::new(StoredManifest { manifest, sha256: Sha256Digest::of(bytes) })))
+        let (sha256, signature) = (Sha256Digest::of(bytes), Signature::NotAsked);
+        Ok(Marker::Manifest(Box::new(StoredManifest { manifest, sha256, signature })))
     }
 
     async fn entry(
         &self,
         listing: Listing,
-        tombstoned: bool,
-        accepted: Option<&ObjectMeta>,
+        tombstone: Option<ObjectMeta>,
+        accepted: Option<ObjectMeta>,
     ) -> Result<Option<BackupEntry>, Error> {
         let Listing { meta, policy, schedule, backup } = listing;
         let listed = match self.marker(&policy, &schedule, &backup).await {
@@ -349,18 +340,13 @@ impl Repository {
             Err(error @ Error::NewerFormat { .. }) => Listed::Newer(error.to_string()),
             Err(error) => Listed::Damaged(error.to_string()),
         };
-        Ok(Some(BackupEntry { key: meta.key, policy, schedule, backup, modified: meta.modified, listed, tombstoned }))
-    }
-
-    pub(crate) async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
-        let bytes = match self.backend.get(key, control::MAX_CONTROL as u64).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() || error.kind == ErrorKind::NotAnObject => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let disbelieved = match &tombstone {
+            Some(mark) => self.disbelief((&policy, &backup), mark).await?,
+            None => None,
         };
-        // A damaged mark accepts nothing: the backup stays suspect, which is the safe side.
-        Ok(control::decode::<Accept>(&bytes)
-            .is_ok_and(|accept| accept.manifest == stored.sha256 && accept.backup == stored.manifest.backup))
+        let tombstoned = tombstone.is_some() && disbelieved.is_none();
+        let (key, modified) = (meta.key, meta.modified);
+        Ok(Some(BackupEntry { key, policy, schedule, backup, modified, listed, tombstoned, disbelieved }))
     }
 
     /// The index objects of `backup`, in no order.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error,
     backend::Backend,
+    crypt::Cipher,
     index::{self, MAX_LINES},
     layout,
     objects::put_own,
@@ -21,6 +22,7 @@ use crate::types::{BackupId, Sha256Digest};
 pub(crate) struct Checkpoints {
     backend: Arc<dyn Backend>,
     backup: BackupId,
+    cipher: Cipher,
     pipeline: Arc<Pipeline>,
     written: Mutex<Written>,
 }
@@ -42,8 +44,12 @@ pub(crate) struct Lines {
 }
 
 impl Checkpoints {
-    pub(crate) fn new(backend: Arc<dyn Backend>, backup: BackupId, pipeline: Arc<Pipeline>) -> Arc<Self> {
-        Arc::new(Self { backend, backup, pipeline, written: Mutex::default() })
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        (backup, cipher): (BackupId, Cipher),
+        pipeline: Arc<Pipeline>,
+    ) -> Arc<Self> {
+        Arc::new(Self { backend, backup, cipher, pipeline, written: Mutex::default() })
     }
 
     /// Writes a checkpoint whenever one is due, and one every `every`, until `end` or a failure.
@@ -98,7 +104,7 @@ impl Checkpoints {
         }
         let n = u32::try_from(written.indexes.len()).unwrap_or(u32::MAX);
         let own = self.pipeline.take_lines();
-        let pipeline = Arc::clone(&self.pipeline);
+        let (pipeline, cipher) = (Arc::clone(&self.pipeline), self.cipher.clone());
         let (bytes, sha256, streams, count) = tokio::task::spawn_blocking(move || {
             let same = |a: &OwnLine, b: &OwnLine| a.stream() == b.stream();
             let streams: Vec<_> =
@@ -113,12 +119,13 @@ impl Checkpoints {
             if decoded.is_err() || read != own.len() {
                 return Err(Error::Internal("an index reads back differently".to_owned()));
             }
+            let bytes = cipher.seal_list(bytes)?;
             let sha256 = Sha256Digest::of(&bytes);
             Ok::<_, Error>((bytes, sha256, streams, own.len()))
         })
         .await??;
         let size = bytes.len() as u64;
-        put_own(&*self.backend, &layout::index(&self.backup, n), bytes).await?;
+        put_own(&*self.backend, &layout::index(&self.backup, n, self.cipher.is_sealed()), bytes).await?;
         for (stream, count) in streams {
             let lines = written.streams.entry(stream).or_default();
             lines.count += count as u64;
@@ -195,17 +202,19 @@ mod tests {
         let (store, backup) = (Arc::new(Busy::default()), BackupId::parse("20261120T020000Z-abcdef").unwrap());
         let options = PipelineOptions {
             backup: backup.clone(),
+            cipher: Cipher::Plain,
             level: 1,
             workers: 1,
             pack_bytes: 1 << 20,
             parallel_puts: 1,
             memory: 1 << 20,
             checkpoint_packs: 1_000,
+            packs_last: false,
         };
         let reusable = Reusable { known: KnownChunks::default(), packs: Vec::new() };
         let pipeline = Pipeline::start(store.clone(), options, reusable).unwrap();
         store.pipeline.set(Arc::clone(&pipeline)).unwrap();
-        (Arc::clone(&pipeline), Checkpoints::new(store, backup, pipeline))
+        (Arc::clone(&pipeline), Checkpoints::new(store, (backup, Cipher::Plain), pipeline))
     }
 
     #[tokio::test(flavor = "multi_thread")]

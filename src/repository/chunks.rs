@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::{
     Error,
     backend::Backend,
+    crypt::Cipher,
     index::{self, Line},
     layout,
     objects::get_exact,
@@ -68,6 +69,7 @@ struct Index {
 pub(crate) struct ChunkCache {
     backend: Arc<dyn Backend>,
     backup: BackupId,
+    cipher: Cipher,
     indexes: Vec<IndexRecord>,
     streams: HashMap<u32, StreamRecord>,
     /// Loaded one at a time, so that readers of many parts do not fetch one index many times.
@@ -108,12 +110,12 @@ impl<T> Kept<T> {
 impl ChunkCache {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
-        backup: BackupId,
+        (backup, cipher): (BackupId, Cipher),
         indexes: Vec<IndexRecord>,
         records: Vec<StreamRecord>,
     ) -> Self {
         let streams = records.into_iter().map(|record| (record.info.number, record)).collect();
-        Self { backend, backup, indexes, streams, loaded: Mutex::default(), found: StdMutex::default() }
+        Self { backend, backup, cipher, indexes, streams, loaded: Mutex::default(), found: StdMutex::default() }
     }
 
     /// The chunks of all streams, as recorded.
@@ -167,22 +169,23 @@ impl ChunkCache {
         }
         let chunks = gatherer
             .finish(record)
-            .map_err(|reason| Error::damaged(format!("meta/{}/index-*.tsv.zst", self.backup), reason))?;
+            .map_err(|reason| Error::damaged(layout::index_names(&self.backup, self.cipher.is_sealed()), reason))?;
         let chunks = Arc::new(chunks);
         kept().put(number, Arc::clone(&chunks), chunks.chunks.len());
         Ok(chunks)
     }
 
     async fn load(&self, n: u32) -> Result<Index, Error> {
-        let key = layout::index(&self.backup, n);
+        let key = layout::index(&self.backup, n, self.cipher.is_sealed());
         let record = self.indexes.get(n as usize);
         let record = record.ok_or_else(|| Error::damaged(&key, "a stream names it, and it is not listed"))?;
         let bytes = get_exact(&*self.backend, &key, record.size, record.sha256).await?;
         let lines = record.lines as usize;
+        let cipher = self.cipher.clone();
         blocking(&key, move || {
             let mut index = Index::default();
             let mut places = HashMap::new();
-            index::decode(bytes, |line| index.take(line, &mut places))?;
+            index::decode(cipher.open_list(bytes)?, |line| index.take(line, &mut places))?;
             if index.entries.len() != lines {
                 return Err(format!("it has {} lines, and {lines} are recorded", index.entries.len()));
             }

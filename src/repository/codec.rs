@@ -8,7 +8,12 @@ use zstd::{
     zstd_safe::{self, CParameter},
 };
 
-use super::{Error, chunker::MAX_CHUNK, large};
+use super::{
+    Error,
+    chunker::MAX_CHUNK,
+    large,
+    levels::{Choice, Levels, QUICK},
+};
 
 /// zstd's level for the files of `meta/`: most of them is digests, which nothing makes smaller.
 const META_LEVEL: i32 = 3;
@@ -18,8 +23,13 @@ const META_WINDOW_LOG: u32 = 23;
 /// Compresses chunks. One a thread; it keeps its buffers.
 pub(crate) struct Encoder {
     compressor: Compressor<'static>,
+    /// If another level was asked for than that.
+    quick: Option<Compressor<'static>>,
+    levels: Levels,
     decoder: Decoder,
     frame: Vec<u8>,
+    /// Of a chunk that is compressed at both levels.
+    other: Vec<u8>,
     decoded: Vec<u8>,
 }
 
@@ -31,21 +41,16 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     pub(crate) fn new(level: i32) -> Result<Self, Error> {
-        let failed = |error: io::Error| Error::Internal(format!("zstd could not be started: {error}"));
-        let mut compressor = Compressor::new(level).map_err(failed)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
-        compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
-        Ok(Self { compressor, decoder: Decoder::new()?, frame: Vec::new(), decoded: Vec::new() })
+        let quick = if level > QUICK { Some(compressor(QUICK)?) } else { None };
+        let (levels, decoder) = (Levels::default(), Decoder::new()?);
+        let (frame, other, decoded) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { compressor: compressor(level)?, quick, levels, decoder, frame, other, decoded })
     }
 
-    /// The frame of `plain`, decoded again and found to be equal: a fault of the library or of the
-    /// memory must show now, when the source is still there.
-    pub(crate) fn encode(&mut self, plain: &[u8]) -> Result<&[u8], Error> {
-        self.frame.clear();
-        large::make_room(&mut self.frame, zstd_safe::compress_bound(plain.len()));
-        self.compressor
-            .compress_to_buffer(plain, &mut self.frame)
-            .map_err(|error| Error::Internal(format!("a chunk could not be compressed: {error}")))?;
+    /// The frame of `plain`, a chunk of `stream`, decoded again and found to be equal: a fault of the library or of
+    /// the memory must show now, when the source is still there.
+    pub(crate) fn encode(&mut self, stream: u32, plain: &[u8]) -> Result<&[u8], Error> {
+        self.compress(stream, plain)?;
         self.decoder.decode_into(&self.frame, plain.len(), &mut self.decoded).map_err(|reason| {
             Error::Internal(format!("a chunk that was just compressed cannot be decoded: {reason}"))
         })?;
@@ -54,6 +59,40 @@ impl Encoder {
         }
         Ok(&self.frame)
     }
+
+    fn compress(&mut self, stream: u32, plain: &[u8]) -> Result<(), Error> {
+        let Some(quick) = &mut self.quick else { return frame_of(&mut self.compressor, plain, &mut self.frame) };
+        match self.levels.choose(stream, plain.len()) {
+            Choice::Quick => frame_of(quick, plain, &mut self.frame),
+            Choice::Thorough => frame_of(&mut self.compressor, plain, &mut self.frame),
+            Choice::Both => {
+                frame_of(&mut self.compressor, plain, &mut self.frame)?;
+                frame_of(quick, plain, &mut self.other)?;
+                let (thorough, quick) = (self.frame.len(), self.other.len());
+                if !self.levels.found(stream, quick, thorough) && quick < thorough {
+                    std::mem::swap(&mut self.frame, &mut self.other);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn compressor(level: i32) -> Result<Compressor<'static>, Error> {
+    let failed = |error: io::Error| Error::Internal(format!("zstd could not be started: {error}"));
+    let mut compressor = Compressor::new(level).map_err(failed)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
+    compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
+    Ok(compressor)
+}
+
+fn frame_of(compressor: &mut Compressor<'static>, plain: &[u8], frame: &mut Vec<u8>) -> Result<(), Error> {
+    frame.clear();
+    large::make_room(frame, zstd_safe::compress_bound(plain.len()));
+    compressor
+        .compress_to_buffer(plain, frame)
+        .map(drop)
+        .map_err(|error| Error::Internal(format!("a chunk could not be compressed: {error}")))
 }
 
 /// Decodes chunks. One a thread.
@@ -93,9 +132,8 @@ impl Decoder {
             Ok(size) if size == frame.len() => {}
             _ => return Err("a chunk is not exactly one zstd frame".to_owned()),
         }
-        plain.clear();
         large::make_room(plain, length);
-        // A frame may hold more than it says, so it gets no more room than that.
+        // A frame may hold more than it says, so it gets no more room than that. What is in it already is not cleared.
         plain.resize(length, 0);
         let written =
             self.0.decompress_to_buffer(frame, plain.as_mut_slice()).map_err(|error| format!("zstd: {error}"))?;
@@ -244,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_length_is_refused_before_it_is_decoded() {
-        let frame = Encoder::new(3).unwrap().encode(&[7; 1000]).unwrap().to_vec();
+        let frame = Encoder::new(3).unwrap().encode(0, &[7; 1000]).unwrap().to_vec();
         let mut decoder = Decoder::new().unwrap();
         assert_eq!(decoder.decode(&frame, 1000).unwrap(), [7; 1000]);
         assert_eq!(decoder.decode(&frame, 999).unwrap_err(), "a frame does not have the chunk's length");
@@ -264,7 +302,7 @@ mod tests {
             encoder.compressor.set_dictionary(3, &plain).unwrap();
             encoder.compressor.set_parameter(CParameter::ChecksumFlag(checksum)).unwrap();
             encoder.decoder.0.set_dictionary(decoded_by).unwrap();
-            encoder.encode(&plain).map(<[u8]>::to_vec).map_err(|error| error.to_string())
+            encoder.encode(0, &plain).map(<[u8]>::to_vec).map_err(|error| error.to_string())
         };
         let error = encoded(&other, false).unwrap_err();
         assert!(error.contains("a chunk that was just compressed decodes to other bytes"), "{error}");
@@ -275,12 +313,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stream_of_which_the_higher_level_saves_nothing_gets_the_quick_one_and_the_smaller_frame() {
+        let hex: String = noise(1, 150_000).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = "apiVersion: v1, kind: ConfigMap, name: settings-of-the-shop, ".repeat(4_000);
+        let mut encoder = Encoder::new(19).unwrap();
+        for (stream, plain) in [(0, hex.as_bytes()), (1, text.as_bytes())] {
+            let tried = encoder.encode(stream, plain).unwrap().len();
+            let chosen = encoder.encode(stream, plain).unwrap().len();
+            let alone = |level| Encoder { quick: None, ..Encoder::new(level).unwrap() }.encode(0, plain).unwrap().len();
+            let (quick, thorough) = (alone(QUICK), alone(19));
+            assert!(tried <= quick.min(thorough) + thorough * 3 / 100, "{tried} of {quick} and {thorough}");
+            let worth = thorough * 100 <= quick * 97;
+            assert_eq!(chosen, if worth { thorough } else { quick }, "stream {stream}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_frame_decodes_to_its_chunk_and_no_flipped_one_does(
             plain in proptest::collection::vec(any::<u8>(), 0..5000), at in any::<prop::sample::Index>(), bit in 0_u8..8,
         ) {
-            let mut frame = Encoder::new(3).unwrap().encode(&plain).unwrap().to_vec();
+            let mut frame = Encoder::new(3).unwrap().encode(0, &plain).unwrap().to_vec();
             let mut decoder = Decoder::new().unwrap();
             prop_assert_eq!(&decoder.decode(&frame, plain.len()).unwrap(), &plain);
             let at = at.index(frame.len());

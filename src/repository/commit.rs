@@ -6,11 +6,13 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 
 use super::{
-    BackupWriter, Error, FORMAT, Manifest, ManifestDraft, ObjectRef, Previous, Totals,
+    BackupWriter, Error, FORMAT, Manifest, ManifestDraft, ObjectRef, Previous, Repository, Totals,
     backend::{ErrorKind, PutOutcome},
     catalog::{Marker, StoredManifest},
     checkpoint::Lines,
-    control, layout,
+    control,
+    crypt::{Signature, signature},
+    layout,
     objects::put_own,
     refs::{self, MAX_REFS, Ref},
     streams::{MAX_STREAMS_OBJECT, StreamRecord, Streams},
@@ -43,7 +45,11 @@ impl BackupWriter {
         }
         self.checkpoint().await?;
         let packs = self.pipeline.refs();
-        self.check_presence(&packs).await?;
+        let packs_last = self.options.planted(|it| it.manifest_first);
+        if !packs_last {
+            self.check_presence(&packs).await?;
+        }
+        self.extend_locks(&packs).await?;
         let age = self.options.clock.now().duration_since(self.session_written);
         if age > MAX_SESSION {
             return Err(Error::SessionTooOld { backup: self.backup().clone(), age });
@@ -75,6 +81,7 @@ impl BackupWriter {
             notes_omitted: 0,
             tool: tool(),
             policy_document: None,
+            epoch: self.cipher.epoch(),
             totals,
             streams,
             refs,
@@ -82,7 +89,10 @@ impl BackupWriter {
         };
         let (manifest, bytes) = manifest.with(draft)?;
         self.pipeline.check()?;
-        let outcome = self.put_manifest(manifest, bytes).await?;
+        let key = layout::manifest(&manifest.policy, &manifest.schedule, &manifest.backup);
+        self.repository.put_signature(&key, signature::MANIFEST, &bytes).await?;
+        let outcome = self.repository.put_manifest(manifest, bytes).await?;
+        self.pipeline.store_late().await?;
         self.end.cancel();
         Ok(outcome)
     }
@@ -121,19 +131,20 @@ impl BackupWriter {
             totals.chunks += u64::from(*chunks);
             totals.reused_bytes += self.pipeline.reused_by(info.number);
         }
+        let cipher = self.cipher.clone();
         let streams = Streams { indexes: written.indexes, streams: records };
         // What cannot be read back as it was meant must not be committed.
         let encode = move || {
             let bytes = streams.encode()?;
             match Streams::decode(bytes.clone()) {
-                Ok(read) if read == streams => Ok(bytes),
+                Ok(read) if read == streams => cipher.seal_list(bytes),
                 Ok(_) => Err(Error::Internal("the list of streams reads back differently".to_owned())),
                 Err(reason) => Err(Error::OverLimit { what: "the list of streams".to_owned(), limit: reason }),
             }
         };
         let bytes = tokio::task::spawn_blocking(encode).await??;
-        let stored =
-            self.put_meta("streams.jsonl.zst", layout::streams(self.backup()), bytes, MAX_STREAMS_OBJECT).await?;
+        let key = layout::streams(self.backup(), self.cipher.is_sealed());
+        let stored = self.put_meta(key, bytes, MAX_STREAMS_OBJECT).await?;
         Ok((stored, totals))
     }
 
@@ -144,32 +155,31 @@ impl BackupWriter {
             if same { Ok(bytes) } else { Err(Error::Internal("the list of packs reads back differently".to_owned())) }
         };
         let bytes = tokio::task::spawn_blocking(encode).await??;
-        self.put_meta("refs.tsv.zst", layout::refs(self.backup()), bytes, MAX_REFS).await
+        self.put_meta(layout::refs(self.backup()), bytes, MAX_REFS).await
     }
 
-    async fn put_meta(
-        &self,
-        name: &str,
-        key: super::backend::Key,
-        bytes: Bytes,
-        limit: u64,
-    ) -> Result<ObjectRef, Error> {
+    async fn put_meta(&self, key: super::backend::Key, bytes: Bytes, limit: u64) -> Result<ObjectRef, Error> {
         let size = bytes.len() as u64;
         if size > limit {
             return Err(Error::OverLimit { what: format!("`{key}` of {size} bytes"), limit: format!("{limit} bytes") });
         }
         let sha256 = Sha256Digest::of(&bytes);
         put_own(&*self.repository.backend, &key, bytes).await?;
-        Ok(ObjectRef { name: name.to_owned(), size, sha256 })
+        let name = key.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(ObjectRef { name, size, sha256 })
     }
+}
 
+impl Repository {
     /// The commit itself (B6): what counts is which object is under the key, ours or an abort marker.
-    async fn put_manifest(&self, manifest: Manifest, bytes: Bytes) -> Result<CommitOutcome, Error> {
+    pub(super) async fn put_manifest(&self, manifest: Manifest, bytes: Bytes) -> Result<CommitOutcome, Error> {
         let place = (&manifest.policy, &manifest.schedule, &manifest.backup);
         let key = layout::manifest(place.0, place.1, place.2);
-        let backend = &self.repository.backend;
+        let backend = &self.backend;
         let sha256 = Sha256Digest::of(&bytes);
-        let committed = |manifest| Ok(CommitOutcome::Committed(Box::new(StoredManifest { manifest, sha256 })));
+        let committed = |manifest| {
+            Ok(CommitOutcome::Committed(Box::new(StoredManifest { manifest, sha256, signature: Signature::NotAsked })))
+        };
         let unknown =
             |error: super::backend::Error| Error::CommitUnknown { backup: place.2.clone(), reason: error.to_string() };
         let failure = match backend.put_new(&key, bytes.clone()).await {
@@ -195,7 +205,7 @@ impl BackupWriter {
             }
             return committed(manifest);
         }
-        match self.repository.parse_marker(&key, place, &found)? {
+        match self.parse_marker(&key, place, &found)? {
             Marker::Aborted => Ok(CommitOutcome::Fenced),
             Marker::Manifest(_) => Err(Error::damaged(&key, "another manifest is in this backup's place")),
         }

@@ -42,6 +42,127 @@ pub enum Error {
         /// The names of its `requires` that are unknown, safe for a terminal.
         features: String,
     },
+    /// The repository is encrypted, and nothing is held that opens what is wanted.
+    #[error(
+        "what is wanted of {location} is encrypted to the epoch {}, and no key of it is here; \
+         name the identity of a recipient with --identity (or DRCTL_IDENTITY)", for_terminal(.epoch)
+    )]
+    NoKeys {
+        /// The store.
+        location: String,
+        /// The epoch's public key.
+        epoch: String,
+    },
+    /// None of the identities opens a key file of the epoch.
+    #[error(
+        "none of the identities opens one of the {files} key files of the epoch {} in {location}: it is another \
+         key, or no recipient's; `drctl repository recipients list` shows the epochs", for_terminal(.epoch)
+    )]
+    NotARecipient {
+        /// The store.
+        location: String,
+        /// The epoch's public key.
+        epoch: String,
+        /// How many key files it has.
+        files: usize,
+    },
+    /// A key file was taken from another repository.
+    #[error(
+        "`{object}` is a key file of the repository {of}, and this is {repository}: it was put there by mistake, or to deceive"
+    )]
+    ForeignKeyFile {
+        /// Its key, safe for a terminal.
+        object: String,
+        /// The repository that it says it belongs to.
+        of: String,
+        /// This repository.
+        repository: String,
+    },
+    /// The repository is encrypted, and the policy does not say to which epoch.
+    #[error(
+        "{location} is encrypted, and the policy pins no epoch: `repository.encryption.epoch` is what `drctl repository \
+         init` (or `recipients new-epoch`) printed; never take it from the repository, where others may write"
+    )]
+    NoEpochPinned {
+        /// The store.
+        location: String,
+    },
+    /// The repository is encrypted, and what a backup needs of the epoch's keys is not here.
+    #[error(
+        "to write to the epoch {} of {location}, its id key and its index identity are needed: DRCTL_ID_KEY and \
+         DRCTL_INDEX_IDENTITY (or `idKey` and `indexIdentity` of `repository.encryption`)", for_terminal(.epoch)
+    )]
+    NoKeysToWrite {
+        /// The store.
+        location: String,
+        /// The epoch that is pinned.
+        epoch: String,
+    },
+    /// The policy pins signers, or names a key to sign with, and there is no such key.
+    #[error(
+        "the policy wants what is put into {location} to be signed, and there is no key to sign with: \
+         DRCTL_SIGNING_KEY (or `repository.signingKey`)"
+    )]
+    NoSigningKey {
+        /// The store.
+        location: String,
+    },
+    /// The key to sign with is not one that the policy pins.
+    #[error(
+        "the policy pins the signers of backups in {location}, and the key here is none of them: {signer}; \
+         use another key, or add it to `repository.signers`"
+    )]
+    SigningKeyNotPinned {
+        /// The store.
+        location: String,
+        /// Its public key.
+        signer: String,
+    },
+    /// The backup does not count, because none of the signers that are pinned has signed it.
+    #[error("backup {backup} does not count: {reason}; with --allow-unsigned it is used all the same")]
+    Unsigned {
+        /// The backup.
+        backup: BackupId,
+        /// What is wrong with its signature.
+        reason: String,
+    },
+    /// The id key is of another epoch than the one that the policy pins.
+    #[error(
+        "the policy pins the epoch {} of {location}, and the id key that is held is of the epoch {}: what is written with \
+         it could not be restored; nothing was written", for_terminal(.epoch), for_terminal(.held)
+    )]
+    IdKeyOfOtherEpoch {
+        /// The store.
+        location: String,
+        /// The epoch that is pinned.
+        epoch: String,
+        /// The epoch of the id key.
+        held: String,
+    },
+    /// The index identity does not open the lists of an earlier backup of the epoch that is pinned.
+    #[error(
+        "the index identity that is held does not open the lists of backup {backup}, which is of the same epoch {} in \
+         {location}: it is of another epoch; nothing was written", for_terminal(.epoch)
+    )]
+    IndexIdentityOfOther {
+        /// The store.
+        location: String,
+        /// The epoch that is pinned.
+        epoch: String,
+        /// The backup.
+        backup: BackupId,
+    },
+    /// The policy pins an epoch that the repository does not have.
+    #[error(
+        "{location} has no key file of the epoch {}, which the policy pins: it is another repository, or its `keys/` \
+         were deleted, and nobody could read what is written; nothing was written", for_terminal(.epoch)
+    )]
+    UnknownEpoch {
+        /// The store.
+        location: String,
+        /// The epoch that is pinned.
+        epoch: String,
+    },
     /// An object is there and is not what was written.
     #[error("`{object}` is damaged: {reason}; `drctl verify` names every backup that it touches")]
     Damaged {
@@ -163,6 +284,45 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// A place takes no copy, or not yet.
+    #[error(transparent)]
+    Copy(#[from] super::CopyRefused),
+    /// A listing did not show what the store had acknowledged: nothing that is decided by listings can be relied on.
+    #[error("the listings of {location} lag behind ({how}): prune cannot rely on them, and deletes nothing")]
+    ListingLags {
+        /// The store.
+        location: String,
+        /// How that was seen.
+        how: String,
+    },
+    /// Prune ended before its end, and something was changed by then. Nothing that is needed is gone.
+    #[error("prune has not come to its end; nothing that a backup needs is gone, and the next prune goes on")]
+    HalfPruned {
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A tombstone is older than a day, or its backup is gone.
+    #[error(
+        "backup {backup} can no longer be saved: its tombstone is of {made:.0}, and prune may have begun to delete it"
+    )]
+    TooLateToUndo {
+        /// The backup.
+        backup: BackupId,
+        /// When its tombstone was written.
+        made: Timestamp,
+    },
+    /// A backup is to be marked, and in the place of its tombstone is one that nobody who is pinned has signed.
+    #[error(
+        "backup {backup} has a tombstone already that does not count ({why}): find out who put it, and take it away with \
+         `drctl prune --undo {backup}`"
+    )]
+    TombstoneNotBelieved {
+        /// The backup.
+        backup: BackupId,
+        /// Why it does not count.
+        why: String,
+    },
     /// Work inside the program ended where it should not.
     #[error("{0}; this is a fault of drctl")]
     Internal(String),
@@ -175,7 +335,7 @@ impl Error {
         match self {
             Self::Damaged { .. } | Self::Gone { .. } => true,
             Self::Stopped(first) => first.is_damage(),
-            Self::Begun { source, .. } => source.is_damage(),
+            Self::Begun { source, .. } | Self::HalfPruned { source } => source.is_damage(),
             _ => false,
         }
     }

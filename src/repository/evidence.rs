@@ -12,6 +12,7 @@ use super::{
     backend::{ErrorKind, PutOutcome},
     chunks::PackName,
     control::{self, Control},
+    crypt::signature,
     header::RepositoryId,
     layout, tool,
     verify::Level,
@@ -76,7 +77,7 @@ impl Repository {
         for second in 0..MAX_SECONDS {
             let key = layout::damaged_packs(policy, backup, at + SignedDuration::from_secs(second));
             if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
-                return Ok(());
+                return self.put_signature(&key, signature::EVIDENCE, &bytes).await;
             }
         }
         Err(Error::Internal(format!("{MAX_SECONDS} marks of damaged packs in one second")))

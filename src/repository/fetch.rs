@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 
 use super::{
     Error,
-    backend::{Backend, ErrorKind},
+    backend::Backend,
     chunks::{StreamChunk, StreamChunks},
     codec::Decoder,
+    crypt::Cipher,
     layout,
 };
 use crate::types::{Blake3Digest, for_terminal};
@@ -134,7 +135,7 @@ impl Recent {
 pub(crate) async fn run(
     backend: &Arc<dyn Backend>,
     stream: &Arc<StreamChunks>,
-    recent: &Arc<Recent>,
+    (recent, cipher): (&Arc<Recent>, &Cipher),
     fetch: &Fetch,
 ) -> Vec<Piece> {
     let all = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
@@ -145,7 +146,7 @@ pub(crate) async fn run(
         return vec![Piece { length: wanted.end - wanted.start, bytes: Ok(slice(&plain, wanted)) }];
     }
     let length = all.iter().map(|chunk| fetch.wanted_of(chunk)).map(|wanted| wanted.end - wanted.start).sum();
-    match bring(backend, stream, recent, fetch).await {
+    match bring(backend, stream, (recent, cipher), fetch).await {
         Ok(pieces) => pieces,
         Err(error) => vec![Piece { length, bytes: Err(error) }],
     }
@@ -154,35 +155,25 @@ pub(crate) async fn run(
 async fn bring(
     backend: &Arc<dyn Backend>,
     stream: &Arc<StreamChunks>,
-    recent: &Arc<Recent>,
+    (recent, cipher): (&Arc<Recent>, &Cipher),
     fetch: &Fetch,
 ) -> Result<Vec<Piece>, Error> {
     let Some((backup, sha256)) = stream.packs.get(fetch.pack as usize) else {
         return Err(Error::Internal("a chunk lies in no pack".to_owned()));
     };
     let key = layout::pack(backup, sha256);
-    let too_short = || Error::damaged(&key, "it is shorter than its index says");
-    let stored = match backend.get_range(&key, fetch.stored.clone()).await {
-        Ok(stored) if stored.len() as u64 == fetch.stored.end - fetch.stored.start => stored,
-        Ok(_) => return Err(too_short()),
-        Err(error) if error.kind == ErrorKind::Other => {
-            // A range past the end looks like any other failure: the size tells them apart.
-            return Err(match backend.head(&key).await {
-                Ok(meta) if meta.size < fetch.stored.end => too_short(),
-                _ => error.into(),
-            });
-        }
-        Err(error) => return Err(Error::reading(&key, error)),
-    };
+    let fetched = cipher.fetch(&**backend, &key, fetch.stored.clone()).await?;
     let _turn = DECODING.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
     let (stream, recent, fetch) = (Arc::clone(stream), Arc::clone(recent), fetch.clone());
+    let cipher = cipher.clone();
     tokio::task::spawn_blocking(move || {
         let mut decoder = Decoder::new()?;
+        let stored = fetched.open().map_err(|reason| Error::damaged(&key, reason))?;
         let chunks = stream.chunks.get(fetch.chunks.clone()).unwrap_or_default();
         let piece = |chunk: &StreamChunk| {
             let wanted = fetch.wanted_of(chunk);
             let length = wanted.end - wanted.start;
-            let proven = prove(&mut decoder, chunk, &stored, &fetch);
+            let proven = prove((&mut decoder, &cipher), chunk, &stored, &fetch);
             if let Ok(plain) = &proven
                 && length < u64::from(chunk.plain)
                 && chunk.plain <= Recent::LARGEST
@@ -203,13 +194,18 @@ fn slice(plain: &Bytes, wanted: Range<u64>) -> Bytes {
 }
 
 /// The plain bytes of one chunk, if it is what its id says.
-fn prove(decoder: &mut Decoder, chunk: &StreamChunk, stored: &Bytes, fetch: &Fetch) -> Result<Bytes, String> {
+fn prove(
+    (decoder, cipher): (&mut Decoder, &Cipher),
+    chunk: &StreamChunk,
+    stored: &Bytes,
+    fetch: &Fetch,
+) -> Result<Bytes, String> {
     let begin = usize::try_from(u64::from(chunk.offset).saturating_sub(fetch.stored.start)).unwrap_or(usize::MAX);
     let frame = stored.get(begin..begin.saturating_add(chunk.length as usize)).unwrap_or_default();
     let at = format!("the chunk at byte {}", chunk.offset);
     let plain =
         decoder.decode(frame, chunk.plain as usize).map_err(|reason| format!("{at}: {}", for_terminal(&reason)))?;
-    if Blake3Digest::of(&plain) != chunk.id {
+    if cipher.chunk_id(&plain) != chunk.id {
         return Err(format!("{at} does not have its id {}", chunk.id));
     }
     Ok(Bytes::from(plain))

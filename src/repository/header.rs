@@ -7,14 +7,19 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Error, control::Control};
+use super::{Error, control::Control, crypt::Recipient};
 use crate::types::for_terminal;
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// The `requires` that this program understands. None is needed in a plain repository.
-const KNOWN_FEATURES: [&str; 0] = [];
+/// The `requires` that this program understands.
+const KNOWN_FEATURES: [&str; 1] = [ENCRYPTION_AGE];
+
+/// What a program must understand to read or write an encrypted repository.
+pub(crate) const ENCRYPTION_AGE: &str = "encryption-age";
+/// The mode of an encrypted repository.
+pub(crate) const AGE: &str = "age";
 
 /// A repository's identity: 32 hexadecimal characters. A replica has its original's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,7 +107,7 @@ impl Default for ChunkerParameters {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Encryption {
-    /// `none`; later also `age`, which puts `encryption-age` into `requires`.
+    /// `none`, or `age`, which puts `encryption-age` into `requires`.
     pub mode: String,
     /// The epochs there were when the repository was made. Later ones are found under `keys/`.
     pub epochs: Vec<Value>,
@@ -113,6 +118,13 @@ impl Encryption {
     #[must_use]
     pub fn none() -> Self {
         Self { mode: "none".to_owned(), epochs: Vec::new() }
+    }
+
+    /// Encrypted to an epoch.
+    #[must_use]
+    pub fn age(epoch: &Recipient) -> Self {
+        let epoch = serde_json::json!({ "epoch": epoch.to_string() });
+        Self { mode: AGE.to_owned(), epochs: vec![epoch] }
     }
 }
 
@@ -187,6 +199,27 @@ impl Header {
             unknown: Map::new(),
         }
     }
+
+    /// The header of a new repository that is encrypted to `epoch`.
+    #[must_use]
+    pub fn encrypted(created: Timestamp, epoch: &Recipient) -> Self {
+        let encryption = Encryption::age(epoch);
+        Self { requires: vec![ENCRYPTION_AGE.to_owned()], encryption, ..Self::new(created) }
+    }
+
+    /// Refuses a header that says one thing of its encryption in one place and another elsewhere.
+    pub(crate) fn agree(&self) -> Result<(), String> {
+        let mode = self.encryption.mode.as_str();
+        let required = self.requires.iter().any(|need| need == ENCRYPTION_AGE);
+        match mode {
+            "none" if !required => Ok(()),
+            AGE if required => Ok(()),
+            "none" | AGE => {
+                Err("what it requires and how it says that it is encrypted contradict each other".to_owned())
+            }
+            other => Err(format!("it is encrypted by `{}`, which this format does not have", for_terminal(other))),
+        }
+    }
 }
 
 /// This program and its version, as objects record it.
@@ -212,10 +245,10 @@ mod tests {
             newer.to_string(),
             "memory: has repository format 2, and this drctl reads up to 1; use a newer drctl"
         );
-        let unknown = gate(r#"{"format":1,"requires":["encryption-age","b\u001b"]}"#).unwrap_err();
+        let unknown = gate(r#"{"format":1,"requires":["later","encryption-age","b\u001b"]}"#).unwrap_err();
         assert_eq!(
             unknown.to_string(),
-            r"memory: needs `encryption-age`, `b\u{1b}`, which this drctl does not know; use a newer drctl"
+            r"memory: needs `later`, `b\u{1b}`, which this drctl does not know; use a newer drctl"
         );
     }
 

@@ -42,6 +42,17 @@ impl Place {
     }
 }
 
+/// The secrets of the epochs.
+pub(crate) const KEYS: &str = "keys/";
+
+/// Whether the object under `key` is needed to read backups, and so is locked where a policy asks for locks.
+/// Sessions, tombstones and other marks are not: they must go when they are done with.
+#[must_use]
+pub fn is_locked(key: &Key) -> bool {
+    let key = key.as_str();
+    key == "repository.json" || ["data/", "meta/", "backups/", KEYS].iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// The key of the repository's header.
 pub(crate) fn header() -> Key {
     Key::from_checked("repository.json".to_owned())
@@ -63,14 +74,57 @@ pub(crate) fn parse_pack(key: &Key) -> Option<(BackupId, Sha256Digest)> {
     Some((BackupId::parse(backup).ok()?, Sha256Digest::parse(pack).ok()?))
 }
 
-/// The streams of a backup.
-pub(crate) fn streams(backup: &BackupId) -> Key {
-    Key::from_checked(format!("meta/{backup}/streams.jsonl.zst"))
+/// All packs.
+pub(crate) const PACKS: &str = "data/";
+/// All that says where chunks lie.
+pub(crate) const META: &str = "meta/";
+
+/// What says where the chunks of a backup lie.
+pub(crate) fn meta_of(backup: &BackupId) -> String {
+    format!("meta/{backup}/")
 }
 
-/// The `n`th index of a backup, from 0.
-pub(crate) fn index(backup: &BackupId, n: u32) -> Key {
-    Key::from_checked(format!("meta/{backup}/index-{n}.tsv.zst"))
+/// The run that an object under `meta/` belongs to.
+pub(crate) fn run_of_meta(key: &Key) -> Option<BackupId> {
+    let (backup, _) = key.as_str().strip_prefix("meta/")?.split_once('/')?;
+    BackupId::parse(backup).ok()
+}
+
+/// What follows the names of encrypted lists.
+fn suffix(sealed: bool) -> &'static str {
+    if sealed { ".age" } else { "" }
+}
+
+/// The names of all indexes of a backup, for people.
+pub(crate) fn index_names(backup: &BackupId, sealed: bool) -> String {
+    format!("meta/{backup}/index-*.tsv.zst{}", suffix(sealed))
+}
+
+/// The streams of a backup, in an encrypted repository or a plain one.
+pub(crate) fn streams(backup: &BackupId, sealed: bool) -> Key {
+    Key::from_checked(format!("meta/{backup}/streams.jsonl.zst{}", suffix(sealed)))
+}
+
+/// The `n`th index of a backup, from 0, in an encrypted repository or a plain one.
+pub(crate) fn index(backup: &BackupId, n: u32, sealed: bool) -> Key {
+    Key::from_checked(format!("meta/{backup}/index-{n}.tsv.zst{}", suffix(sealed)))
+}
+
+/// A key file of an epoch, which is named by its public key.
+pub(crate) fn key_file(epoch: &str, n: u32) -> Key {
+    Key::from_checked(format!("keys/{epoch}-{n}.age"))
+}
+
+/// All key files, or those of one epoch.
+pub(crate) fn keys_of(epoch: Option<&str>) -> String {
+    epoch.map_or_else(|| "keys/".to_owned(), |epoch| format!("keys/{epoch}-"))
+}
+
+/// The epoch and the number of the key file that `key` names.
+pub(crate) fn parse_key_file(key: &Key) -> Option<(&str, u32)> {
+    let (epoch, n) = key.as_str().strip_prefix("keys/")?.strip_suffix(".age")?.rsplit_once('-')?;
+    let good = epoch.starts_with("age1") && epoch.len() < 100 && epoch.bytes().all(|b| b.is_ascii_alphanumeric());
+    good.then_some((epoch, n.parse().ok()?))
 }
 
 /// All indexes of a backup.
@@ -81,7 +135,8 @@ pub(crate) fn indexes_of(backup: &BackupId) -> String {
 /// The number of the index that `key` names.
 pub(crate) fn parse_index(key: &Key) -> Option<(BackupId, u32)> {
     let (backup, file) = key.as_str().strip_prefix("meta/")?.split_once('/')?;
-    let n = file.strip_prefix("index-")?.strip_suffix(".tsv.zst")?;
+    let n = file.strip_prefix("index-")?;
+    let n = n.strip_suffix(".age").unwrap_or(n).strip_suffix(".tsv.zst")?;
     let canonical = n == "0" || (!n.starts_with('0') && n.bytes().all(|b| b.is_ascii_digit()));
     if canonical { Some((BackupId::parse(backup).ok()?, n.parse().ok()?)) } else { None }
 }
@@ -94,6 +149,14 @@ pub(crate) fn refs(backup: &BackupId) -> Key {
 /// A backup's manifest or abort marker.
 pub(crate) fn manifest(policy: &Name, schedule: &Name, backup: &BackupId) -> Key {
     Key::from_checked(format!("backups/{policy}/{schedule}/{backup}.json"))
+}
+
+/// What follows the key of a signed object.
+pub(crate) const SIGNATURE: &str = ".sig";
+
+/// The signature of the object under `key`.
+pub(crate) fn signature(key: &Key) -> Key {
+    Key::from_checked(format!("{key}{SIGNATURE}"))
 }
 
 /// All manifests; of one policy; of one schedule of it.
@@ -139,6 +202,16 @@ pub(crate) fn tombstone(policy: &Name, backup: &BackupId) -> Key {
 /// All tombstones, or those of one policy.
 pub(crate) fn tombstones_of(policy: Option<&Name>) -> String {
     policy.map_or_else(|| "tombstones/".to_owned(), |policy| format!("tombstones/{policy}/"))
+}
+
+/// All pins, or those of one policy.
+pub(crate) fn pins_of(policy: Option<&Name>) -> String {
+    policy.map_or_else(|| "pins/".to_owned(), |policy| format!("pins/{policy}/"))
+}
+
+/// The mark that keeps a backup from prune.
+pub(crate) fn pin(policy: &Name, backup: &BackupId) -> Key {
+    Key::from_checked(format!("pins/{policy}/{backup}.json"))
 }
 
 /// The mark that makes a suspect backup the new base.
@@ -193,6 +266,19 @@ pub(crate) fn evidence_of(policy: &Name) -> String {
     format!("evidence/{policy}/")
 }
 
+/// The run that a piece of evidence is about.
+pub(crate) fn run_of_evidence(key: &Key) -> Option<BackupId> {
+    BackupId::parse(key.as_str().strip_prefix("evidence/")?.split('/').nth(1)?).ok()
+}
+
+/// The backup that a drill has proven, by the key of its evidence: `<time>-drill-passed/<file>`.
+pub(crate) fn parse_drill_passed(key: &Key) -> Option<BackupId> {
+    let outcome = key.as_str().strip_prefix("evidence/")?.split('/').nth(2)?;
+    let time = outcome.strip_suffix("-drill-passed")?;
+    jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    run_of_evidence(key)
+}
+
 /// When the damaged packs that `key` names were found; the texts sort by time.
 pub(crate) fn parse_damaged_packs(key: &Key) -> Option<&str> {
     let mut segments = key.as_str().strip_prefix("evidence/")?.split('/');
@@ -226,8 +312,8 @@ mod tests {
         let spelled = [
             header(),
             pack(&id, &sha),
-            streams(&id),
-            index(&id, 12),
+            streams(&id, false),
+            index(&id, 12, false),
             refs(&id),
             manifest(&name("orders"), &name("daily"), &id),
             session(&name("orders"), &id),
@@ -250,7 +336,7 @@ mod tests {
             ]
         );
         assert_eq!(parse_pack(&pack(&id, &sha)), Some((id.clone(), sha)));
-        assert_eq!(parse_index(&index(&id, 12)), Some((id.clone(), 12)));
+        assert_eq!(parse_index(&index(&id, 12, false)), Some((id.clone(), 12)));
         assert_eq!(
             parse_manifest(&manifest(&name("orders"), &name("daily"), &id)),
             Some((name("orders"), name("daily"), id.clone()))

@@ -32,7 +32,7 @@ impl Look {
         other.level == Level::Presence || (self.level >= other.level && packs)
     }
 
-    fn is_kind_of(&self, other: &Self) -> bool {
+    pub(super) fn is_kind_of(&self, other: &Self) -> bool {
         (self.level, self.sample, self.outcome) == (other.level, other.sample, other.outcome)
     }
 

@@ -67,6 +67,9 @@ pub struct Manifest {
     /// The policy file as JSON; secrets are references in it. Absent if it was over 256 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_document: Option<Value>,
+    /// The epoch whose keys it is encrypted with; absent in a plain repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
     /// Sums over the whole backup.
     pub totals: Totals,
     /// The object that lists the streams, and in it the indexes.
@@ -379,6 +382,7 @@ mod tests {
             notes_omitted: 0,
             tool: String::new(),
             policy_document: None,
+            epoch: None,
             totals: Totals::default(),
             streams: object.clone(),
             refs: object,

@@ -6,8 +6,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
-    Accept, Error, Repository, Scope, Session, backend::PutOutcome, catalog::StoredManifest, control, layout, proof,
-    tool,
+    Accept, Error, Repository, Scope, Session,
+    backend::{Key, PutOutcome},
+    catalog::StoredManifest,
+    control,
+    crypt::signature,
+    layout, proof, tool,
 };
 use crate::types::{BackupId, Clock, Name};
 
@@ -111,12 +115,28 @@ impl Repository {
         }
     }
 
-    /// Accepts a suspect backup as the new base, by a mark beside it; nothing of it is changed.
+    /// Whether the mark under `key` accepts this very manifest; where signers are pinned, one of them has signed it.
+    pub(crate) async fn accept_holds(&self, key: &Key, stored: &StoredManifest) -> Result<bool, Error> {
+        let (bytes, signature) = match self.get_signed(key, signature::ACCEPT, control::MAX_CONTROL as u64).await {
+            Ok(found) => found,
+            // A damaged mark accepts nothing: the backup stays suspect, which is the safe side.
+            Err(error) if error.is_damage() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(signature.counts()
+            && control::decode::<Accept>(&bytes)
+                .is_ok_and(|accept| accept.manifest == stored.sha256 && accept.backup == stored.manifest.backup))
+    }
+
+    /// Accepts a suspect backup as the new base, by a mark beside it; nothing of it is changed. The mark is signed, if
+    /// there is a key to sign with.
     ///
     /// # Errors
+    /// [`Error::NoSigningKey`] or [`Error::SigningKeyNotPinned`] where signers are pinned and the mark would not count,
     /// [`Error::Damaged`] if there is another mark for it, or what the store says.
     pub async fn accept(&self, stored: &StoredManifest, clock: &dyn Clock) -> Result<AcceptOutcome, Error> {
-        let StoredManifest { manifest, sha256 } = stored;
+        self.check_signing_key()?;
+        let StoredManifest { manifest, sha256, .. } = stored;
         let key = layout::accept(&manifest.policy, &manifest.backup);
         let mark = Accept {
             policy: manifest.policy.clone(),
@@ -127,12 +147,18 @@ impl Repository {
             tool: tool(),
             unknown: serde_json::Map::new(),
         };
-        match self.backend.put_new(&key, control::encode(&mark)?).await? {
-            PutOutcome::Created => Ok(AcceptOutcome::Accepted),
+        let bytes = control::encode(&mark)?;
+        match self.backend.put_new(&key, bytes.clone()).await? {
+            PutOutcome::Created => {
+                self.put_signature(&key, signature::ACCEPT, &bytes).await?;
+                Ok(AcceptOutcome::Accepted)
+            }
             PutOutcome::Exists => {
                 let bytes = self.backend.get(&key, control::MAX_CONTROL as u64).await?;
                 let found: Accept = control::decode(&bytes).map_err(|refusal| refusal.into_error(&key))?;
                 if found.manifest == *sha256 {
+                    // The run that put the mark may have ended before it signed it.
+                    self.put_signature(&key, signature::ACCEPT, &bytes).await?;
                     Ok(AcceptOutcome::AlreadyAccepted)
                 } else {
                     Err(Error::damaged(&key, "it accepts another manifest than the one that is there"))

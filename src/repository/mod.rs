@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod backend;
+mod believed;
 mod budget;
 mod catalog;
 mod checkpoint;
@@ -13,6 +14,8 @@ mod chunks;
 mod codec;
 mod commit;
 mod control;
+mod copy;
+pub mod crypt;
 mod error;
 mod evidence;
 mod fetch;
@@ -22,15 +25,20 @@ mod index;
 mod known;
 mod large;
 mod layout;
+mod levels;
+mod locks;
 mod looks;
 mod manifest;
 mod marks;
+mod named;
 mod objects;
 mod orphans;
 mod pack;
 mod parents;
 mod pipeline;
+mod planted;
 mod proof;
+mod prune;
 mod reader;
 mod refs;
 mod reuse;
@@ -40,12 +48,15 @@ mod streams;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verified;
 mod verify;
 mod writer;
 
 use std::sync::Arc;
 
+#[cfg(any(test, feature = "testing"))]
+pub use self::planted::Planted;
 use self::{
     backend::{Backend, ErrorKind, PutOutcome},
     control::{Control as _, Refusal},
@@ -54,9 +65,11 @@ use self::{
 pub use self::{
     catalog::{BackupEntry, Listed, Scope, StoredManifest},
     commit::CommitOutcome,
+    copy::{Copier, CopyCounts, CopyOptions, CopyOutcome, CopyRefused, Counted, Rate},
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
-    layout::Place,
+    layout::{Place, is_locked},
+    locks::LockCounts,
     manifest::{
         Cluster, GroupEntry, GroupTotal, MAX_LISTED, MAX_VOLUMES, Manifest, ManifestDraft, ObjectRef, Previous,
         SourceEntry, Totals, VolumeSummary,
@@ -64,8 +77,9 @@ pub use self::{
     marks::{AcceptOutcome, SessionEntry, SessionState},
     orphans::{holds_something, is_orphaned},
     proof::{MOST_APART, Proof},
+    prune::{IdleRun, MarkOutcome, PruneOptions, Pruned, Survey, Surveyed, Tombstone, TombstoneBy, UNDO},
     reader::BackupReader,
-    session::{Abort, Accept, Session},
+    session::{Abort, Accept, Copied, Session},
     summary::{SourceSummary, Summary},
     verified::{Verified, VerifyOutcome},
     verify::{
@@ -80,6 +94,7 @@ use crate::types::Clock;
 pub struct Repository {
     backend: Arc<dyn Backend>,
     header: Arc<Header>,
+    access: Arc<crypt::Access>,
 }
 
 impl Repository {
@@ -90,7 +105,37 @@ impl Repository {
     /// [`Error::AlreadyARepository`] if there is a `repository.json`; [`Error::CreateOnlyIgnored`],
     /// then there is one now, which no backup uses; else what the store says.
     pub async fn init(backend: Arc<dyn Backend>, clock: &dyn Clock) -> Result<Self, Error> {
-        let header = Header::new(clock.now());
+        locks::prepare(&*backend, clock).await?;
+        Self::create(backend, Header::new(clock.now())).await
+    }
+
+    /// [`Self::init`] of a repository that is encrypted to `epoch`, whose secrets `recipients` may read. The key file
+    /// is there before the repository is: no backup can be written that nobody could read.
+    ///
+    /// # Errors
+    /// Those of [`Self::init`].
+    pub async fn init_encrypted(
+        backend: Arc<dyn Backend>,
+        clock: &dyn Clock,
+        epoch: &crypt::Epoch,
+        recipients: &[crypt::Recipient],
+    ) -> Result<Self, Error> {
+        // The key file is locked as well.
+        locks::prepare(&*backend, clock).await?;
+        let header = Header::encrypted(clock.now(), &epoch.name());
+        let (header, access) = (Arc::new(header), Arc::default());
+        let planned = Self { backend: Arc::clone(&backend), header, access };
+        match backend.head(&layout::header()).await {
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Err(Error::AlreadyARepository { location: backend.location().to_owned() }),
+        }
+        planned.put_key_file(epoch, recipients, clock.now()).await?;
+        let header = Header::clone(&planned.header);
+        Self::create(backend, header).await
+    }
+
+    async fn create(backend: Arc<dyn Backend>, header: Header) -> Result<Self, Error> {
         let bytes = control::encode(&header)?;
         let (key, location) = (layout::header(), backend.location().to_owned());
         match backend.get(&key, control::MAX_CONTROL as u64).await {
@@ -112,7 +157,7 @@ impl Repository {
                 }
             }
         }
-        Ok(Self { backend, header: Arc::new(header) })
+        Ok(Self { backend, header: Arc::new(header), access: Arc::default() })
     }
 
     /// Opens the repository in a store.
@@ -138,11 +183,8 @@ impl Repository {
         };
         control::decode::<Gate>(&bytes).map_err(refusal)?.pass(&location)?;
         let header = control::decode::<Header>(&bytes).map_err(refusal)?;
-        if header.encryption.mode != "none" {
-            let features = format!("encryption `{}`", crate::types::for_terminal(&header.encryption.mode));
-            return Err(Error::UnknownFeature { location, features });
-        }
-        Ok(Self { backend, header: Arc::new(header) })
+        header.agree().map_err(|reason| Error::damaged(&key, reason))?;
+        Ok(Self { backend, header: Arc::new(header), access: Arc::default() })
     }
 
     /// What the repository says of itself.

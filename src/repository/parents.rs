@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Error, Repository, Scope, Session,
     catalog::{Listing, Marker, StoredManifest},
+    crypt::Signature,
     layout,
 };
 use crate::types::{BackupId, Name, State};
@@ -33,6 +34,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) backup: &'a BackupId,
     pub(crate) sources: &'a [Name],
     pub(crate) full_every: Duration,
+    /// The epoch that the new backup is encrypted to: others' lists cannot be read, and their chunks have other names.
+    pub(crate) epoch: Option<String>,
 }
 
 /// An earlier run.
@@ -85,7 +88,10 @@ impl Repository {
     pub(crate) async fn choose_parents(&self, wanted: &Wanted<'_>) -> Result<Choice, Error> {
         let listings = self.list_manifests(&Scope::Policy(wanted.policy.clone())).await?;
         let mut choice = Choice::default();
-        let sessions = self.resumable(wanted, &listings, &mut choice).await?;
+        // In a plain repository whoever may write can leave a session and an index that lie about packs. In an encrypted
+        // one the chunks' names need the id key.
+        let lies = self.asks_for_signatures() && !self.is_encrypted();
+        let sessions = if lies { Vec::new() } else { self.resumable(wanted, &listings, &mut choice).await? };
         let room = MAX_PARENTS - usize::from(!sessions.is_empty());
         self.choose_backups(wanted, listings, room, &mut choice).await?;
         for session in sessions {
@@ -129,9 +135,19 @@ impl Repository {
                     continue;
                 }
             };
+            if let Signature::Bad(why) = &stored.signature {
+                choice
+                    .notes
+                    .push(format!("backup {} does not count, and nothing is shared with it: {why}", listing.backup));
+                continue;
+            }
             let manifest = &stored.manifest;
             let has = |name: &&Name| manifest.sources.iter().any(|s| s.name == **name && s.total.bytes > 0);
-            if wants_data && is_young(wanted, manifest.full_since) && uncovered.iter().any(has) {
+            if wants_data
+                && manifest.epoch == wanted.epoch
+                && is_young(wanted, manifest.full_since)
+                && uncovered.iter().any(has)
+            {
                 let mark = accepted.get(&(listing.policy.clone(), listing.backup.clone()));
                 let is_good = match (manifest.state, mark) {
                     (State::Complete, _) => true,
@@ -192,7 +208,7 @@ impl Repository {
     }
 
     /// Looks at the parents once more, now that the session is written: what prune has marked, or
-    /// fenced, may not be used (step B3).
+    /// fenced, may not be used (step B3). Tombstones that readers would not believe count here, too.
     pub(crate) async fn confirm_parents(&self, policy: &Name, choice: &mut Choice) -> Result<(), Error> {
         let tombstones = self.marks(&layout::tombstones_of(Some(policy))).await?;
         let mut confirmed = Vec::new();

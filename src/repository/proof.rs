@@ -1,11 +1,12 @@
 //! What a store must do for backups, proven on the store itself before one is taken.
 
+use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Map;
 
 use super::{
     Error, Repository, Session,
-    backend::PutOutcome,
+    backend::{BucketLock, Powers, PutOutcome},
     control, layout, tool,
     writer::{MAX_SKEW, nearest_if_apart},
 };
@@ -18,13 +19,20 @@ pub struct Proof {
     pub key: String,
     /// Whether the mark was put just now; else an earlier proof has left it.
     pub put: bool,
+    /// How the bucket is set up for locks; absent where none are asked for, or where this identity may not look.
+    pub bucket_lock: Option<BucketLock>,
+    /// What this identity may do beyond what a backup needs; absent where it cannot be found out.
+    pub powers: Option<Powers>,
+    /// Whether this identity may read an object of `keys/`, which no backup needs; absent if there is none.
+    pub reads_keys: Option<bool>,
     /// How far the store's clock is ahead of this machine's; absent if the store does not say its time.
     pub ahead: Option<SignedDuration>,
 }
 
 impl Repository {
     /// Proves that the store takes an object, that it refuses a second one under the same key, and that its
-    /// clock and this machine's agree.
+    /// clock and this machine's agree. It tries whether this identity may overwrite or delete, and whether a locked
+    /// object can be deleted, all on the object that it leaves.
     ///
     /// It leaves one object, the same one each time: the session of a run that began in 1970 and that no
     /// backup ever shares anything with (`layout::proof`). So an identity that may not delete can prove as
@@ -44,18 +52,25 @@ impl Repository {
             backup,
             parents: Vec::new(),
             tool: tool(),
+            copied: None,
             unknown: Map::new(),
         };
         let bytes = control::encode(&session)?;
         let before = clock.now();
+        let bucket_lock = self.backend.lock_ready().await?;
         let put = self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created;
-        if self.backend.put_new(&key, bytes).await? == PutOutcome::Created {
+        if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
             return Err(Error::CreateOnlyIgnored { location: self.location().to_owned() });
         }
         let seen = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?;
         let store = if put { Some(seen.modified) } else { self.backend.clock().await? };
         let ahead = store.map(|store| self.compare_clocks(before, store, clock.now())).transpose()?;
-        Ok(Proof { key: key.to_string(), put, ahead })
+        let powers = self.backend.probe(&key, bytes).await?;
+        let reads_keys = match self.backend.list(layout::KEYS).try_next().await? {
+            Some(found) => Some(self.backend.get(&found.key, control::MAX_CONTROL as u64).await.is_ok()),
+            None => None,
+        };
+        Ok(Proof { key: key.to_string(), put, bucket_lock, powers, reads_keys, ahead })
     }
 
     fn compare_clocks(&self, before: Timestamp, store: Timestamp, after: Timestamp) -> Result<SignedDuration, Error> {

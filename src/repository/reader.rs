@@ -9,9 +9,10 @@ use futures::{StreamExt, stream};
 use super::{
     Error, Manifest, Repository,
     ahead::ReadAhead,
-    backend::Backend,
+    backend::{Backend, Key},
     budget::Budget,
     chunks::{ChunkCache, StreamChunks},
+    crypt::Cipher,
     fetch::Recent,
     layout,
     objects::{check_ref, get_exact},
@@ -35,6 +36,7 @@ pub struct BackupReader {
 struct Inner {
     backend: Arc<dyn Backend>,
     backup: BackupId,
+    cipher: Cipher,
     streams: Vec<StreamInfo>,
     chunks: ChunkCache,
     budget: Arc<Budget>,
@@ -50,15 +52,31 @@ impl Repository {
         self.read_within(manifest, MEMORY).await
     }
 
+    /// [`Self::read`], for what reads contents and not only the list of streams: in an encrypted repository, that they
+    /// can be opened is known before anything is begun.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`], and [`Error::NoKeys`].
+    pub async fn read_contents(&self, manifest: &Manifest) -> Result<BackupReader, Error> {
+        let reader = self.read(manifest).await?;
+        reader.needs_contents(self.location(), manifest)?;
+        Ok(reader)
+    }
+
     /// [`Self::read`] with another bound on the bytes that are held at once.
     ///
     /// # Errors
     /// Those of [`Self::read`].
     pub async fn read_within(&self, manifest: &Manifest, memory: u64) -> Result<BackupReader, Error> {
-        let key = layout::streams(&manifest.backup);
+        let cipher = self.cipher_of(manifest).await?;
+        let key = layout::streams(&manifest.backup, cipher.is_sealed());
         check_ref(&manifest.backup, &key, &manifest.streams)?;
         let bytes = get_exact(&*self.backend, &key, manifest.streams.size, manifest.streams.sha256).await?;
-        let Streams { indexes, streams: records } = blocking(&key, move || Streams::decode(bytes)).await?;
+        let Streams { indexes, streams: records } = blocking(&key, {
+            let cipher = cipher.clone();
+            move || Streams::decode(cipher.open_list(bytes)?)
+        })
+        .await?;
         let (backend, backup) = (Arc::clone(&self.backend), manifest.backup.clone());
         // A stream's parts are many, and only the reader needs them.
         let apart = |mut record: StreamRecord| {
@@ -66,9 +84,10 @@ impl Repository {
             (StreamInfo { parts, ..record.info.clone() }, record)
         };
         let (streams, records) = records.into_iter().map(apart).unzip();
-        let chunks = ChunkCache::new(Arc::clone(&backend), backup.clone(), indexes, records);
+        let chunks = ChunkCache::new(Arc::clone(&backend), (backup.clone(), cipher.clone()), indexes, records);
         let budget = Budget::new(memory);
-        Ok(BackupReader { inner: Arc::new(Inner { backend, backup, streams, chunks, budget, recent: Arc::default() }) })
+        let recent = Arc::default();
+        Ok(BackupReader { inner: Arc::new(Inner { backend, backup, cipher, streams, chunks, budget, recent }) })
     }
 }
 
@@ -76,6 +95,21 @@ impl BackupReader {
     /// The chunks of a stream, in order.
     pub(super) async fn chunks(&self, stream: u32) -> Result<Arc<StreamChunks>, Error> {
         self.inner.chunks.of(stream).await
+    }
+
+    /// Refuses to read contents with keys that open only lists.
+    pub(super) fn needs_contents(&self, location: &str, manifest: &Manifest) -> Result<(), Error> {
+        match &manifest.epoch {
+            Some(epoch) if !self.inner.cipher.opens_contents() => {
+                Err(Error::NoKeys { location: location.to_owned(), epoch: epoch.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The names of its indexes, for people.
+    pub(super) fn index_names(&self) -> String {
+        layout::index_names(&self.inner.backup, self.inner.cipher.is_sealed())
     }
 
     /// The indexes that no stream names.
@@ -90,8 +124,14 @@ impl BackupReader {
 
     /// The bytes of a range of a stream, from proven chunks.
     pub(super) fn range(&self, chunks: Arc<StreamChunks>, offset: u64, length: u64) -> ReadAhead {
-        let Inner { backend, budget, recent, .. } = &*self.inner;
-        ReadAhead::new(Arc::clone(backend), Arc::clone(budget), (chunks, Arc::clone(recent)), offset, length)
+        let Inner { backend, budget, recent, cipher, .. } = &*self.inner;
+        ReadAhead::new(
+            Arc::clone(backend),
+            Arc::clone(budget),
+            (chunks, Arc::clone(recent), cipher.clone()),
+            offset,
+            length,
+        )
     }
 }
 
@@ -110,7 +150,7 @@ impl BackupContents for BackupReader {
         let chunks = self.chunks(stream.number).await.map_err(failed)?;
         let reading = PartReading {
             ahead: self.range(chunks, info.offset, info.length),
-            backup: self.inner.backup.clone(),
+            streams: layout::streams(&self.inner.backup, self.inner.cipher.is_sealed()),
             hasher: Blake3Hasher::default(),
             length: 0,
             info: info.clone(),
@@ -137,7 +177,8 @@ fn contents_error(stream: &str, part: &str, error: Error) -> ContentsError {
 /// A part being read.
 struct PartReading {
     ahead: ReadAhead,
-    backup: BackupId,
+    /// The list that says what the part is.
+    streams: Key,
     hasher: Blake3Hasher,
     length: u64,
     info: PartInfo,
@@ -163,17 +204,17 @@ impl PartReading {
             }
             None => {
                 self.ended = true;
-                check_part(&self.backup, &self.info, self.length, &self.hasher).err().map(Err)
+                check_part(&self.streams, &self.info, self.length, &self.hasher).err().map(Err)
             }
         }
     }
 }
 
 /// Compares what was read of a part with what is recorded of it.
-pub(super) fn check_part(backup: &BackupId, info: &PartInfo, length: u64, hasher: &Blake3Hasher) -> Result<(), Error> {
+pub(super) fn check_part(streams: &Key, info: &PartInfo, length: u64, hasher: &Blake3Hasher) -> Result<(), Error> {
     let damaged = |reason: String| {
         let part = for_terminal(&info.name);
-        Err(Error::damaged(layout::streams(backup), format!("part `{part}` {reason}")))
+        Err(Error::damaged(streams, format!("part `{part}` {reason}")))
     };
     if length != info.length {
         return damaged(format!("has {length} bytes, and {} are recorded", info.length));

@@ -1,6 +1,6 @@
 //! What the parents hold that need not be stored again (step B3 of the protocol).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::TryStreamExt;
 
@@ -9,6 +9,7 @@ use super::{
     backend::Key,
     catalog::StoredManifest,
     chunks::PackName,
+    crypt::Cipher,
     index::{self, MAX_INDEX},
     known::{KnownBuilder, Place},
     layout,
@@ -46,6 +47,7 @@ struct Frames {
 #[derive(Debug)]
 struct Gatherer<'a> {
     repository: &'a Repository,
+    cipher: &'a Cipher,
     packs: Vec<PackEntry>,
     candidates: Vec<Candidate>,
     places: HashMap<(BackupId, Sha256Digest), u32>,
@@ -56,10 +58,21 @@ impl Repository {
     /// Loads the indexes of the parents, without what lies in packs that are not worth it, that are
     /// missing or have another size, or that a verification of `policy` has found damaged. `limit`
     /// bounds the number of chunks.
-    pub(crate) async fn gather(&self, policy: &Name, choice: &mut Choice, limit: usize) -> Result<Reusable, Error> {
+    pub(crate) async fn gather(
+        &self,
+        policy: &Name,
+        choice: &mut Choice,
+        (cipher, limit): (&Cipher, usize),
+    ) -> Result<Reusable, Error> {
         let chunks = KnownBuilder::new(limit);
-        let mut gatherer =
-            Gatherer { repository: self, packs: Vec::new(), candidates: Vec::new(), places: HashMap::new(), chunks };
+        let mut gatherer = Gatherer {
+            repository: self,
+            cipher,
+            packs: Vec::new(),
+            candidates: Vec::new(),
+            places: HashMap::new(),
+            chunks,
+        };
         // Backups first: what they vouch for may be found in the indexes of sessions too.
         for parent in &choice.parents {
             if let Parent::Backup(stored) = parent
@@ -114,12 +127,14 @@ impl Gatherer<'_> {
         for line in refs {
             self.take_pack(line.backup, line.pack, Some(line.size), line.used.saturating_mul(2) >= line.size);
         }
-        let key = layout::streams(&manifest.backup);
+        let sealed = self.cipher.is_sealed();
+        let key = layout::streams(&manifest.backup, sealed);
         check_ref(&manifest.backup, &key, &manifest.streams)?;
         let bytes = get_exact(backend, &key, manifest.streams.size, manifest.streams.sha256).await?;
-        let indexes = blocking(&key, move || Streams::decode_indexes(bytes)).await?;
+        let cipher = self.cipher.clone();
+        let indexes = blocking(&key, move || Streams::decode_indexes(cipher.open_list(bytes)?)).await?;
         for record in indexes {
-            let key = layout::index(&manifest.backup, record.index);
+            let key = layout::index(&manifest.backup, record.index, sealed);
             let bytes = get_exact(backend, &key, record.size, record.sha256).await?;
             self.take_index(&key, bytes, |_| false).await?;
         }
@@ -143,9 +158,10 @@ impl Gatherer<'_> {
         bytes: bytes::Bytes,
         may_add: impl Fn(&BackupId) -> bool,
     ) -> Result<(), Error> {
+        let cipher = self.cipher.clone();
         let lines = blocking(key, move || {
             let mut lines = Vec::new();
-            index::decode(bytes, |line| lines.push(line)).map(|()| lines)
+            index::decode(cipher.open_list(bytes)?, |line| lines.push(line)).map(|()| lines)
         })
         .await?;
         for line in lines {
@@ -262,7 +278,7 @@ impl Repository {
         backups: impl Iterator<Item = &'a BackupId>,
         wanted: impl Fn(&(BackupId, Sha256Digest)) -> bool,
     ) -> Result<HashMap<(BackupId, Sha256Digest), u64>, Error> {
-        let distinct: HashSet<_> = backups.collect();
+        let distinct: BTreeSet<_> = backups.collect();
         let mut present = HashMap::new();
         for backup in distinct {
             let mut objects = self.backend().list(&layout::packs_of(backup));

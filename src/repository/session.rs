@@ -28,9 +28,20 @@ pub struct Session {
     pub started: Timestamp,
     /// The program that wrote it.
     pub tool: String,
+    /// In a copy: what the original says of this session. It is no run but the copying of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<Copied>,
     /// Fields of later programs, kept as they are.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// What the session of a copy says of the original's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// When the original's was written, by its store's clock; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Timestamp>,
 }
 
 impl Control for Session {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Previous, SourceEntry, StoredManifest, Totals};
+use super::{ObjectRef, Previous, SourceEntry, StoredManifest, Totals, crypt::Signature};
 use crate::types::{Missing, Name, Sha256Digest, State, VolumeCounts};
 
 /// The most characters that a [`Summary`] keeps of a text.
@@ -37,6 +37,10 @@ pub struct Summary {
     pub full_since: Timestamp,
     /// SHA-256 of the manifest as stored.
     pub sha256: Sha256Digest,
+    /// Whether one has signed it whose signatures are believed. An unsigned one is never good.
+    pub signature: Signature,
+    /// The object that lists the packs it needs.
+    pub refs: ObjectRef,
 }
 
 /// A source in a [`Summary`].
@@ -90,6 +94,8 @@ impl Summary {
             previous: manifest.previous.clone(),
             full_since: manifest.full_since,
             sha256: stored.sha256,
+            signature: stored.signature.clone(),
+            refs: manifest.refs.clone(),
         }
     }
 }

@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 
-use futures::{TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     Error, Repository, Scope,
-    backend::PutOutcome,
+    backend::{Key, PutOutcome},
     control::{self, Control},
+    crypt::signature,
     header::RepositoryId,
     layout,
     looks::{Look, Looks, Taken},
@@ -22,6 +23,8 @@ use crate::types::{BackupId, Name};
 
 /// Notes that are put at once.
 const PUTS: usize = 8;
+/// Backups whose evidence is checked at once.
+const CHECKS: usize = 32;
 /// The most findings that a report in the store lists.
 const MAX_LISTED: usize = 100;
 /// Two verifications of one second: the later one takes one of the next seconds.
@@ -36,7 +39,7 @@ pub enum VerifyOutcome {
     Sound,
     /// Something is missing or damaged.
     Damaged,
-    /// Something could not be read, or it was told to stop before the end.
+    /// Something could not be read, lists were not opened for want of a key, or it was told to stop before the end.
     Unfinished,
 }
 
@@ -72,7 +75,7 @@ pub struct Verified {
 /// `evidence/<policy>/<backup-id>/<time>-verify-<outcome>/<level>[-1-of-<n>-rest-<r>].json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Evidence {
+pub(super) struct Evidence {
     repository: RepositoryId,
     policy: Name,
     schedule: Name,
@@ -80,6 +83,9 @@ struct Evidence {
     level: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sample: Option<String>,
+    /// Which packs the sample took: those whose name leaves this rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rest: Option<u32>,
     outcome: String,
     at: Timestamp,
     findings: Vec<Found>,
@@ -98,6 +104,20 @@ struct Found {
 
 impl Control for Evidence {
     const KIND: &'static str = "evidence";
+}
+
+impl Evidence {
+    /// Whether it is the report of this verification of this backup: whoever may write can put it under any key.
+    pub(super) fn is_of(&self, repository: &RepositoryId, (policy, backup): (&Name, &BackupId), look: &Look) -> bool {
+        let sample = look.sample.map(|sample| (format!("1/{}", sample.of()), sample.rest()));
+        let own = self.sample.clone().zip(self.rest);
+        let seconds = look.at.as_second() - self.at.as_second();
+        (&self.repository, &self.policy, &self.backup) == (repository, policy, backup)
+            && (self.level.as_str(), self.outcome.as_str()) == (look.level.as_str(), look.outcome.as_str())
+            && own == sample
+            && self.sample.is_some() == look.sample.is_some()
+            && (0..MAX_SECONDS).contains(&seconds)
+    }
 }
 
 impl Repository {
@@ -132,7 +152,11 @@ impl Repository {
         let is_damage = findings.iter().any(|finding| finding.kind != FindingKind::NotChecked);
         let outcome = if is_damage {
             VerifyOutcome::Damaged
-        } else if !findings.is_empty() || report.findings_omitted > 0 || (report.interrupted && is_last) {
+        } else if !findings.is_empty()
+            || report.findings_omitted > 0
+            || (report.interrupted && is_last)
+            || report.unopened.contains(name)
+        {
             VerifyOutcome::Unfinished
         } else {
             VerifyOutcome::Sound
@@ -168,6 +192,7 @@ impl Repository {
             backup: backup.clone(),
             level: options.level.as_str().to_owned(),
             sample: sample.map(|sample| format!("1/{}", sample.of())),
+            rest: sample.map(Sample::rest),
             outcome: outcome.as_str().to_owned(),
             at,
             findings,
@@ -181,36 +206,64 @@ impl Repository {
             let at = at + SignedDuration::from_secs(second);
             let key = layout::verify_evidence((policy, backup), at, outcome.as_str(), &what);
             if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
-                return Ok(());
+                return self.put_signature(&key, signature::EVIDENCE, &bytes).await;
             }
         }
         Err(Error::Internal(format!("{MAX_SECONDS} verifications of backup {backup} in one second")))
     }
 
     /// The verifications of each backup of `scope`, newest first: the damage that no later one has disproved, and the
-    /// newest other one at each level. Only keys are looked at.
+    /// newest other one at each level. Only keys are looked at; where signers are pinned, also whether one of them has
+    /// signed what is told: other evidence does not count.
     ///
     /// # Errors
     /// What the store says.
     pub async fn verified(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
+        if self.asks_for_signatures() {
+            return self.verified_and_signed(scope).await;
+        }
         let mut looks: HashMap<(Name, BackupId), Looks> = HashMap::new();
         let mut remembered = 0;
         let mut objects = self.backend.list(&layout::all_evidence_of(scope.policy()));
         while let Some(meta) = objects.try_next().await? {
-            let Some((policy, backup, at, outcome, what)) = layout::parse_verify_evidence(&meta.key) else { continue };
-            let (Some(outcome), Some((level, sample))) = (VerifyOutcome::parse(outcome), parse_what(what, at)) else {
-                continue;
-            };
-            let look = Look { at, level, sample, outcome };
+            let Some((backup, look)) = parse_key(&meta.key) else { continue };
             let room = remembered < MAX_REMEMBERED;
-            remembered += usize::from(looks.entry((policy, backup)).or_default().take(look, room) == Taken::Kept);
+            remembered += usize::from(looks.entry(backup).or_default().take(look, room) == Taken::Kept);
         }
         Ok(looks.into_iter().map(|(backup, looks)| (backup, looks.tell())).collect())
     }
+
+    async fn verified_and_signed(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
+        let mut looks: HashMap<(Name, BackupId), Vec<Look>> = HashMap::new();
+        let mut remembered = 0;
+        let mut objects = self.backend.list(&layout::all_evidence_of(scope.policy()));
+        while let Some(meta) = objects.try_next().await? {
+            let Some((backup, look)) = parse_key(&meta.key) else { continue };
+            remembered += 1;
+            if remembered > MAX_REMEMBERED {
+                let what = format!("the number of verifications in {}", self.location());
+                return Err(Error::OverLimit { what, limit: MAX_REMEMBERED.to_string() });
+            }
+            looks.entry(backup).or_default().push(look);
+        }
+        let believed = stream::iter(looks).map(|(backup, looks)| async move {
+            let believed = self.believed(&backup, looks).await?.tell();
+            Ok::<_, Error>((backup, believed))
+        });
+        let believed = believed.buffer_unordered(CHECKS);
+        believed.try_filter(|(_, told)| std::future::ready(!told.is_empty())).try_collect().await
+    }
+}
+
+/// The backup and the verification that a key tells of.
+fn parse_key(key: &Key) -> Option<((Name, BackupId), Look)> {
+    let (policy, backup, at, outcome, what) = layout::parse_verify_evidence(key)?;
+    let (outcome, (level, sample)) = (VerifyOutcome::parse(outcome)?, parse_what(what, at)?);
+    Some(((policy, backup), Look { at, level, sample, outcome }))
 }
 
 /// What was looked at, as a key says it: `content`, `stored-1-of-10-rest-3`.
-fn what_of(level: Level, sample: Option<Sample>) -> String {
+pub(super) fn what_of(level: Level, sample: Option<Sample>) -> String {
     match sample {
         None => level.as_str().to_owned(),
         Some(sample) => format!("{}-1-of-{}-rest-{}", level.as_str(), sample.of(), sample.rest()),

@@ -14,6 +14,7 @@ use super::{
     checkpoint::Checkpoints,
     chunker::CutRules,
     control,
+    crypt::Cipher,
     finished::Finished,
     layout,
     objects::put_own,
@@ -62,10 +63,13 @@ pub struct BeginOptions {
     pub known_chunks: usize,
     /// After this time a backup takes no parent and stores everything anew. Zero: this one does.
     pub full_every: Duration,
+    /// What the model test does wrongly on purpose.
+    #[cfg(any(test, feature = "testing"))]
+    pub planted: super::Planted,
 }
 
 impl BeginOptions {
-    /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3, packs of
+    /// The usual way: a checkpoint every 64 packs or 10 minutes, level 3 where it saves something, packs of
     /// 8 MiB, 4 puts at once, one thread
     /// a core and at most 4, 32 MiB, a million known chunks, everything anew every 30 days.
     #[must_use]
@@ -87,7 +91,20 @@ impl BeginOptions {
             memory: 32 << 20,
             known_chunks: 1_000_000,
             full_every: Duration::from_secs(30 * 24 * 3600),
+            #[cfg(any(test, feature = "testing"))]
+            planted: super::Planted::default(),
         }
+    }
+
+    /// Whether the fault that `which` picks is planted. Outside of tests there is none.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn planted(&self, which: impl Fn(&super::Planted) -> bool) -> bool {
+        which(&self.planted)
+    }
+
+    #[cfg(not(any(test, feature = "testing")))]
+    pub(super) fn planted(&self, _which: impl Fn(&super::planted::Planted) -> bool) -> bool {
+        false
     }
 }
 
@@ -117,6 +134,7 @@ pub struct BackupWriter {
     pub(super) full_since: Timestamp,
     /// The session's time by the store's clock.
     pub(super) session_written: Timestamp,
+    pub(super) cipher: Cipher,
     rules: CutRules,
     notes: Vec<String>,
     /// Ends the heartbeat.
@@ -127,10 +145,13 @@ impl Repository {
     /// Begins a backup: chooses parents, writes the session, and loads what may be reused (B2, B3).
     ///
     /// # Errors
-    /// What the store says; [`Error::Begun`] with [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store
+    /// Before anything is written: what is missing of keys. What the store says; [`Error::Begun`] with [`Error::CreateOnlyIgnored`], [`Error::ClockSkew`], or what the store
     /// says once the session is written.
     pub async fn begin(&self, mut options: BeginOptions) -> Result<BackupWriter, Error> {
         let rules = CutRules::new(&self.header.chunker, self.location())?;
+        self.check_signing_key()?;
+        let cipher = self.cipher_to_write().await?;
+        self.backend.lock_ready().await?;
         self.follow_newest(&mut options).await?;
         let wanted = Wanted {
             policy: &options.policy,
@@ -138,29 +159,43 @@ impl Repository {
             backup: &options.backup,
             sources: &options.sources,
             full_every: options.full_every,
+            epoch: cipher.epoch(),
         };
         let mut choice = self.choose_parents(&wanted).await?;
+        for parent in &choice.parents {
+            if let Parent::Backup(stored) = parent {
+                self.check_index_identity(&cipher, &stored.manifest).await?;
+            }
+        }
         let full_since = choice.full_since(options.started);
         let named: Vec<_> = choice.parents.iter().map(Parent::id).cloned().collect();
         let session_written = self.put_session(&options, named, full_since).await?;
         let (policy, begun) = (&options.policy, Error::begun(&options.backup));
-        self.confirm_parents(policy, &mut choice).await.map_err(&begun)?;
-        let reusable = self.gather(policy, &mut choice, options.known_chunks).await.map_err(&begun)?;
+        if !options.planted(|it| it.tombstones_once) {
+            self.confirm_parents(policy, &mut choice).await.map_err(&begun)?;
+        }
+        let reusable = self.gather(policy, &mut choice, (&cipher, options.known_chunks)).await.map_err(&begun)?;
 
         let pipeline = Pipeline::start(
             Arc::clone(&self.backend),
             PipelineOptions {
                 backup: options.backup.clone(),
+                cipher: cipher.clone(),
                 level: options.level,
                 workers: options.workers,
                 pack_bytes: options.pack_bytes.min(CLOSE_AT),
                 parallel_puts: options.parallel_puts,
                 memory: options.memory,
                 checkpoint_packs: options.checkpoint_packs.max(1),
+                packs_last: options.planted(|it| it.manifest_first),
             },
             reusable,
         )?;
-        let checkpoints = Checkpoints::new(Arc::clone(&self.backend), options.backup.clone(), Arc::clone(&pipeline));
+        let checkpoints = Checkpoints::new(
+            Arc::clone(&self.backend),
+            (options.backup.clone(), cipher.clone()),
+            Arc::clone(&pipeline),
+        );
         let end = CancellationToken::new();
         tokio::spawn(Arc::clone(&checkpoints).run(options.checkpoint_every, end.clone()));
         Ok(BackupWriter {
@@ -172,6 +207,7 @@ impl Repository {
             parents: choice.parents.iter().map(Parent::id).cloned().collect(),
             full_since,
             session_written,
+            cipher,
             rules,
             notes: choice.notes,
             end,
@@ -209,6 +245,7 @@ impl Repository {
             full_since,
             started: options.clock.now(),
             tool: tool(),
+            copied: None,
             unknown: serde_json::Map::new(),
         };
         let bytes = control::encode(&session)?;

@@ -1,6 +1,7 @@
 //! What drctl protects. Each folder is one kind of source; none knows where its bytes are kept.
 
 pub mod kubernetes;
+pub mod mongodb;
 pub mod postgres;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -75,6 +76,9 @@ pub enum CaptureError {
     /// The PostgreSQL database could not be read.
     #[error(transparent)]
     Postgres(#[from] postgres::Error),
+    /// The MongoDB database could not be read.
+    #[error(transparent)]
+    Mongodb(#[from] mongodb::Error),
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,

@@ -116,6 +116,12 @@ impl Blake3Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
+
+    /// The digest of `bytes` for those who have `key`: nobody else can tell of what it is.
+    #[must_use]
+    pub fn keyed(key: &[u8; 32], bytes: &[u8]) -> Self {
+        Self(*blake3::keyed_hash(key, bytes).as_bytes())
+    }
 }
 
 impl RowDigest {
@@ -144,6 +150,14 @@ impl RowDigest {
             carry = over || over_again;
         }
     }
+}
+
+/// SHA-1 of `bytes` in base64 for URLs, without padding: `mongodump` calls the files of collections with long names so.
+#[must_use]
+pub fn sha1_name(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
 }
 
 /// MD5 of `bytes`, which Azure takes to check a transfer by. It proves nothing against a person: SHA-256 does that.

@@ -23,7 +23,7 @@ pub use contents::{
     BackupContents, CaptureSink, ContentsError, MediaType, PartInfo, PartStream, PartSummary, SinkError, StreamInfo,
     StreamSink, StreamSpec,
 };
-pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher, md5_of};
+pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher, md5_of, sha1_name};
 pub use labels::{InvalidSelector, LabelSelector};
 pub use location::{InvalidLocation, Location};
 pub use monitor::{Monitor, Silent};

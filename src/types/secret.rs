@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// A secret text: neither `Debug` nor `Display` shows it, and it cannot be serialised.
+use zeroize::Zeroize as _;
+
+/// A secret text: neither `Debug` nor `Display` shows it, it cannot be serialised, and it is cleared from memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -17,6 +19,12 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -1,12 +1,13 @@
 """The register of everything that the bed knows.
 
-Places are kept here for: ferretdb (MongoDB wire protocol) and argocd. See README.md, "Adding a component".
+A place is kept here for argocd. See README.md, "Adding a component".
 """
 
 from .azurite import Azurite
 from .component import BuildOnly
 from .helm import Helm
 from .kubernetes import Cluster
+from .mongodb import PYMONGO, MongoDb
 from .node import Node
 from .postgres import POSTGRES_18, Postgres
 from .s3 import S3
@@ -25,6 +26,7 @@ RUNNABLE = {
         Azurite(),
         Postgres("postgres", 15, pooled=True),
         Postgres("postgres18", 18, recipe=POSTGRES_18),
+        MongoDb(),
         Helm(),
         Node(),
     )
@@ -37,6 +39,7 @@ BUILD_ONLY = {
     each.name: each
     for each in (
         BuildOnly("tools", packages=TEST_PROGRAMS),
+        BuildOnly("pymongo", recipes=[PYMONGO]),
         BuildOnly("cargo-deny", recipes=[CARGO_DENY]),
     )
 }

@@ -18,17 +18,24 @@ class FromDebian(Recipe):
     machine's files and keep the file descriptors that they inherit.
     """
 
-    def __init__(self, name, suite, packages, programs, keep, usual_seconds):
-        """`programs` is the folder of the programs, `keep` the folders that stay; both without a leading slash."""
+    def __init__(self, name, suite, packages, programs, keep, usual_seconds, modules=None, links=None):
+        """`programs` is the folder of the programs, `keep` the folders that stay; both without a leading slash.
+
+        `modules` is the folder of libraries that the programs load by name and that name others in it. `links` are those that
+        the packages' scripts would make: {link: target}.
+        """
         self.name = name
         self.suite = suite
         self.packages = packages
         self.programs = programs
         self.keep = keep
+        self.modules = modules
+        self.links = links or {}
         self.usual_seconds = usual_seconds
 
     def inputs(self):
-        return ["1", self.suite, *self.packages, self.programs, *self.keep]
+        added = [*([self.modules] if self.modules else []), *(word for link in self.links.items() for word in link)]
+        return ["1", self.suite, *self.packages, self.programs, *self.keep, *added]
 
     def build(self, folder, log):
         work, unpacked = folder / "work", folder / "work" / "root"
@@ -39,9 +46,13 @@ class FromDebian(Recipe):
             (folder / each).parent.mkdir(parents=True, exist_ok=True)
             (unpacked / each).rename(folder / each)
         shutil.rmtree(work)
+        for link, target in self.links.items():
+            (folder / link).symlink_to(target)
         for program in sorted((folder / self.programs).iterdir()):
             if program.read_bytes()[:4] == b"\x7fELF":
                 self._bind(program, folder, log)
+        for module in sorted((folder / self.modules).glob("*.so")) if self.modules else []:
+            self._find_beside(module, log)
 
     def _download(self, work, log):
         """The packages and all that they depend on, as files. apt is told that nothing is installed."""
@@ -81,6 +92,12 @@ class FromDebian(Recipe):
             ],
             log,
         )
+
+    def _find_beside(self, module, log):
+        """Makes a library that would look in the machine's own folder look in its own, then where the program looks."""
+        asked = subprocess.run(["patchelf", "--print-rpath", module], capture_output=True, text=True, check=True)
+        if asked.stdout.startswith("/"):
+            self.run(["patchelf", "--force-rpath", "--set-rpath", "$ORIGIN", module], log)
 
 
 def mirror():

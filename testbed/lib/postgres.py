@@ -119,11 +119,14 @@ class Postgres(Component):
         return base / f"usr/lib/postgresql/{self.major}/bin"
 
     def start(self, bed, cancelled):
-        return _Start(self, bed, cancelled).run()
+        return Start(self, bed, cancelled).run()
 
 
-class _Start:
+class Start:
     """One attempt to start a server and what belongs to it."""
+
+    settings = SETTINGS
+    access = ACCESS
 
     def __init__(self, component, bed, cancelled):
         self.component = component
@@ -191,8 +194,8 @@ class _Start:
             "--no-sync",
             "--no-instructions",
         ])
-        settings = SETTINGS.format(port=self.port, socket=self.socket, home=self.home)
-        for file, text in (("postgresql.conf", settings), ("pg_hba.conf", ACCESS)):
+        settings = self.settings.format(port=self.port, socket=self.socket, home=self.home)
+        for file, text in (("postgresql.conf", settings), ("pg_hba.conf", self.access)):
             (self.home / "data" / file).write_text(text)
 
     def _server(self):

@@ -8,7 +8,14 @@ from .cache import Recipe
 REPOSITORY = Path(__file__).parent.parent.parent
 
 #: What the demo, `docs/recover.sh` and its test use: {command: Debian package}.
-TEST_PROGRAMS = {"zstd": "zstd", "jq": "jq", "b3sum": "b3sum", "curl": "curl"}
+TEST_PROGRAMS = {
+    "zstd": "zstd",
+    "jq": "jq",
+    "b3sum": "b3sum",
+    "curl": "curl",
+    "age": "age",
+    "ssh-keygen": "openssh-client",
+}
 
 
 class CargoDeny(Recipe):

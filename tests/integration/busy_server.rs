@@ -143,7 +143,7 @@ fn a_backup_and_a_restore_lose_nothing_to_a_busy_server() {
     let report = workshop.json(0, &["backup"]);
     assert_eq!(report["backup"]["state"], "complete", "{report:#}");
     let restore = |workshop: &Workshop| -> (Value, f64) {
-        cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=60s"]);
+        cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=180s"]);
         let report = workshop.json(0, &["restore", "--yes"]);
         let time = |field: &str| -> jiff::Timestamp {
             report["sources"][0]["execution"][field].as_str().unwrap().parse().unwrap()

@@ -109,9 +109,9 @@ async fn every_object_is_captured_as_the_server_sends_it() {
     let group = format!("{}.example.com", source.prefix());
     let definition = include_str!("capture/definition.yaml");
     source.apply(&definition.replace("GROUP", &group).replace("LABEL", source.prefix()));
-    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=30s"]);
+    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=180s"]);
     source.apply(&MANY.replace("NAMESPACE", &shop).replace("GROUP", &group));
-    source.kubectl(&["-n", &shop, "wait", "--for=create", "pods", "-l", "app=web", "--timeout=60s"]);
+    source.kubectl(&["-n", &shop, "wait", "--for=create", "pods", "-l", "app=web", "--timeout=180s"]);
 
     let (sink, report) = capture_at_rest(&source, &shop).await;
 
@@ -179,7 +179,7 @@ async fn an_object_that_no_restore_can_read_is_stored_and_named() {
     let group = format!("{}.deep.example.com", source.prefix());
     let definition = include_str!("capture/definition.yaml");
     source.apply(&definition.replace("GROUP", &group).replace("LABEL", source.prefix()));
-    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=30s"]);
+    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=180s"]);
     let widget = |name: &str, levels: usize| {
         let spec = (0..levels).fold(serde_json::json!(1), |inner, _| serde_json::json!({ "a": inner }));
         serde_json::json!({
@@ -211,7 +211,7 @@ async fn what_a_controller_makes_again_and_what_is_left_out_is_not_captured() {
     let source = require!(bed::source);
     let shop = source.create_namespace("shop");
     source.apply(MANY.replace("NAMESPACE", &shop).split("---\n# custom").next().unwrap());
-    source.kubectl(&["-n", &shop, "wait", "--for=create", "pods", "-l", "app=web", "--timeout=60s"]);
+    source.kubectl(&["-n", &shop, "wait", "--for=create", "pods", "-l", "app=web", "--timeout=180s"]);
     source.kubectl(&[
         "-n",
         &shop,
@@ -220,7 +220,7 @@ async fn what_a_controller_makes_again_and_what_is_left_out_is_not_captured() {
         "endpointslices",
         "-l",
         "kubernetes.io/service-name=web",
-        "--timeout=30s",
+        "--timeout=180s",
     ]);
 
     let (sink, report) = capture(source.kubeconfig(), namespaces(&[&shop])).await;
@@ -255,7 +255,7 @@ async fn a_source_takes_the_cluster_scoped_objects_that_its_objects_refer_to_and
     let other = source.create_namespace("other");
     let group = format!("{}.example.com", source.prefix());
     source.apply(&include_str!("capture/definition.yaml").replace("GROUP", &group).replace("LABEL", source.prefix()));
-    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=30s"]);
+    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=180s"]);
     source.apply(&MANY.replace("NAMESPACE", &shop).replace("GROUP", &group));
     let cluster_scoped = include_str!("capture/cluster-scoped.yaml");
     source.apply(&cluster_scoped.replace("PREFIX", source.prefix()).replace("SHOP", &shop).replace("OTHER", &other));

@@ -160,6 +160,8 @@ fn fits_its_kind(document: &Value) {
         "RestorePlan" => "restore-plan",
         "RestoreReport" => "restore-report",
         "AcceptReport" => "accept-report",
+        "PruneReport" => "prune-report",
+        "MarkReport" => "mark-report",
         "SessionList" => "session-list",
         other => panic!("no schema for {other}"),
     };

@@ -49,7 +49,7 @@ fn a_deleted_namespace_comes_back_and_is_equal_field_by_field() {
     let source = require!(bed::source);
     let namespace = source.create_namespace("shop");
     source.apply(&shop(&namespace));
-    source.kubectl(&["-n", &namespace, "rollout", "status", "deployment/api", "--timeout=60s"]);
+    source.kubectl(&["-n", &namespace, "rollout", "status", "deployment/api", "--timeout=180s"]);
     let before = seen_by_kubectl(&source, &namespace);
     assert!(before.len() >= 15, "the system has only {} objects", before.len());
 

@@ -42,7 +42,7 @@ fn make_volumes(cluster: &Cluster, class: &str, round: &str) {
 /// Both claims, as soon as both StatefulSets are ready.
 fn claims_in_use(cluster: &Cluster, namespace: &str) -> [Value; 2] {
     for set in ["statefulset/scratch", "statefulset/keep"] {
-        cluster.kubectl(&["-n", namespace, "rollout", "status", set, "--timeout=60s"]);
+        cluster.kubectl(&["-n", namespace, "rollout", "status", set, "--timeout=180s"]);
     }
     CLAIMS.map(|name| {
         wait_for(name, 30, || {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::bed::require;
 
-type Parts = &'static [(&'static str, &'static [&'static str])];
+pub(crate) type Parts = &'static [(&'static str, &'static [&'static str])];
 
 const CONFIG_MAPS: Parts = &[
     (
@@ -49,9 +49,9 @@ const NAMESPACES: Parts = &[(
 )];
 const ROWS: Parts = &[("0", &["1\tAda\t\\N", "2\tGrace\tx"]), ("1", &["3\tEdsger\ty"])];
 
-const FIRST: &str = "20261120T020000Z-aaaaaa";
-const SECOND: &str = "20261121T020000Z-bbbbbb";
-const SUSPECT: &str = "20261122T020000Z-cccccc";
+pub(crate) const FIRST: &str = "20261120T020000Z-aaaaaa";
+pub(crate) const SECOND: &str = "20261121T020000Z-bbbbbb";
+pub(crate) const SUSPECT: &str = "20261122T020000Z-cccccc";
 const ABORTED: &str = "20261123T020000Z-dddddd";
 const OPEN: &str = "20261124T020000Z-eeeeee";
 
@@ -64,7 +64,7 @@ fn name(text: &str) -> Name {
 }
 
 /// What each backup of the example holds: source, stream, what it is, its parts.
-fn streams(backup: &str) -> Vec<(&'static str, &'static str, MediaType, Parts)> {
+pub(crate) fn streams(backup: &str) -> Vec<(&'static str, &'static str, MediaType, Parts)> {
     let namespaces = ("services", "namespaces", MediaType::KubernetesObjects, NAMESPACES);
     let config_maps = ("services", "configmaps", MediaType::KubernetesObjects, CONFIG_MAPS);
     match backup {
@@ -118,7 +118,7 @@ async fn make_the_example_repository() {
     }
 }
 
-async fn begin(repository: &Repository, clock: &Arc<SetClock>, backup: &str) -> BackupWriter {
+pub(crate) async fn begin(repository: &Repository, clock: &Arc<SetClock>, backup: &str) -> BackupWriter {
     let backup = BackupId::parse(backup).unwrap();
     clock.set(backup.time());
     let sources = vec![name("services"), name("orders-db")];
@@ -126,7 +126,7 @@ async fn begin(repository: &Repository, clock: &Arc<SetClock>, backup: &str) -> 
     repository.begin(BeginOptions { backup, ..options }).await.unwrap()
 }
 
-async fn write(writer: &BackupWriter, source: &str, stream: &str, media_type: MediaType, parts: Parts) {
+pub(crate) async fn write(writer: &BackupWriter, source: &str, stream: &str, media_type: MediaType, parts: Parts) {
     let spec = StreamSpec { source: name(source), name: stream.to_owned(), media_type };
     let mut sink = writer.open(spec).await.unwrap();
     for (part, rows) in parts {
@@ -139,7 +139,7 @@ async fn write(writer: &BackupWriter, source: &str, stream: &str, media_type: Me
     sink.finish().await.unwrap();
 }
 
-fn draft(backup: &str, state: State) -> ManifestDraft {
+pub(crate) fn draft(backup: &str, state: State) -> ManifestDraft {
     let mut sources: Vec<SourceEntry> = Vec::new();
     for (source, _, media_type, parts) in streams(backup) {
         let kubernetes = media_type == MediaType::KubernetesObjects;
@@ -218,6 +218,34 @@ fn objects() -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// A part of a backup: source, stream, what it is, the part's name, and its bytes.
+type Read = (String, String, MediaType, String, String);
+
+/// All parts of a backup, as they are read from the repository.
+pub(crate) async fn contents_of(repository: &Repository, stored: &StoredManifest) -> Vec<Read> {
+    let reader = repository.read(&stored.manifest).await.unwrap();
+    let mut read = Vec::new();
+    for stream in reader.streams() {
+        for (at, part) in stream.parts.iter().enumerate() {
+            let bytes: Vec<Bytes> = reader.read_part(stream, at).await.unwrap().try_collect().await.unwrap();
+            let bytes = String::from_utf8(bytes.concat()).unwrap();
+            read.push((stream.source.to_string(), stream.name.clone(), stream.media_type, part.name.clone(), bytes));
+        }
+    }
+    read
+}
+
+/// All parts of a backup, as they were written.
+pub(crate) fn expected(backup: &str) -> Vec<Read> {
+    let mut expected = Vec::new();
+    for (source, stream, media_type, parts) in streams(backup) {
+        for (part, rows) in parts {
+            expected.push((source.to_owned(), stream.to_owned(), media_type, (*part).to_owned(), text(rows)));
+        }
+    }
+    expected
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_repository_of_format_1_is_read() {
     let (_copy, repository) = example().await;
@@ -242,28 +270,7 @@ async fn the_example_repository_of_format_1_is_read() {
     let mut previous: Option<StoredManifest> = None;
     for backup in [FIRST, SECOND, SUSPECT] {
         let stored = repository.find(&Scope::All, backup).await.unwrap();
-        let reader = repository.read(&stored.manifest).await.unwrap();
-        let mut read = Vec::new();
-        for stream in reader.streams() {
-            for (at, part) in stream.parts.iter().enumerate() {
-                let bytes: Vec<Bytes> = reader.read_part(stream, at).await.unwrap().try_collect().await.unwrap();
-                let bytes = String::from_utf8(bytes.concat()).unwrap();
-                read.push((
-                    stream.source.to_string(),
-                    stream.name.clone(),
-                    stream.media_type,
-                    part.name.clone(),
-                    bytes,
-                ));
-            }
-        }
-        let mut expected = Vec::new();
-        for (source, stream, media_type, parts) in streams(backup) {
-            for (part, rows) in parts {
-                expected.push((source.to_owned(), stream.to_owned(), media_type, (*part).to_owned(), text(rows)));
-            }
-        }
-        assert_eq!(read, expected, "{backup}");
+        assert_eq!(contents_of(&repository, &stored).await, expected(backup), "{backup}");
         let link = stored.manifest.previous.as_ref().map(|link| (link.id.clone(), link.sha256));
         assert_eq!(link, previous.as_ref().map(|last| (last.manifest.backup.clone(), last.sha256)));
         previous = Some(stored);

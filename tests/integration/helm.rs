@@ -79,7 +79,7 @@ fn releases_are_listed_upgraded_and_rolled_back_after_a_restore() {
 
     let workshop = Workshop::new(&cluster, &[&namespace]);
     workshop.done(&["backup"]);
-    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=180s"]);
     let plan = workshop.json(0, &["restore", "--dry-run"]);
     let objects = plan["sources"][0]["objects"].as_array().unwrap();
     let reasons: Vec<(&str, &str)> = objects

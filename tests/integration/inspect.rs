@@ -46,13 +46,13 @@ impl Story {
         let group = format!("{}.example.org", source.prefix());
         source.apply(&definition(&group, &source.label().replace('=', ": ")));
         let name = format!("crd/widgets.{group}");
-        source.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=30s"]);
+        source.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=180s"]);
         source.apply(&SHOP.replace("NAMESPACE", &namespace));
         source.apply(&format!(
             "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: small, namespace: {namespace}, finalizers: [example.org/keep]}}\n\
              spec: {{size: 3, ratio: 0.1, text: \"yes\"}}\n"
         ));
-        source.kubectl(&["-n", &namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"]);
+        source.kubectl(&["-n", &namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=180s"]);
         let workshop = Workshop::new(&source, &[&namespace]);
         Self { source, namespace, workshop, group }
     }
@@ -298,7 +298,7 @@ fn apply(target: &Cluster, folder: &Path, group: &str) {
     let definitions = folder.join("01-custom-resource-definitions");
     let apply = |path: &Path| target.kubectl(&["apply", "--server-side", "-R", "-f", path.to_str().unwrap()]);
     apply(&definitions);
-    target.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=30s"]);
+    target.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=180s"]);
     apply(folder);
 }
 

@@ -155,6 +155,56 @@ fn ctrl_c_in_the_upload_ends_with_130_and_the_next_run_reuses_what_was_stored() 
     workshop.done(&["verify", "latest", "--level", "content"]);
 }
 
+#[test]
+fn a_bucket_that_turns_read_only_in_the_upload_is_named_and_nothing_is_lost() {
+    let source = require!(bed::source);
+    let bucket = require!(bed::bucket);
+    require!(program "versitygw");
+    let namespace = source.create_namespace("read-only");
+    source.kubectl(&["-n", &namespace, "create", "configmap", "settings", "--from-literal=a=1"]);
+    let (access, secret) = bucket.keys_for(&["s3:GetObject", "s3:ListBucket", "s3:PutObject"]);
+    let runtime = Runtime::new().unwrap();
+    let may = |actions: &[&str]| {
+        let statement = serde_json::json!({
+            "Effect": "Allow", "Principal": {"AWS": [&access]}, "Action": actions,
+            "Resource": [format!("arn:aws:s3:::{}", bucket.name), format!("arn:aws:s3:::{}/*", bucket.name)],
+        });
+        let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+        let put = bucket.client().put_bucket_policy().bucket(&bucket.name).policy(policy);
+        runtime.block_on(put.send()).unwrap();
+    };
+    let gate = Gate::new(&bucket.endpoint, 3);
+    let mut workshop = Workshop::on_s3(&source, &bucket, &gate.endpoint, &[&namespace]);
+    workshop.set("TEST_ACCESS_KEY", &access);
+    workshop.set("TEST_SECRET_KEY", &secret);
+    // One pack; it is the base of the next one.
+    workshop.done(&["backup"]);
+    let before = workshop.backups();
+    random_secrets(&source, &namespace, 40);
+
+    let child = start(&workshop, &["backup", "--checkpoint-packs", "1"]);
+    wait_for("a third pack of the second run", 60, || (gate.packs.load(Ordering::SeqCst) > 3).then_some(()));
+    may(&["s3:GetObject", "s3:ListBucket"]);
+    gate.open.store(true, Ordering::SeqCst);
+    let failed = ended(child);
+    assert_eq!(failed.code, 1, "something was written, and there is no backup: {}", failed.stderr);
+    assert!(failed.stderr.contains("the credentials do not allow it"), "{}", failed.stderr);
+    assert!(failed.stderr.contains(&bucket.name), "the bucket is not named: {}", failed.stderr);
+
+    // What was there is there; a run that cannot even begin says so, and ends with another code.
+    assert_eq!(workshop.backups(), before, "a run that failed left a backup");
+    workshop.done(&["verify", "--all", "--level", "content", "--no-evidence"]);
+    let refused = workshop.ends(5, &["backup"]);
+    assert!(refused.stderr.contains("the credentials do not allow it"), "{}", refused.stderr);
+
+    // The twin: with its rights again, the next run ends well, and shares what the failed one has stored.
+    may(&["s3:GetObject", "s3:ListBucket", "s3:PutObject"]);
+    workshop.done(&["backup"]);
+    let shown = workshop.json(0, &["show", "latest"]);
+    assert!(shown["totals"]["reusedBytes"].as_u64().unwrap() > 1 << 20, "{shown:#}");
+    workshop.done(&["verify", "--all", "--level", "content"]);
+}
+
 const MAPS: usize = 3000;
 
 /// A backup of many small objects whose namespace is gone, and its name.

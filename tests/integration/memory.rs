@@ -1,5 +1,6 @@
 //! Every command stays within 128 MiB, whatever the size of what it works on.
 
+mod documents;
 mod looking;
 mod tables;
 

@@ -23,8 +23,8 @@ use crate::support::workshop::Workshop;
 
 pub(crate) struct Stream {
     name: &'static str,
-    media_type: MediaType,
-    parts: Vec<(String, Vec<u8>)>,
+    pub(crate) media_type: MediaType,
+    pub(crate) parts: Vec<(String, Vec<u8>)>,
 }
 
 fn objects(kind: &str, namespace: &str, count: usize) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length).map(|_| next().to_le_bytes()[3]).collect()
 }
 
-fn streams() -> Vec<Stream> {
+pub(crate) fn streams() -> Vec<Stream> {
     let part = |name: &str, bytes: Vec<u8>| (name.to_owned(), bytes);
     vec![
         Stream {
@@ -93,6 +93,12 @@ pub(crate) async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let backend: Arc<dyn Backend> = Arc::new(Directory::make(folder).await.unwrap());
     let repository = Repository::init(backend, &*clock).await.unwrap();
+    write_two_backups(&repository, streams).await
+}
+
+/// Two backups of `streams`, the second sharing the packs of the first; gives its id.
+pub(crate) async fn write_two_backups(repository: &Repository, streams: &[Stream]) -> String {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut last = String::new();
     for _ in 0..2 {
         let name = |text: &str| Name::new(text).unwrap();
@@ -104,7 +110,9 @@ pub(crate) async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
             for (name, bytes) in &stream.parts {
                 sink.begin_part(name).await.unwrap();
                 sink.write(Bytes::from(bytes.clone())).await.unwrap();
-                sink.end_part(PartSummary::default()).await.unwrap();
+                let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let count = if stream.media_type == MediaType::KubernetesObjects { lines } else { 0 };
+                sink.end_part(PartSummary { count, digest: None }).await.unwrap();
             }
             sink.finish().await.unwrap();
         }
@@ -129,7 +137,7 @@ pub(crate) async fn two_backups(folder: &Path, streams: &[Stream]) -> String {
     last
 }
 
-fn recover(words: &[&Path]) -> Output {
+pub(crate) fn recover(words: &[&Path]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recover.sh");
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("bash").arg(script).args(words).current_dir(&folder).output().unwrap();
@@ -138,7 +146,7 @@ fn recover(words: &[&Path]) -> Output {
 }
 
 /// All files under `folder`, by their path in it.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

@@ -65,7 +65,7 @@ async fn an_update_makes_what_was_changed_equal_again_and_takes_away_what_was_ad
     cluster.apply(&config_map(&namespace, "settings", "1").to_string());
     cluster.apply(&service(&namespace, 80, "ClusterIP").to_string());
     cluster.apply(&deployment(&namespace, "web", "example.org/web:1").to_string());
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=30s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
     let before = cluster.get("service", &namespace, "web").unwrap();
 
@@ -193,7 +193,7 @@ async fn a_replaced_deployment_leaves_no_pods_beside_its_new_ones() {
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("replace");
     let ready = |cluster: &bed::Cluster| {
-        cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]);
+        cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
     };
     cluster.apply(&deployment(&namespace, "web", "example.org/web:1").to_string());
     ready(&cluster);
@@ -246,7 +246,7 @@ async fn a_replaced_stateful_set_adopts_the_pods_that_run() {
     cluster.kubectl(&["-n", &namespace, "delete", "statefulset", "db", "--wait=true"]);
     wait_for("no Pod", 60, || pods(&cluster, &namespace).is_empty().then_some(()));
     cluster.apply(&set("OrderedReady"));
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "statefulset/db", "--timeout=60s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "statefulset/db", "--timeout=180s"]);
     let pod = uid(&cluster, "pod", &namespace, "db-0");
 
     // What cannot be changed can be replaced.

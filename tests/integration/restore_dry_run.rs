@@ -49,7 +49,7 @@ async fn each_object_is_accepted_or_rejected_or_waits_for_something() {
     let coming = cluster.name("coming");
     let (known, unknown) = (format!("{here}.example.org"), format!("{coming}.example.org"));
     cluster.create(&definition(&known, &json!(["small"])).to_string());
-    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{known}"), "--timeout=30s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{known}"), "--timeout=180s"]);
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": here},
         "spec": {"hard": {"count/secrets": "0"}}});
     cluster.create(&quota.to_string());

@@ -77,7 +77,7 @@ async fn a_namespace_whose_managed_fields_are_not_taken_back_still_gets_its_obje
         object["metadata"]["managedFields"] = json!([{"manager": "team", "operation": "Apply", "apiVersion": "v1",
             "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}}]);
     });
-    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=180s"]);
     let no = Fate::Say(403, "", status(403, "Forbidden", "no patch of namespaces"));
     let patch = |method: &Method, path: &str| {
         *method == Method::PATCH && path.contains("/namespaces/") && !path.contains("/configmaps")
@@ -173,14 +173,14 @@ async fn a_kind_that_is_refused_to_the_end_is_named_and_does_not_hold_up_the_oth
     let down = Fate::Say(500, "", status(500, "InternalError", "failed calling webhook \"x\": connection refused"));
     let (rule, _) = first(usize::MAX, down, creates);
     let (mut restore, _door) = through(&cluster, &snapshot, rule).await;
-    restore.execute.object_deadline = Duration::from_secs(2);
+    restore.execute.object_deadline = Duration::from_secs(6);
     restore.execute.in_flight = 4;
     let plan = restore.plan().await;
     let began = Instant::now();
     let report = restore.execute(&plan).await.unwrap();
     assert_eq!((report.created, report.failed.count), (1, 60));
     assert!(report.failed.objects[0].reason.contains("failed calling webhook"), "{:?}", report.failed.objects[0]);
-    assert!(began.elapsed() < Duration::from_secs(20), "fifteen times two seconds, if each waited by itself");
+    assert!(began.elapsed() < Duration::from_secs(60), "fifteen times six seconds, if each waited by itself");
     assert!(cluster.get("secret", &namespace, "s").is_some());
 }
 

@@ -68,7 +68,7 @@ spec: {{hard: {{pods: "10"}}}}
 }
 
 fn wait_until_gone(cluster: &bed::Cluster, namespace: &str) {
-    cluster.kubectl(&["delete", "namespace", namespace, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", namespace, "--wait=true", "--timeout=180s"]);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_deleted_namespace_comes_back_ready_and_equal_and_a_second_run_writes_
     let cluster = require!(bed::source);
     let namespace = cluster.create_namespace("shop");
     cluster.apply(&shop(&namespace));
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=30s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
     wait_until_gone(&cluster, &namespace);
 

@@ -189,7 +189,7 @@ async fn what_was_opened_is_closed_again_and_a_full_quota_stops_no_change_of_lab
     for object in [policy, binding, empty, quota, web] {
         cluster.apply(&object.to_string());
     }
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
     wait_for("the quota to be full", 60, || {
         let quota = cluster.get("resourcequota", &namespace, "pods")?;
         (quota["status"]["used"]["pods"] == json!("1")).then_some(())

@@ -107,7 +107,7 @@ async fn what_has_lost_its_version_comes_back_at_another_one_or_is_named_before_
             "versions": [{"name": "v2", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
     cluster.create(&definition.to_string());
-    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=30s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=180s"]);
     let mut snapshot = Snapshot::default();
     snapshot.take(&cluster, "namespaces", "", Some(&namespace));
     let object = |api: &str, kind: &str, spec: Value| json!({"apiVersion": api, "kind": kind, "metadata": {"name": "old", "namespace": namespace}, "spec": spec});
@@ -330,7 +330,7 @@ fn an_object_whose_version_is_gone_is_named_with_what_the_cluster_serves() {
         versions[0]["storage"] = json!(true);
         definition["spec"]["conversion"]["webhook"]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
         cluster.create(&definition.to_string());
-        cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=30s"]);
+        cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/widgets.{group}"), "--timeout=180s"]);
     };
     let crd = format!("widgets.{group}");
     definition("v1");
@@ -341,7 +341,7 @@ fn an_object_whose_version_is_gone_is_named_with_what_the_cluster_serves() {
     cluster.create(&widget.to_string());
     let workshop = crate::support::workshop::Workshop::new(&cluster, &[&namespace]);
     workshop.done(&["backup"]);
-    cluster.kubectl(&["delete", "crd", &crd, "--timeout=60s"]);
+    cluster.kubectl(&["delete", "crd", &crd, "--timeout=180s"]);
     definition("v2");
     let words = ["restore", "--kind", &crd, "--dry-run"];
     let plan = workshop.ends(3, &words);
@@ -350,7 +350,7 @@ fn an_object_whose_version_is_gone_is_named_with_what_the_cluster_serves() {
     assert!(plan.stdout.contains(&expected), "{}", plan.stdout);
     workshop.ends(3, &["restore", "--kind", &crd, "--yes"]);
     // The twin: the version is back.
-    cluster.kubectl(&["delete", "crd", &crd, "--timeout=60s"]);
+    cluster.kubectl(&["delete", "crd", &crd, "--timeout=180s"]);
     definition("v1");
     workshop.done(&["restore", "--kind", &crd, "--yes"]);
     assert!(cluster.get(&crd, &namespace, "w").is_some());

@@ -108,7 +108,7 @@ fn a_namespace_is_restored_beside_the_living_one() {
     let namespace = cluster.create_namespace("shop");
     let copy = cluster.name("copy");
     cluster.apply(&(storage_class(&cluster, "old") + &shop(&namespace, cluster.prefix())));
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
     let finalizers = |operation: &str| {
         cluster.kubectl(&["-n", &namespace, "patch", "configmap", "settings", "--type=json", "-p", operation]);
     };

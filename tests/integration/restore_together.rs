@@ -18,7 +18,7 @@ fn a_custom_resource_of_one_source_waits_for_its_definition_of_a_later_one() {
             "versions": [{"name": "v1", "served": true, "storage": true,
                 "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}});
     cluster.apply(&definition.to_string());
-    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &format!("crd/{kind}")]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=180s", &format!("crd/{kind}")]);
     for namespace in [&one, &two] {
         let gadget = json!({"apiVersion": format!("{group}/v1"), "kind": "Gadget",
             "metadata": {"name": "g", "namespace": namespace}, "spec": {"size": 1}});

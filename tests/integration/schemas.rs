@@ -7,6 +7,7 @@ use drctl::{
     report::{self, schema_of},
     sources::{
         kubernetes::restore::{Plan, SavedObject},
+        mongodb::restore as mongodb,
         postgres::restore as postgres,
     },
 };
@@ -78,10 +79,19 @@ fn the_schemas_of_the_documents_are_current() {
     check("backup-report", &schema_of::<report::BackupReport>().to_value());
     check("verify-report", &schema_of::<report::VerifyReport>().to_value());
     check("doctor-report", &schema_of::<report::DoctorReport>().to_value());
-    check("restore-plan", &schema_of::<report::RestorePlan<'_, Plan, postgres::Plan, LaterDatabase>>().to_value());
-    check("restore-report", &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase>>().to_value());
+    check(
+        "restore-plan",
+        &schema_of::<report::RestorePlan<'_, Plan, postgres::Plan, mongodb::Plan, LaterDatabase>>().to_value(),
+    );
+    check(
+        "restore-report",
+        &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase, mongodb::Loaded>>().to_value(),
+    );
     check("restore-undo", &schema_of::<report::RestoreUndo<postgres::Switched>>().to_value());
+    check("copy-report", &schema_of::<report::CopyReport>().to_value());
     check("accept-report", &schema_of::<report::AcceptReport>().to_value());
+    check("prune-report", &schema_of::<report::PruneReport>().to_value());
+    check("mark-report", &schema_of::<report::MarkReport>().to_value());
     check("object-list", &schema_of::<report::ObjectList>().to_value());
     check("backup-diff", &schema_of::<report::BackupDiff>().to_value());
     check("object-history", &schema_of::<report::ObjectHistory>().to_value());
@@ -90,6 +100,8 @@ fn the_schemas_of_the_documents_are_current() {
     check("saved-plan-object", &schemars::schema_for!(SavedObject<'_>).to_value());
     check("saved-plan-end", &schemars::schema_for!(SavedEnd).to_value());
     check("shown-plan", &schema_of::<report::ShownPlan<SavedObject<'_>>>().to_value());
+    check("recipient-list", &schema_of::<report::RecipientList>().to_value());
+    check("recipients-changed", &schema_of::<report::RecipientsChanged>().to_value());
     check("session-list", &schema_of::<report::SessionList>().to_value());
 }
 

@@ -2,6 +2,7 @@
 //! `policies/`: backed up, destroyed and restored, unattended.
 
 mod clync_app;
+mod crm;
 mod expense_tracker;
 
 use std::fs;

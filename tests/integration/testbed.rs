@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::support::bed::{self, require, test_name};
+use crate::support::mongodb;
 use crate::support::node;
 use crate::support::postgres::{self, Pooling, Role};
 
@@ -38,7 +39,7 @@ fn a_deployment_becomes_available_on_both_clusters() {
         let namespace = cluster.create_namespace("web");
         cluster
             .apply(&DEPLOYMENT.replace("{name: web}\nspec", &format!("{{name: web, namespace: {namespace}}}\nspec")));
-        cluster.kubectl(&["wait", "deployment/web", "-n", &namespace, "--for=condition=Available", "--timeout=60s"]);
+        cluster.kubectl(&["wait", "deployment/web", "-n", &namespace, "--for=condition=Available", "--timeout=180s"]);
     }
 }
 
@@ -79,7 +80,7 @@ fn namespaces_go_with_the_test() {
     let name = source.create_namespace("short-lived");
     drop(source);
     let source = require!(bed::source);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while source.get("namespace", "default", &name).is_some() {
         assert!(Instant::now() < deadline, "namespace {name} is still there");
         std::thread::sleep(Duration::from_millis(200));
@@ -255,6 +256,48 @@ fn without_keys(dump: &[u8]) -> Vec<&[u8]> {
     dump.split(|byte| *byte == b'\n').filter(|line| !is_key(line)).collect()
 }
 
+#[test]
+fn a_mongodb_server_keeps_documents_byte_for_byte_and_they_go_with_the_test() {
+    let server = require!(mongodb::server);
+    let database = server.database("kept");
+    // {_id: 1, "": NaN with a payload, a: 1, a: 2}: no dictionary has it.
+    let document = b"\x26\0\0\0\x10_id\0\x01\0\0\0\x01\0\x01\0\0\0\0\0\xf8\x7f\x10a\0\x01\0\0\0\x10a\0\x02\0\0\0\0";
+    database.insert("odd", document);
+    assert_eq!(database.documents("odd"), document);
+    let contents = database.contents();
+    assert_eq!((contents[0].name.as_str(), contents[0].count, contents[0].bytes), ("odd", 1, 38));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("odd.bson");
+    std::fs::write(&file, document).unwrap();
+    let decoded = database.decoded(std::slice::from_ref(&file));
+    assert_eq!(decoded[0].unordered, contents[0].unordered);
+    let refused = database.try_run(r#"{"insert": "odd", "documents": [{"_id": 1}]}"#);
+    assert_eq!(refused["writeErrors"][0]["code"]["$numberInt"], "11000", "{refused}");
+    assert_eq!(server.databases(), [database.name()]);
+
+    let (other, url) = (require!(mongodb::server), database.url());
+    assert!(url.contains(&format!("/{}?", database.name())), "{url}");
+    let name = database.name().to_owned();
+    drop((server, database));
+    assert!(other.other_database(&name).contents().is_empty());
+}
+
+#[test]
+fn a_mongodb_server_refuses_the_wrong_password_and_shows_a_certificate_of_its_own_authority() {
+    let (server, authority) = require!(mongodb::with_tls);
+    let answers = |url: &str| {
+        let output = server.client(&["read", "nothing"]).env("MONGODB_URL", url).output().unwrap();
+        (output.status.success(), text(&output.stderr))
+    };
+    assert!(answers(server.url()).0);
+    let wrong = answers(&server.url().replace(server.password().unwrap(), "wrong"));
+    assert!(!wrong.0 && wrong.1.contains("Authentication failed"), "{}", wrong.1);
+    let unknown =
+        server.url().replace(&format!("&tlsCAFile={}", authority.display()), "&serverSelectionTimeoutMS=2000");
+    let unknown = answers(&unknown);
+    assert!(!unknown.0 && unknown.1.contains("CERTIFICATE_VERIFY_FAILED"), "{}", unknown.1);
+}
+
 const WRITER: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -287,7 +330,7 @@ fn a_database_and_what_writes_into_it_really_run_on_the_node() {
     let writer = WRITER.replace("{namespace}", &namespace).replace("{image}", node.image());
     node.apply(&writer.replace("{port}", &port.to_string()));
     let phase = "--for=jsonpath={.status.phase}=Succeeded";
-    node.kubectl(&["wait", "pod/writer", "-n", &namespace, phase, "--timeout=60s"]);
+    node.kubectl(&["wait", "pod/writer", "-n", &namespace, phase, "--timeout=180s"]);
     assert_eq!(node.kubectl(&["logs", "writer", "-n", &namespace]).trim(), "SELECT 1");
     let forward = node.forward(&namespace, "service/postgres", port);
     let mut psql = client.program("psql");

@@ -84,9 +84,9 @@ fn volumes_are_taken_over_by_their_claims_and_never_from_another() {
     workshop.done(&["backup"]);
 
     // One volume is left, reserved for the claim that is gone; the other is gone with its claim.
-    let destroy = || cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=60s"]);
+    let destroy = || cluster.kubectl(&["delete", "namespace", &namespace, "--wait=true", "--timeout=180s"]);
     destroy();
-    cluster.kubectl(&["delete", "pv", &cache, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "pv", &cache, "--wait=true", "--timeout=180s"]);
     wait_for_phase(&cluster, "pv", "", &data, "Released");
     let without = workshop.json(0, &["restore", "--dry-run"]);
     assert!(planned(&without, "persistentvolumes").iter().all(|(_, action, _)| action == "skip"), "{without:#}");
@@ -110,7 +110,7 @@ fn volumes_are_taken_over_by_their_claims_and_never_from_another() {
 
     // Another claim has the disk of `data`, by a volume of another name; another the volume `cache` itself.
     destroy();
-    cluster.kubectl(&["delete", "pv", &data, &cache, "--wait=true", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "pv", &data, &cache, "--wait=true", "--timeout=180s"]);
     let other = cluster.create_namespace("other");
     let thief = cluster.name("thief");
     apply(
@@ -166,7 +166,7 @@ fn the_volume_of_a_claim_that_is_not_chosen_is_not_touched() {
     let workshop = Workshop::new(&cluster, &[&shop, &other]);
     workshop.done(&["backup"]);
     for namespace in [&shop, &other] {
-        cluster.kubectl(&["-n", namespace, "delete", "pvc", "--all", "--wait=true", "--timeout=60s"]);
+        cluster.kubectl(&["-n", namespace, "delete", "pvc", "--all", "--wait=true", "--timeout=180s"]);
     }
     let versions =
         || [0, 1, 2].map(|place| cluster.get("pv", "", &name(place)).unwrap()["metadata"]["resourceVersion"].clone());

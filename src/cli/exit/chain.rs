@@ -8,6 +8,7 @@ use crate::{
     sources::{
         CaptureError,
         kubernetes::{self, restore::RestoreError},
+        mongodb,
         postgres::{contents, export::ExportError, restore::RestoreError as DatabaseRestoreError},
     },
 };
@@ -20,22 +21,29 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             operations::Error::Repository(error) => Some(error),
             operations::Error::Kubernetes(error) => Some(error),
             operations::Error::Postgres(error) => Some(error),
+            operations::Error::Mongodb(error) => Some(error),
             operations::Error::Capture(error) => Some(error),
             operations::Error::Contents(error) => Some(error),
             operations::Error::Restore(error) => Some(error),
             operations::Error::Export(error) => Some(error),
             operations::Error::ExportObjects(error) => Some(error),
             operations::Error::RestoreDatabase(error) => Some(error),
+            operations::Error::RestoreMongodb(error) => Some(error),
+            operations::Error::ExportMongodb(error) => Some(error),
+            operations::Error::Copy(error) => Some(error),
             operations::Error::Secret(error) => Some(error),
             _ => None,
         }
     } else if let Some(repository::Error::Store(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(repository::Error::Copy(error)) = error.downcast_ref() {
         Some(error)
     } else if let Some(error) = error.downcast_ref::<CaptureError>() {
         match error {
             CaptureError::Sink(error) => Some(error),
             CaptureError::Kubernetes(error) => Some(error),
             CaptureError::Postgres(error) => Some(error),
+            CaptureError::Mongodb(error) => Some(error),
             CaptureError::Interrupted => None,
         }
     } else if let Some(error) = error.downcast_ref::<ExportError>() {
@@ -56,6 +64,12 @@ pub(super) fn concrete<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error +
             DatabaseRestoreError::Backup(error) => Some(error),
             _ => None,
         }
+    } else if let Some(mongodb::restore::RestoreError::Backup(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(mongodb::export::ExportError::Contents(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(mongodb::contents::Error::Contents(error)) = error.downcast_ref() {
+        Some(error)
     } else if let Some(contents::Error::Contents(error)) = error.downcast_ref() {
         Some(error)
     } else {

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use super::{Exit, Failure};
+use super::{
+    Exit, Failure,
+    stores::{of_repository, of_store},
+};
 use crate::{
     operations,
     policy::{self, LoadError},
@@ -72,14 +75,17 @@ const ANOTHER_PLACE: &str =
     "put it there, or name another place where this one was named: in the policy, or by an option";
 
 pub(super) fn of_operation(error: &operations::Error) -> Ending {
-    use operations::Error as E;
+    use operations::{CopyError, Error as E};
     match error {
         E::Repository(error) => of_repository(error),
         E::Kubernetes(error) => of_cluster(error),
         E::Postgres(error) => of_database(error),
+        E::Mongodb(error) => super::mongodb::of_mongodb(error),
         E::Capture(error) => of_capture(error),
         E::Contents(error) => of_contents(error),
         E::Restore(error) => of_restore(error),
+        E::ExportMongodb(error) => super::mongodb::of_export(error),
+        E::RestoreMongodb(error) => super::mongodb::of_restore(error),
         E::RestoreDatabase(error) => of_database_restore(error),
         E::SeveralPolicies { .. } => (
             Exit::Usage,
@@ -87,6 +93,16 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
         ),
         E::WhichSchedule { .. } => (Exit::Usage, Some("name the schedule: SCHEDULE, or latest:SCHEDULE for a backup")),
         E::NoSuchSchedule { .. } | E::NoSuchSource { .. } | E::NeedsPolicy { .. } => (Exit::Usage, None),
+        E::Copy(CopyError::NoSuchCopy { .. }) => {
+            (Exit::Usage, Some("name one of `copies` of the policy, or `repository`"))
+        }
+        E::Copy(CopyError::ToItself { .. }) => {
+            (Exit::Usage, Some("name two places of the policy with --from and --to"))
+        }
+        E::Copy(CopyError::Unreadable { damaged: true, .. }) => {
+            (Exit::Difference, Some("`drctl verify` says what it is"))
+        }
+        E::Copy(CopyError::Unreadable { .. }) => (Exit::CouldNotRun, Some("use a newer drctl")),
         E::UnknownKinds { .. } => (
             Exit::CouldNotRun,
             Some("correct the policy: a kind is written `plural.group`; a pattern like `widgets.*` may match nothing"),
@@ -102,12 +118,26 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
         ),
         E::Modifiers(_) => (Exit::Usage, Some("correct the file, or take out what is not needed")),
         E::Unusable { .. } => (Exit::Usage, Some("`drctl list` shows the state of every backup")),
+        E::UnusableKey { .. } => {
+            (Exit::CouldNotRun, Some("correct it where the policy, the environment or the command line has it"))
+        }
         E::PolicyContradictsRepository { .. } => {
             (Exit::CouldNotRun, Some("correct the policy, or use another repository"))
         }
         E::WrongCluster { .. } => (
             Exit::CouldNotRun,
             Some("use the right --context; if this cluster is to take that one's place, --adopt-cluster says so once"),
+        ),
+        E::CannotPrune { damaged: true, .. } => (
+            Exit::Difference,
+            Some(
+                "`drctl verify` says what it is; if it is lost, `drctl delete ID` marks it, and a day later prune goes on without it",
+            ),
+        ),
+        E::CannotPrune { .. } => (Exit::CouldNotRun, Some("use a newer drctl")),
+        E::TooManyToPrune { .. } => (
+            Exit::CouldNotRun,
+            Some("look at them with --dry-run; if they are meant to go, say so with --max-delete N"),
         ),
         E::NoSuchBackup { .. } => (Exit::CouldNotRun, Some("`drctl list` shows the backups and their states")),
         E::Conflicts { .. } => (
@@ -139,34 +169,6 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
         E::HeaderMissing { .. } => (Exit::CouldNotRun, None),
         E::Fenced => (Exit::Fenced, Some("run it again: a new backup is made")),
         E::Interrupted => (Exit::Interrupted, Some("what was finished is kept; run it again to go on")),
-    }
-}
-
-fn of_repository(error: &repository::Error) -> Ending {
-    use repository::Error as E;
-    match error {
-        E::NotARepository { .. }
-        | E::AlreadyARepository { .. }
-        | E::NewerFormat { .. }
-        | E::UnknownFeature { .. }
-        | E::CreateOnlyIgnored { .. } => (Exit::CouldNotRun, None),
-        E::ClockSkew { .. } => (
-            Exit::CouldNotRun,
-            Some("set this machine's clock (`timedatectl` says whether it is kept), and run it again"),
-        ),
-        E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
-        E::Store(error) => of_store(error),
-        E::CommitUnknown { .. } => (Exit::Failed, None),
-        E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
-        E::Stopped(first) => of_repository(first),
-        // `could not run` would say that nothing was written.
-        E::Begun { source, .. } => match of_repository(source) {
-            (Exit::CouldNotRun, next) => (Exit::Failed, next),
-            ending => ending,
-        },
-        E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {
-            (Exit::Failed, None)
-        }
     }
 }
 
@@ -208,38 +210,9 @@ fn of_capture_failure(failure: &postgres::capture::Failure) -> Ending {
         F::Dump { .. } => {
             (Exit::Failed, Some("`drctl doctor` names what pg_dump cannot read; the server's log may say more"))
         }
-        F::Archive(_) => (Exit::Failed, Some("run it again; if it stays, report it with the version of pg_dump")),
-    }
-}
-
-fn of_store(error: &backend::Error) -> Ending {
-    use backend::ErrorKind;
-    match error.kind {
-        ErrorKind::NoSuchStore => (
-            Exit::CouldNotRun,
-            Some(
-                "correct the repository's URL, region or endpoint; a bucket or a container must be made first, a folder is made by \
-                 `drctl repository init`",
-            ),
-        ),
-        ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
-        ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
-        ErrorKind::Unreachable | ErrorKind::TimedOut => {
-            (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
+        F::Archive(_) | F::Rows(_) => {
+            (Exit::Failed, Some("run it again; if it stays, report it with the version of pg_dump"))
         }
-        ErrorKind::Unsupported => (Exit::CouldNotRun, None),
-        ErrorKind::NotAnObject => (Exit::Difference, None),
-        // Where something was written before, a wrapper says so.
-        ErrorKind::Full => (Exit::CouldNotRun, Some("make room in the store, and run it again")),
-        // A setting that cannot be used: nothing was sent.
-        ErrorKind::Other if error.act == "open" => {
-            (Exit::CouldNotRun, Some("correct that setting: in the policy, or in the environment"))
-        }
-        ErrorKind::NotFound | ErrorKind::Other => (
-            Exit::CouldNotRun,
-            Some("check that URL, endpoint and proxy lead to the store that is meant, and run it again"),
-        ),
-        ErrorKind::TooLarge => (Exit::Failed, None),
     }
 }
 
@@ -266,11 +239,12 @@ fn of_capture(error: &CaptureError) -> Ending {
         CaptureError::Sink(SinkError { source, .. }) => of_inner(source.as_ref()),
         CaptureError::Kubernetes(error) => of_cluster(error),
         CaptureError::Postgres(error) => of_database(error),
+        CaptureError::Mongodb(error) => super::mongodb::of_mongodb(error),
         CaptureError::Interrupted => (Exit::Interrupted, None),
     }
 }
 
-fn of_contents(error: &ContentsError) -> Ending {
+pub(super) fn of_contents(error: &ContentsError) -> Ending {
     if error.damaged {
         return (Exit::Difference, Some("`drctl verify` names every backup that the damage touches"));
     }

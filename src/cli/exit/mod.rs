@@ -2,6 +2,8 @@
 
 mod chain;
 mod codes;
+mod mongodb;
+mod stores;
 
 use std::{error::Error, process::ExitCode};
 
@@ -67,7 +69,7 @@ impl Exit {
             Self::Difference
         } else if report.interrupted {
             Self::Interrupted
-        } else if report.is_sound() {
+        } else if report.finds_nothing() {
             Self::Done
         } else {
             Self::CouldNotRun
@@ -119,6 +121,26 @@ fn total(restore: &Restore, action: Action) -> u64 {
 /// What a person does next about an error, if one line can say it.
 pub(super) fn next_of(error: &operations::Error) -> Option<&'static str> {
     codes::of_operation(error).1
+}
+
+/// The code that an error of an operation ends with, where it ends the command.
+pub(super) fn exit_of(error: &operations::Error) -> Exit {
+    codes::of_operation(error).0
+}
+
+/// An error and its causes in one line, as far as they are for people.
+pub(super) fn chain_of(error: &operations::Error) -> String {
+    let mut error = chain::concrete(error);
+    let mut text = error.to_string();
+    while let Some(cause) = error.source().filter(|_| !chain::is_last_for_people(error)) {
+        error = chain::concrete(cause);
+        let said = error.to_string();
+        // Libraries repeat their sources in their own text.
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+    }
+    text
 }
 
 impl From<Exit> for ExitCode {

@@ -9,7 +9,10 @@ use super::{ChangedField, Diff, DiffItem, DiffKind, DiffSubject};
 use crate::{
     operations::Error,
     repository::BackupReader,
-    sources::postgres::{self, contents},
+    sources::{
+        mongodb,
+        postgres::{self, contents},
+    },
     types::{BackupContents, MediaType, Name, RowDigest, StreamInfo},
 };
 
@@ -74,6 +77,10 @@ impl Diff<'_> {
             let is = |media_type| old.or(new).is_some_and(|stream| stream.media_type == media_type);
             if is(MediaType::Table) {
                 if self.rows(source, DiffSubject::Table, name, rows).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            } else if is(MediaType::Collection) {
+                if self.rows(source, DiffSubject::Collection, name, rows).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             } else if name.starts_with("large-objects/") && is(MediaType::Blob) {
@@ -142,7 +149,11 @@ impl Diff<'_> {
 
 /// What a backup says that the source's database defines; nothing, if it does not hold the source.
 async fn defined(contents: &BackupReader, source: &Name) -> Result<BTreeMap<String, RowDigest>, Error> {
-    if !contents.streams().iter().any(|stream| stream.source == *source && stream.name == contents::TOC) {
+    let has = |name: &str| contents.streams().iter().any(|stream| stream.source == *source && stream.name == name);
+    if has(mongodb::contents::DEFINITIONS) && has(mongodb::contents::METADATA) {
+        return Ok(mongodb::contents::defined(contents, source).await.map_err(mongodb::Error::Contents)?);
+    }
+    if !has(contents::TOC) {
         return Ok(BTreeMap::new());
     }
     let toc = contents::read_toc(contents, source).await.map_err(postgres::Error::Contents)?;

@@ -54,6 +54,8 @@ pub enum DiffSubject {
     Object,
     /// The rows of a table.
     Table,
+    /// The documents of a collection.
+    Collection,
     /// The large objects of a database.
     LargeObjects,
     /// Something that a database defines, beside rows: `TABLE public.orders`.

@@ -13,7 +13,7 @@ pub use self::{
     document::{SavedAsked, SavedEnd, SavedModifiers, SavedOptions, SavedPlan},
     read::{PlanFile, PlanTotals},
 };
-use super::{Error, Restore, RestoreOptions, Run, restore::choose_sources};
+use super::{Error, Restore, RestoreOptions, Run, choose_sources};
 use crate::{
     repository::StoredManifest,
     sources::kubernetes::restore::Target,

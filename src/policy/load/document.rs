@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::{
+    copies::{copies, copy_to},
     decode::{Decoder, Table},
+    mongodb::refuse_users,
     node::{Node, Value},
     problem::{Place, Problem},
     source::{holds_data, source},
-    store,
+    store, trust,
 };
 use crate::{
     policy::{
-        Cron, Encryption, Keep, Period, Policy, Repository, Schedule, SecretRef, TimeZone,
+        Cron, Encryption, Evidence, Keep, Period, Policy, Repository, Schedule, SecretRef, TimeZone,
         embed::{API_VERSION, KIND},
     },
     types::{InvalidLocation, Location, Name},
 };
 
-const TOP: [&str; 6] = ["apiVersion", "kind", "metadata", "repository", "sources", "schedules"];
-const TOP_LATER: [&str; 8] = ["copies", "drills", "checks", "runbook", "dedupe", "evidence", "notify", "memory"];
+const TOP: [&str; 8] = ["apiVersion", "kind", "metadata", "repository", "copies", "sources", "schedules", "evidence"];
+const TOP_LATER: [&str; 6] = ["drills", "checks", "runbook", "dedupe", "notify", "memory"];
+const REPOSITORY: [&str; 7] = ["url", "s3", "azure", "id", "signers", "signingKey", "encryption"];
 const KEEP: [&str; 7] = ["last", "hourly", "daily", "weekly", "monthly", "yearly", "within"];
 
 /// Reads a policy out of `root`. `None` only if the decoder has got a problem.
@@ -32,6 +35,9 @@ pub(super) fn policy(decoder: &mut Decoder, root: &Node) -> Option<Policy> {
     constant(decoder, &top, "kind", KIND);
     let name = decoder.required(&top, "metadata").and_then(|node| metadata(decoder, node));
     let repository = decoder.required(&top, "repository").and_then(|node| repository(decoder, node));
+    let places = top.get("copies").map(|node| copies(decoder, node, repository.as_ref())).unwrap_or_default();
+    // A copy with a fault in it is not missing too.
+    let copies = top.get("copies").map(names_of).unwrap_or_default();
     let sources = decoder.required(&top, "sources");
     let sources = sources.map_or_else(Vec::new, |node| decoder.named(node, "sources"));
     // Names alone decide whether a schedule's source exists: one with a fault in it is not missing too.
@@ -39,16 +45,33 @@ pub(super) fn policy(decoder: &mut Decoder, root: &Node) -> Option<Policy> {
     let data: Vec<Name> = sources.iter().filter(|(.., node)| holds_data(node)).map(|(name, ..)| name.clone()).collect();
     let mut specs = BTreeMap::new();
     for (name, _, node) in sources {
-        specs.extend(source(decoder, node, &format!("sources.{name}"), &data).map(|spec| (name, spec)));
+        let path = format!("sources.{name}");
+        if repository.as_ref().is_some_and(|repository| repository.encryption == Encryption::None) {
+            refuse_users(decoder, node, &path);
+        }
+        specs.extend(source(decoder, node, &path, &data).map(|spec| (name, spec)));
     }
     let mut schedules = BTreeMap::new();
     if let Some(node) = decoder.required(&top, "schedules") {
         for (name, _, node) in decoder.named(node, "schedules") {
-            let schedule = schedule(decoder, node, &format!("schedules.{name}"), &names);
+            let schedule = schedule(decoder, node, &format!("schedules.{name}"), (&names, &copies));
             schedules.extend(schedule.map(|schedule| (name, schedule)));
         }
     }
-    Some(Policy { name: name?, repository: repository?, sources: specs, schedules })
+    let evidence = top.get("evidence").and_then(|node| evidence(decoder, node)).unwrap_or_default();
+    Some(Policy { name: name?, repository: repository?, copies: places, sources: specs, schedules, evidence })
+}
+
+/// The names that are keys of a table, whatever is under them.
+fn names_of(node: &Node) -> Vec<Name> {
+    let Value::Table(entries) = &node.value else { return Vec::new() };
+    entries.iter().filter_map(|(key, _)| Name::new(key.name.as_str()).ok()).collect()
+}
+
+fn evidence(decoder: &mut Decoder, node: &Node) -> Option<Evidence> {
+    let table = decoder.table(node, "evidence", &["keep"], &[])?;
+    let keep = table.get("keep")?;
+    Some(Evidence { keep: decoder.parsed(keep, "evidence.keep", Period::parse)? })
 }
 
 fn constant(decoder: &mut Decoder, table: &Table<'_>, key: &str, expected: &str) {
@@ -67,23 +90,29 @@ fn metadata(decoder: &mut Decoder, node: &Node) -> Option<Name> {
 }
 
 fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
-    let table = decoder.table(node, "repository", &["url", "s3", "azure", "encryption"], &["id", "signers"])?;
-    let url = decoder.required(&table, "url").and_then(|node| url(decoder, node));
+    let table = decoder.table(node, "repository", &REPOSITORY, &[])?;
+    let url = decoder.required(&table, "url").and_then(|node| url(decoder, node, "repository.url"));
     let encryption = match table.get("encryption") {
-        Some(node) => encryption(decoder, node),
+        Some(node) => trust::encryption(decoder, node),
         None => {
             let problem = Problem::new(table.place, "`repository.encryption` is missing: it must be said");
-            let help = "write `encryption: none`; whoever reads the store then reads the Secrets in it";
+            let help = "write `encryption: none` (whoever reads the store then reads the Secrets in it) or `encryption: {recipients: [age1...]}`";
             decoder.report(problem.help(help));
             None
         }
     };
     let s3 = section(decoder, &table, "s3", url.as_ref(), |url| matches!(url, Location::S3 { .. }));
-    let s3 = s3.map(|node| store::s3(decoder, node).map(Some));
+    let s3 = s3.map(|node| store::s3(decoder, node, "repository.s3").map(Some));
     let azure = section(decoder, &table, "azure", url.as_ref(), |url| matches!(url, Location::Azure { .. }));
-    let azure = azure.map(|node| store::azure(decoder, node).map(Some));
+    let azure = azure.map(|node| store::azure(decoder, node, "repository.azure").map(Some));
+    let id = table.get("id").and_then(|node| decoder.parsed(node, "repository.id", trust::repository_id));
+    let signers = table.get("signers").map(|node| trust::signers(decoder, node)).unwrap_or_default();
+    let signing_key = table.get("signingKey").and_then(|node| secret(decoder, node, "signingKey"));
     Some(Repository {
         url: url?,
+        id,
+        signers,
+        signing_key,
         s3: s3.unwrap_or(Some(None))?,
         azure: azure.unwrap_or(Some(None))?,
         encryption: encryption?,
@@ -91,7 +120,7 @@ fn repository(decoder: &mut Decoder, node: &Node) -> Option<Repository> {
 }
 
 /// How a kind of store is reached, which goes only with a URL of that kind.
-fn section<'a>(
+pub(super) fn section<'a>(
     decoder: &mut Decoder,
     table: &Table<'a>,
     name: &str,
@@ -100,13 +129,13 @@ fn section<'a>(
 ) -> Option<&'a Node> {
     let (key, node) = table.entry(name).filter(|(_, node)| !matches!(node.value, Value::Null))?;
     if let Some(other) = url.filter(|url| !fits(url)) {
-        decoder.wrong(key.place, format!("`repository.{name}` does not go with `{other}`"));
+        decoder.wrong(key.place, format!("`{}` does not go with `{other}`", table.path_of(name)));
     }
     Some(node)
 }
 
-fn url(decoder: &mut Decoder, node: &Node) -> Option<Location> {
-    let text = decoder.text(node, "repository.url")?;
+pub(super) fn url(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Location> {
+    let text = decoder.text(node, path)?;
     match text.parse() {
         Ok(location) => Some(location),
         Err(error) => {
@@ -116,18 +145,6 @@ fn url(decoder: &mut Decoder, node: &Node) -> Option<Location> {
             None
         }
     }
-}
-
-fn encryption(decoder: &mut Decoder, node: &Node) -> Option<Encryption> {
-    match &node.value {
-        Value::Text(text) if text == "none" => return Some(Encryption::None),
-        Value::Table(_) => {
-            let problem = Problem::new(node.place, "encrypted repositories are not in this version of drctl");
-            decoder.report(problem.help("write `encryption: none`, and let the store encrypt at rest"));
-        }
-        _ => decoder.wrong(node.place, "`repository.encryption` must be `none`"),
-    }
-    None
 }
 
 pub(super) fn secret(decoder: &mut Decoder, node: &Node, path: &str) -> Option<SecretRef> {
@@ -174,8 +191,8 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn schedule(decoder: &mut Decoder, node: &Node, path: &str, known: &[Name]) -> Option<Schedule> {
-    let table = decoder.table(node, path, &["cron", "timezone", "sources", "keep"], &["copyTo", "hooks"])?;
+fn schedule(decoder: &mut Decoder, node: &Node, path: &str, (known, copies): (&[Name], &[Name])) -> Option<Schedule> {
+    let table = decoder.table(node, path, &["cron", "timezone", "sources", "keep", "copyTo"], &["hooks"])?;
     let cron = decoder.required(&table, "cron");
     let cron = cron.and_then(|node| decoder.parsed(node, &table.path_of("cron"), Cron::parse));
     let timezone = table.get("timezone");
@@ -194,10 +211,11 @@ fn schedule(decoder: &mut Decoder, node: &Node, path: &str, known: &[Name]) -> O
         }
     }
     let keep = table.get("keep").and_then(|node| keep(decoder, node, &table.path_of("keep")));
-    Some(Schedule { cron: cron?, timezone: timezone.unwrap_or_default(), sources, keep })
+    let copy_to = copy_to(decoder, &table, copies);
+    Some(Schedule { cron: cron?, timezone: timezone.unwrap_or_default(), sources, keep, copy_to })
 }
 
-fn keep(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Keep> {
+pub(super) fn keep(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Keep> {
     let table = decoder.table(node, path, &KEEP, &[])?;
     if KEEP.iter().all(|key| table.get(key).is_none()) {
         let problem = Problem::new(table.place, format!("`{path}` keeps nothing: it has no rule"));

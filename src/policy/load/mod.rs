@@ -1,12 +1,15 @@
 //! From a policy file to a policy, or to all that is wrong with it, each with line and column.
 
+mod copies;
 mod decode;
 mod document;
 mod modifiers;
+mod mongodb;
 mod node;
 mod problem;
 mod source;
 mod store;
+mod trust;
 mod velero;
 mod volumes;
 

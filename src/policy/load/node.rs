@@ -44,6 +44,14 @@ pub(super) struct Key {
 }
 
 impl Node {
+    /// The first value under `key`, if this is a table that has it.
+    pub(super) fn at(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(entries) => entries.iter().find(|(it, _)| it.name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
     /// What the value is, in words, for messages. It never shows the value.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {

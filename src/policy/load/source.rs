@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     decode::{Decoder, Table},
     document::secret,
+    mongodb::mongodb,
     node::{Node, Value},
     problem::Problem,
     volumes::volumes,
@@ -16,8 +17,8 @@ use crate::{
     types::{InvalidPattern, LabelSelector, Name, SchemaPattern, TablePattern},
 };
 
-const KINDS: [&str; 2] = ["kubernetes", "postgres"];
-const LATER: [&str; 4] = ["mongodb", "container", "azureSql", "command"];
+const KINDS: [&str; 3] = ["kubernetes", "postgres", "mongodb"];
+const LATER: [&str; 3] = ["container", "azureSql", "command"];
 
 /// Whether a source is of the data itself, and not of a cluster's objects, which say where it is.
 pub(super) fn holds_data(node: &Node) -> bool {
@@ -34,20 +35,20 @@ pub(super) fn source(decoder: &mut Decoder, node: &Node, path: &str, data: &[Nam
     if LATER.iter().any(|kind| table.entry(kind).is_some()) {
         return None;
     }
-    match (table.entry("kubernetes"), table.entry("postgres")) {
-        (_, None) => {
-            let node = decoder.required(&table, "kubernetes")?;
-            kubernetes(decoder, node, &table.path_of("kubernetes"), data).map(SourceSpec::Kubernetes)
-        }
-        (None, Some(_)) => {
-            let node = decoder.required(&table, "postgres")?;
-            postgres(decoder, node, &table.path_of("postgres")).map(SourceSpec::Postgres)
-        }
-        (Some(_), Some((key, _))) => {
-            let problem = Problem::new(key.place, format!("`{path}` has two kinds; a source has one"));
-            decoder.report(problem.help("make a second source of it, and name both in the schedule"));
-            None
-        }
+    let mut kinds = KINDS.iter().filter_map(|kind| table.entry(kind));
+    let (first, second) = (kinds.next(), kinds.next());
+    if let Some((key, _)) = second {
+        let problem = Problem::new(key.place, format!("`{path}` has two kinds; a source has one"));
+        decoder.report(problem.help("make a second source of it, and name both in the schedule"));
+        return None;
+    }
+    let kind = first.map_or("kubernetes", |(key, _)| key.name.as_str());
+    let node = decoder.required(&table, kind)?;
+    let path = table.path_of(kind);
+    match kind {
+        "postgres" => postgres(decoder, node, &path).map(SourceSpec::Postgres),
+        "mongodb" => mongodb(decoder, node, &path).map(SourceSpec::Mongodb),
+        _ => kubernetes(decoder, node, &path, data).map(SourceSpec::Kubernetes),
     }
 }
 
@@ -175,7 +176,7 @@ fn checked(
     items.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
-fn via(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Via> {
+pub(super) fn via(decoder: &mut Decoder, node: &Node, path: &str) -> Option<Via> {
     let table = decoder.table(node, path, &["kubernetes"], &["ssh"])?;
     let node = decoder.required(&table, "kubernetes")?;
     let table = decoder.table(node, &table.path_of("kubernetes"), &["namespace", "service", "port"], &[])?;

@@ -51,6 +51,34 @@ fn a_good_policy_is_read_whole() {
 }
 
 #[test]
+fn locks_are_read_with_their_mode_and_length_and_nothing_else() {
+    let lock = |text: &str| with("pathStyle: true", &format!("pathStyle: true\n    objectLock: {text}"));
+    let policy = parse(Path::new("p.yaml"), &lock("{mode: compliance, for: 30d}")).unwrap();
+    let found = policy.repository.s3.as_ref().unwrap().object_lock.unwrap();
+    assert_eq!((found.mode, found.period.hours()), (crate::policy::LockMode::Compliance, 720));
+    assert_eq!(Policy::from_embedded(&policy.to_embedded()).unwrap(), policy);
+    for (text, problem) in [
+        ("{mode: legal, for: 30d}", "`repository.s3.objectLock.mode` must be `governance` or `compliance`"),
+        ("{mode: governance}", "`repository.s3.objectLock.for` is missing"),
+        ("{for: 30d}", "`repository.s3.objectLock.mode` is missing"),
+        ("{mode: governance, for: 30}", "`repository.s3.objectLock.for` must be a text"),
+        ("{mode: governance, for: 0d}", "`0d` is not a period"),
+        ("{mode: governance, for: 30d, days: 3}", "days"),
+        ("yes please", "`repository.s3.objectLock` must be"),
+    ] {
+        let problems = problems_of(&lock(text));
+        assert!(problems.iter().any(|one| one.contains(problem)), "{text}: {problems:?}");
+    }
+    let azure =
+        "url: az://account/backups/prod\n  azure:\n    immutability: {mode: unlocked, for: 2w}\n  encryption: none\n";
+    let (before, rest) = GOOD.split_once("url: ").unwrap();
+    let (_, rest) = rest.split_once("encryption: none\n").unwrap();
+    let policy = parse(Path::new("p.yaml"), &format!("{before}{azure}{rest}")).unwrap();
+    let found = policy.repository.azure.unwrap().immutability.unwrap();
+    assert_eq!((found.mode, found.period.hours()), (crate::policy::ImmutabilityMode::Unlocked, 336));
+}
+
+#[test]
 fn a_policy_embeds_as_the_file_says_it_and_comes_back() {
     let policy = parse(Path::new("p.yaml"), GOOD).unwrap();
     let embedded = policy.to_embedded();
@@ -108,8 +136,8 @@ fn a_wrong_rule_of_a_source_is_named_at_its_place() {
 fn an_embedded_policy_of_a_later_version_is_read_without_what_is_new() {
     let policy = parse(Path::new("p.yaml"), GOOD).unwrap();
     let mut embedded = policy.to_embedded();
-    embedded["copies"] = serde_json::json!({"us": {}});
-    embedded["schedules"]["daily"]["copyTo"] = serde_json::json!(["us"]);
+    embedded["drills"] = serde_json::json!({"nightly": {}});
+    embedded["schedules"]["daily"]["hooks"] = serde_json::json!(["us"]);
     assert_eq!(Policy::from_embedded(&embedded).unwrap(), policy);
     embedded["kind"] = "Other".into();
     assert!(Policy::from_embedded(&embedded).is_err());
@@ -136,7 +164,22 @@ fn every_problem_is_named_at_its_place() {
         ("{env: KEY_ID}", "{env: A, file: B}", "10:18: `accessKeyId` must have exactly one of `env` and `file`"),
         ("{file: /run/secrets/key}", "hunter2", "11:22: `secretAccessKey` has a secret in it"),
         ("  encryption: none\n", "", "5:3: `repository.encryption` is missing"),
-        ("encryption: none", "encryption: {epoch: a}", "12:15: encrypted repositories are not in this version"),
+        (
+            "encryption: none",
+            "encryption: {epoch: a, recipients: [AGE-SECRET-KEY-1X]}",
+            "12:23: `repository.encryption` needs public keys",
+        ),
+        (
+            "encryption: none",
+            "encryption: {recipients: [AGE-SECRET-KEY-1X]}",
+            "12:29: `repository.encryption` needs public keys",
+        ),
+        ("encryption: none", "encryption: {recipients: []}", "12:28: `repository.encryption.recipients` is empty"),
+        ("  encryption: none", "  signers: []\n  encryption: none", "12:12: `repository.signers` is empty"),
+        ("encryption: none", "encryption: {epoch: age1}", "12:15: `repository.encryption.recipients` is missing"),
+        ("  encryption: none", "  signers: [hunter2]\n  encryption: none", "12:13: a signer must be a public SSH key"),
+        ("  encryption: none", "  id: x\n  encryption: none", "12:7: `repository.id`"),
+        ("  encryption: none", "  signingKey: hunter2\n  encryption: none", "12:15: `signingKey` has a secret in it"),
         ("encryption: none", "encryption: off", "12:15: `repository.encryption` must be `none`"),
         (
             "{namespaces: [user-service, \"team-*\"]",
@@ -156,7 +199,7 @@ fn every_problem_is_named_at_its_place() {
             "services: {kubernetes:",
             "15:3: `services` is here a second time; the first is in line 14",
         ),
-        ("cluster: {kubernetes:", "cluster: {mongodb:", "15:13: unknown key `mongodb` in `sources.cluster`"),
+        ("cluster: {kubernetes:", "cluster: {container:", "15:13: unknown key `container` in `sources.cluster`"),
         ("0 2 * * *", "0 25 * * *", "17:17: `0 25 * * *` is not a cron expression"),
         ("Europe/Berlin", "Europe/Bern", "17:40: `Europe/Bern` is not a time zone"),
         (
@@ -180,7 +223,22 @@ fn every_problem_is_named_at_its_place() {
         ("  services: {", "  Services: {", "14:3: `Services` is not a valid name"),
         ("0 2 * * *", "0 2 * *", "17:17: `0 2 * *` is not a cron expression: it has 4 fields"),
         ("  encryption: none", "  password: hunter2\n  encryption: none", "12:3: `password` has a secret in it"),
-        ("schedules:", "copies: {}\nschedules:", "16:1: unknown key `copies` at the top"),
+        ("schedules:", "drills: {}\nschedules:", "16:1: unknown key `drills` at the top"),
+        (
+            "schedules:",
+            "  db: {mongodb: {url: {env: A}, users: true}}\nschedules:",
+            "16:40: `sources.db.mongodb.users` needs an encrypted repository",
+        ),
+        (
+            "schedules:",
+            "  db: {mongodb: {url: {env: A}, users: yes}}\nschedules:",
+            "16:40: `sources.db.mongodb.users` must be true or false",
+        ),
+        (
+            "schedules:",
+            "  db: {mongodb: {url: {env: A}, tls: {caFile: /a, serverName: b}}}\nschedules:",
+            "16:38: `sources.db.mongodb.tls.serverName` needs `sources.db.mongodb.via`",
+        ),
     ] {
         let found = problems_of(&with(from, to));
         if !found.iter().any(|line| line.starts_with(expected)) {
@@ -316,4 +374,65 @@ fn a_secret_is_never_shown_not_even_in_the_line_of_its_problem() {
         let error = parse(Path::new("p.yaml"), &with(from, to)).unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
+}
+
+/// The good policy with these copies, and one of them in `copyTo` of its daily schedule.
+fn copying(copies: &str, copy_to: &str) -> String {
+    with("sources:\n", &format!("copies:\n{copies}sources:\n"))
+        .replace("sources: [services], keep", &format!("sources: [services], copyTo: {copy_to}, keep"))
+}
+
+const COPIES: &str = "  us: {url: s3://orders-dr-us/prod, s3: {region: us-east-1}, keep: {within: 90d}, bandwidth: 10MiB}\n  \
+                      local: {url: file:///copy}\n";
+
+#[test]
+fn copies_have_a_place_credentials_and_rules_of_their_own() {
+    let policy = parse(Path::new("p.yaml"), &copying(COPIES, "[us, local]")).unwrap();
+    let name = |text: &str| crate::types::Name::new(text).unwrap();
+    assert_eq!(policy.schedules[&name("daily")].copy_to, [name("us"), name("local")]);
+    assert_eq!(policy.schedules[&name("weekly")].copy_to, []);
+    assert_eq!(policy.copies[&name("us")].bandwidth.as_ref().unwrap().bytes(), 10 << 20);
+    assert_eq!(Policy::from_embedded(&policy.to_embedded()).unwrap(), policy);
+    assert_eq!(parse(Path::new("p.json"), &policy.to_embedded().to_string()).unwrap(), policy);
+    let there = policy.at_copy(&name("us")).unwrap();
+    assert_eq!(there.repository.url.to_string(), "s3://orders-dr-us/prod");
+    assert_eq!(there.repository.s3.as_ref().unwrap().region.as_deref(), Some("us-east-1"));
+    assert!(there.repository.s3.unwrap().access_key_id.is_none(), "credentials are the copy's own");
+    assert!(there.schedules.values().all(|schedule| schedule.keep == policy.copies[&name("us")].keep));
+    assert_eq!(there.repository.encryption, policy.repository.encryption);
+    assert!(policy.at_copy(&name("eu")).is_none());
+}
+
+#[test]
+fn what_is_wrong_with_copies_is_named_at_its_place() {
+    for (copies, copy_to, expected) in [
+        (COPIES, "[eu]", "20:85: `schedules.daily` names the copy `eu`, which the policy does not have"),
+        (COPIES, "[us, us]", "20:89: `us` is in `schedules.daily.copyTo` a second time"),
+        (COPIES, "us", "20:84: `schedules.daily.copyTo` must be a list, and is a text"),
+        ("  us: {keep: {last: 1}}\n", "[us]", "14:7: `copies.us.url` is missing"),
+        ("  us: {url: file:///c, encryption: none}\n", "[us]", "14:24: unknown key `encryption` in `copies.us`"),
+        ("  us: {url: file:///c, s3: {region: x}}\n", "[us]", "14:24: `copies.us.s3` does not go with `file:///c`"),
+        ("  us: {url: file:///c, keep: {}}\n", "[us]", "14:30: `copies.us.keep` keeps nothing: it has no rule"),
+        ("  us: {url: file:///c, bandwidth: 5}\n", "[us]", "14:35: `copies.us.bandwidth` must be a text"),
+        ("  us: {url: file:///c, bandwidth: 5B}\n", "[us]", "14:35: a bandwidth of less than 1 KiB"),
+        ("  us: {url: \"s3://u:p@bucket/x\"}\n", "[us]", "14:13: "),
+        (
+            "  a: {url: file:///c}\n  b: {url: file:///c}\n",
+            "[a]",
+            "15:3: the copies `a` and `b` are one place: file:///c",
+        ),
+        (
+            "  us: {url: s3://orders-dr/prod, s3: {endpoint: \"https://s3.example.com:9000\"}}\n",
+            "[us]",
+            "14:3: the copy `us` is the repository itself: s3://orders-dr/prod",
+        ),
+    ] {
+        let found = problems_of(&copying(copies, copy_to));
+        assert!(found.iter().any(|problem| problem.starts_with(expected)), "{copies}: {found:?}");
+        let missing = found.iter().any(|problem| problem.contains("which the policy does not have"));
+        assert_eq!(missing, copy_to == "[eu]", "{found:?}");
+    }
+    // The same bucket on another server is another place.
+    let elsewhere = "  us: {url: s3://orders-dr/prod, s3: {endpoint: \"https://s3.example.org\"}}\n";
+    parse(Path::new("p.yaml"), &copying(elsewhere, "[us]")).unwrap();
 }

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 
-use super::{Backend, Error, ErrorKind, Key, Listing, ObjectMeta, Op, PutOutcome, failure::Failure};
+use super::{
+    Backend, BucketLock, Error, ErrorKind, Key, Listing, LockOptions, ObjectMeta, Op, Powers, PutOutcome, Relock,
+    failure::Failure,
+};
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +196,7 @@ impl Faulty {
             Op::Head => "look at",
             Op::List => "list",
             Op::Delete => "delete",
+            Op::KeepLocked => "lock",
         };
         Failure::new(kind, "a fault of the test").at(act, subject, self.inner.location())
     }
@@ -291,6 +295,30 @@ impl Backend for Faulty {
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         self.with_fault(Op::Delete, key.as_str(), self.inner.delete(key)).await
+    }
+
+    fn locks(&self) -> Option<&LockOptions> {
+        self.inner.locks()
+    }
+
+    async fn lock_ready(&self) -> Result<Option<BucketLock>, Error> {
+        self.inner.lock_ready().await
+    }
+
+    async fn keep_locked(&self, key: &Key) -> Result<Relock, Error> {
+        self.with_fault(Op::KeepLocked, key.as_str(), self.inner.keep_locked(key)).await
+    }
+
+    async fn probe(&self, key: &Key, bytes: Bytes) -> Result<Option<Powers>, Error> {
+        self.inner.probe(key, bytes).await
+    }
+
+    async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, Error> {
+        self.inner.locked_until(key).await
+    }
+
+    async fn remove_leftovers(&self, before: jiff::Timestamp) -> Result<u64, Error> {
+        self.inner.remove_leftovers(before).await
     }
 }
 

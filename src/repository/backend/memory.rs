@@ -61,6 +61,13 @@ impl Memory {
         Self { objects: Arc::new(Mutex::new(objects)), ..self.clone() }
     }
 
+    /// As [`Memory::copy`], with another clock.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn copy_with(&self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self.copy() }
+    }
+
     /// Puts `bytes` under `key` whatever is there, as damage or an intruder would; its time stays
     /// that of the object before it.
     #[cfg(any(test, feature = "testing"))]

@@ -12,6 +12,7 @@ mod failure;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod fs;
+mod lock;
 mod memory;
 mod network;
 mod open;
@@ -32,9 +33,10 @@ use jiff::Timestamp;
 pub use self::{
     azure::{Azure, AzureOptions},
     fs::Directory,
+    lock::{BucketLock, Lock, LockAnswer, LockMode, LockOptions, LockProof, Powers, Relock},
     memory::Memory,
     open::{StoreOptions, open, open_or_make},
-    s3::{S3, S3Options},
+    s3::{AsOf, S3, S3Options},
 };
 #[cfg(any(test, feature = "testing"))]
 pub use self::{
@@ -117,6 +119,8 @@ pub enum ErrorKind {
     NoSuchStore,
     /// The store knows who asks and says no.
     PermissionDenied,
+    /// The object is locked against deletion until its time: by object lock, immutability or a legal hold.
+    Locked,
     /// The store does not know who asks: wrong or expired credentials, or none found.
     Unauthenticated,
     /// No connection: name not resolved, refused, TLS not agreed.
@@ -224,11 +228,60 @@ pub trait Backend: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Removes the object; one that is not there is no error. For prune alone.
+    /// Removes the object; one that is not there is no error. For prune alone. A store that keeps versions
+    /// keeps this one: the object is gone for every call but those of a view of an earlier time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] if a lock keeps it; else what the store says.
+    async fn delete(&self, key: &Key) -> Result<(), Error>;
+
+    /// How this store locks what is put; `None`: not at all.
+    fn locks(&self) -> Option<&LockOptions> {
+        None
+    }
+
+    /// Whether the store can lock as [`Backend::locks`] asks; `None` if nothing is asked, or if this identity may
+    /// not look. Nothing is changed.
+    ///
+    /// # Errors
+    /// `Unsupported` if it cannot; else what the store says.
+    async fn lock_ready(&self) -> Result<Option<BucketLock>, Error> {
+        Ok(None)
+    }
+
+    /// Sees to it that an object, which is there, stays locked for as long as one that is put now.
     ///
     /// # Errors
     /// What the store says.
-    async fn delete(&self, key: &Key) -> Result<(), Error>;
+    async fn keep_locked(&self, _key: &Key) -> Result<Relock, Error> {
+        Ok(Relock::NotLocked)
+    }
+
+    /// Until when a lock keeps the object; `None` if none does, or if this identity may not look.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn locked_until(&self, _key: &Key) -> Result<Option<Timestamp>, Error> {
+        Ok(None)
+    }
+
+    /// What this identity may do to the object beyond reading it, tried on the object itself: nobody may miss it,
+    /// and it is there again with these bytes afterwards, if it was. `None`: it cannot be found out here.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn probe(&self, _key: &Key, _bytes: Bytes) -> Result<Option<Powers>, Error> {
+        Ok(None)
+    }
+
+    /// Removes what writes that were killed before `before` have left and no listing shows; gives how many. For prune
+    /// alone. Only a folder has such rests.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn remove_leftovers(&self, _before: Timestamp) -> Result<u64, Error> {
+        Ok(0)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
-    Backend, Error, ErrorKind, Key, Listing, ObjectMeta, PutOutcome,
+    Backend, BucketLock, Error, ErrorKind, Key, Listing, Lock, LockOptions, ObjectMeta, Powers, PutOutcome, Relock,
     failure::Failure,
     retry::{Patience, within},
 };
@@ -56,6 +56,31 @@ pub(super) trait Remote: Clone + Debug + Send + Sync + 'static {
 
     /// Removes the object; that it is not there may be a failure.
     async fn remove(&self, key: &Key) -> Result<(), Failure>;
+
+    /// How what is put is locked.
+    fn lock_options(&self) -> Option<&LockOptions> {
+        None
+    }
+
+    /// How the bucket is set up for locks; `None` if this identity may not look. Only asked where locks are.
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, Failure> {
+        Ok(None)
+    }
+
+    /// The lock on the object. Only asked where locks are.
+    async fn lock_of(&self, _key: &Key) -> Result<Option<Lock>, Failure> {
+        Ok(None)
+    }
+
+    /// Locks the object anew, for longer than before.
+    async fn set_lock(&self, _key: &Key, _lock: Lock) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// As [`Backend::probe`].
+    async fn powers(&self, _key: &Key, _bytes: &Bytes) -> Result<Option<Powers>, Failure> {
+        Ok(None)
+    }
 }
 
 /// No object of a repository has this key.
@@ -126,6 +151,53 @@ impl<S: Remote> Backend for S {
             Err(failure) if failure.kind != ErrorKind::NotFound => Err(at(self, "delete", key.as_str())(failure)),
             _ => Ok(()),
         }
+    }
+
+    fn locks(&self) -> Option<&LockOptions> {
+        self.lock_options()
+    }
+
+    async fn lock_ready(&self) -> Result<Option<BucketLock>, Error> {
+        if self.lock_options().is_none() {
+            return Ok(None);
+        }
+        self.patience().persist(|| self.bucket_lock()).await.map_err(at(self, "lock objects in", ""))
+    }
+
+    async fn keep_locked(&self, key: &Key) -> Result<Relock, Error> {
+        let Some(wanted) = self.lock_options().filter(|lock| (lock.locked)(key)) else { return Ok(Relock::NotLocked) };
+        let now = Timestamp::now();
+        let (found, hidden) = match self.patience().persist(|| self.lock_of(key)).await {
+            Ok(found) => (found.filter(|lock| lock.until > now), false),
+            // Who may not look may still lock.
+            Err(failure) if failure.kind == ErrorKind::PermissionDenied => (None, true),
+            Err(failure) => return Err(at(self, "look at the lock of", key.as_str())(failure)),
+        };
+        let lock = match found {
+            Some(lock) if lock.until >= wanted.least(now) => return Ok(Relock::Enough),
+            // A lock that is in force keeps its mode: another one would need the right to take it off.
+            Some(lock) => Lock { until: wanted.until(now), ..lock },
+            None => Lock { mode: wanted.mode, until: wanted.until(now) },
+        };
+        match self.patience().persist(|| self.set_lock(key, lock)).await {
+            Ok(()) => Ok(Relock::Extended),
+            // The lock that could not be seen is a longer one.
+            Err(failure) if hidden && failure.kind == ErrorKind::Locked => Ok(Relock::Enough),
+            Err(failure) => Err(at(self, "lock", key.as_str())(failure)),
+        }
+    }
+
+    async fn locked_until(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+        match self.patience().persist(|| self.lock_of(key)).await {
+            Ok(found) => Ok(found.map(|lock| lock.until)),
+            Err(failure) if matches!(failure.kind, ErrorKind::PermissionDenied | ErrorKind::NotFound) => Ok(None),
+            Err(failure) => Err(at(self, "look at the lock of", key.as_str())(failure)),
+        }
+    }
+
+    async fn probe(&self, key: &Key, bytes: Bytes) -> Result<Option<Powers>, Error> {
+        let at = at(self, "try the rights on", key.as_str());
+        self.patience().persist(|| self.powers(key, &bytes)).await.map_err(at)
     }
 }
 

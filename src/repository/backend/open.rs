@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Azure, AzureOptions, Backend, Directory, Error, S3, S3Options};
+use jiff::Timestamp;
+
+use super::{Azure, AzureOptions, Backend, Directory, Error, ErrorKind, S3, S3Options, failure::Failure};
 use crate::types::Location;
 
 /// How to reach a store, beside its place.
@@ -12,15 +14,25 @@ pub struct StoreOptions {
     pub s3: S3Options,
     /// Of an `az://` store.
     pub azure: AzureOptions,
+    /// The store as it was at this time, to be read only; absent: as it is.
+    pub as_of: Option<Timestamp>,
 }
+
+const NO_VERSIONS: &str = "drctl reads earlier versions in S3 buckets only";
 
 /// The backend of `location`. A folder must exist, and a bucket or a container too: nothing is created.
 ///
 /// # Errors
 /// [`NoSuchStore`](super::ErrorKind::NoSuchStore) if a folder does not exist, `Unauthenticated` if
-/// credentials are half said. The network is not used before the first call.
+/// credentials are half said, `Unsupported` if the store as it was is asked for and it keeps no versions. The network is not used before the first call.
 pub async fn open(location: &Location, options: &StoreOptions) -> Result<Arc<dyn Backend>, Error> {
     match location {
+        Location::S3 { bucket, prefix } if let Some(time) = options.as_of => {
+            Ok(Arc::new(S3::open(bucket, prefix, &options.s3).await?.as_of(time).await?))
+        }
+        other if options.as_of.is_some() => {
+            Err(Failure::new(ErrorKind::Unsupported, NO_VERSIONS).at("read versions of", "", &other.to_string()))
+        }
         Location::Directory(path) => Ok(Arc::new(Directory::open(path).await?)),
         Location::S3 { bucket, prefix } => Ok(Arc::new(S3::open(bucket, prefix, &options.s3).await?)),
         Location::Azure { account, container, prefix } => {
@@ -43,7 +55,7 @@ pub async fn open_or_make(location: &Location, options: &StoreOptions) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::{super::ErrorKind, *};
+    use super::*;
 
     #[tokio::test]
     async fn a_folder_is_made_only_for_a_new_repository() {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Backend, Error, Key, Listing, ObjectMeta, PutOutcome};
+use super::{Backend, BucketLock, Error, Key, Listing, LockOptions, ObjectMeta, Powers, PutOutcome, Relock};
 
 /// The methods of a [`Backend`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,13 +25,15 @@ pub enum Op {
     List,
     /// [`Backend::delete`]
     Delete,
+    /// [`Backend::keep_locked`]
+    KeepLocked,
 }
 
 impl Op {
     /// Whether it may change the store.
     #[must_use]
     pub fn is_write(self) -> bool {
-        matches!(self, Self::PutNew | Self::Delete)
+        matches!(self, Self::PutNew | Self::Delete | Self::KeepLocked)
     }
 }
 
@@ -145,6 +147,32 @@ impl Backend for Recording {
         let result = self.inner.delete(key).await;
         self.note(Op::Delete, key.as_str(), 0, result.is_ok());
         result
+    }
+
+    fn locks(&self) -> Option<&LockOptions> {
+        self.inner.locks()
+    }
+
+    async fn lock_ready(&self) -> Result<Option<BucketLock>, Error> {
+        self.inner.lock_ready().await
+    }
+
+    async fn keep_locked(&self, key: &Key) -> Result<Relock, Error> {
+        let result = self.inner.keep_locked(key).await;
+        self.note(Op::KeepLocked, key.as_str(), 0, result.is_ok());
+        result
+    }
+
+    async fn probe(&self, key: &Key, bytes: Bytes) -> Result<Option<Powers>, Error> {
+        self.inner.probe(key, bytes).await
+    }
+
+    async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, Error> {
+        self.inner.locked_until(key).await
+    }
+
+    async fn remove_leftovers(&self, before: jiff::Timestamp) -> Result<u64, Error> {
+        self.inner.remove_leftovers(before).await
     }
 }
 

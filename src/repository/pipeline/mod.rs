@@ -6,6 +6,7 @@
 //! would give some back closes the open pack early, or cuts the stream that holds most: so there
 //! is always progress, whatever the sources do.
 
+mod late;
 mod state;
 mod threads;
 
@@ -16,6 +17,7 @@ use tokio::{runtime::Handle, sync::Notify, sync::Semaphore};
 
 pub(crate) use self::state::{OwnLine, PackEntry, PipelineOptions};
 use self::{
+    late::Late,
     state::{ClosedPack, State},
     threads::{Ended, work},
 };
@@ -28,11 +30,10 @@ use super::{
     known::{KnownChunks, Place},
     large::Pool,
     layout,
-    objects::put_own,
     refs::Ref,
     sink::Buffer,
 };
-use crate::types::{Blake3Digest, Sha256Digest};
+use crate::types::Sha256Digest;
 
 /// Index lines that may wait for their checkpoint before writers wait too.
 const MAX_BACKLOG: usize = 4 * MAX_LINES;
@@ -67,6 +68,7 @@ pub(crate) struct Pipeline {
     chunks: mpsc::Sender<Chunk>,
     state: Mutex<State>,
     buffers: Mutex<Vec<Weak<Mutex<Buffer>>>>,
+    late: Late,
     /// What chunks are cut in.
     pool: Arc<Pool>,
     /// Told when a checkpoint is due before its time.
@@ -92,8 +94,9 @@ impl Pipeline {
             budget: Budget::new(options.memory.max(1)),
             puts: Semaphore::new(options.parallel_puts.max(1)),
             chunks: sender,
-            state: Mutex::new(State::new(reusable)),
+            state: Mutex::new(State::new(reusable, options.cipher.clone())),
             buffers: Mutex::default(),
+            late: Late::default(),
             pool: Arc::default(),
             checkpoint_due: Notify::new(),
             options,
@@ -229,7 +232,7 @@ impl Pipeline {
         plain: &[u8],
         mut held: Held,
     ) -> Result<(), Error> {
-        let id = Blake3Digest::of(plain);
+        let id = self.options.cipher.chunk_id(plain);
         let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
         let line = |place: Place| OwnLine {
             stream,
@@ -258,7 +261,7 @@ impl Pipeline {
                 return Ok(());
             }
         }
-        let frame = encoder.encode(plain)?;
+        let frame = encoder.encode(stream, plain)?;
         let full = {
             let mut state = self.state();
             if let Some(known) = state.known.find(&id) {
@@ -297,7 +300,10 @@ impl Pipeline {
         let Some(pipeline) = self.itself.upgrade() else { return false };
         self.runtime.spawn(async move {
             let ended = Ended { pipeline: &pipeline, count: |state| &mut state.uploading };
-            let sent = pipeline.upload(number, bytes).await;
+            let sent = match bytes {
+                Ok(bytes) => pipeline.upload(number, bytes).await,
+                Err(error) => Err(error),
+            };
             // The bytes are free before anybody hears that the upload has ended.
             drop(held);
             if let Err(error) = sent {
@@ -316,7 +322,7 @@ impl Pipeline {
             let bytes = bytes.clone();
             tokio::task::spawn_blocking(move || Sha256Digest::of(&bytes)).await?
         };
-        put_own(&*self.backend, &layout::pack(&self.options.backup, &sha256), bytes).await?;
+        self.put_pack(layout::pack(&self.options.backup, &sha256), bytes).await?;
         let mut state = self.state();
         if let Some(pack) = state.packs.get_mut(number as usize) {
             (pack.sha256, pack.size) = (sha256, size);

@@ -8,6 +8,7 @@ use super::{
     super::{
         Error, Totals,
         budget::Held,
+        crypt::Cipher,
         index::{self, MAX_LINES},
         known::{Known, KnownChunks, Place},
         pack::{MAX_PACK, PackBuilder},
@@ -39,12 +40,15 @@ impl OwnLine {
 #[derive(Debug, Clone)]
 pub(crate) struct PipelineOptions {
     pub(crate) backup: BackupId,
+    pub(crate) cipher: Cipher,
     pub(crate) level: i32,
     pub(crate) workers: usize,
     pub(crate) pack_bytes: usize,
     pub(crate) parallel_puts: usize,
     pub(crate) memory: u64,
     pub(crate) checkpoint_packs: u32,
+    /// The planted fault that counts packs as stored before they are.
+    pub(crate) packs_last: bool,
 }
 
 /// A pack that takes no more frames.
@@ -52,7 +56,7 @@ pub(crate) struct PipelineOptions {
 pub(super) struct ClosedPack {
     /// Its place in the table.
     pub(super) number: u32,
-    pub(super) bytes: Bytes,
+    pub(super) bytes: Result<Bytes, Error>,
     pub(super) held: Option<Held>,
 }
 
@@ -85,10 +89,12 @@ pub(super) struct State {
     pub(super) totals: Totals,
     /// Plain bytes that were not stored again, by stream.
     pub(super) reused: HashMap<u32, u64>,
+    /// What packs are encrypted with.
+    cipher: Cipher,
 }
 
 impl State {
-    pub(super) fn new(reusable: Reusable) -> Self {
+    pub(super) fn new(reusable: Reusable, cipher: Cipher) -> Self {
         Self {
             known: reusable.known,
             packs: reusable.packs,
@@ -102,6 +108,7 @@ impl State {
             failure: None,
             totals: Totals::default(),
             reused: HashMap::new(),
+            cipher,
         }
     }
 
@@ -193,7 +200,7 @@ impl State {
                 pack
             }
         };
-        let offset = self.open.append(frame, held);
+        let offset = self.open.append(&self.cipher, frame, held)?;
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         if let Some(entry) = self.packs.get_mut(pack as usize) {
             entry.used += u64::from(length);
@@ -209,7 +216,7 @@ mod tests {
     #[test]
     fn a_pack_is_never_larger_than_a_reader_takes() {
         let backup = BackupId::parse("20261120T020000Z-abcdef").unwrap();
-        let mut state = State::new(Reusable { known: KnownChunks::default(), packs: Vec::new() });
+        let mut state = State::new(Reusable { known: KnownChunks::default(), packs: Vec::new() }, Cipher::Plain);
         let budget = Budget::new(1 << 30);
         let append = |state: &mut State, length: usize| {
             state.append(&backup, &vec![0; length], budget.try_take(length as u64).unwrap())
@@ -219,7 +226,7 @@ mod tests {
         }
         assert!(matches!(append(&mut state, 1), Err(Error::Internal(_))));
         let full = state.take_pack().unwrap();
-        assert_eq!((full.number, full.bytes.len() as u64, state.uploading), (0, MAX_PACK, 1));
+        assert_eq!((full.number, full.bytes.unwrap().len() as u64, state.uploading), (0, MAX_PACK, 1));
         let next = append(&mut state, 1).unwrap();
         assert_eq!((next.pack, next.offset), (1, 0));
     }

@@ -5,8 +5,14 @@ use std::sync::{Mutex, PoisonError, Weak, mpsc};
 use super::{Chunk, Pipeline, state::State};
 use crate::repository::{Error, codec::Encoder};
 
+/// What compresses gives way to what feeds it, by so much: on a full machine the source, and the thread that takes its
+/// rows, are what a backup waits for, and compressing fits in between.
+const NICE: i32 = 5;
+
 /// A compressing thread: ends when the pipeline and with it the sender is gone.
 pub(super) fn work(pipeline: &Weak<Pipeline>, chunks: &Mutex<mpsc::Receiver<Chunk>>, mut encoder: Encoder) {
+    // Of this thread alone. Where it may not be, it is only not as quick.
+    let _niceness = rustix::process::nice(NICE);
     loop {
         let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let (Ok(chunk), Some(pipeline)) = (next, pipeline.upgrade()) else { return };

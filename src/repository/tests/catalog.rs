@@ -1,10 +1,14 @@
 //! Repositories that are there already, and the backups in them: listed, found, accepted.
 
 use super::*;
-use crate::repository::{
-    AcceptOutcome, Error, Listed, Scope,
-    backend::{ErrorKind, Fault, Faulty, Op, Rule},
-    layout,
+use crate::{
+    repository::{
+        AcceptOutcome, Error, Listed, Scope,
+        backend::{ErrorKind, Fault, Faulty, Op, Rule},
+        crypt::SigningKey,
+        layout,
+    },
+    types::BackupId,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +30,33 @@ async fn an_accepted_suspect_backup_counts_as_good_and_only_that_manifest() {
     assert_eq!(newest(repository.clone()).await, suspect.manifest.backup);
     let another = StoredManifest { sha256: good.sha256, ..suspect.clone() };
     assert!(repository.accept(&another, &*bench.clock).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_puts_beside_a_good_backup_does_not_make_it_unnameable() {
+    let mut bench = Bench::new().await;
+    let key = SigningKey::generate("drctl orders").unwrap();
+    bench.access = Access { signing_key: Some(key.clone()), signers: vec![key.signer()], ..Access::default() };
+    let good = bench.backup(&small(1)).await;
+    let id = good.manifest.backup.clone();
+    // Not signed, and beginning alike; and of the same id what is no manifest at all.
+    let stranger = Repository::open(Arc::new(bench.store.clone())).await.unwrap();
+    let beside = BackupId::parse(&format!("{}aaaaaa", &id.as_str()[..17])).unwrap();
+    let options = BeginOptions { schedule: name("hourly"), backup: beside, ..bench.options() };
+    let writer = stranger.begin(options).await.unwrap();
+    write(&writer, &small(2)).await.unwrap();
+    committed(writer.commit(draft(&small(2))).await.unwrap());
+    put(&bench, &layout::manifest(&name("orders"), &name("weekly"), &id), "not what was written").await;
+    let repository = bench.open().await;
+    for text in [id.as_str(), &id.as_str()[..17], &id.as_str()[..12]] {
+        assert_eq!(repository.find(&Scope::All, text).await.unwrap().sha256, good.sha256, "{text}");
+    }
+    // The twin: two that count are two.
+    let second = bench.backup(&small(3)).await;
+    let both = repository.find(&Scope::All, &id.as_str()[..9]).await;
+    assert!(matches!(both, Err(Error::AmbiguousBackup { .. })), "{both:?}");
+    let found = repository.find(&Scope::All, second.manifest.backup.as_str()).await.unwrap();
+    assert_eq!(found.sha256, second.sha256);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ async fn a_deleted_manifest_that_a_later_one_names_is_missing_unless_prune_took_
     assert_eq!(third.manifest.previous.as_ref().map(|p| p.sha256), Some(second.sha256));
     assert!(verified(&bench.open().await).await.is_sound());
     for (gone, id) in [(&first, &first.manifest.backup), (&second, &second.manifest.backup)] {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         copy.store.delete(&key_of(gone)).await.unwrap();
         let report = verified(&copy.open().await).await;
         let expected = vec![(key_of(gone).to_string(), FindingKind::Missing, vec![id.clone()])];
@@ -118,7 +118,7 @@ async fn another_object_in_a_named_manifests_place_is_damage() {
     let mut forged = first.manifest.clone();
     forged.notes.push("forged".to_owned());
     for bytes in [control::encode(&abort).unwrap(), control::encode(&forged).unwrap()] {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         copy.store.overwrite(&key_of(&first), bytes);
         let report = verified(&copy.open().await).await;
         let expected = vec![(key_of(&first).to_string(), FindingKind::Damaged, vec![place.backup.clone()])];
@@ -139,7 +139,7 @@ async fn an_accepted_backup_that_is_gone_and_a_damaged_mark_are_found() {
     assert!(verified(&bench.open().await).await.is_sound());
 
     let mark = layout::accept(&name("orders"), &stored.manifest.backup);
-    let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+    let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
     copy.store.overwrite(&mark, Bytes::from_static(b"{\"drctl\":\"accept\"}\n"));
     let report = verified(&copy.open().await).await;
     let backup = vec![stored.manifest.backup.clone()];

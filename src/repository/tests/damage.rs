@@ -76,7 +76,7 @@ async fn only_finding(
     key: &str,
     how: Harm,
 ) -> (FindingKind, Vec<(BackupName, Vec<String>)>) {
-    let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+    let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
     harm(&copy, key, how).await;
     let report = verified(&copy, level).await;
     let [finding] = &report.findings[..] else { panic!("{how:?} of {key}: {:#?}", report.findings) };
@@ -209,7 +209,7 @@ async fn a_harmed_manifest_is_listed_as_damage_and_never_loaded() {
 async fn reading_names_the_damaged_pack_and_gives_no_byte_of_it() {
     let (bench, first, _) = two_backups().await;
     for how in HARMS {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         let pack = copy.keys("data/")[0].clone();
         harm(&copy, &pack, how).await;
         let reader = copy.open().await.read(&first.manifest).await.unwrap();
@@ -235,7 +235,7 @@ async fn reading_names_the_damaged_pack_and_gives_no_byte_of_it() {
 async fn a_harmed_repository_header_is_refused() {
     let (bench, ..) = two_backups().await;
     for how in HARMS {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         harm(&copy, "repository.json", how).await;
         let opened = Repository::open(Arc::new(copy.store.clone())).await.unwrap_err();
         match how {
@@ -250,7 +250,7 @@ async fn damage_of_a_parent_makes_the_next_backup_store_that_data_anew() {
     let (bench, first, _) = two_backups().await;
     let pack = bench.keys("data/")[0].clone();
     for how in [Harm::Truncate, Harm::Delete] {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         let before = contents(&copy.open().await, &first).await;
         harm(&copy, &pack, how).await;
         let streams: Vec<_> = before.into_values().collect();
@@ -259,7 +259,7 @@ async fn damage_of_a_parent_makes_the_next_backup_store_that_data_anew() {
         assert_eq!(contents(&copy.open().await, &third).await, by_name(&streams));
     }
     for meta in bench.keys("meta/") {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         let streams: Vec<_> = contents(&copy.open().await, &first).await.into_values().collect();
         harm(&copy, &meta, Harm::Flip).await;
         let third = copy.backup(&streams).await;
@@ -325,7 +325,7 @@ async fn a_pack_that_a_verify_found_damaged_is_not_shared_by_the_next_backup() {
     let streams: Vec<_> = contents(&bench.open().await, &first).await.into_values().collect();
     let pack = bench.keys("data/")[0].clone();
     for (harmed, level, marks) in [(true, Level::Content, 1), (true, Level::Presence, 0), (false, Level::Content, 0)] {
-        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+        let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
         if harmed {
             harm(&copy, &pack, Harm::Flip).await;
         }

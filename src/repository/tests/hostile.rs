@@ -87,7 +87,7 @@ async fn a_pack_with_other_contents_under_a_chunks_place_gives_no_byte() {
     let size = bench.store.get(&Key::new(pack.clone()).unwrap(), u64::MAX).await.unwrap().len();
     // A whole, valid frame of the same length in plain and stored bytes, with other contents.
     let other = (b'b'..=b'z').find_map(|byte| {
-        let frame = Encoder::new(3).unwrap().encode(&[byte; 1_000]).unwrap().to_vec();
+        let frame = Encoder::new(3).unwrap().encode(0, &[byte; 1_000]).unwrap().to_vec();
         (frame.len() == size).then_some(frame)
     });
     replace(&bench, &pack, other.unwrap()).await;
@@ -191,7 +191,7 @@ async fn verified_with(bench: &Bench, manifest: &Manifest, level: Level) -> Veri
 async fn a_part_that_is_not_what_its_blake3_says_counts_neither_for_a_reader_nor_for_a_verify() {
     let bench = Bench::new().await;
     let stored = bench.backup(&sample()).await;
-    let key = layout::streams(&stored.manifest.backup);
+    let key = layout::streams(&stored.manifest.backup, false);
     let mut streams = Streams::decode(bench.store.get(&key, u64::MAX).await.unwrap()).unwrap();
     let right = streams.streams[0].info.parts[1].blake3;
     for (blake3, sound) in [(right, true), (Blake3Digest::of(b"something else"), false)] {
@@ -250,14 +250,14 @@ async fn an_index_that_no_stream_needs_is_missed_all_the_same() {
     for level in [Level::Presence, Level::Content] {
         let bench = Bench::new().await;
         let stored = bench.backup(&sample()).await;
-        let key = layout::streams(&stored.manifest.backup);
+        let key = layout::streams(&stored.manifest.backup, false);
         let mut streams = Streams::decode(bench.store.get(&key, u64::MAX).await.unwrap()).unwrap();
         let empty = index::encode(&[]).unwrap();
         let (size, sha256) = (empty.len() as u64, Sha256Digest::of(&empty));
         streams.indexes.push(IndexRecord { index: 1, size, sha256, lines: 0 });
         let manifest = replace_meta(&bench, &stored, "streams.jsonl.zst", streams.encode().unwrap()).await;
         let report = verified_with(&bench, &manifest, level).await;
-        let idle = layout::index(&stored.manifest.backup, 1);
+        let idle = layout::index(&stored.manifest.backup, 1, false);
         assert_eq!(report.findings.len(), 1, "{report:#?}");
         assert_eq!(
             (report.findings[0].object.as_str(), report.findings[0].kind),

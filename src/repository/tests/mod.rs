@@ -2,14 +2,21 @@
 
 mod catalog;
 mod chain;
+mod copy;
 mod crash;
+mod crypt;
 mod damage;
 mod flow;
 mod histories;
 mod hostile;
+mod model;
 mod protocol;
+mod prune;
+mod prune_locks;
+mod prune_trust;
 mod round_trip;
 mod sharing;
+mod tombstones;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,6 +26,7 @@ use futures::TryStreamExt;
 use super::{
     BackupWriter, BeginOptions, CommitOutcome, ManifestDraft, Repository, StoredManifest,
     backend::{Backend, Key, Memory},
+    crypt::{Access, Epoch, Identity},
 };
 use crate::types::{
     BackupContents, CaptureSink, Clock, MediaType, Name, PartSummary, SetClock, SinkError, State, StreamSpec,
@@ -44,6 +52,18 @@ impl TestStream {
 pub(super) struct Bench {
     pub(super) clock: Arc<SetClock>,
     pub(super) store: Memory,
+    /// The keys that its repository is opened with.
+    pub(super) access: Access,
+}
+
+/// What a cluster holds to write backups of `epoch`.
+pub(super) fn of_cluster(epoch: &Epoch) -> Access {
+    Access {
+        epoch: Some(epoch.name()),
+        id_key: Some(epoch.held_id_key()),
+        index_identity: Some(epoch.index_identity.clone()),
+        ..Access::default()
+    }
 }
 
 pub(super) fn name(text: &str) -> Name {
@@ -56,7 +76,16 @@ impl Bench {
         let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
         let store = Memory::new(clock.clone());
         Repository::init(Arc::new(store.clone()), &*clock).await.unwrap();
-        Self { clock, store }
+        Self { clock, store, access: Access::default() }
+    }
+
+    /// An empty repository that is encrypted, opened with what a cluster holds; and the identity of its recipient.
+    pub(super) async fn encrypted() -> (Self, Identity) {
+        let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
+        let store = Memory::new(clock.clone());
+        let (reader, epoch) = (Identity::generate(), Epoch::generate());
+        Repository::init_encrypted(Arc::new(store.clone()), &*clock, &epoch, &[reader.recipient()]).await.unwrap();
+        (Self { clock, store, access: of_cluster(&epoch) }, reader)
     }
 
     pub(super) async fn open(&self) -> Repository {
@@ -64,7 +93,7 @@ impl Bench {
     }
 
     pub(super) async fn open_on(&self, backend: Arc<dyn Backend>) -> Repository {
-        Repository::open(backend).await.unwrap()
+        Repository::open(backend).await.unwrap().with_access(self.access.clone())
     }
 
     /// Lets time pass.

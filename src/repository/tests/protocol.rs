@@ -32,7 +32,7 @@ fn why(error: &Error) -> String {
 async fn a_store_that_ignores_create_only_puts_is_refused_before_anything_is_stored() {
     let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
     let store = Memory::overwriting(clock.clone());
-    let bench = Bench { clock: clock.clone(), store: store.clone() };
+    let bench = Bench { clock: clock.clone(), store: store.clone(), access: Default::default() };
     let made = Repository::init(Arc::new(store.clone()), &*clock).await;
     assert!(matches!(made, Err(Error::CreateOnlyIgnored { .. })), "{made:?}");
     let begun = bench.open().await.begin(bench.options()).await;

@@ -126,8 +126,8 @@ async fn packs_of_a_run_that_no_parent_names_are_not_shared() {
             run.checkpoint().await.unwrap();
         }
         // The newest run's index says that it uses the oldest one's pack.
-        let index = bench.store.get(&layout::index(oldest.backup(), 0), u64::MAX).await.unwrap();
-        put(&bench, &layout::index(runs[2].backup(), 7), index).await;
+        let index = bench.store.get(&layout::index(oldest.backup(), 0, false), u64::MAX).await.unwrap();
+        put(&bench, &layout::index(runs[2].backup(), 7, false), index).await;
         bench.pass(1);
         let writer = bench.open().await.begin(bench.options()).await.unwrap();
         assert!(!writer.stats().parents.contains(oldest.backup()), "{:?}", writer.stats());

@@ -2,6 +2,7 @@
 
 mod agree;
 mod content;
+mod sealed;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,7 +11,7 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::agree::Accounts;
+use self::{agree::Accounts, sealed::KeysWrong};
 use super::{BackupName, FindingKind, Level, VerifyOptions, VerifyReport, findings::Findings};
 use crate::{
     repository::{
@@ -18,6 +19,7 @@ use crate::{
         backend::{ErrorKind, Key},
         catalog::Marker,
         chunks::PackName,
+        crypt::Signature,
         layout,
         objects::{check_ref, get_exact},
         refs::{self, Ref},
@@ -55,6 +57,8 @@ pub(super) struct Verifier<'a> {
     bad: HashMap<PackName, (FindingKind, String)>,
     /// Calls in a row that got no answer in time.
     timeouts: u32,
+    /// What is wrong with the key files of the epochs that were looked at.
+    epochs: HashMap<String, Vec<KeysWrong>>,
 }
 
 impl<'a> Verifier<'a> {
@@ -79,6 +83,7 @@ impl<'a> Verifier<'a> {
             hashed: HashSet::new(),
             bad: HashMap::new(),
             timeouts: 0,
+            epochs: HashMap::new(),
         }
     }
 
@@ -165,7 +170,7 @@ impl<'a> Verifier<'a> {
     /// Whether going on makes no sense: a fault of drctl, or a store that answers nothing.
     fn ends(&mut self, error: &Error) -> bool {
         match error {
-            Error::Internal(_) => true,
+            Error::Internal(_) | Error::NoKeys { .. } => true,
             Error::Store(error) => match error.kind {
                 ErrorKind::NoSuchStore | ErrorKind::Unauthenticated | ErrorKind::Unreachable => true,
                 ErrorKind::TimedOut => {
@@ -183,13 +188,20 @@ impl<'a> Verifier<'a> {
         self.report.backups.push(id.clone());
         self.report.names.push(backup.clone());
         let manifest = match self.repository.marker(policy, schedule, id).await {
-            Ok(Marker::Manifest(stored)) => stored.manifest,
+            Ok(Marker::Manifest(stored)) => {
+                if let Signature::Bad(why) = &stored.signature {
+                    let object = layout::manifest(policy, schedule, id).to_string();
+                    self.findings.add(backup, None, object, FindingKind::Damaged, why.clone());
+                }
+                stored.manifest
+            }
             Ok(Marker::Aborted) => return Ok(()),
             Err(error) => return self.whole(backup, layout::manifest(policy, schedule, id).as_str(), error),
         };
         if let Err(error) = self.repository.session(policy, id).await {
             self.whole(backup, layout::session(policy, id).as_str(), error)?;
         }
+        self.key_files(backup, &manifest).await?;
         let packs = match self.refs(&manifest).await {
             Ok(packs) => packs,
             Err(error) => return self.whole(backup, layout::refs(id).as_str(), error),
@@ -200,14 +212,28 @@ impl<'a> Verifier<'a> {
         }
         let reader = match self.repository.read_within(&manifest, self.options.memory).await {
             Ok(reader) => reader,
-            Err(error) => return self.whole(backup, layout::streams(id).as_str(), error),
+            Err(error) => {
+                // Which streams they belong to is not known then.
+                absent.iter().for_each(|pack| self.absent(backup, None, pack));
+                if matches!(error, Error::NoKeys { .. }) && self.options.level < Level::Content {
+                    return self.sealed_lists(backup, &manifest).await;
+                }
+                return self.whole(backup, self.streams_key(id).as_str(), error);
+            }
         };
+        if self.options.level == Level::Content {
+            reader.needs_contents(self.repository.location(), &manifest)?;
+        }
         if self.options.level == Level::Content {
             self.monitor.phase(&format!("reading {id}"), "bytes", Some(manifest.totals.plain_bytes));
         }
         let mut accounts = Accounts::new(&packs);
         self.streams(backup, &reader, &mut accounts, &absent).await?;
         if self.cancel.is_cancelled() { Ok(()) } else { self.agree(backup, &manifest, &reader, &accounts).await }
+    }
+
+    pub(super) fn streams_key(&self, backup: &BackupId) -> Key {
+        layout::streams(backup, self.repository.is_encrypted())
     }
 
     async fn refs(&self, manifest: &Manifest) -> Result<Vec<Ref>, Error> {
@@ -286,7 +312,7 @@ impl<'a> Verifier<'a> {
                 Err(error) if self.ends(&error) => return Err(error),
                 Err(error) => {
                     accounts.whole = false;
-                    self.findings.take(backup, Some(&name), &format!("meta/{}/index-*.tsv.zst", backup.2), &error);
+                    self.findings.take(backup, Some(&name), &reader.index_names(), &error);
                     continue;
                 }
             };

@@ -34,6 +34,12 @@ impl Verifier<'_> {
                 Some((_, Listed::Damaged(_) | Listed::Newer(_))) => {}
                 Some((schedule, Listed::Backup(found)))
                     if found.sha256 == previous.sha256 && **schedule == entry.schedule => {}
+                // A copy need not have the one before.
+                Some((_, Listed::Aborted)) | None if self.is_copied(entry).await? => self.report.notes.push(format!(
+                    "{}, which backup {} names as the one before it, is not in this copy: it was not copied, or somebody \
+                     deleted it",
+                    previous.id, entry.backup
+                )),
                 Some(_) => {
                     let detail =
                         format!("it is not the object that backup {} names as the one before it", entry.backup);
@@ -44,6 +50,16 @@ impl Verifier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a backup was brought here by a copy, by its session.
+    async fn is_copied(&self, entry: &BackupEntry) -> Result<bool, Error> {
+        match self.repository.session(&entry.policy, &entry.backup).await {
+            Ok(session) => Ok(session.copied.is_some()),
+            // A finding already.
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A backup that something names and no listing has shown.
@@ -57,7 +73,12 @@ impl Verifier<'_> {
             Ok(_) => return Ok(()),
         }
         match self.repository.backend().head(&layout::tombstone(policy, id)).await {
-            Ok(_) => {}
+            Ok(tombstone) => {
+                if let Some(why) = self.repository.disbelief((policy, id), &tombstone).await? {
+                    let detail = format!("it is not in the store, and {by}; its tombstone does not count: {why}");
+                    self.findings.add(backup, None, key.to_string(), FindingKind::Missing, detail);
+                }
+            }
             Err(error) if error.is_not_found() => {
                 let detail = format!("it is not in the store, and {by}; prune has left no tombstone");
                 self.findings.add(backup, None, key.to_string(), FindingKind::Missing, detail);

@@ -133,6 +133,9 @@ pub struct VerifyReport {
     pub backups: Vec<BackupId>,
     /// The same by their whole names.
     pub names: Vec<BackupName>,
+    /// Of these, whose lists of streams and chunks were not opened, because no key was given: of their indexes nothing
+    /// is known.
+    pub unopened: std::collections::BTreeSet<BackupName>,
     /// Everything that is wrong, by object.
     pub findings: Vec<Finding>,
     /// How many more objects are wrong than are listed.
@@ -204,6 +207,12 @@ impl VerifyReport {
     /// proven.
     #[must_use]
     pub fn is_sound(&self) -> bool {
+        self.finds_nothing() && self.unopened.is_empty()
+    }
+
+    /// Whether all that could be looked at is as it should be. Without a key that is less than [`Self::is_sound`].
+    #[must_use]
+    pub fn finds_nothing(&self) -> bool {
         !self.backups.is_empty() && self.findings.is_empty() && !self.interrupted
     }
 

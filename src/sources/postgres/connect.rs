@@ -18,6 +18,7 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode as ClientSslMode, tl
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
+    calm::Calm,
     error::{Error, Reason},
     session::{ServerVersion, Session},
     tls,
@@ -31,6 +32,10 @@ pub const OLDEST_MAJOR: u32 = 12;
 pub const NEWEST_MAJOR: u32 = 18;
 /// How long one address is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server that has accepted a connection may take to begin a session: as long as it gives a client by default
+/// (`authentication_timeout`). It starts a process for it, which may wait for a database that is renamed or copied; on a
+/// busy machine that can take longer than an address that answers.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Settings that change how values are written as text. Every session and every child has them, on the
 /// source and on the target: `ALTER DATABASE … SET` must not change what is captured or compared.
@@ -44,7 +49,7 @@ pub const TEXT_SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// What else a session of ours needs; `pg_dump` sets the same for itself.
-const SESSION_SETTINGS: [(&str, &str); 16] = [
+const SESSION_SETTINGS: [(&str, &str); 17] = [
     ("search_path", ""),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -61,6 +66,8 @@ const SESSION_SETTINGS: [(&str, &str); 16] = [
     ("check_function_bodies", "off"),
     ("quote_all_identifiers", "off"),
     ("default_tablespace", ""),
+    // To compile a question about thousands of tables takes longer than to answer it.
+    ("jit", "off"),
 ];
 
 /// What a session is begun with: a limit of the server's or the role's own would also end the first questions, which
@@ -79,6 +86,8 @@ pub struct Server {
     forwarded: Option<SocketAddr>,
     /// The address that answered first: a snapshot lives on one server, so all sessions go to it.
     pinned: Arc<OnceLock<SocketAddr>>,
+    /// Whether sessions are read by threads of their own.
+    apart: bool,
 }
 
 impl Server {
@@ -99,7 +108,7 @@ impl Server {
             let failed = |reason| Error::Tls { server: url.server(), reason };
             tls::client_config(&url, roots.as_deref()).map_err(failed)?;
         }
-        Ok(Self { url, roots, forwarded: None, pinned: Arc::default() })
+        Ok(Self { url, roots, forwarded: None, pinned: Arc::default(), apart: false })
     }
 
     /// The same server, reached by a port-forward that listens at `address` on this machine. The forward is
@@ -112,6 +121,13 @@ impl Server {
             self.roots = None;
         }
         Self { forwarded: Some(address), pinned: Arc::default(), ..self }
+    }
+
+    /// The same server, for a thread that has nothing to do but read what one session sends: while much comes, the thread
+    /// sleeps for moments, and everything on its runtime with it.
+    #[must_use]
+    pub(super) fn read_apart(self) -> Self {
+        Self { apart: true, ..self }
     }
 
     /// The address, without what must not be shown.
@@ -182,7 +198,8 @@ impl Server {
         self.greet(client, driver, database, announced.pid()).await
     }
 
-    async fn dial(&self) -> Result<TcpStream, Error> {
+    /// A connection to the server, or to the address that answered first.
+    pub(super) async fn dial(&self) -> Result<TcpStream, Error> {
         let pinned = self.pinned.get().copied();
         let addresses: Vec<SocketAddr> = match (self.forwarded, pinned, &self.url.host) {
             (Some(address), ..) | (None, Some(address), _) => vec![address],
@@ -214,6 +231,7 @@ impl Server {
     {
         let mut config = config.clone();
         config.ssl_mode(ClientSslMode::Disable);
+        let stream = Calm::new(stream, self.apart);
         let connecting = config.connect_raw(Watched::new(stream, announced.clone()), NoTls);
         let (client, connection) = within_timeout(connecting).await?;
         Ok((client, tokio::spawn(async move { log_end(connection.await) })))
@@ -230,10 +248,11 @@ impl Server {
         config.ssl_mode(ClientSslMode::Require);
         let rustls = tls::client_config(&self.url, self.roots.as_deref()).map_err(Opening::Tls)?;
         let mut make = MakeRustlsConnect::new(rustls);
-        let inner = MakeTlsConnect::<Watched<TcpStream>>::make_tls_connect(&mut make, host)
+        let inner = MakeTlsConnect::<Watched<Calm<TcpStream>>>::make_tls_connect(&mut make, host)
             .map_err(|error| Opening::Tls(error.to_string()))?;
         let tls = WatchedTls { inner, announced: announced.clone() };
-        let (client, connection) = within_timeout(config.connect_raw(Watched::blind(stream), tls)).await?;
+        let (client, connection) =
+            within_timeout(config.connect_raw(Watched::blind(Calm::new(stream, self.apart)), tls)).await?;
         Ok((client, tokio::spawn(async move { log_end(connection.await) })))
     }
 
@@ -279,7 +298,7 @@ impl Server {
         let server = self.shown();
         match error {
             Opening::Tls(reason) => Error::Tls { server, reason },
-            Opening::Timeout => self.unreachable("it accepted the connection and did not answer within 15 s"),
+            Opening::Timeout => self.unreachable("it accepted the connection and did not begin a session within 60 s"),
             Opening::Client(error) => {
                 let reason = Reason::from(&error);
                 let refused = |words: &str| error.as_db_error().is_some_and(|said| said.message().contains(words));
@@ -311,7 +330,7 @@ enum Opening {
 }
 
 async fn within_timeout<T>(connecting: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Opening> {
-    timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| Opening::Timeout)?.map_err(Opening::Client)
+    timeout(OPEN_TIMEOUT, connecting).await.map_err(|_| Opening::Timeout)?.map_err(Opening::Client)
 }
 
 fn log_end(result: Result<(), tokio_postgres::Error>) {

@@ -2,6 +2,7 @@
 //! compared, and swapped in.
 
 pub mod archive;
+mod calm;
 pub mod capture;
 pub mod connect;
 pub mod contents;
@@ -16,6 +17,7 @@ mod tls;
 pub mod tools;
 pub mod url;
 mod watch;
+mod wire;
 
 pub use capture::{PostgresSource, Selection};
 pub use connect::Server;

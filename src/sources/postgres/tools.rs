@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, Mode};
 use tokio::process::Command;
 
 use super::{
-    connect::{Server, TEXT_SETTINGS},
+    connect::{OPEN_TIMEOUT, Server, TEXT_SETTINGS},
     error::Error,
     url::Host,
 };
@@ -149,7 +149,8 @@ impl Tool {
         }
         let settings: Vec<String> = TEXT_SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
         command.env("PGOPTIONS", settings.join(" "));
-        command.env("PGAPPNAME", format!("drctl: {}", self.program.name())).env("PGCONNECT_TIMEOUT", "15");
+        command.env("PGAPPNAME", format!("drctl: {}", self.program.name()));
+        command.env("PGCONNECT_TIMEOUT", OPEN_TIMEOUT.as_secs().to_string());
         let file = match &url.password {
             Some(password) => Some(MemoryFile::new("drctl-pass", pass_line(password.expose()).as_bytes())?),
             None => None,

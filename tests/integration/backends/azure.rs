@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use drctl::repository::backend::{
-    Azure, AzureOptions, Backend, ErrorKind, PutOutcome, StoreOptions, conformance, open,
+    Azure, AzureOptions, Backend, ErrorKind, LockMode, LockOptions, PutOutcome, Relock, StoreOptions, conformance, open,
 };
 use drctl::types::{Location, Secret};
 use futures::TryStreamExt;
+use jiff::SignedDuration;
 
 use super::{SECRET, assert_says, errors, key};
 use crate::support::azure::{self, Container};
-use crate::support::bed::require;
+use crate::support::bed::{self, require};
 
 const LATER: &str = "2099-01-01T00:00:00Z";
 
@@ -48,6 +49,23 @@ async fn a_place_opens_the_container_that_it_names() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nx"), "{answer}");
     // The store has checked the bytes by their MD5, and kept it.
     assert!(answer.to_lowercase().contains("content-md5: ndtkysamgdt1yfzofvxnpg=="), "{answer}");
+}
+
+#[tokio::test]
+async fn a_blob_that_is_put_with_a_lock_cannot_be_deleted() {
+    let container = require!(azure::container);
+    let lock = LockOptions { mode: LockMode::Governance, period: SignedDuration::from_hours(24), locked: |_| true };
+    let store = opened(&container, "prod", &AzureOptions { lock: Some(lock), ..container.options() }).await;
+    assert_eq!(store.put_new(&key("data/a"), Bytes::from_static(b"x")).await.unwrap(), PutOutcome::Created);
+    if let Err(error) = store.keep_locked(&key("data/a")).await {
+        // A store that takes a lock with a put, and does not have it, is found out by this before a backup commits.
+        assert!(error.to_string().starts_with("cannot lock `data/a` in az://"), "{error}");
+        let test = "backends::azure::a_blob_that_is_put_with_a_lock_cannot_be_deleted";
+        return bed::not_run(test, &format!("the store knows no immutability policies: {error}"));
+    }
+    assert_eq!(store.delete(&key("data/a")).await.unwrap_err().kind, ErrorKind::Locked);
+    assert_eq!(store.keep_locked(&key("data/a")).await.unwrap(), Relock::Enough);
+    assert_eq!(store.get(&key("data/a"), 1).await.unwrap(), "x");
 }
 
 #[tokio::test]
@@ -184,7 +202,7 @@ async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
 async fn https_to_a_server_without_tls_is_said_so() {
     let container = require!(azure::container);
     let endpoint = Some(container.endpoint.replace("http://", "https://"));
-    let options = AzureOptions { endpoint, patience: Duration::from_secs(1), ..container.options() };
+    let options = AzureOptions { endpoint, patience: Duration::from_secs(5), ..container.options() };
     let store = opened(&container, "", &options).await;
     let error = store.get(&key("a"), 1).await.unwrap_err();
     assert_says(&error, ErrorKind::Unreachable, "TLS is not agreed: does the address speak https");

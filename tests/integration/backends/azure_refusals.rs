@@ -1,10 +1,13 @@
 //! What drctl makes of each answer that an Azure Blob store can give, from a server that gives just these.
 
-use drctl::repository::backend::{ErrorKind, PutOutcome};
+use bytes::Bytes;
+use drctl::repository::backend::{Azure, AzureOptions, Backend, ErrorKind, LockMode, LockOptions, PutOutcome};
+use drctl::types::Secret;
 use futures::TryStreamExt;
+use jiff::SignedDuration;
 
 use super::scripted::{self, Scripted, answer};
-use super::{assert_says, azure_at, key};
+use super::{PATIENCE, assert_says, azure_at, key};
 
 async fn scripted(answers: &[String]) -> Scripted {
     let (endpoint, seen) = scripted::server(answers).await;
@@ -38,16 +41,42 @@ async fn a_put_is_create_only_and_carries_its_checksum() {
 }
 
 #[tokio::test]
+async fn a_put_carries_the_lock_that_the_policy_asks_for_and_marks_carry_none() {
+    let (endpoint, seen) = scripted::server(&[answer(201, "", "")]).await;
+    let lock = LockOptions {
+        mode: LockMode::Compliance,
+        period: SignedDuration::from_hours(24),
+        locked: |key| key.as_str().starts_with("data/"),
+    };
+    let options = AzureOptions {
+        endpoint: Some(endpoint),
+        account_key: Some(Secret::new("a2V5")),
+        patience: PATIENCE,
+        lock: Some(lock),
+        ..AzureOptions::default()
+    };
+    let store = Azure::open("account", "box", "prod", &options).await.unwrap();
+    store.put_new(&key("data/a"), Bytes::from_static(b"x")).await.unwrap();
+    let request = seen.lock().unwrap().join("");
+    assert!(request.contains("x-ms-immutability-policy-mode: locked\r\n"), "{request}");
+    assert!(request.contains("x-ms-immutability-policy-until-date: "), "{request}");
+    seen.lock().unwrap().clear();
+    store.put_new(&key("sessions/a"), Bytes::from_static(b"x")).await.unwrap();
+    let request = seen.lock().unwrap().join("");
+    assert!(request.contains("if-none-match: *") && !request.contains("immutability"), "{request}");
+}
+
+#[tokio::test]
 async fn only_that_the_object_is_there_counts_as_there() {
     for there in [refusal(409, "BlobAlreadyExists"), refusal(403, "UnauthorizedBlobOverwrite")] {
         let server = scripted(&[there]).await;
         assert_eq!((server.put().await.unwrap(), server.requests()), (PutOutcome::Exists, 1));
     }
     for (status, code, kind, words) in [
-        (409, "BlobImmutableDueToPolicy", ErrorKind::PermissionDenied, "the container is immutable for a time"),
+        (409, "BlobImmutableDueToPolicy", ErrorKind::Locked, "the container is immutable for a time"),
         (412, "LeaseIdMissing", ErrorKind::PermissionDenied, "another program holds a lease on the object"),
         (409, "ContainerBeingDeleted", ErrorKind::NoSuchStore, "the container is being deleted: make it again"),
-        (409, "BlobImmutableDueToLegalHold", ErrorKind::PermissionDenied, "the object is under a legal hold"),
+        (409, "BlobImmutableDueToLegalHold", ErrorKind::Locked, "the object is under a legal hold"),
         (412, "ConditionNotMet", ErrorKind::Other, "the store answered 412: in the store's words"),
         (409, "InvalidBlobType", ErrorKind::Other, "the store answered 409: in the store's words"),
     ] {

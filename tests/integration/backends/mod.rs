@@ -21,10 +21,10 @@ use futures::TryStreamExt;
 
 use crate::support::bed::Bucket;
 
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const SECRET: &str = "a-secret-that-is-never-shown";
 
-pub(super) fn options(bucket: &Bucket) -> S3Options {
+pub(crate) fn options(bucket: &Bucket) -> S3Options {
     S3Options {
         region: Some(bucket.region.clone()),
         endpoint: Some(bucket.endpoint.clone()),

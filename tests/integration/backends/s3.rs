@@ -191,7 +191,7 @@ async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
         ca_file: Some(here.join("ca.pem")),
         access_key: Some(("root".into(), Secret::new(SECRET))),
         patience: Duration::from_secs(5),
-        page_size: None,
+        ..S3Options::default()
     };
     let trusting = S3::open("bucket", "prod", &options).await.unwrap();
     let bytes = Bytes::from(vec![7; 1 << 20]);
@@ -215,7 +215,7 @@ async fn a_private_authority_is_trusted_when_its_file_is_named_and_only_then() {
 async fn https_to_a_server_without_tls_is_said_so() {
     let bucket = require!(bed::bucket);
     let endpoint = Some(bucket.endpoint.replace("http://", "https://"));
-    let patience = Duration::from_secs(1);
+    let patience = Duration::from_secs(5);
     let store = S3::open(&bucket.name, "", &S3Options { endpoint, patience, ..options(&bucket) }).await.unwrap();
     let error = store.get(&key("a"), 1).await.unwrap_err();
     assert_says(&error, ErrorKind::Unreachable, "TLS is not agreed: does the address speak https");

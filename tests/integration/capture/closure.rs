@@ -23,7 +23,7 @@ impl<'c> Definitions<'c> {
             names.push(name);
         }
         for name in &names {
-            cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=30s"]);
+            cluster.kubectl(&["wait", "--for=condition=Established", &format!("crd/{name}"), "--timeout=180s"]);
         }
         Self(cluster, names)
     }

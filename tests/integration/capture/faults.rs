@@ -114,6 +114,31 @@ async fn a_busy_server_and_a_lost_connection_are_met_with_patience() {
 }
 
 #[tokio::test]
+async fn a_kind_that_is_removed_while_the_backup_runs_is_not_missing() {
+    let source = require!(bed::source);
+    let shop = source.create_namespace("shop");
+    let group = format!("{}.gone.example.com", source.prefix());
+    let definition = include_str!("definition.yaml");
+    source.apply(&definition.replace("GROUP", &group).replace("LABEL", source.prefix()));
+    source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=180s"]);
+    let said = || Answer::Say(404, "", status(404, "NotFound", "the server could not find the requested resource"));
+    for removed in [true, false] {
+        let (own, asked) = (group.clone(), Arc::new(AtomicUsize::new(0)));
+        let rule = move |path: &str| {
+            let of_the_group = path.contains(&format!("/apis/{own}/v1"));
+            let is_list = of_the_group && path.contains("/widgets");
+            let before = if is_list { asked.fetch_add(1, Ordering::SeqCst) } else { asked.load(Ordering::SeqCst) };
+            if is_list || (removed && of_the_group && before > 0) { said() } else { Answer::Forward }
+        };
+        let (_, outcome) = capture_through(&source, &shop, Box::new(rule)).await;
+        let report = outcome.unwrap();
+        let missing = missing(&report);
+        assert_eq!(missing.is_empty(), removed, "{missing:?}");
+        assert!(missing.iter().all(|(what, _)| what.contains(&format!("widgets.{group}"))), "{missing:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_fails_is_missing_with_the_servers_words_and_the_rest_is_captured() {
     let source = require!(bed::source);
     let shop = namespace_of_pages(&source);

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use drctl::sources::kubernetes::{Call, Cluster};
+use drctl::sources::kubernetes::{Call, Cluster, Patience};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -122,6 +122,7 @@ async fn serve(socket: TcpStream, cluster: &Cluster, rule: &Rule) {
 
 async fn forward(cluster: &Cluster, path: &str, accept: &'static str) -> (u16, &'static str, String) {
     let call = Call { accept: Some(accept), ..Call::get("forward", path, LIMIT) };
-    let reply = cluster.call(&call).await.expect("the real server answers");
+    // A real server on a busy machine has its own bad moments; they are not what is tested here.
+    let reply = cluster.read(&call, Patience::default()).await.expect("the real server answers");
     (reply.code.as_u16(), "content-type: application/json\r\n", String::from_utf8(reply.body.to_vec()).unwrap())
 }

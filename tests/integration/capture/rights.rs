@@ -80,7 +80,7 @@ async fn one_who_may_see_nothing_gets_an_error_and_no_empty_backup() {
 async fn a_named_namespace_that_does_not_exist_is_missing_and_an_empty_one_is_counted() {
     let source = require!(bed::source);
     let empty = source.create_namespace("empty");
-    source.kubectl(&["-n", &empty, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"]);
+    source.kubectl(&["-n", &empty, "wait", "--for=create", "serviceaccount/default", "--timeout=180s"]);
     let gone = source.name("gone");
     let mut selection = namespaces(&[&empty, &gone, &source.name("none-*")]);
     selection.exclude = vec![ObjectRule::of_kind("events*")];
@@ -116,7 +116,7 @@ async fn a_group_of_another_server_that_does_not_answer_is_a_note_unless_the_pol
          insecureSkipTLSVerify: true, groupPriorityMinimum: 100, versionPriority: 100, service: {{name: none, namespace: {shop}}}}}\n",
         dead.name
     ));
-    source.kubectl(&["wait", "--for=condition=Available=false", "apiservice", &dead.name, "--timeout=30s"]);
+    source.kubectl(&["wait", "--for=condition=Available=false", "apiservice", &dead.name, "--timeout=180s"]);
 
     let (_, report) = capture(source.kubeconfig(), namespaces(&[&shop])).await;
     assert_eq!(report.missing, []);

@@ -76,9 +76,9 @@ fn an_archive_that_ends_at_a_border_of_its_blocks_is_never_taken_for_the_databas
     stand_in.set(&format!("tee '{}'", written.display()));
     workshop.done(&["backup"]);
     workshop.done(&["verify", "--level", "content"]);
-    let manifests = workshop.files("backups");
+    let mut manifests = workshop.files("backups");
 
-    let archive = fs::read(written).unwrap();
+    let archive = fs::read(&written).unwrap();
     let borders = borders(&archive);
     assert!(borders.len() >= 12, "{borders:?}");
     assert!(*borders.last().unwrap() <= archive.len());
@@ -87,15 +87,24 @@ fn an_archive_that_ends_at_a_border_of_its_blocks_is_never_taken_for_the_databas
     let mut ends: Vec<usize> = [0, 1].into_iter().chain(around).filter(|end| *end < archive.len()).collect();
     ends.sort_unstable();
     ends.dedup();
+    let mut cut = 0;
     for end in &ends {
-        stand_in.set(&format!("head -c {end}"));
+        // How many rows pg_dump itself gets, before its table of contents has come, is not the same each time.
+        stand_in.set(&format!("tee -p '{}' | head -c {end}", written.display()));
         let ended = workshop.command(&["backup"]).output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(1), "cut at {end} of {}: {said}", archive.len());
+        let (said, whole) = (String::from_utf8_lossy(&ended.stderr), fs::metadata(&written).unwrap().len());
+        if whole <= *end as u64 {
+            assert_eq!(ended.status.code(), Some(0), "all {whole} bytes came: {said}");
+            manifests = workshop.files("backups");
+            continue;
+        }
+        cut += 1;
+        assert_eq!(ended.status.code(), Some(1), "cut at {end} of {whole}: {said}");
         assert!(said.contains("what pg_dump wrote cannot be trusted: "), "cut at {end}: {said}");
         assert!(said.contains("\nnext: run it again; if it stays, report it"), "cut at {end}: {said}");
         assert_eq!(workshop.files("backups"), manifests, "cut at {end}: there is another manifest");
     }
+    assert!(cut >= 12, "{cut} of {}", ends.len());
     stand_in.set("cat");
     workshop.done(&["backup"]);
     workshop.done(&["verify", "--level", "content"]);

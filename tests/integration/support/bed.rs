@@ -93,6 +93,15 @@ pub(super) fn cluster_of(which: &str, test: &str, variable: impl Fn(&str) -> Opt
 
 /// A new, empty bucket.
 pub(crate) fn bucket(test: &str) -> Option<Bucket> {
+    new_bucket(test, false)
+}
+
+/// A new, empty bucket with object lock, and so with versions.
+pub(crate) fn locked_bucket(test: &str) -> Option<Bucket> {
+    new_bucket(test, true)
+}
+
+fn new_bucket(test: &str, lock: bool) -> Option<Bucket> {
     let bucket = Bucket {
         endpoint: component(test, "DRCTL_BED_S3_ENDPOINT")?,
         region: component(test, "DRCTL_BED_S3_REGION")?,
@@ -102,8 +111,8 @@ pub(crate) fn bucket(test: &str) -> Option<Bucket> {
     };
     ran(test);
     let (client, name) = (bucket.client(), bucket.name.clone());
-    block_on(async move { client.create_bucket().bucket(name).send().await.map(drop) })
-        .expect("the bed's S3 server makes a bucket");
+    let create = client.create_bucket().bucket(name).object_lock_enabled_for_bucket(lock);
+    block_on(async move { create.send().await.map(drop) }).expect("the bed's S3 server makes a bucket");
     Some(bucket)
 }
 

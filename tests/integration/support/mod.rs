@@ -5,6 +5,8 @@ pub(crate) mod bed;
 pub(crate) mod cutter;
 pub(crate) mod door;
 pub(crate) mod dumped;
+pub(crate) mod mongo_proxy;
+pub(crate) mod mongodb;
 pub(crate) mod node;
 pub(crate) mod own_postgres;
 pub(crate) mod paused;

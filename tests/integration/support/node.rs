@@ -59,6 +59,39 @@ pub(crate) fn node(test: &str) -> Option<Node> {
     Some(of(test, |name| variables.get(name).cloned()))
 }
 
+/// A Node in a cluster of this test's own, which is thrown away when it is dropped: the next one has another uid.
+pub(crate) fn own(test: &str) -> Option<OwnNode> {
+    bed::component(test, "DRCTL_BED")?;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        bed::not_run(test, "only root can run containers");
+        return None;
+    }
+    let started = start();
+    Some(OwnNode { node: of(test, |name| started.variables.get(name).cloned()), started })
+}
+
+/// See [`own`].
+#[derive(Debug)]
+pub(crate) struct OwnNode {
+    node: Node,
+    started: Started,
+}
+
+impl Deref for OwnNode {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl Drop for OwnNode {
+    fn drop(&mut self) {
+        drop(self.started.bed.stdin.take());
+        let _ = self.started.bed.wait();
+    }
+}
+
 fn of(test: &str, variable: impl Fn(&str) -> Option<String>) -> Node {
     let told = |name: &str| variable(name).unwrap_or_else(|| panic!("a bed with a node tells {name}"));
     Node {
@@ -69,9 +102,10 @@ fn of(test: &str, variable: impl Fn(&str) -> Option<String>) -> Node {
 }
 
 /// A bed of its own, which ends when the other end of its input is gone: with this process, however that ends.
+#[derive(Debug)]
 struct Started {
     variables: BTreeMap<String, String>,
-    _bed: Child,
+    bed: Child,
 }
 
 fn start() -> Started {
@@ -88,7 +122,7 @@ fn start() -> Started {
     let variables: BTreeMap<_, _> =
         told.filter_map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))).collect();
     assert!(!variables.is_empty(), "no node came up; the bed has said why");
-    Started { variables, _bed: bed }
+    Started { variables, bed }
 }
 
 impl Node {

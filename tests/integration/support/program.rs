@@ -9,7 +9,17 @@ use std::{
 pub(crate) fn drctl(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_drctl"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["DRCTL_FILE", "DRCTL_LOG", "KUBECONFIG", "NO_COLOR", "COLUMNS"] {
+    for variable in [
+        "DRCTL_FILE",
+        "DRCTL_LOG",
+        "DRCTL_ID_KEY",
+        "DRCTL_INDEX_IDENTITY",
+        "DRCTL_IDENTITY",
+        "DRCTL_SIGNING_KEY",
+        "KUBECONFIG",
+        "NO_COLOR",
+        "COLUMNS",
+    ] {
         command.env_remove(variable);
     }
     command

@@ -93,6 +93,33 @@ impl Workshop {
         fs::write(self.policy(), text).unwrap();
     }
 
+    /// A policy `shop` with the MongoDB source `crm-db` at `url`, and what it says besides (`, consistency: none`), the
+    /// schedule `daily`, and an initialised repository in a local folder. There is no cluster.
+    pub(crate) fn of_mongodb(url: &str, more: &str) -> Self {
+        let mut workshop = Self {
+            folder: tempfile::tempdir().unwrap(),
+            kubeconfig: "/there/is/no/cluster".into(),
+            environment: Vec::new(),
+            last_backup: Cell::new(0),
+        };
+        workshop.set(&url_variable("crm-db"), url);
+        workshop.write_mongodb_policy(more);
+        workshop.done(&["repository", "init"]);
+        workshop
+    }
+
+    /// Writes the policy of [`Workshop::of_mongodb`] anew.
+    pub(crate) fn write_mongodb_policy(&self, more: &str) {
+        let text = format!(
+            "apiVersion: drctl/v1\nkind: Policy\nmetadata: {{name: shop}}\n{}\nsources:\n  \
+             crm-db: {{mongodb: {{url: {{env: {}}}{more}}}}}\nschedules:\n  \
+             daily: {{cron: \"0 2 * * *\", sources: [crm-db]}}\n",
+            self.local_repository(),
+            url_variable("crm-db"),
+        );
+        fs::write(self.policy(), text).unwrap();
+    }
+
     /// Works on another cluster, or as another user, from now on.
     pub(crate) fn use_kubeconfig(&mut self, kubeconfig: &Path) {
         self.kubeconfig = kubeconfig.to_owned();
@@ -249,6 +276,7 @@ pub(crate) fn make_writable(file: &Path) {
 /// After `seconds`, saying what was waited for.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> T {
+    let seconds = seconds.max(120);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
     loop {
         if let Some(value) = condition() {

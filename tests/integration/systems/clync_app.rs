@@ -107,7 +107,7 @@ fn the_clync_application_comes_back_with_both_of_its_databases() {
     let names: Vec<&str> = shown["sources"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert!(["services", "social", "financial"].iter().all(|name| names.contains(name)), "{names:?}");
 
-    cluster.kubectl(&["delete", "namespace", &namespace, "--wait", "--timeout=60s"]);
+    cluster.kubectl(&["delete", "namespace", &namespace, "--wait", "--timeout=180s"]);
     social.sql(r#"TRUNCATE "Post", "User"; UPDATE _prisma_migrations SET logs = 'failed'"#);
     financial.sql(r#"DROP TABLE "Movement""#);
     assert_ne!((social.contents(), financial.contents()), (before.0.clone(), before.1.clone()));

@@ -20,7 +20,7 @@ use super::{
     problem::{InvalidPolicy, Place},
 };
 use crate::{
-    policy::{Keep, Policy, Schedule, SourceSpec, yaml::to_yaml},
+    policy::{Evidence, Keep, Policy, Schedule, SourceSpec, yaml::to_yaml},
     types::{InvalidName, Location, Name, for_terminal},
 };
 use read::{Found, Task};
@@ -137,7 +137,8 @@ pub fn from_velero(files: &[VeleroFile], options: &VeleroOptions) -> Result<From
     });
     notes.sort();
     notes.dedup();
-    let policy = Policy { name, repository, sources, schedules };
+    let policy =
+        Policy { name, repository, copies: BTreeMap::new(), sources, schedules, evidence: Evidence::default() };
     Ok(FromVelero { policy, notes, files: files.iter().map(|file| file.path.clone()).collect() })
 }
 
@@ -172,7 +173,10 @@ fn assemble(tasks: Vec<Task>, notes: &mut Vec<VeleroNote>) -> Result<Assembled, 
             source
         });
         let keep = Some(Keep { within: Some(task.keep), ..Keep::default() });
-        schedules.insert(name, Schedule { cron: task.cron, timezone: task.timezone, sources: vec![source], keep });
+        schedules.insert(
+            name,
+            Schedule { cron: task.cron, timezone: task.timezone, sources: vec![source], keep, copy_to: Vec::new() },
+        );
     }
     Ok((sources.into_iter().collect(), schedules))
 }

@@ -37,7 +37,15 @@ const BESIDE: &str = "-drctl";
 
 /// A repository at `url`, reached by the credentials of the environment.
 pub(super) fn bare(url: Location) -> Repository {
-    Repository { url, s3: None, azure: None, encryption: Encryption::None }
+    Repository {
+        url,
+        s3: None,
+        azure: None,
+        id: None,
+        signers: Vec::new(),
+        signing_key: None,
+        encryption: Encryption::None,
+    }
 }
 
 /// Reads a BackupStorageLocation.

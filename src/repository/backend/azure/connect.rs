@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    super::{ErrorKind, failure::Failure, retry::Patience},
+    super::{ErrorKind, LockOptions, failure::Failure, retry::Patience},
     credential::{self, Credential},
     sign::CheckedBody,
     transport::transport,
@@ -32,6 +32,9 @@ pub struct AzureOptions {
     pub patience: Duration,
     /// How many keys a page of a listing has, if fewer than 1,000.
     pub page_size: Option<u16>,
+    /// How what is put is locked against deletion: `Governance` is the mode `Unlocked` there, `Compliance` is `Locked`.
+    /// Absent: not at all.
+    pub lock: Option<LockOptions>,
 }
 
 impl Default for AzureOptions {
@@ -43,6 +46,7 @@ impl Default for AzureOptions {
             ca_file: None,
             patience: Duration::from_secs(30),
             page_size: None,
+            lock: None,
         }
     }
 }

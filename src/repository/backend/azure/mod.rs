@@ -4,6 +4,7 @@ mod connect;
 mod credential;
 mod error;
 mod listing;
+mod locks;
 mod refusals;
 mod sign;
 mod transport;
@@ -27,7 +28,7 @@ use jiff::{Timestamp, fmt::rfc2822};
 pub use self::connect::AzureOptions;
 use self::{connect::Identity, error::Exists, listing::Cursor, sign::BodyMd5};
 use super::{
-    Error, Key, ObjectMeta, PutOutcome,
+    Error, Key, Lock, LockOptions, ObjectMeta, PutOutcome,
     failure::Failure,
     network::{ANOTHER_PART, NO_LENGTH, NO_OBJECT, NO_PART, Remote, meta, received, unsupported},
     retry::{Patience, within},
@@ -48,6 +49,7 @@ struct Inner {
     location: String,
     patience: Patience,
     page_size: u16,
+    lock: Option<LockOptions>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -72,8 +74,8 @@ impl Azure {
         let client = connect::client(account, container, options, &patience).await;
         let (client, identity) = client.map_err(|failure| failure.at("open", "", &location))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let page_size = options.page_size.unwrap_or(PAGE);
-        Ok(Self { inner: Arc::new(Inner { client, identity, prefix, location, patience, page_size }) })
+        let (page_size, lock) = (options.page_size.unwrap_or(PAGE), options.lock.clone());
+        Ok(Self { inner: Arc::new(Inner { client, identity, prefix, location, patience, page_size, lock }) })
     }
 }
 
@@ -169,7 +171,11 @@ impl Remote for Azure {
     }
 
     async fn put(&self, key: &Key, bytes: &Bytes, md5: &BodyMd5) -> Result<PutOutcome, Failure> {
+        let lock = self.inner.lock.as_ref().filter(|lock| (lock.locked)(key));
+        let lock = lock.map(|lock| Lock { mode: lock.mode, until: lock.until(Timestamp::now()) });
         let options = BlockBlobClientUploadOptions {
+            immutability_policy_expiry: lock.map(|lock| locks::expiry(lock.until)).transpose()?,
+            immutability_policy_mode: lock.map(|lock| locks::mode(lock.mode)),
             // One request, whatever the size: a put is whole or it is not there.
             partition_size: Some(NonZero::<u64>::MAX),
             method_options: ClientMethodOptions { context: Context::new().with_value(md5.clone()) },
@@ -256,5 +262,17 @@ impl Remote for Azure {
         let blob = self.inner.blob(key);
         let answer = async { blob.delete(None).await.map(drop).map_err(|error| self.inner.failed(error)) };
         within(self.inner.patience.answer, "answer", answer).await
+    }
+
+    fn lock_options(&self) -> Option<&LockOptions> {
+        self.inner.lock.as_ref()
+    }
+
+    async fn lock_of(&self, key: &Key) -> Result<Option<Lock>, Failure> {
+        self.inner.lock_of(key).await
+    }
+
+    async fn set_lock(&self, key: &Key, lock: Lock) -> Result<(), Failure> {
+        self.inner.set_lock(key, lock).await
     }
 }

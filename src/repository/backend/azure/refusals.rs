@@ -75,12 +75,12 @@ pub(super) const REFUSALS: &[Refusal] = &[
     ),
     refused(
         &["BlobImmutableDueToPolicy"],
-        ErrorKind::PermissionDenied,
+        ErrorKind::Locked,
         "the container is immutable for a time, and the object cannot be deleted or written before its end: wait for it",
     ),
     refused(
         &["BlobImmutableDueToLegalHold"],
-        ErrorKind::PermissionDenied,
+        ErrorKind::Locked,
         "the object is under a legal hold, and cannot be deleted or written before it is lifted: ask who has put it on",
     ),
     refused(

@@ -3,10 +3,11 @@
 //! An object is a file of the key's name. It is written under a name that begins with `.tmp-` in
 //! the same folder, made durable, and then linked to its own name, which fails if that is taken:
 //! so it is there whole or not at all, and is created once. A writer that dies may leave a
-//! `.tmp-` file; it is never listed or read, and may be deleted by hand when no backup runs.
+//! `.tmp-` file; it is never listed or read, and prune removes it when it is a day old.
 
 mod files;
 mod folder;
+mod leftovers;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -148,5 +149,9 @@ impl Backend for Directory {
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let owned = key.clone();
         self.blocking("delete", key.as_str(), move |root| files::delete(root, &owned)).await
+    }
+
+    async fn remove_leftovers(&self, before: Timestamp) -> Result<u64, Error> {
+        self.blocking("delete unfinished writes in", "", move |root| leftovers::remove(root, before)).await
     }
 }

@@ -16,7 +16,7 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 
-use super::super::{ErrorKind, authorities, failure::Failure, proxy, retry::Patience};
+use super::super::{ErrorKind, LockOptions, authorities, failure::Failure, proxy, retry::Patience};
 use crate::types::Secret;
 
 /// How to reach an S3 store. What is not said comes from the usual places of AWS clients: the
@@ -38,6 +38,8 @@ pub struct S3Options {
     pub patience: Duration,
     /// How many keys a page of a listing has, if fewer than the store's own 1,000.
     pub page_size: Option<u16>,
+    /// How what is put is locked against deletion; absent: not at all.
+    pub lock: Option<LockOptions>,
 }
 
 impl Default for S3Options {
@@ -50,6 +52,7 @@ impl Default for S3Options {
             access_key: None,
             patience: Duration::from_secs(30),
             page_size: None,
+            lock: None,
         }
     }
 }

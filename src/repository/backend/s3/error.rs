@@ -16,6 +16,10 @@ use super::super::{
 
 /// Why a put that raced another is tried again.
 pub(super) const BUSY_OBJECT: &str = "another writer was busy with the same object";
+/// What a bucket lacks that must lock.
+pub(super) const NO_LOCK: &str = "the bucket has no object lock: turn it on for the bucket (with its versions), or take \
+                                  `objectLock` out of the policy";
+const LOCKED: &str = "the object is locked against deletion until its time";
 const NOT_S3: &str = "the answer is not that of an S3 store: correct the endpoint";
 
 /// What `error` means.
@@ -52,6 +56,7 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
     let known = REFUSALS.iter().find(|known| code.is_some_and(|code| known.codes.contains(&code)));
     let known = known.or_else(|| REFUSALS.iter().find(|known| known.statuses.contains(&status)));
     let failure = match known {
+        _ if let Some(failure) = of_locks(code, message) => failure,
         Some(known) if known.codes.contains(&"PermanentRedirect") => elsewhere(answer),
         Some(known) => Failure { passing: known.passing, ..Failure::new(known.kind, known.reason) }
             .asked_to_wait(answer.headers().get("retry-after")),
@@ -63,6 +68,24 @@ fn refusal(answer: &HttpResponse, code: Option<&str>, message: Option<&str>) -> 
         }
     };
     if failure.kind == ErrorKind::NotFound { failure } else { failure.because(said(answer, code, message)) }
+}
+
+/// What has to do with object lock has no codes of its own: the words tell.
+fn of_locks(code: Option<&str>, message: Option<&str>) -> Option<Failure> {
+    let says = |words: &[&str]| message.is_some_and(|message| words.iter().any(|words| message.contains(words)));
+    match code? {
+        "ObjectLockConfigurationNotFoundError" => Some(Failure::new(ErrorKind::Unsupported, NO_LOCK)),
+        "InvalidRequest" if says(&["missing Object Lock Configuration", "missing ObjectLockConfiguration"]) => {
+            Some(Failure::new(ErrorKind::Unsupported, NO_LOCK))
+        }
+        // The second is MinIO's.
+        "AccessDenied" | "InvalidRequest" | "ObjectLocked"
+            if says(&["object lock", "Object Lock", "WORM protected"]) =>
+        {
+            Some(Failure::new(ErrorKind::Locked, LOCKED))
+        }
+        _ => None,
+    }
 }
 
 /// A refusal, known by its code, or else by its status.

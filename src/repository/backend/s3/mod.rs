@@ -1,7 +1,11 @@
 //! S3 and stores that speak its protocol: `s3://bucket/prefix`.
 
+mod as_of;
 mod connect;
 mod error;
+mod locks;
+mod probe;
+mod version;
 
 use std::{ops::Range, sync::Arc};
 
@@ -9,7 +13,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::list_objects_v2::ListObjectsV2Output,
+    operation::{get_object::GetObjectOutput, list_objects_v2::ListObjectsV2Output},
     primitives::{ByteStream, DateTime},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -17,9 +21,9 @@ use bytes::Bytes;
 use futures::stream;
 use jiff::{Timestamp, fmt::rfc2822};
 
-pub use self::connect::S3Options;
+pub use self::{as_of::AsOf, connect::S3Options};
 use super::{
-    Error, ErrorKind, Key, ObjectMeta, PutOutcome,
+    BucketLock, Error, ErrorKind, Key, Lock, LockOptions, ObjectMeta, Powers, PutOutcome,
     failure::Failure,
     network::{ANOTHER_PART, NO_LENGTH, NO_OBJECT, NO_PART, Remote, meta, received, unsupported},
     retry::{Patience, within},
@@ -41,6 +45,7 @@ struct Inner {
     location: String,
     patience: Patience,
     page_size: Option<u16>,
+    lock: Option<LockOptions>,
 }
 
 impl S3 {
@@ -53,8 +58,9 @@ impl S3 {
         let patience = Patience::new(options.patience);
         let client = connect::client(options, &patience).await.map_err(|failure| failure.at("open", "", &location))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let page_size = options.page_size;
-        Ok(Self { inner: Arc::new(Inner { client, bucket: bucket.to_owned(), prefix, location, patience, page_size }) })
+        let (page_size, lock) = (options.page_size, options.lock.clone());
+        let bucket = bucket.to_owned();
+        Ok(Self { inner: Arc::new(Inner { client, bucket, prefix, location, patience, page_size, lock }) })
     }
 }
 
@@ -63,12 +69,27 @@ impl Inner {
         format!("{}{key}", self.prefix)
     }
 
-    /// The bytes `range`, or all of them, of which at most `limit` are taken.
-    async fn read(&self, key: &Key, range: Option<&Range<u64>>, limit: u64) -> Result<Bytes, Failure> {
+    /// The object, its current version or this one, whole or `range` of it; its bytes have not come yet.
+    async fn ask(
+        &self,
+        key: &Key,
+        version: Option<&str>,
+        range: Option<&Range<u64>>,
+    ) -> Result<GetObjectOutput, Failure> {
         let header = range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
         let get = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
+        let get = get.set_version_id(version.map(str::to_owned));
         let answer = async { get.send().await.map_err(|error| error::failure(&error)) };
-        let answer = within(self.patience.answer, "answer", answer).await?;
+        within(self.patience.answer, "answer", answer).await
+    }
+
+    /// The bytes of `answer`, to a question for `range` or for all of them, of which at most `limit` are taken.
+    async fn take_body(
+        &self,
+        answer: GetObjectOutput,
+        range: Option<&Range<u64>>,
+        limit: u64,
+    ) -> Result<Bytes, Failure> {
         let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
         let Some(size) = size else {
             return Err(unsupported(NO_LENGTH));
@@ -84,6 +105,12 @@ impl Inner {
             Some((piece.map_err(|error| error::broken_body(&error)), body))
         });
         received(pieces, size, &self.patience).await
+    }
+
+    /// The bytes `range`, or all of them, of which at most `limit` are taken.
+    async fn read(&self, key: &Key, range: Option<&Range<u64>>, limit: u64) -> Result<Bytes, Failure> {
+        let answer = self.ask(key, None, range).await?;
+        self.take_body(answer, range, limit).await
     }
 }
 
@@ -191,6 +218,11 @@ impl Remote for S3 {
             .checksum_sha256(sha256)
             .content_length(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
             .body(ByteStream::from(bytes.clone()));
+        let lock = self.inner.lock.as_ref().filter(|lock| (lock.locked)(key));
+        let lock = lock.map(|lock| Lock { mode: lock.mode, until: lock.until(Timestamp::now()) });
+        let put = put
+            .set_object_lock_mode(lock.map(|lock| locks::mode(lock.mode)))
+            .set_object_lock_retain_until_date(lock.map(|lock| DateTime::from_secs(lock.until.as_second())));
         let answer = async {
             match put.send().await {
                 Ok(_) => Ok(PutOutcome::Created),
@@ -258,5 +290,25 @@ impl Remote for S3 {
         let delete = self.inner.client.delete_object().bucket(&self.inner.bucket).key(self.inner.full(key));
         let answer = async { delete.send().await.map(drop).map_err(|error| error::failure(&error)) };
         within(self.inner.patience.answer, "answer", answer).await
+    }
+
+    fn lock_options(&self) -> Option<&LockOptions> {
+        self.inner.lock.as_ref()
+    }
+
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, Failure> {
+        self.inner.bucket_lock().await
+    }
+
+    async fn lock_of(&self, key: &Key) -> Result<Option<Lock>, Failure> {
+        self.inner.lock_of(key).await
+    }
+
+    async fn set_lock(&self, key: &Key, lock: Lock) -> Result<(), Failure> {
+        self.inner.set_lock(key, lock).await
+    }
+
+    async fn powers(&self, key: &Key, bytes: &Bytes) -> Result<Option<Powers>, Failure> {
+        probe::powers(self, key, bytes).await.map(Some)
     }
 }

@@ -37,7 +37,7 @@ async fn level_stored_reads_each_pack_once_and_finds_every_harm_to_it() {
     }
     for prefix in ["meta/", "backups/", "sessions/"] {
         for key in bench.keys(prefix) {
-            let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy() };
+            let copy = Bench { clock: bench.clock.clone(), store: bench.store.copy(), access: bench.access.clone() };
             harm(&copy, &key, Harm::Flip).await;
             assert!(!verified(&copy, Level::Stored).await.is_sound(), "{key}");
         }

@@ -122,7 +122,7 @@ impl Verifier<'_> {
             }
         }
         for record in idle {
-            let key = layout::index(&backup.2, record.index);
+            let key = layout::index(&backup.2, record.index, self.repository.is_encrypted());
             let found = match self.options.level {
                 Level::Presence => match listed.get(&key) {
                     Some(size) if *size == record.size => Ok(()),

@@ -9,7 +9,6 @@ use crate::{
         ahead::ReadAhead,
         chunks::{StreamChunk, StreamChunks},
         fetch::Piece,
-        layout,
         reader::check_part,
         verify::{BackupName, count::Counter},
     },
@@ -108,12 +107,12 @@ impl Verifier<'_> {
             *pending = Some(piece).filter(|piece| piece.length > 0);
         }
         if sound {
-            let key = layout::streams(&backup.2);
+            let key = self.streams_key(&backup.2);
             let counted = |()| {
                 let reason = |what| Error::damaged(&key, format!("part `{}` {what}", for_terminal(&part.name)));
                 counter.check(part).map_err(reason)
             };
-            if let Err(error) = check_part(&backup.2, part, length, &hasher).and_then(counted) {
+            if let Err(error) = check_part(&key, part, length, &hasher).and_then(counted) {
                 self.findings.take(backup, Some(&name), key.as_str(), &error);
                 sound = false;
             } else {

@@ -6,7 +6,7 @@ use super::{
     super::{
         Error, ErrorKind,
         client::Cluster,
-        kinds, nesting,
+        discovery, kinds, nesting,
         references::{References, deploys_into},
         selection::{ClusterScoped, KubernetesSelection},
         volumes::{Seen, VolumeRules},
@@ -134,6 +134,12 @@ impl Run<'_> {
                 continue;
             }
             failed.extend(name_failures(&task.id, &lists, attempt.failed));
+            if failed.iter().any(|(_, error)| error.kind == ErrorKind::NotFound)
+                && discovery::is_gone(self.cluster, &task.kind).await
+            {
+                self.monitor.note(&format!("{} is not served any more: it was removed while it was read.", task.id));
+                failed.retain(|(_, error)| error.kind != ErrorKind::NotFound);
+            }
             let Attempt { writer, references, too_deep, seen, .. } = attempt;
             let groups = writer.finish().await?;
             return Ok(Outcome { groups, references, failed, too_deep, seen });

@@ -51,6 +51,9 @@ const LIMIT: usize = 16 << 20;
 const AT_ONCE: usize = 16;
 /// How long a group that the server calls stale may take to answer for itself.
 const STALE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a kind whose list is not found may still be announced.
+const GONE_DEADLINE: Duration = Duration::from_secs(5);
+const GONE_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Discovery {
     /// Asks the cluster.
@@ -241,6 +244,26 @@ impl Discovery {
             }
         }
     }
+}
+
+/// Whether a kind is served no more, whose list was answered with 404: somebody has removed its definition meanwhile.
+/// What the server says of its kinds may lag behind that by a moment.
+pub(super) async fn is_gone(cluster: &Cluster, kind: &Kind) -> bool {
+    let served = async {
+        loop {
+            match ask_one(cluster, &kind.group, &kind.version).await {
+                Ok(resources) => {
+                    let served = resources.into_kinds(&kind.group, &kind.version, kind.aggregated);
+                    if !served.iter().any(|other| other.plural == kind.plural) {
+                        return true;
+                    }
+                }
+                Err(error) => return error.kind == ErrorKind::NotFound,
+            }
+            tokio::time::sleep(GONE_INTERVAL).await;
+        }
+    };
+    tokio::time::timeout(GONE_DEADLINE, served).await.unwrap_or(false)
 }
 
 async fn document(cluster: &Cluster, act: &str, path: &str) -> Result<Document, Error> {

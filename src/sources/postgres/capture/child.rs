@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{complaints::Complaints, failure::Failure, selection::Selection};
+use super::{complaints::Complaints, failure::Failure, relay::Relay, selection::Selection};
 use crate::sources::postgres::{
     Error, Server,
     tools::{self, MemoryFile, Program, Tool},
@@ -50,21 +50,24 @@ pub(super) struct Dump {
 }
 
 impl Order<'_> {
-    /// Starts it, and gives the pipe that the archive comes through.
-    pub(super) fn start(&self) -> Result<(Dump, PipeReader), Error> {
+    /// Starts it as a client of `relay`, and gives the pipe that the archive comes through.
+    pub(super) fn start(&self, relay: &Relay) -> Result<(Dump, PipeReader), Error> {
         let local = |doing: &str| {
             let doing = doing.to_owned();
             move |source| Error::Local { doing, source }
         };
         let (mut command, password) = self.tool.command_for(self.server, &self.server.url().database)?;
+        relay.lead(&mut command);
         command.args(self.arguments());
+        let options = command.as_std().get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
+        let mut options = options.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+        // As in our own sessions.
+        options.push_str(" -c jit=off");
         if self.tool.major >= 14 {
             // A session that waits for a lock would not notice that `pg_dump` is gone.
-            let options =
-                command.as_std().get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
-            let options = options.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-            command.env("PGOPTIONS", format!("{options} -c client_connection_check_interval=2000").trim_start());
+            options.push_str(" -c client_connection_check_interval=2000");
         }
+        command.env("PGOPTIONS", options.trim_start());
         command.env("PGAPPNAME", format!("drctl: {} {}", self.tool.program.name(), self.token));
         let (reader, writer) = std::io::pipe().map_err(local("make a pipe"))?;
         // A larger pipe only saves switches between the two processes.

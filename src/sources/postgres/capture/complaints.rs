@@ -107,7 +107,8 @@ impl Complaints {
     /// Whether it gave up because others held a lock for too long.
     pub(super) fn is_lock_conflict(&self) -> bool {
         let said = |text: &str| self.errors.iter().any(|error| error.contains(text));
-        (said("LOCK TABLE") || said("lock"))
+        // A timeout within the rows has another statement.
+        said("LOCK TABLE")
             && (said("canceling statement due to statement timeout") || said("canceling statement due to lock timeout"))
     }
 }
@@ -186,6 +187,10 @@ mod tests {
         let timeout = of("pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
              pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE\n");
         assert!(timeout.is_lock_conflict());
+        let rows = of("pg_dump: error: Dumping the contents of table \"t\" failed: PQgetResult() failed.\n\
+             pg_dump: detail: Error message from server: ERROR:  canceling statement due to lock timeout\n\
+             pg_dump: detail: Command was: COPY public.t (a) TO stdout;\n");
+        assert!(!rows.is_lock_conflict());
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub enum Failure {
     /// The archive is not what `pg_dump` writes.
     #[error("what pg_dump wrote cannot be trusted: {0}")]
     Archive(String),
+    /// What the server sent as rows is not what it should be.
+    #[error("the rows that the server sent cannot be trusted: {0}")]
+    Rows(String),
 }
 
 fn colon(reason: &str) -> String {

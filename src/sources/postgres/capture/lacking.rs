@@ -34,16 +34,22 @@ pub(super) struct Reference {
 }
 
 /// Tables, views and sequences that are left out, and all else of schemas that are not selected. What an extension
-/// brings comes with the extension.
+/// brings comes with the extension; but with a selection of schemas, `pg_dump` before 14 writes no extension.
 const GONE: &str = "
 WITH RECURSIVE gone_schema AS (
     SELECT n.oid FROM pg_namespace n
     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND cardinality($1::text[]) > 0 AND NOT n.nspname ~ ANY ($1::text[])
 ),
+unwritten AS (
+    SELECT d.classid, d.objid, e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.oid >= 16384
+      AND cardinality($1::text[]) > 0 AND current_setting('server_version_num')::int < 140000
+),
 member AS (
-    SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+    SELECT d.classid, d.objid FROM pg_depend d
     WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+      AND NOT EXISTS (SELECT FROM unwritten u WHERE u.classid = d.classid AND u.objid = d.objid)
 ),
 gone_class AS (
     SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -75,6 +81,10 @@ const DEPENDENTS: &str = "
     UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid FROM pg_foreign_data_wrapper WHERE cardinality($1::text[]) > 0
     UNION ALL SELECT 'pg_language'::regclass, oid FROM pg_language WHERE cardinality($1::text[]) > 0 AND oid >= 16384
     UNION ALL SELECT 'pg_am'::regclass, oid FROM pg_am WHERE cardinality($1::text[]) > 0 AND oid >= 16384
+    UNION ALL SELECT classid, objid FROM unwritten
+    UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+        JOIN unwritten u ON (u.classid = 'pg_type'::regclass AND u.objid = e.oid)
+            OR (u.classid = 'pg_class'::regclass AND u.objid IN (t.typrelid, e.typrelid))
 )
 , found AS MATERIALIZED (
 SELECT DISTINCT h.classid, h.objid, h.upclass, h.upobj, h.takes, d.refclassid, d.refobjid
@@ -124,7 +134,10 @@ SELECT h.classid, h.objid, h.upclass, h.upobj, h.takes,
        coalesce(what.type, ''), coalesce(what.identity, ''), coalesce(ref.type, ''), coalesce(ref.identity, ''),
        coalesce(ref.schema, ''),
        EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, unnest($2::text[], $3::text[]) AS x(s, t)
-               WHERE c.oid = r.relation AND n.nspname ~ x.s AND c.relname ~ x.t)
+               WHERE c.oid = r.relation AND n.nspname ~ x.s AND c.relname ~ x.t),
+       coalesce((SELECT min(u.extname::text) FROM unwritten u LEFT JOIN pg_type t ON t.oid = h.refobjid
+                 WHERE u.classid = h.refclassid
+                   AND (u.objid = h.refobjid OR (u.classid = 'pg_type'::regclass AND u.objid = t.typelem))), '')
 FROM found h
 CROSS JOIN LATERAL pg_identify_object(CASE WHEN h.upobj = 0 THEN h.classid ELSE h.upclass END,
                                       CASE WHEN h.upobj = 0 THEN h.objid ELSE h.upobj END, 0) what
@@ -211,7 +224,10 @@ fn dependent(row: &Row) -> Result<Reference, tokio_postgres::Error> {
     let needed = format!("{} {}", text(row, 7)?, text(row, 8)?);
     let (schema, by_pattern): (String, bool) = (text(row, 9)?, row.try_get(10)?);
     let holder: u32 = row.try_get(3)?;
-    let why = if by_pattern {
+    let extension = text(row, 11)?;
+    let why = if !extension.is_empty() {
+        format!("it needs {needed} of extension {extension}, which pg_dump before 14 does not write with `schemas`")
+    } else if by_pattern {
         format!("it needs {needed}, which the policy's `excludeTables` leaves out")
     } else if schema.is_empty() {
         format!("it needs {needed}, which is in no schema and is left out with the policy's `schemas`")

@@ -1,17 +1,23 @@
 //! From a database into a backup.
 //!
 //! A leader session locks and takes the snapshot, a watchdog looks out for who waits for it, one
-//! `pg_dump` reads under that snapshot, and its archive is taken apart as it comes.
+//! `pg_dump` reads under that snapshot. A relay between it and the server takes the rows; the rest is taken out of its
+//! archive as it comes.
 
 mod catalog;
 mod child;
 mod complaints;
+mod counted;
+mod cutting;
 mod doctor;
 mod documents;
+mod dump;
 mod failure;
 mod lacking;
 mod leader;
 mod obstacles;
+mod relay;
+mod replies;
 mod report;
 mod selection;
 mod sql;
@@ -21,26 +27,20 @@ mod writer;
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::sync::mpsc;
-
 pub use crate::types::InvalidPattern;
+use async_trait::async_trait;
 pub use doctor::DatabaseIdentity;
 pub use failure::{Failure, Peer};
 pub use selection::Selection;
 
 use self::{
     catalog::{Facts, LargeObjects, Relation},
-    child::{Dump, Order, dump_failure},
-    complaints::Complaints,
     leader::{Hold, LOCK_WAIT, NoHold},
-    take::{Item, Taken, WAITING},
     watchdog::{ENDED, Verdict},
     writer::Writer,
 };
 use super::{
     Error, Server,
-    archive::{Split, Toc},
     tools::{Program, Tool},
 };
 use crate::{
@@ -98,8 +98,8 @@ impl PostgresSource {
         let session = catalog::connect(&self.server, "survey").await?;
         let failed = |error: &tokio_postgres::Error| session.failed("read the catalogs", error);
         let facts = catalog::facts(session.client()).await.map_err(|error| failed(&error))?;
-        let pg_dump = child::find_tool(Program::PgDump, facts.major).await?;
-        let pg_restore = child::find_tool(Program::PgRestore, facts.major).await?;
+        let tool = |program| child::find_tool(program, facts.major);
+        let (pg_dump, pg_restore) = tokio::try_join!(tool(Program::PgDump), tool(Program::PgRestore))?;
         let counts =
             catalog::pattern_counts(session.client(), &self.selection).await.map_err(|error| failed(&error))?;
         if counts.has_no_schema() {
@@ -229,12 +229,6 @@ impl<E: Into<CaptureError>> From<E> for Ended {
     }
 }
 
-/// A `pg_dump` run that was taken apart to its end.
-struct Dumped {
-    split: Split,
-    complaints: Complaints,
-}
-
 #[async_trait]
 impl PreparedSource for Prepared {
     fn moment(&self) -> Option<Moment> {
@@ -282,7 +276,7 @@ impl Prepared {
         context.monitor.phase(&format!("reading {}", source.name), "MiB", None);
         let mut writer = Writer::new(context, &source.name);
         let work = async {
-            let dumped = dump(source, survey, hold, &mut writer).await?;
+            let dumped = dump::dump(source, survey, hold, &mut writer).await?;
             sql::write(&survey.pg_restore, &dumped.split.toc, &mut writer).await?;
             let report = report::finish(source, survey, hold, &dumped, &mut writer).await?;
             // The last thing: up to here nothing has torn the snapshot.
@@ -320,75 +314,6 @@ impl PostgresSource {
             Verdict::Fine => Failure::WatchLost("it ended without a reason".to_owned()),
         };
         Ended::Failed(failed_capture(&self.server, failure).into())
-    }
-}
-
-/// Runs `pg_dump` and writes what it gives. Dropped, it leaves no child behind.
-async fn dump(source: &PostgresSource, survey: &Survey, hold: &Hold, writer: &mut Writer<'_>) -> Result<Dumped, Ended> {
-    let order = Order {
-        server: &source.server,
-        tool: &survey.pg_dump,
-        selection: &source.selection,
-        snapshot: &hold.snapshot,
-        token: &hold.token,
-        // Longer than the watchdog's patience: who waits for us is the better reason.
-        lock_wait: source.patience * 2,
-        large_objects: survey.takes_large_objects(),
-        encoding: &survey.encoding,
-    };
-    let (child, pipe) = order.start()?;
-    let (sender, items) = mpsc::channel(WAITING);
-    let taker = take::start(pipe, sender)?;
-    match write_items(items, hold, writer).await {
-        Ok(()) => end_of_dump(source, child, taker).await,
-        Err(ended) => {
-            child.stop().await;
-            Err(ended)
-        }
-    }
-}
-
-async fn write_items(mut items: mpsc::Receiver<Item>, hold: &Hold, writer: &mut Writer<'_>) -> Result<(), Ended> {
-    while let Some(item) = items.recv().await {
-        if let Item::Toc(toc) = item {
-            check_tables(hold, &toc).await?;
-            writer.toc(&toc).await.map_err(CaptureError::from)?;
-        } else {
-            writer.item(item).await.map_err(CaptureError::from)?;
-        }
-    }
-    Ok(())
-}
-
-/// Tables that `pg_dump` has found and the leader has not locked must be as they were at the snapshot.
-async fn check_tables(hold: &Hold, toc: &Toc) -> Result<(), Ended> {
-    let dumped: Vec<u32> = toc.tables().map(|entry| entry.catalog().1).collect();
-    if hold.check_unlocked(&dumped).await? { Ok(()) } else { Err(Ended::Changed) }
-}
-
-/// What came of a `pg_dump` whose pipe has ended, or whose archive could not be read further.
-async fn end_of_dump(source: &PostgresSource, child: Dump, taker: Taken) -> Result<Dumped, Ended> {
-    let failed = |failure: Failure| Ended::Failed(failed_capture(&source.server, failure).into());
-    let taken = match taker.await {
-        Ok(taken) => taken,
-        Err(error) => return Err(failed(Failure::Archive(format!("the thread that reads it has ended: {error}")))),
-    };
-    if let Err(stopped) = &taken
-        && !stopped.is_early_end()
-    {
-        child.stop().await;
-        return Err(failed(Failure::Archive(stopped.to_string())));
-    }
-    let (status, complaints) = child.ended().await?;
-    if complaints.is_lock_conflict() {
-        return Err(Ended::GaveWay(Peer::default()));
-    }
-    if !status.success() {
-        return Err(failed(dump_failure(status, &complaints)));
-    }
-    match taken {
-        Ok(split) => Ok(Dumped { split, complaints }),
-        Err(stopped) => Err(failed(Failure::Archive(stopped.to_string()))),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a capture ends with: its documents, what is missing, what is worth a line.
 
 use super::{
-    Dumped, PostgresSource, Survey,
+    PostgresSource, Survey,
     catalog::{self, PatternCounts, Relation, RelationKind},
-    documents, lacking,
+    documents,
+    dump::Dumped,
+    lacking,
     leader::{Hold, named, no_text, not_text},
     writer::Writer,
 };

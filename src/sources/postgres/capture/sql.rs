@@ -5,7 +5,7 @@ use std::process::Stdio;
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::Command,
+    process::Child,
 };
 
 use crate::{
@@ -30,6 +30,8 @@ pub(super) async fn write(tool: &Tool, toc: &Toc, writer: &mut Writer<'_>) -> Re
     let sequences = list(toc.sequence_sets())?;
     let objects = list(toc.large_object_metadata())?;
     let fence = fence(tool, toc).await;
+    // All at once, so that one starts while another writes.
+    let mut running = Vec::new();
     for name in [PRE_DATA, LARGE_OBJECTS, SEQUENCES, POST_DATA] {
         let mut command = tool.command();
         match name {
@@ -40,7 +42,11 @@ pub(super) async fn write(tool: &Tool, toc: &Toc, writer: &mut Writer<'_>) -> Re
             _ => command.arg("--use-list").arg(sequences.path()),
         };
         command.args(&fence).arg("--file=-").arg(archive.path());
-        one(tool, command, name, writer).await?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        running.push((name, command.spawn().map_err(|error| tool.not_started(error))?));
+    }
+    for (name, child) in running {
+        one(tool, child, name, writer).await?;
     }
     Ok(())
 }
@@ -51,12 +57,9 @@ fn list<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Result<MemoryFile, Erro
     MemoryFile::new("drctl-list", lines.as_bytes())
 }
 
-async fn one(tool: &Tool, mut command: Command, name: &str, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
+async fn one(tool: &Tool, mut child: Child, name: &str, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
     let doing = format!("write {name}");
     let unreadable = |source| Error::Local { doing: "read what pg_restore writes".to_owned(), source };
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| tool.not_started(error))?;
-    drop(command);
     let stderr = tokio::spawn(said(child.stderr.take()));
     let mut stream = writer.open(name, MediaType::Text).await?;
     stream.begin_part(WHOLE).await?;

@@ -1,5 +1,7 @@
 //! The tables of a backup, and the statements that load and read them.
 
+use std::sync::{Arc, OnceLock};
+
 use super::{
     super::{
         archive::{CopyLine, Toc},
@@ -9,6 +11,7 @@ use super::{
     },
     RestoreError,
     blocks::Blocks,
+    reorder,
 };
 use crate::types::{BackupContents, MediaType, Name, StreamInfo};
 
@@ -17,8 +20,9 @@ use crate::types::{BackupContents, MediaType, Name, StreamInfo};
 pub(super) enum Emptied {
     /// This run made it: rows that are truncated in the same transaction keep their order, and need no vacuum.
     Truncate,
-    /// This run made it, and its partitions, which take the rows.
-    TruncateAll,
+    /// This run made it, and its partitions, which take the rows: they are empty. A TRUNCATE would reach all of them, those
+    /// too that are loaded by themselves, and foreign ones, whose rows are on another server.
+    IsNew,
     /// An extension made it: only what the extension lists as the user's own is replaced.
     Delete {
         /// The condition that the extension gives, `WHERE …`, or nothing.
@@ -39,19 +43,60 @@ pub(super) struct Load {
     pub(super) columns: Vec<String>,
     /// The streams of its rows, by their places in the backup.
     pub(super) streams: Vec<usize>,
-    /// What the backup counted.
+    /// What the backup counted; of rows in [`Self::reordered`] streams the number alone.
     pub(super) expected: RowTotals,
+    /// Those of the streams whose fields are in another order, as partitions may have their columns; with these columns.
+    pub(super) reordered: Vec<(usize, Vec<String>)>,
+    /// What their rows add up to with the fields in the order of `columns`, once they were read.
+    pub(super) reordered_totals: OnceLock<RowTotals>,
     /// Plain bytes.
     pub(super) bytes: u64,
     /// How it is emptied.
     pub(super) emptied: Emptied,
     /// It is loaded through the root of its partitions.
     pub(super) through_root: bool,
+    /// In SQL: the tables that are loaded by themselves. Some may be partitions of the same root.
+    pub(super) apart: Arc<[String]>,
+    /// In SQL: the partitions that the rows went into, once they were asked for.
+    pub(super) leaves: OnceLock<Vec<String>>,
 }
 
 impl Load {
-    fn listed(&self) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|column| identifier(column)).collect();
+    /// What is to be read back of it.
+    pub(super) fn expected(&self) -> RowTotals {
+        let mut expected = self.expected;
+        if let Some(reordered) = self.reordered_totals.get() {
+            expected.digest.add(&reordered.digest);
+        }
+        expected
+    }
+
+    /// The streams whose fields are in the order of `columns`.
+    pub(super) fn alike(&self) -> Vec<usize> {
+        let is_other = |place: &usize| self.reordered.iter().any(|(other, _)| other == place);
+        self.streams.iter().copied().filter(|place| !is_other(place)).collect()
+    }
+
+    /// Takes the rows of another partition of the same table. Nothing is taken, and `false` returned, if it has not
+    /// the same columns.
+    pub(super) fn join(&mut self, other: &Self) -> bool {
+        if reorder::places(&other.columns, &self.columns).is_none() {
+            return false;
+        }
+        if self.columns == other.columns {
+            self.expected.digest.add(&other.expected.digest);
+        } else {
+            self.reordered.extend(other.alike().into_iter().map(|place| (place, other.columns.clone())));
+        }
+        self.reordered.extend(other.reordered.iter().cloned());
+        self.expected.rows += other.expected.rows;
+        self.streams.extend(&other.streams);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        true
+    }
+
+    fn listed(columns: &[String]) -> String {
+        let columns: Vec<String> = columns.iter().map(|column| identifier(column)).collect();
         if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) }
     }
 
@@ -59,17 +104,40 @@ impl Load {
     pub(super) fn prepare(&self) -> Option<String> {
         match &self.emptied {
             Emptied::Truncate => Some(format!("TRUNCATE ONLY {}", self.table)),
-            Emptied::TruncateAll => Some(format!("TRUNCATE {}", self.table)),
             Emptied::Delete { condition } => Some(format!("DELETE FROM ONLY {} {condition}", self.table)),
-            Emptied::MustBe => None,
+            Emptied::IsNew | Emptied::MustBe => None,
         }
     }
 
-    /// The statement that takes the rows.
-    pub(super) fn copy_in(&self, encoding: &str) -> String {
+    /// The statement that takes the rows whose fields are of these columns.
+    pub(super) fn copy_in(&self, encoding: &str, columns: &[String]) -> String {
         // Rows are frozen where nobody else can have seen the table: it spares the comparison the hint bits.
         let freeze = if self.emptied == Emptied::Truncate { ", FREEZE" } else { "" };
-        format!("COPY {}{} FROM STDIN WITH (FORMAT text, ENCODING '{encoding}'{freeze})", self.table, self.listed())
+        format!(
+            "COPY {}{} FROM STDIN WITH (FORMAT text, ENCODING '{encoding}'{freeze})",
+            self.table,
+            Self::listed(columns)
+        )
+    }
+
+    /// What gives the rows of a table that was loaded through the root of its partitions: of the root itself, it would
+    /// give those of others too, and ask other servers.
+    fn rows_of_leaves(&self, columns: &str) -> String {
+        let leaves = self.leaves.get().map(Vec::as_slice).unwrap_or_default();
+        let of = |leaf: &String| format!("SELECT {columns} FROM ONLY {leaf}");
+        if leaves.is_empty() {
+            return format!("SELECT {columns} FROM ONLY {} WHERE false", self.table);
+        }
+        leaves.iter().map(of).collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// The question whether any rows are there.
+    pub(super) fn any_rows(&self) -> String {
+        if self.through_root {
+            format!("SELECT EXISTS ({})", self.rows_of_leaves("1"))
+        } else {
+            format!("SELECT EXISTS (SELECT FROM ONLY {})", self.table)
+        }
     }
 
     /// The statement that reads some of them back.
@@ -81,11 +149,13 @@ impl Load {
             _ => format!("WHERE {blocks}"),
         };
         if !self.through_root && condition.is_empty() {
-            return format!("COPY {}{} {options}", self.table, self.listed());
+            return format!("COPY {}{} {options}", self.table, Self::listed(&self.columns));
         }
         let columns: Vec<String> = self.columns.iter().map(|column| identifier(column)).collect();
-        let only = if self.through_root { "" } else { "ONLY " };
-        format!("COPY (SELECT {} FROM {only}{} {condition}) {options}", columns.join(", "), self.table)
+        if self.through_root {
+            return format!("COPY ({}) {options}", self.rows_of_leaves(&columns.join(", ")));
+        }
+        format!("COPY (SELECT {} FROM ONLY {} {condition}) {options}", columns.join(", "), self.table)
     }
 }
 
@@ -106,21 +176,19 @@ pub(super) fn loads(
         let line = entry.copy_line().map_err(contents::Error::Toc)?;
         let (place, info) = stream(contents, source, &table.stream)?;
         let (expected, bytes) = totals(info)?;
-        let root = entry.root();
-        let same = |load: &&mut Load| root.is_some() && load.through_root && load.table == line.table;
-        if let Some(load) = loads.iter_mut().find(same) {
-            if load.columns != line.columns {
-                let what = format!("partitions of {} have their columns in different orders", load.table);
-                return Err(RestoreError::Usage(format!("{what}, which cannot be compared over the root yet")));
-            }
-            load.streams.push(place);
-            load.expected.add(&expected);
-            load.bytes = load.bytes.saturating_add(bytes);
+        let load = of_table(table, line, place, entry.root(), expected, bytes);
+        let same = |there: &&mut Load| load.through_root && there.through_root && there.table == load.table;
+        let Some(there) = loads.iter_mut().find(same) else {
+            loads.push(load);
             continue;
+        };
+        if !there.join(&load) {
+            return Err(contradiction(format!("partitions of {} do not have the same columns", there.table)));
         }
-        loads.push(of_table(table, line, place, root, expected, bytes));
     }
     one_each(&loads)?;
+    let apart: Arc<[String]> = loads.iter().filter(|load| !load.through_root).map(|load| load.table.clone()).collect();
+    loads.iter_mut().filter(|load| load.through_root).for_each(|load| load.apart = Arc::clone(&apart));
     loads.sort_by_key(|load| std::cmp::Reverse(load.bytes));
     Ok(loads)
 }
@@ -140,9 +208,13 @@ fn of_table(
         columns: line.columns,
         streams: vec![place],
         expected,
+        reordered: Vec::new(),
+        reordered_totals: OnceLock::new(),
         bytes,
-        emptied: if through_root { Emptied::TruncateAll } else { Emptied::Truncate },
+        emptied: if through_root { Emptied::IsNew } else { Emptied::Truncate },
         through_root,
+        apart: Arc::default(),
+        leaves: OnceLock::new(),
     }
 }
 
@@ -200,9 +272,13 @@ mod tests {
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
             streams: Vec::new(),
             expected: RowTotals::default(),
+            reordered: Vec::new(),
+            reordered_totals: OnceLock::new(),
             bytes: 0,
             emptied,
             through_root,
+            apart: Arc::default(),
+            leaves: OnceLock::new(),
         }
     }
 
@@ -211,7 +287,7 @@ mod tests {
         let own = load(Emptied::Truncate, false, &["id", "a \"b\""]);
         assert_eq!(own.prepare().unwrap(), "TRUNCATE ONLY public.t");
         assert_eq!(
-            own.copy_in("UTF8"),
+            own.copy_in("UTF8", &own.columns),
             r#"COPY public.t ("id", "a ""b""") FROM STDIN WITH (FORMAT text, ENCODING 'UTF8', FREEZE)"#
         );
         assert_eq!(
@@ -226,15 +302,40 @@ mod tests {
     }
 
     #[test]
-    fn partitions_that_are_loaded_through_their_root_are_emptied_and_read_over_it() {
-        let root = load(Emptied::TruncateAll, true, &["id"]);
-        assert_eq!(root.prepare().unwrap(), "TRUNCATE public.t");
-        assert!(!root.copy_in("UTF8").contains("FREEZE"));
-        assert!(
-            root.copy_out("UTF8", Blocks::default()).starts_with("COPY (SELECT \"id\" FROM public.t )"),
-            "{}",
-            root.copy_out("UTF8", Blocks::default())
-        );
+    fn of_partitions_that_are_loaded_through_their_root_only_those_are_read_that_took_the_rows() {
+        let root = load(Emptied::IsNew, true, &["id"]);
+        assert_eq!(root.prepare(), None, "a TRUNCATE reaches partitions that are not its own");
+        assert!(!root.copy_in("UTF8", &root.columns).contains("FREEZE"));
+        root.leaves.set(vec!["public.a".to_owned(), "public.b".to_owned()]).unwrap();
+        let read = root.copy_out("UTF8", Blocks::default());
+        let both = "COPY (SELECT \"id\" FROM ONLY public.a UNION ALL SELECT \"id\" FROM ONLY public.b) TO STDOUT";
+        assert!(read.starts_with(both), "{read}");
+        assert!(root.any_rows().starts_with("SELECT EXISTS (SELECT 1 FROM ONLY public.a UNION ALL"));
+    }
+
+    #[test]
+    fn partitions_are_loaded_by_their_own_columns_and_compared_by_those_of_the_first() {
+        let partition = |place: usize, columns: &[&str], rows: &[u8]| {
+            let mut load = load(Emptied::IsNew, true, columns);
+            (load.streams, load.expected, load.bytes) = (vec![place], RowTotals::of(rows), rows.len() as u64);
+            load
+        };
+        let mut root = partition(0, &["a", "b"], b"1\t2\n");
+        assert!(root.join(&partition(1, &["b", "a"], b"4\t3\n5\t4\n")));
+        assert!(root.join(&partition(2, &["a", "b"], b"6\t7\n")));
+        assert!(!root.join(&partition(3, &["a", "c"], b"8\t9\n")));
+        assert_eq!((root.alike(), root.streams.as_slice(), root.bytes), (vec![0, 2], [0, 1, 2].as_slice(), 16));
+        assert_eq!((root.expected().rows, root.reordered.len()), (4, 1));
+        root.reordered_totals.set(RowTotals::of(b"3\t4\n4\t5\n")).unwrap();
+        assert_eq!(root.expected(), RowTotals::of(b"1\t2\n3\t4\n4\t5\n6\t7\n"));
+        assert!(root.copy_in("UTF8", &root.reordered[0].1).starts_with("COPY public.t (\"b\", \"a\") FROM"));
+
+        // One that is joined keeps the columns of each of its own.
+        let mut other = partition(4, &["b", "a"], b"");
+        assert!(other.join(&root));
+        assert_eq!((other.alike(), other.expected().rows), (vec![4], 4));
+        let places: Vec<usize> = other.reordered.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [0, 2, 1]);
     }
 
     #[test]
@@ -253,6 +354,6 @@ mod tests {
     fn nothing_is_removed_from_a_table_that_was_there() {
         let there = load(Emptied::MustBe, false, &["id"]);
         assert_eq!(there.prepare(), None);
-        assert!(!there.copy_in("UTF8").contains("FREEZE"));
+        assert!(!there.copy_in("UTF8", &there.columns).contains("FREEZE"));
     }
 }

@@ -115,6 +115,23 @@ impl From<ContentsError> for RestoreError {
 }
 
 impl RestoreError {
+    /// Whether a constraint was not fulfilled, a function has raised an error, or sessions have waited for each other: a
+    /// constraint that reads other tables may say something else once those are loaded.
+    #[must_use]
+    pub(super) fn may_be_early(&self) -> bool {
+        const CONSTRAINTS: &str = "23";
+        const RAISED: &str = "P0";
+        const DEADLOCK: &str = "40P01";
+        match self {
+            Self::Rows { source, .. } => source.may_be_early(),
+            Self::Postgres(Error::Statement { reason, .. }) => {
+                let is_early = |code: &str| [CONSTRAINTS, RAISED, DEADLOCK].iter().any(|early| code.starts_with(early));
+                reason.code().is_some_and(is_early)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the backup itself is not what it should be.
     #[must_use]
     pub fn is_damage(&self) -> bool {

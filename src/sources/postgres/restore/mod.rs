@@ -29,6 +29,7 @@ mod planner;
 mod preflight;
 mod properties;
 mod read_back;
+mod reorder;
 mod report;
 mod rows;
 mod selection;

@@ -83,7 +83,7 @@ impl Reader {
     pub(super) async fn start(server: &Server, database: &str) -> Result<Self, RestoreError> {
         let (requests, asked) = mpsc::channel(1);
         let (ready, is_ready) = oneshot::channel();
-        let (server, database) = (server.clone(), database.to_owned());
+        let (server, database) = (server.clone().read_apart(), database.to_owned());
         let local = |doing: &str| {
             let doing = doing.to_owned();
             move |source| Error::Local { doing, source }

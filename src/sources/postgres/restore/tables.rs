@@ -101,21 +101,15 @@ fn of_root(
         match &mut whole {
             None => whole = Some(load.clone()),
             Some(whole) if load.streams.iter().all(|stream| whole.streams.contains(stream)) => {}
-            Some(whole) if whole.columns != load.columns => {
-                let what =
-                    format!("partitions of {wanted} have their columns in different orders: name the partitions");
-                return Err(RestoreError::Usage(what));
+            Some(whole) => {
+                if !whole.join(load) {
+                    let what = format!("partitions of {wanted} do not have the same columns: name the partitions");
+                    return Err(RestoreError::Usage(what));
+                }
             }
-            Some(whole) => add(whole, load),
         }
     }
     whole.ok_or_else(|| no_rows(wanted, wanted))
-}
-
-fn add(whole: &mut Load, load: &Load) {
-    whole.streams.extend(&load.streams);
-    whole.expected.add(&load.expected);
-    whole.bytes = whole.bytes.saturating_add(load.bytes);
 }
 
 /// The ordinary tables at the ends of a table's partitions. Foreign tables have their rows elsewhere.

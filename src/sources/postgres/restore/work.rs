@@ -22,7 +22,7 @@ use super::{
     pause::{self, Point},
     read_back::Reader,
     report::Difference,
-    rows::{Rows, difference},
+    rows::{Rows, difference, find_leaves},
 };
 use crate::types::StreamInfo;
 
@@ -56,10 +56,12 @@ impl<'a> Item<'a> {
     }
 
     /// What is to be compared of it once it is loaded.
-    async fn checks(self, session: &Session) -> Result<Vec<Check<'a>>, RestoreError> {
+    async fn checks(self, rows: Rows<'_>, session: &Session) -> Result<Vec<Check<'a>>, RestoreError> {
         match self {
             Self::Objects(stream) => Ok(vec![Check::Objects(stream)]),
             Self::Table(load) => {
+                rows.add_up_reordered(load).await?;
+                find_leaves(session, load).await?;
                 let pieces = blocks::pieces(session, load).await?;
                 Ok(pieces.into_iter().map(|blocks| Check::Rows(load, blocks)).collect())
             }
@@ -71,6 +73,8 @@ impl<'a> Item<'a> {
 #[derive(Debug)]
 enum Next<'a> {
     Load(Item<'a>),
+    /// No other session loads anything meanwhile.
+    LoadAgain(Item<'a>),
     Compare(Check<'a>),
     /// Another session still loads what can be compared then.
     Wait,
@@ -90,6 +94,12 @@ struct List<'a> {
     to_load: VecDeque<Item<'a>>,
     /// Items that sessions load at this moment.
     loading: usize,
+    /// Items that were loaded so far.
+    done: usize,
+    /// Tables whose constraints were not fulfilled: one that calls a function may read tables that are not loaded yet.
+    /// They are loaded again after all others, one after the other; how each failed so, and how many items were
+    /// loaded by then.
+    again: VecDeque<(Item<'a>, Option<(usize, RestoreError)>)>,
     to_compare: VecDeque<Check<'a>>,
     /// By the name of the table, which no other has.
     sums: HashMap<&'a str, Sum>,
@@ -97,20 +107,46 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    fn next(&mut self) -> Next<'a> {
+    /// What a session does next. An error if nothing was loaded since a table failed that is to be loaded again.
+    fn next(&mut self) -> Result<Next<'a>, RestoreError> {
         if let Some(item) = self.to_load.pop_front() {
             self.loading += 1;
-            return Next::Load(item);
+            return Ok(Next::Load(item));
         }
-        match self.to_compare.pop_front() {
+        if self.loading == 0
+            && let Some((item, failed)) = self.again.pop_front()
+        {
+            if let Some((_, error)) = failed.filter(|(done, _)| *done == self.done) {
+                return Err(error);
+            }
+            self.loading += 1;
+            return Ok(Next::LoadAgain(item));
+        }
+        Ok(match self.to_compare.pop_front() {
             Some(check) => Next::Compare(check),
             None if self.loading > 0 => Next::Wait,
             None => Next::End,
+        })
+    }
+
+    /// Whether the sessions that load at this moment are enough.
+    fn leaves_none_to_load(&self) -> bool {
+        self.to_load.is_empty() && (self.again.is_empty() || self.loading > 0)
+    }
+
+    /// Puts a table off that failed, if it may be loaded later.
+    fn put_off(&mut self, item: Item<'a>, alone: bool, error: RestoreError) -> Result<(), RestoreError> {
+        if matches!(item, Item::Objects(_)) || !error.may_be_early() {
+            return Err(error);
         }
+        self.loading = self.loading.saturating_sub(1);
+        self.again.push_back((item, alone.then_some((self.done, error))));
+        Ok(())
     }
 
     fn loaded(&mut self, checks: Vec<Check<'a>>) {
         self.loading = self.loading.saturating_sub(1);
+        self.done += 1;
         self.worked.loaded = Some(Instant::now());
         self.take(checks);
     }
@@ -173,7 +209,7 @@ impl Work<'_> {
         let mut list = List { to_load: items.into(), ..List::default() };
         if let Some(session) = sessions.first() {
             for item in first {
-                list.take(item.checks(session).await?);
+                list.take(item.checks(self.rows, session).await?);
             }
         }
         self.end(sessions, list).await
@@ -186,7 +222,7 @@ impl Work<'_> {
         let mut list = List::default();
         if let Some(session) = sessions.first() {
             for item in items {
-                list.take(item.checks(session).await?);
+                list.take(item.checks(self.rows, session).await?);
             }
         }
         self.end(sessions, list).await
@@ -255,6 +291,19 @@ impl<'a> Shared<'_, 'a> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn load(&self, session: &Session, item: Item<'a>, alone: bool) -> Result<(), RestoreError> {
+        let rows = self.work.rows;
+        match item.load(rows, session).await {
+            Ok(()) => {
+                let checks = item.checks(rows, session).await?;
+                self.list().loaded(checks);
+            }
+            Err(error) => self.list().put_off(item, alone, error)?,
+        }
+        self.news.notify_waiters();
+        Ok(())
+    }
+
     /// Takes what is next until nothing is left, or nothing to load if a test wants to see that moment.
     async fn work(&self, session: &Session, only_load: bool) -> Result<(), RestoreError> {
         let rows = self.work.rows;
@@ -262,17 +311,13 @@ impl<'a> Shared<'_, 'a> {
         loop {
             // Made before the list is looked at: what is said from then on is heard.
             let news = self.news.notified();
-            if only_load && self.list().to_load.is_empty() {
+            if only_load && self.list().leaves_none_to_load() {
                 return Ok(());
             }
-            let next = self.list().next();
+            let next = self.list().next()?;
             match next {
-                Next::Load(item) => {
-                    item.load(rows, session).await?;
-                    let checks = item.checks(session).await?;
-                    self.list().loaded(checks);
-                    self.news.notify_waiters();
-                }
+                Next::Load(item) => self.load(session, item, false).await?,
+                Next::LoadAgain(item) => self.load(session, item, true).await?,
                 Next::Compare(Check::Rows(load, blocks)) => {
                     let found = self.read_back(&mut reader, load.copy_out(rows.encoding, blocks));
                     let found = tokio::select! {

@@ -1,16 +1,21 @@
 //! What stands between a policy and its backups, said before one is tried.
 
+mod copies;
+mod keys;
+mod locks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Error, Run,
-    backup::{check_cluster, check_pins},
+    backup::check_cluster,
     capture::chain,
+    keys::KeyOptions,
     repositories::{self, kubernetes_selection},
     sources::{self, Reached},
 };
 use crate::{
-    policy::{Policy, PostgresSpec, SourceSpec},
+    policy::{MongodbSpec, Policy, PostgresSpec, SourceSpec},
     repository::{self, Proof, Repository, Scope},
     sources::{
         Finding, Severity,
@@ -56,7 +61,7 @@ pub type Advise = fn(&Error) -> Option<&'static str>;
 pub async fn doctor(
     policy: &Policy,
     only: &[Name],
-    connect: &kubernetes::ConnectOptions,
+    (connect, given): (&kubernetes::ConnectOptions, &KeyOptions),
     advise: Advise,
     run: &Run,
 ) -> Result<Diagnosis, Error> {
@@ -68,7 +73,7 @@ pub async fn doctor(
         });
     }
     let (findings, ills, databases) = (Vec::new(), Ills::default(), BTreeMap::new());
-    let mut examination = Examination { policy, connect, advise, run, findings, ills, databases };
+    let mut examination = Examination { policy, connect, given, advise, run, findings, ills, databases };
     tokio::select! {
         biased;
         () = run.cancel.cancelled() => return Err(Error::Interrupted),
@@ -83,6 +88,8 @@ pub async fn doctor(
 struct Ills {
     /// Of the repository: it concerns every backup.
     repository: Option<Severity>,
+    /// A copy that a schedule names fails: a backup would be made, and the run end as if it were partial.
+    copies: bool,
     /// The gravest of each source.
     sources: BTreeMap<Name, Severity>,
     /// Sources with which a run ends before anything of the others is read.
@@ -107,7 +114,8 @@ impl Ills {
         let idle =
             policy.sources.keys().filter(|name| only.is_empty() && !scheduled.iter().flatten().any(|n| n == name));
         let runs = scheduled.iter().cloned().chain(idle.map(|name| vec![name]));
-        runs.map(|sources| self.of_run(&sources)).max().unwrap_or(Expected::Complete)
+        let least = if self.copies { Expected::Partial } else { Expected::Complete };
+        runs.map(|sources| self.of_run(&sources)).max().unwrap_or(least).max(least)
     }
 
     fn of_run(&self, sources: &[&Name]) -> Expected {
@@ -128,6 +136,7 @@ impl Ills {
 struct Examination<'a> {
     policy: &'a Policy,
     connect: &'a kubernetes::ConnectOptions,
+    given: &'a KeyOptions,
     advise: Advise,
     run: &'a Run,
     findings: Vec<Finding>,
@@ -143,6 +152,9 @@ impl Examination<'_> {
             policy.sources.iter().filter(|(name, _)| only.is_empty() || only.contains(name)).collect();
         self.run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
         let repository = self.look_at_repository().await;
+        if let Some(repository) = &repository {
+            self.look_at_copies(repository).await;
+        }
         self.run.monitor.advance(1);
         let in_cluster: Vec<&Name> =
             chosen.iter().filter(|(_, spec)| sources::needs_cluster(spec)).map(|(name, _)| *name).collect();
@@ -163,6 +175,7 @@ impl Examination<'_> {
                     })
                 }
                 (SourceSpec::Kubernetes(_), None) => None,
+                (SourceSpec::Mongodb(spec), _) => Some(self.look_at_mongodb(name, spec, cluster.as_ref()).await),
                 (SourceSpec::Postgres(spec), _) => Some(self.look_at_database(name, spec, cluster.as_ref()).await),
             };
             match looked {
@@ -184,8 +197,8 @@ impl Examination<'_> {
 
     async fn look_at_repository(&mut self) -> Option<Repository> {
         let opened = async {
-            let repository = repositories::open(&self.policy.repository).await?;
-            check_pins(self.policy, &repository)?;
+            let repository = repositories::open(&self.policy.repository, self.given).await?;
+            repository.can_write().await?;
             let backups = repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
             Ok::<_, Error>((repository, backups.len()))
         };
@@ -204,8 +217,22 @@ impl Examination<'_> {
         // A policy has at least one schedule.
         let Some(schedule) = self.policy.schedules.keys().next() else { return Some(repository) };
         match repository.prove(&self.policy.name, schedule, self.run.clock.as_ref()).await {
-            Ok(proof) => self.proven(&location, &proof),
+            Ok(proof) => {
+                self.proven(&location, &proof);
+                let found = locks::findings(&self.policy.repository, &proof);
+                if found.iter().any(|finding| finding.severity == Severity::Prevents) {
+                    self.ills.repository = Some(Severity::Prevents);
+                }
+                self.findings.extend(found);
+            }
             Err(error) => self.repository_fails(&error.into()),
+        }
+        match keys::findings(&self.policy.repository, &repository).await {
+            Ok(found) => self.findings.extend(found),
+            Err(error) => {
+                let finding = self.prevents("keys".to_owned(), &error.into());
+                self.findings.push(Finding { severity: Severity::Note, ..finding });
+            }
         }
         Some(repository)
     }
@@ -295,6 +322,16 @@ impl Examination<'_> {
         Ok(findings)
     }
 
+    async fn look_at_mongodb(
+        &mut self,
+        name: &Name,
+        spec: &MongodbSpec,
+        cluster: Option<&Cluster>,
+    ) -> Result<Vec<Finding>, Error> {
+        let (server, _open) = super::mongodb::reach(name, spec, cluster).await?;
+        Ok(super::mongodb::source(name, spec, server).examine().await)
+    }
+
     /// Whether it is the cluster of the newest backup.
     async fn compare_cluster(&mut self, repository: &Repository, it: &Identity, sources: &[&Name]) {
         let Err(error) = check_cluster(repository, &self.policy.name, it).await else { return };
@@ -354,6 +391,11 @@ mod tests {
             let only: Vec<Name> = only.iter().map(|text| name(text)).collect();
             assert_eq!(found.expected(&policy, &only), expected, "{found:?} {only:?}");
         }
+        let mut copies = ills(&[("a", Good), ("b", Note)]);
+        copies.copies = true;
+        assert_eq!(copies.expected(&policy, &[]), Partial);
+        copies.add(&name("a"), Severity::Suspect);
+        assert_eq!(copies.expected(&policy, &[]), Suspect);
         let mut fatal = ills(&[("b", Prevents)]);
         fatal.fatal.insert(name("b"));
         assert_eq!(fatal.expected(&policy, &[]), Impossible);

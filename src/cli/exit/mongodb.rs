@@ -1,0 +1,71 @@
+//! Exit codes of what goes wrong with MongoDB databases.
+
+use super::{
+    Exit,
+    codes::{Ending, of_contents},
+};
+use crate::sources::mongodb::{Error, capture::Failure, contents, export::ExportError, restore::RestoreError};
+
+/// What is done about a server that refuses.
+const RIGHTS: &str = "correct user or password, or give the user the role `read` on the database";
+/// What is done about a server that does not tell who may log in.
+const ACCOUNTS: &str = "give the user the role `userAdmin` on the database, or take `users: true` out of the policy";
+
+pub(super) fn of_mongodb(error: &Error) -> Ending {
+    match error {
+        Error::Url { .. } | Error::NoDatabase { .. } => {
+            (Exit::CouldNotRun, Some("correct the address: mongodb://USER:PASSWORD@HOST/DATABASE"))
+        }
+        Error::Tls { .. } => (
+            Exit::CouldNotRun,
+            Some("name the authority that signs the server's certificate by `tls: {caFile: ...}` in the policy"),
+        ),
+        Error::Unreachable { .. } => (Exit::CouldNotRun, Some("check the address, and that the server is up")),
+        Error::Refused { .. } => (Exit::CouldNotRun, Some(RIGHTS)),
+        Error::Accounts { .. } => (Exit::CouldNotRun, Some(ACCOUNTS)),
+        Error::Mongos { .. } | Error::Standalone { .. } => (Exit::CouldNotRun, None),
+        Error::Command { .. } | Error::Contents(_) => (Exit::Failed, None),
+        Error::Capture { source, .. } => match source.as_ref() {
+            Failure::NoMoment => (Exit::CouldNotRun, None),
+            Failure::SnapshotTooOld { .. }
+            | Failure::Changed { .. }
+            | Failure::Read { .. }
+            | Failure::Documents { .. }
+            | Failure::Definition { .. }
+            | Failure::Account { .. }
+            | Failure::Listing(_) => (Exit::Failed, None),
+        },
+    }
+}
+
+/// What is done about documents, indexes or rules that the server does not take.
+const LIVE: &str =
+    "no live collection was changed: put right what the server says (its log says more), and run it again";
+
+pub(super) fn of_restore(error: &RestoreError) -> Ending {
+    match error {
+        RestoreError::Mongodb(error) => of_mongodb(error),
+        RestoreError::Backup(contents::Error::Contents(error)) => of_contents(error),
+        _ if error.is_damage() => (Exit::Difference, Some("`drctl verify` names every backup that the damage touches")),
+        RestoreError::Backup(_) => (Exit::Failed, None),
+        RestoreError::Usage(_) => (Exit::Usage, None),
+        RestoreError::Refused { .. } => (Exit::CouldNotRun, Some("put that right; --dry-run shows the plan")),
+        RestoreError::Build { .. } | RestoreError::Documents { .. } | RestoreError::Account { .. } => {
+            (Exit::Failed, Some(LIVE))
+        }
+        RestoreError::Malformed { .. } => (Exit::Difference, None),
+        RestoreError::Switch { .. } => (Exit::Failed, Some("put right what the server says, and run it again")),
+        RestoreError::Interrupted => (Exit::Interrupted, None),
+    }
+}
+
+pub(super) fn of_export(error: &ExportError) -> Ending {
+    match error {
+        ExportError::Contents(contents::Error::Contents(error)) => of_contents(error),
+        ExportError::Contents(_) | ExportError::Definition { .. } => {
+            (Exit::Difference, Some("`drctl verify --level content` reads all of the backup; use another one"))
+        }
+        ExportError::Output(_) => (Exit::Failed, None),
+        ExportError::Interrupted => (Exit::Interrupted, None),
+    }
+}

@@ -1,0 +1,100 @@
+//! Exit codes of what goes wrong with a repository and its store.
+
+use super::{Exit, codes::Ending};
+use crate::repository::{self, backend};
+
+pub(super) fn of_repository(error: &repository::Error) -> Ending {
+    use repository::Error as E;
+    match error {
+        E::NotARepository { .. }
+        | E::AlreadyARepository { .. }
+        | E::NewerFormat { .. }
+        | E::UnknownFeature { .. }
+        | E::NoKeys { .. }
+        | E::NotARecipient { .. }
+        | E::ForeignKeyFile { .. }
+        | E::NoEpochPinned { .. }
+        | E::NoKeysToWrite { .. }
+        | E::NoSigningKey { .. }
+        | E::SigningKeyNotPinned { .. }
+        | E::Unsigned { .. }
+        | E::Copy(repository::CopyRefused::OtherRepository { .. })
+        | E::CreateOnlyIgnored { .. } => (Exit::CouldNotRun, None),
+        E::IdKeyOfOtherEpoch { .. } | E::IndexIdentityOfOther { .. } => (
+            Exit::CouldNotRun,
+            Some(
+                "apply the Secret that `--cluster-secret` wrote with the epoch that the policy pins, and run it again",
+            ),
+        ),
+        E::UnknownEpoch { .. } => (
+            Exit::CouldNotRun,
+            Some(
+                "put `keys/` back from a copy of the repository; without one, begin a new epoch with `drctl repository \
+                 recipients new-epoch`",
+            ),
+        ),
+        E::ClockSkew { .. } => (
+            Exit::CouldNotRun,
+            Some("set this machine's clock (`timedatectl` says whether it is kept), and run it again"),
+        ),
+        E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
+        E::Store(error) => of_store(error),
+        E::CommitUnknown { .. } => (Exit::Failed, None),
+        E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
+        E::Stopped(first) => of_repository(first),
+        // `could not run` would say that nothing was written.
+        E::Begun { source, .. } | E::HalfPruned { source } => match of_repository(source) {
+            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+            ending => ending,
+        },
+        E::ListingLags { .. } => (
+            Exit::CouldNotRun,
+            Some("run it again later; where it stays so, keep backups in a store that lists what it has acknowledged"),
+        ),
+        E::Copy(repository::CopyRefused::Waits { .. }) => (
+            Exit::CouldNotRun,
+            Some(
+                "let `drctl prune --copy NAME` come to its end there, and copy again; or save what is marked with \
+                 `drctl prune --undo ID --copy NAME`",
+            ),
+        ),
+        E::TooLateToUndo { .. } | E::TombstoneNotBelieved { .. } => (Exit::CouldNotRun, None),
+        E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {
+            (Exit::Failed, None)
+        }
+    }
+}
+
+pub(super) fn of_store(error: &backend::Error) -> Ending {
+    use backend::ErrorKind;
+    match error.kind {
+        ErrorKind::NoSuchStore => (
+            Exit::CouldNotRun,
+            Some(
+                "correct the repository's URL, region or endpoint; a bucket or a container must be made first, a folder is made by \
+                 `drctl repository init`",
+            ),
+        ),
+        ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
+        ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
+        ErrorKind::Unreachable | ErrorKind::TimedOut => {
+            (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
+        }
+        ErrorKind::Unsupported => (Exit::CouldNotRun, None),
+        ErrorKind::Locked => {
+            (Exit::CouldNotRun, Some("wait until its lock ends: `drctl doctor` shows how long locks are"))
+        }
+        ErrorKind::NotAnObject => (Exit::Difference, None),
+        // Where something was written before, a wrapper says so.
+        ErrorKind::Full => (Exit::CouldNotRun, Some("make room in the store, and run it again")),
+        // A setting that cannot be used: nothing was sent.
+        ErrorKind::Other if error.act == "open" => {
+            (Exit::CouldNotRun, Some("correct that setting: in the policy, or in the environment"))
+        }
+        ErrorKind::NotFound | ErrorKind::Other => (
+            Exit::CouldNotRun,
+            Some("check that URL, endpoint and proxy lead to the store that is meant, and run it again"),
+        ),
+        ErrorKind::TooLarge => (Exit::Failed, None),
+    }
+}

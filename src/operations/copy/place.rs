@@ -1,0 +1,107 @@
+//! The places that hold a policy's repository: its own, and those of its copies.
+
+use std::fmt;
+
+use super::super::{
+    Error, KeyOptions, Run,
+    repositories::{self, open, open_store_of},
+};
+use crate::{policy::Policy, repository::Repository, types::Name};
+
+/// A place that holds the policy's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyPlace {
+    /// Its own: `repository`.
+    Repository,
+    /// A copy, by its name.
+    Copy(Name),
+}
+
+/// What was asked of a copy cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CopyError {
+    /// The policy has no such copy.
+    #[error("the policy has no copy `{wanted}`; it has: {}", if .choices.is_empty() { "none".to_owned() } else { .choices.join(", ") })]
+    NoSuchCopy {
+        /// What was asked for.
+        wanted: String,
+        /// The policy's copies.
+        choices: Vec<String>,
+    },
+    /// A place is to be copied to itself.
+    #[error("`{place}` cannot be copied to itself")]
+    ToItself {
+        /// The place.
+        place: String,
+    },
+    /// A manifest of the original cannot be read, so nobody knows what belongs to the backup.
+    #[error("backup {backup} cannot be copied: {why}")]
+    Unreadable {
+        /// The backup.
+        backup: String,
+        /// Why it cannot be read.
+        why: String,
+        /// It is damaged; else it is of a later drctl.
+        damaged: bool,
+    },
+}
+
+impl CopyPlace {
+    /// The policy with this place in the repository's.
+    ///
+    /// # Errors
+    /// [`CopyError::NoSuchCopy`].
+    pub fn of(&self, policy: &Policy) -> Result<Policy, CopyError> {
+        match self {
+            Self::Repository => Ok(policy.clone()),
+            Self::Copy(name) => policy.at_copy(name).ok_or_else(|| CopyError::NoSuchCopy {
+                wanted: name.to_string(),
+                choices: policy.copies.keys().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
+    /// What the policy says of bytes a second to it.
+    pub(super) fn bandwidth(&self, policy: &Policy) -> Option<u64> {
+        match self {
+            Self::Repository => None,
+            Self::Copy(name) => policy.copies.get(name)?.bandwidth.as_ref().map(crate::policy::Bandwidth::bytes),
+        }
+    }
+}
+
+impl fmt::Display for CopyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository => f.write_str("repository"),
+            Self::Copy(name) => name.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for CopyPlace {
+    type Err = crate::types::InvalidName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "repository" { Ok(Self::Repository) } else { Name::new(text).map(Self::Copy) }
+    }
+}
+
+/// Opens where backups come from.
+pub(super) async fn open_source(at_source: &Policy, keys: &KeyOptions) -> Result<Repository, Error> {
+    open(&at_source.repository, keys).await
+}
+
+/// Opens where backups go to, and makes it if there is nothing. `None` in a dry run, if it is not made yet.
+pub(super) async fn open_target(
+    source: &Repository,
+    at_target: &Policy,
+    dry_run: bool,
+    run: &Run,
+) -> Result<Option<Repository>, Error> {
+    let Some(store) = open_store_of(&at_target.repository, !dry_run).await? else { return Ok(None) };
+    repositories::refuse_orphans(store.as_ref()).await?;
+    if dry_run {
+        return Ok(source.find_replica_in(store).await?);
+    }
+    Ok(Some(source.replica_in(store, run.clock.as_ref()).await?))
+}

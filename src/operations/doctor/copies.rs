@@ -1,0 +1,81 @@
+//! The copies of a policy: reachable, create-only, of this repository, and how far behind.
+
+use super::{
+    super::{
+        Error,
+        copy::{CopyPlace, behind},
+        repositories::{open_store_of, refuse_orphans},
+    },
+    Examination,
+};
+use crate::{
+    policy::Policy,
+    repository::Repository,
+    sources::{Finding, Severity},
+    types::{Name, counted},
+};
+
+impl Examination<'_> {
+    /// Looks at every copy. One that a schedule copies to and that fails would end `backup` with 3.
+    pub(super) async fn look_at_copies(&mut self, repository: &Repository) {
+        for name in self.policy.copies.keys() {
+            let subject = format!("copy {name}");
+            match self.look_at_copy(repository, name).await {
+                Ok(found) => {
+                    let finding = |(severity, what, next): (Severity, String, Option<String>)| Finding {
+                        subject: subject.clone(),
+                        severity,
+                        what,
+                        next,
+                    };
+                    self.findings.extend(found.into_iter().map(finding));
+                }
+                Err(error) => {
+                    let scheduled = self.policy.schedules.values().any(|schedule| schedule.copy_to.contains(name));
+                    let severity = if scheduled { Severity::Partial } else { Severity::Note };
+                    self.ills.copies |= scheduled;
+                    let finding = self.prevents(subject, &error);
+                    self.findings.push(Finding { severity, ..finding });
+                }
+            }
+        }
+    }
+
+    async fn look_at_copy(
+        &self,
+        repository: &Repository,
+        name: &Name,
+    ) -> Result<Vec<(Severity, String, Option<String>)>, Error> {
+        let there: Policy = CopyPlace::Copy(name.clone()).of(self.policy)?;
+        let url = &there.repository.url;
+        let not_made = || {
+            let what = format!("{url} has no copy yet");
+            vec![(Severity::Note, what, Some(format!("`drctl copy --to {name}` makes it")))]
+        };
+        let Some(store) = open_store_of(&there.repository, false).await? else { return Ok(not_made()) };
+        refuse_orphans(store.as_ref()).await?;
+        let Some(copy) = repository.find_replica_in(store).await? else { return Ok(not_made()) };
+        let location = copy.location().to_owned();
+        let good = |what: String| (Severity::Good, what, None);
+        let mut found = vec![good(format!("{location} holds a copy of this repository"))];
+        let Some(first) = self.policy.schedules.keys().next() else { return Ok(found) };
+        let proof = copy.prove(&self.policy.name, first, self.run.clock.as_ref()).await?;
+        let key = crate::types::for_terminal(&proof.key).into_owned();
+        found.push(good(format!("{location} takes an object and refuses a second one under its key (`{key}`)")));
+        for (schedule, spec) in &self.policy.schedules {
+            if !spec.copy_to.contains(name) {
+                continue;
+            }
+            let late = behind(repository, &copy, &there, schedule, self.run.clock.now()).await?;
+            found.push(match late.since {
+                None => good(format!("it has every backup of schedule {schedule} that it should have")),
+                Some(since) => {
+                    let backups = counted(late.backups, "backup");
+                    let what = format!("it lacks {backups} of schedule {schedule}, the oldest of {since:.0}");
+                    (Severity::Note, what, Some(format!("`drctl copy --to {name}` brings them there")))
+                }
+            });
+        }
+        Ok(found)
+    }
+}

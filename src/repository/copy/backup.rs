@@ -1,0 +1,158 @@
+//! One backup, from the session to the manifest.
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+
+use super::{
+    super::{
+        CommitOutcome, Error, Manifest, Scope,
+        catalog::{Marker, StoredManifest},
+        control,
+        crypt::signature,
+        layout,
+    },
+    Copier, CopyCounts, CopyOutcome, Counted,
+    packs::owners_of,
+};
+use crate::types::{BackupId, Name};
+
+/// No copy of a backup commits when its session is older: the copy's prune may have given it up.
+const MAX_SESSION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Copier<'_> {
+    /// Brings a backup into the copy. What is there is not sent again, so a copy that was killed goes on where it was.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Gone`] if something of the backup is not what was written, in the one store or in the
+    /// other: then it does not become visible in the copy. [`Error::Aborted`] if the copy's prune has given this one up,
+    /// [`Error::Copy`], [`Error::Unsigned`], and what the stores say; within [`Error::Begun`] once the session is there.
+    pub async fn copy(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<CopyOutcome, Error> {
+        let Some((stored, bytes)) = self.original(policy, schedule, backup).await? else {
+            return Ok(CopyOutcome::Gone);
+        };
+        if self.is_there(&stored, &bytes).await? {
+            return Ok(CopyOutcome::There);
+        }
+        match self.send(&stored.manifest, bytes).await {
+            // Its packs may go while they are read, if it is pruned meanwhile.
+            Err(error) if error.is_damage() && self.is_going(policy, schedule, backup).await? => Ok(CopyOutcome::Gone),
+            Err(error) => Err(error),
+            Ok(counts) => Ok(CopyOutcome::Copied(counts)),
+        }
+    }
+
+    /// What [`Self::copy`] would send; nothing is written. Packs that `counted` has are counted no more.
+    ///
+    /// # Errors
+    /// As [`Self::copy`].
+    pub async fn would_copy(
+        &self,
+        (policy, schedule, backup): (&Name, &Name, &BackupId),
+        counted: &mut Counted,
+    ) -> Result<CopyOutcome, Error> {
+        let Some((stored, bytes)) = self.original(policy, schedule, backup).await? else {
+            return Ok(CopyOutcome::Gone);
+        };
+        if self.is_there(&stored, &bytes).await? {
+            return Ok(CopyOutcome::There);
+        }
+        let manifest = &stored.manifest;
+        let refs = self.from.refs_lines(backup, &manifest.refs).await?;
+        let needed = self.needed(&refs, None).await?;
+        let mut counts = CopyCounts { bytes: manifest.streams.size + manifest.refs.size, ..CopyCounts::default() };
+        for line in needed.missing.iter().filter_map(|at| refs.get(*at)) {
+            if counted.0.insert((line.backup.clone(), line.pack)) {
+                counts.packs += 1;
+                counts.bytes += line.size;
+            }
+        }
+        counts.packs_there = refs.len() as u64 - counts.packs;
+        Ok(CopyOutcome::Copied(counts))
+    }
+
+    /// The manifest of the original, with its bytes; `None` if it is gone.
+    async fn original(
+        &self,
+        policy: &Name,
+        schedule: &Name,
+        backup: &BackupId,
+    ) -> Result<Option<(StoredManifest, Bytes)>, Error> {
+        let key = layout::manifest(policy, schedule, backup);
+        let got = self.from.get_signed(&key, signature::MANIFEST, control::MAX_CONTROL as u64).await;
+        let (bytes, signature) = match got {
+            Ok(got) => got,
+            Err(Error::Gone { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match self.from.parse_marker(&key, (policy, schedule, backup), &bytes)? {
+            Marker::Aborted => Ok(None),
+            Marker::Manifest(stored) => {
+                let stored = StoredManifest { signature, ..*stored };
+                stored.refuse_unsigned(false)?;
+                Ok(Some((stored, bytes)))
+            }
+        }
+    }
+
+    /// Whether the copy has it already.
+    async fn is_there(&self, stored: &StoredManifest, bytes: &Bytes) -> Result<bool, Error> {
+        let StoredManifest { manifest, .. } = stored;
+        let place = (&manifest.policy, &manifest.schedule, &manifest.backup);
+        let key = layout::manifest(place.0, place.1, place.2);
+        let found = match self.to.backend().get(&key, control::MAX_CONTROL as u64).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        if found == *bytes {
+            return Ok(true);
+        }
+        match self.to.parse_marker(&key, place, &found)? {
+            Marker::Aborted => Err(Error::Aborted { backup: place.2.clone() }),
+            Marker::Manifest(_) => Err(Error::damaged(&key, "it differs from the one in the original")),
+        }
+    }
+
+    /// Whether the original's prune takes the backup away.
+    async fn is_going(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<bool, Error> {
+        let scope = Scope::Schedule(policy.clone(), schedule.clone());
+        let is_listed = self.from.list_manifests(&scope).await?.iter().any(|one| one.backup == *backup);
+        let tombstones = self.from.marks(&layout::tombstones_of(Some(policy))).await?;
+        Ok(!is_listed || tombstones.contains_key(&(policy.clone(), backup.clone())))
+    }
+
+    async fn send(&self, manifest: &Manifest, bytes: Bytes) -> Result<CopyCounts, Error> {
+        let backup = &manifest.backup;
+        let refs = self.from.refs_lines(backup, &manifest.refs).await?;
+        let owners = owners_of(&refs);
+        self.to.backend().lock_ready().await?;
+        let session = self.put_session(manifest, &owners).await?;
+        let begun = Error::begun(backup);
+        let work = async {
+            let known = self.owners(manifest, &owners, session).await?;
+            let needed = self.needed(&refs, Some(&known)).await?;
+            self.cover(manifest, needed.doubtful).await?;
+            self.refuse_damaged(manifest, &refs).await?;
+            let missing = needed.missing;
+            let sizes: u64 = missing.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum();
+            self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(sizes));
+            self.send_packs(&refs, &missing).await?;
+            let (packs, all) = (missing.len() as u64, refs.len() as u64);
+            let mut counts = CopyCounts { packs, bytes: sizes, packs_there: all - packs };
+            let lists = self.send_meta(manifest, &mut counts).await?;
+            self.check_presence(manifest, &refs).await?;
+            self.to.lock_for_copy(&refs, &missing, lists).await?;
+            let age = self.options.clock.now().duration_since(session);
+            if age > MAX_SESSION {
+                return Err(Error::SessionTooOld { backup: backup.clone(), age });
+            }
+            let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);
+            self.send_signature(&key).await?;
+            match self.to.put_manifest(manifest.clone(), bytes).await? {
+                CommitOutcome::Committed(_) => Ok(counts),
+                CommitOutcome::Fenced => Err(Error::Aborted { backup: backup.clone() }),
+            }
+        };
+        work.await.map_err(begun)
+    }
+}

@@ -1,0 +1,83 @@
+//! A copy is a replica: the repository's id, keys, names and bytes in another store. It needs no key.
+//!
+//! [`Repository::replica_in`] makes or opens one, [`Copier::copy`] brings one backup into it. The order is that of
+//! `docs/format.md`, section 9.2: a session that names every backup whose packs are needed, **then** marks and listings of
+//! the copy, then packs, `meta/`, the signature, a listing again, and last the manifest, create-only. So what holds for a
+//! backup beside a prune holds for a copy beside a prune of the copy: one of them sees the other, and the commit and the
+//! fence compete for one key.
+//!
+//! Names of packs and of all else are the original's, so a pack that prune has deleted from the copy may be wanted in it
+//! again: [`safe`] says on which packs a copy can rely.
+
+mod backup;
+mod meta;
+mod packs;
+mod rate;
+mod refused;
+mod replica;
+mod safe;
+mod session;
+
+use std::{collections::HashSet, sync::Arc};
+
+pub use self::{rate::Rate, refused::CopyRefused};
+use super::Repository;
+use crate::types::{BackupId, Clock, Monitor, Sha256Digest};
+
+/// Packs on their way at once.
+const AT_ONCE: usize = 4;
+/// Bytes that may be held at once, in MiB.
+const MEMORY_MIB: usize = 32;
+
+/// How a copy works.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Hears of the bytes that are sent.
+    pub monitor: Arc<dyn Monitor>,
+    /// What all transfers together may send a second.
+    pub rate: Arc<Rate>,
+}
+
+/// Brings backups from one store of a repository into another.
+#[derive(Debug)]
+pub struct Copier<'a> {
+    from: &'a Repository,
+    to: &'a Repository,
+    options: CopyOptions,
+}
+
+/// What bringing one backup over was, or would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyCounts {
+    /// Packs that were sent.
+    pub packs: u64,
+    /// Their bytes, and those of everything else that was sent.
+    pub bytes: u64,
+    /// Packs that were there.
+    pub packs_there: u64,
+}
+
+/// What became of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyOutcome {
+    /// It is in the copy now.
+    Copied(CopyCounts),
+    /// It was there before.
+    There,
+    /// It was deleted, or is about to be, since somebody asked for it: there is nothing to copy.
+    Gone,
+}
+
+/// Packs that a dry run has counted for an earlier backup.
+#[derive(Debug, Default)]
+pub struct Counted(HashSet<(BackupId, Sha256Digest)>);
+
+impl<'a> Copier<'a> {
+    /// Copies from `from` into `to`, which is a replica of it.
+    #[must_use]
+    pub fn new(from: &'a Repository, to: &'a Repository, options: CopyOptions) -> Self {
+        Self { from, to, options }
+    }
+}

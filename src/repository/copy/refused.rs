@@ -1,0 +1,33 @@
+//! Why a place takes no copy, or not yet.
+
+use crate::types::BackupId;
+
+/// A place takes no copy, or not yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CopyRefused {
+    /// In the place of a copy is another repository, or a file of something else. Nothing was changed.
+    #[error("{location} is no copy of {original}: {why}; nothing was written, use another prefix")]
+    OtherRepository {
+        /// Where the copy should be.
+        location: String,
+        /// What it should be a copy of.
+        original: String,
+        /// What is there instead.
+        why: String,
+    },
+    /// The copy's prune may be about to delete packs that a backup needs, and that no other backup in the copy does.
+    #[error(
+        "backup {backup} cannot be copied yet: {count} packs that it needs are garbage in {location}, or belong to backups \
+         that are about to be deleted there (the first: `{first}`), and a prune may be deleting them now"
+    )]
+    Waits {
+        /// The backup.
+        backup: BackupId,
+        /// The copy.
+        location: String,
+        /// How many packs.
+        count: usize,
+        /// The key of the first.
+        first: String,
+    },
+}

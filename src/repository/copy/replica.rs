@@ -1,0 +1,122 @@
+//! Making a replica, and telling one from another repository.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::super::{
+    CopyRefused, Error, Header, Repository,
+    backend::{Backend, ErrorKind, PutOutcome},
+    control,
+    crypt::MAX_KEY_FILE,
+    layout, locks,
+    objects::put_own,
+};
+use crate::types::Clock;
+
+impl Repository {
+    /// The replica of this repository in `store`, if there is one.
+    ///
+    /// # Errors
+    /// [`CopyRefused::OtherRepository`] if it is one of another repository, [`Error::Damaged`] if its `repository.json` says
+    /// something else than this one's, and what the stores say.
+    pub async fn find_replica_in(&self, store: Arc<dyn Backend>) -> Result<Option<Self>, Error> {
+        let own = self.header_bytes().await?;
+        match store.get(&layout::header(), control::MAX_CONTROL as u64).await {
+            Ok(found) => self.check_header(&*store, &found, &own)?,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.kind == ErrorKind::TooLarge => {
+                return Err(self.other(&*store, "its `repository.json` is a file of something else"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Some(self.on(store)))
+    }
+
+    /// The replica of this repository in `store`, which is made if there is none: the key files first, and `repository.json`
+    /// last, both byte for byte. Key files that have come since are sent.
+    ///
+    /// # Errors
+    /// As [`Self::find_replica_in`], and [`Error::CreateOnlyIgnored`].
+    pub async fn replica_in(&self, store: Arc<dyn Backend>, clock: &dyn Clock) -> Result<Self, Error> {
+        let own = self.header_bytes().await?;
+        locks::prepare(&*store, clock).await?;
+        let is_there = self.find_replica_in(Arc::clone(&store)).await?.is_some();
+        self.send_key_files(&*store).await?;
+        if !is_there {
+            // Twice: the second put finds the first, or the store overwrites.
+            for second in [false, true] {
+                match store.put_new(&layout::header(), own.clone()).await? {
+                    PutOutcome::Created if second => {
+                        return Err(Error::CreateOnlyIgnored { location: store.location().to_owned() });
+                    }
+                    PutOutcome::Created => {}
+                    PutOutcome::Exists => {
+                        let found = store.get(&layout::header(), control::MAX_CONTROL as u64).await?;
+                        self.check_header(&*store, &found, &own)?;
+                    }
+                }
+            }
+        }
+        Ok(self.on(store))
+    }
+
+    /// This repository in a store that has nothing of it yet, and that nothing is written to.
+    #[must_use]
+    pub fn planned_in(&self, store: Arc<dyn Backend>) -> Self {
+        self.on(store)
+    }
+
+    /// This repository, in another store.
+    fn on(&self, store: Arc<dyn Backend>) -> Self {
+        Self { backend: store, header: Arc::clone(&self.header), access: Arc::clone(&self.access) }
+    }
+
+    async fn header_bytes(&self) -> Result<Bytes, Error> {
+        let key = layout::header();
+        self.backend.get(&key, control::MAX_CONTROL as u64).await.map_err(|error| Error::reading(&key, error))
+    }
+
+    fn check_header(&self, store: &dyn Backend, found: &Bytes, own: &Bytes) -> Result<(), Error> {
+        if found == own {
+            return Ok(());
+        }
+        match control::decode::<Header>(found) {
+            Ok(header) if header.id == self.header.id => {
+                let reason =
+                    format!("it differs from that of {}, although both are of one repository", self.location());
+                Err(Error::damaged(format!("{}/{}", store.location(), layout::header()), reason))
+            }
+            Ok(header) => Err(self.other(store, &format!("it is the repository {}", header.id))),
+            Err(control::Refusal::NotOne) => {
+                Err(self.other(store, "its `repository.json` is a file of something else"))
+            }
+            Err(damaged) => Err(damaged.into_error(&layout::header())),
+        }
+    }
+
+    fn other(&self, store: &dyn Backend, why: &str) -> Error {
+        CopyRefused::OtherRepository {
+            location: store.location().to_owned(),
+            original: self.location().to_owned(),
+            why: why.to_owned(),
+        }
+        .into()
+    }
+
+    /// Sends the key files that are not there. They are encrypted to their recipients: no key is needed for it.
+    async fn send_key_files(&self, store: &dyn Backend) -> Result<(), Error> {
+        let there: HashMap<_, _> = store.list(layout::KEYS).map_ok(|meta| (meta.key, meta.size)).try_collect().await?;
+        let mut files = self.backend.list(layout::KEYS);
+        while let Some(meta) = files.try_next().await? {
+            if layout::parse_key_file(&meta.key).is_none() || there.get(&meta.key) == Some(&meta.size) {
+                continue;
+            }
+            let bytes = self.backend.get(&meta.key, MAX_KEY_FILE).await;
+            let bytes = bytes.map_err(|error| Error::reading(&meta.key, error))?;
+            put_own(store, &meta.key, bytes).await?;
+        }
+        Ok(())
+    }
+}

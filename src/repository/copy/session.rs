@@ -1,0 +1,81 @@
+//! The session of a copy: put before anything of the copy is listed.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Map;
+
+use super::{
+    super::{
+        Copied, Error, Manifest, Repository, Session, backend::PutOutcome, control, layout, tool,
+        writer::nearest_if_apart,
+    },
+    Copier,
+};
+use crate::types::BackupId;
+
+impl Copier<'_> {
+    /// Puts the session that names `owners`, whose packs the backup needs, and gives its time by the copy's clock. The session
+    /// of an earlier try is taken as it is: from its time on nothing of these has been deleted.
+    pub(super) async fn put_session(
+        &self,
+        manifest: &Manifest,
+        owners: &BTreeSet<BackupId>,
+    ) -> Result<Timestamp, Error> {
+        let key = layout::session(&manifest.policy, &manifest.backup);
+        let copied = Copied { session: self.from.session_time(manifest).await? };
+        let clock = &self.options.clock;
+        let session = Session {
+            repository: manifest.repository.clone(),
+            policy: manifest.policy.clone(),
+            schedule: manifest.schedule.clone(),
+            backup: manifest.backup.clone(),
+            parents: owners.iter().filter(|owner| **owner != manifest.backup).cloned().collect(),
+            full_since: manifest.full_since,
+            started: clock.now(),
+            tool: tool(),
+            copied: Some(copied),
+            unknown: Map::new(),
+        };
+        let bytes = control::encode(&session)?;
+        let backend = self.to.backend();
+        let before = clock.now();
+        if backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
+            // Twice: the second put finds the first, or the store overwrites.
+            if backend.put_new(&key, bytes).await? == PutOutcome::Created {
+                return Err(Error::CreateOnlyIgnored { location: self.to.location().to_owned() });
+            }
+            let store = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+            return match nearest_if_apart(before, store, clock.now()) {
+                Some(local) => Err(Error::ClockSkew { location: self.to.location().to_owned(), local, store }),
+                None => Ok(store),
+            };
+        }
+        let found = self.to.session(&manifest.policy, &manifest.backup).await?;
+        let names_all = session.parents.iter().all(|owner| found.parents.contains(owner));
+        if found.copied.is_none() || found.schedule != session.schedule || !names_all {
+            return Err(Error::damaged(&key, "it is not the session of a copy of this backup"));
+        }
+        Ok(backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified)
+    }
+}
+
+impl Repository {
+    /// When the run of a backup began, by the clock of the store that it was made in: the time of its session, or what the
+    /// session of a copy says of it. `None` if nothing says it.
+    async fn session_time(&self, manifest: &Manifest) -> Result<Option<Timestamp>, Error> {
+        match self.session(&manifest.policy, &manifest.backup).await {
+            Ok(Session { copied: Some(copied), .. }) => Ok(copied.session),
+            Ok(_) => {
+                let key = layout::session(&manifest.policy, &manifest.backup);
+                match self.backend().head(&key).await {
+                    Ok(meta) => Ok(Some(meta.modified)),
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(error) if error.is_damage() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Which tombstones are believed: where signers are pinned, those that one of them has signed.
+//!
+//! Whoever may put objects could hide a backup by a tombstone, or have it deleted. So readers and prune pass over one that
+//! is not believed, and name it. A backup that looks for parents does not: to share nothing with a backup that has a
+//! tombstone costs an upload, and prune relies on it, whoever its own signers are (`docs/adr/0014-signed-tombstones.md`).
+
+use std::collections::HashMap;
+
+use futures::future;
+use jiff::SignedDuration;
+
+use super::{
+    super::{
+        Error, Repository, RepositoryId,
+        backend::{ErrorKind, ObjectMeta},
+        control,
+        crypt::signature,
+    },
+    Tombstone, TombstoneBy,
+    survey::Mark,
+};
+use crate::types::{BackupId, Name};
+
+/// The store's time of a tombstone is at most so much later than the one that it says itself: one that was taken away, and that
+/// somebody who had kept it puts back later, is none.
+const LATER: SignedDuration = SignedDuration::from_mins(15);
+/// Tombstones read at once.
+const FETCHES: usize = 32;
+
+/// What a tombstone is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Belief {
+    /// It counts, and this is who wants its backup to go.
+    Holds(TombstoneBy),
+    /// Nobody who is pinned has signed it: why not, for people.
+    Not(String),
+}
+
+impl Tombstone {
+    /// What its signature is over.
+    pub(super) fn statement(&self, repository: &RepositoryId) -> String {
+        let Self { policy, schedule, backup, at, by, .. } = self;
+        let by = by.as_str();
+        format!(
+            "drctl tombstone\nrepository {repository}\npolicy {policy}\nschedule {schedule}\nbackup {backup}\nat {at}\nby {by}\n"
+        )
+    }
+}
+
+impl Repository {
+    /// Whether the tombstone under the key of `meta` counts. Where no signers are pinned, each does, also one whose contents
+    /// are damaged: nobody in particular wrote it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn belief(
+        &self,
+        (policy, backup): (&Name, &BackupId),
+        meta: &ObjectMeta,
+    ) -> Result<Belief, Error> {
+        let bytes = match self.backend.get(&meta.key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::NotAnObject) => {
+                return Ok(self.unread("it cannot be read"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(tombstone) = control::decode::<Tombstone>(&bytes) else {
+            return Ok(self.unread("it is damaged"));
+        };
+        if !self.asks_for_signatures() {
+            return Ok(Belief::Holds(tombstone.by));
+        }
+        let not = |why: &str| Ok(Belief::Not(why.to_owned()));
+        if (&tombstone.policy, &tombstone.backup) != (policy, backup) {
+            return not("it is the tombstone of another backup");
+        }
+        let Some(signed) = &tombstone.signature else { return not("it is not signed") };
+        let statement = tombstone.statement(&self.header.id);
+        match signature::check(signed.as_bytes(), signature::TOMBSTONE, statement.as_bytes(), &self.access.signers) {
+            Err(why) => Ok(Belief::Not(why)),
+            Ok(_) if meta.modified.duration_since(tombstone.at) > LATER => {
+                not("it was signed long before it was put: somebody may have put back one that was taken away")
+            }
+            Ok(_) => Ok(Belief::Holds(tombstone.by)),
+        }
+    }
+
+    /// [`Self::belief`] for who asks no more than whether the backup goes; `None` if it does.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn disbelief(&self, mark: (&Name, &BackupId), meta: &ObjectMeta) -> Result<Option<String>, Error> {
+        if !self.asks_for_signatures() {
+            return Ok(None);
+        }
+        Ok(match self.belief(mark, meta).await? {
+            Belief::Holds(_) => None,
+            Belief::Not(why) => Some(why),
+        })
+    }
+
+    /// Of these tombstones those that count.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) async fn that_hold(&self, all: HashMap<Mark, ObjectMeta>) -> Result<HashMap<Mark, ObjectMeta>, Error> {
+        if !self.asks_for_signatures() {
+            return Ok(all);
+        }
+        let all: Vec<(Mark, ObjectMeta)> = all.into_iter().collect();
+        let mut hold = HashMap::new();
+        for group in all.chunks(FETCHES) {
+            let mut reads = Vec::with_capacity(FETCHES);
+            for ((policy, backup), meta) in group {
+                reads.push(self.disbelief((policy, backup), meta));
+            }
+            for ((mark, meta), not) in group.iter().zip(future::try_join_all(reads).await?) {
+                if not.is_none() {
+                    hold.insert(mark.clone(), meta.clone());
+                }
+            }
+        }
+        Ok(hold)
+    }
+
+    fn unread(&self, why: &str) -> Belief {
+        if self.asks_for_signatures() { Belief::Not(why.to_owned()) } else { Belief::Holds(TombstoneBy::Other) }
+    }
+}

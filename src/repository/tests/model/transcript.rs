@@ -1,0 +1,207 @@
+//! What each process does after each sequence of answers: found out by running it once, and then known.
+//!
+//! The code is deterministic in what the store answers, and when. So what a process asks next is a function of the answers
+//! that it had: a tree, whose edges are answers. The search walks these trees; only where it comes to an answer that was
+//! never given there, the process itself runs: it is answered what leads there, and has to ask what it asked before (it is
+//! checked that it does), and what it asks then is new.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+
+use super::{
+    process::{Answer, Call, Next, Process, is_proof},
+    world::{Bug, PROCESSES, Who, World, is_prune},
+};
+
+/// A place in a process's tree.
+pub(super) type Place = u32;
+
+/// Processes that are kept where they stand, of each kind.
+const KEPT: usize = 6;
+
+#[derive(Debug)]
+struct Node {
+    who: Who,
+    next: Arc<Next>,
+    matters: bool,
+    from: Option<(Place, Arc<Answer>, Timestamp)>,
+}
+
+/// The trees of all processes.
+#[derive(Debug)]
+pub(super) struct Transcripts<'a> {
+    world: &'a World,
+    bug: Bug,
+    runtime: Runtime,
+    nodes: Vec<Node>,
+    edges: HashMap<(Place, u64), Place>,
+    roots: Vec<Place>,
+    /// What was answered, each once.
+    answers: HashMap<u64, Arc<Answer>>,
+    /// Processes that stand somewhere, the one that was used last at the end.
+    kept: Vec<Vec<(Place, Process)>>,
+    /// Processes that were started.
+    pub(super) started: u64,
+}
+
+impl<'a> Transcripts<'a> {
+    pub(super) fn new(world: &'a World, bug: Bug) -> Self {
+        let mut transcripts = Self {
+            world,
+            bug,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            nodes: Vec::new(),
+            edges: HashMap::new(),
+            roots: Vec::new(),
+            answers: HashMap::new(),
+            kept: (0..PROCESSES).map(|_| Vec::new()).collect(),
+            started: 0,
+        };
+        transcripts.forget();
+        transcripts
+    }
+
+    /// Forgets all that is known.
+    pub(super) fn forget(&mut self) {
+        self.nodes.clear();
+        self.edges.clear();
+        self.answers.clear();
+        self.kept.iter_mut().for_each(Vec::clear);
+        self.roots = (0..PROCESSES)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|who| self.add(who, Next::Call(Call::Begin), None))
+            .collect();
+    }
+
+    /// How many places are known.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Where a process begins.
+    pub(super) fn root(&self, who: Who) -> Place {
+        self.roots[usize::from(who)]
+    }
+
+    /// What is done at a place.
+    pub(super) fn next(&self, place: Place) -> &Next {
+        &self.nodes[place as usize].next
+    }
+
+    /// Whether what is done there may matter to others, so that a schedule may split before it.
+    pub(super) fn matters(&self, place: Place) -> bool {
+        self.nodes[place as usize].matters
+    }
+
+    /// The place after an answer.
+    pub(super) fn after(&mut self, place: Place, answer: Answer, at: Timestamp) -> Place {
+        let number = answer.number(at);
+        if let Some(known) = self.edges.get(&(place, number)) {
+            return *known;
+        }
+        let answer = Arc::clone(self.answers.entry(number).or_insert_with(|| Arc::new(answer)));
+        let process = self.process_at(place);
+        process.answer(&answer, at);
+        let next = self.runtime.block_on(process.settled());
+        let who = self.nodes[place as usize].who;
+        let found = self.add(who, next, Some((place, answer, at)));
+        self.edges.insert((place, number), found);
+        let kept = &mut self.kept[usize::from(who)];
+        kept.push((found, process));
+        if kept.len() > KEPT {
+            kept.remove(0);
+        }
+        found
+    }
+
+    /// A process that stands there: one that was kept, or a new one that is answered all that leads there.
+    fn process_at(&mut self, place: Place) -> Process {
+        let who = self.nodes[place as usize].who;
+        let kept = &mut self.kept[usize::from(who)];
+        if let Some(at) = kept.iter().position(|(at, _)| *at == place) {
+            return kept.remove(at).1;
+        }
+        self.started += 1;
+        let mut way = Vec::new();
+        let mut at = place;
+        while let Some((before, answer, when)) = &self.nodes[at as usize].from {
+            way.push((*before, Arc::clone(answer), *when));
+            at = *before;
+        }
+        let (nodes, world, bug) = (&self.nodes, self.world, self.bug);
+        self.runtime.block_on(async {
+            let process = Process::start(world, who, bug);
+            for (before, answer, when) in way.into_iter().rev() {
+                let asked = process.settled().await;
+                assert_eq!(asked, *nodes[before as usize].next, "not what it asked after the same answers before");
+                process.answer(&answer, when);
+            }
+            let asked = process.settled().await;
+            assert_eq!(asked, *nodes[place as usize].next, "not what it asked after the same answers before");
+            process
+        })
+    }
+
+    fn add(&mut self, who: Who, next: Next, from: Option<(Place, Arc<Answer>, Timestamp)>) -> Place {
+        let matters = match &next {
+            Next::Call(call) => self.may_matter(who, call, from.as_ref().map(|from| from.0)),
+            Next::Ended(_) => false,
+        };
+        self.nodes.push(Node { who, next: Arc::new(next), matters, from });
+        Place::try_from(self.nodes.len() - 1).unwrap()
+    }
+
+    /// Whether a call was made before the one after `place`, which is included.
+    fn called(&self, mut place: Option<Place>, which: impl Fn(&Call) -> bool) -> bool {
+        while let Some(at) = place {
+            let node = &self.nodes[at as usize];
+            if matches!(&*node.next, Next::Call(call) if which(call)) {
+                return true;
+            }
+            place = node.from.as_ref().map(|from| from.0);
+        }
+        false
+    }
+
+    /// Whether a call may matter to others, or what others do to it.
+    fn may_matter(&self, who: Who, call: &Call, before: Option<Place>) -> bool {
+        let subject = call.subject();
+        let folder = subject.split('/').next().unwrap_or_default();
+        if is_proof(subject) || matches!(folder, "repository.json" | "pins" | "accepts" | "evidence") {
+            return false;
+        }
+        match call {
+            Call::Begin => true,
+            // The second put of a mark finds the first; what says where chunks lie is of no account before the manifest,
+            // but for an index, which is a sign of life.
+            Call::Put(key, _) => {
+                let again = self.called(before, |call| matches!(call, Call::Put(other, _) if other == key));
+                !again && (folder != "meta" || subject.contains("/index-"))
+            }
+            Call::Delete(_) => {
+                matches!(folder, "backups" | "data" | "tombstones" | "sessions") && !subject.ends_with(".sig")
+            }
+            // The first listing of tombstones by a prune, and the listings that look whether nothing is left, decide nothing
+            // that another listing does not decide. A run's first listing of manifests only gives it its id.
+            Call::List(_) if is_prune(who) => {
+                let first = folder == "tombstones"
+                    && !self.called(before, |call| matches!(call, Call::List(prefix) if prefix.starts_with("tombstones/") && !is_proof(prefix)));
+                let looks_for_rests =
+                    subject != "data/" && matches!(folder, "data" | "sessions") && subject != "sessions/";
+                !first && !looks_for_rests && (folder != "meta" || subject.ends_with("/index-"))
+            }
+            Call::List(_) => !(folder == "backups" && subject.matches('/').count() > 2),
+            // What a listing has named is never changed, only deleted; but a manifest's place is asked for once more where
+            // that counts: by a run that confirms its parents, and at the commit.
+            Call::Get(..) => {
+                let has_session =
+                    |call: &Call| matches!(call, Call::Put(key, _) if key.as_str().starts_with("sessions/"));
+                folder == "backups" && self.called(before, has_session)
+            }
+            Call::Head(_) | Call::Range(..) => false,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a database has: its collections, and what defines them.
+
+use futures::StreamExt as _;
+use mongodb_driver::{
+    bson::{RawDocumentBuf, raw::RawBsonRef, rawdoc},
+    error::Error as DriverError,
+    raw_batch_cursor::RawBatchCursor,
+};
+
+use super::{
+    super::{Error, Session, definition::Definition, definition::Kind, definition::index_name},
+    failed_capture,
+    failure::Failure,
+};
+
+/// The most bytes of all definitions together.
+const MOST: usize = 32 << 20;
+/// There is no such collection: it was dropped since it was listed.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// All collections and views of the database in the order of their names, with their indexes.
+pub(in crate::sources::mongodb) async fn list(session: &Session) -> Result<Vec<Definition>, Error> {
+    let server = session.server();
+    let command = session.database.run_raw_cursor_command(rawdoc! {"listCollections": 1, "cursor": {}});
+    let entries = match command.batch().await {
+        Ok(cursor) => documents(cursor).await,
+        Err(error) => Err(error),
+    };
+    let entries = entries.map_err(|error| server.failed("list the collections", &error))?;
+    let listing = |what: String| failed_capture(server, Failure::Listing(what));
+    let mut all = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        let mut definition = Definition::of_entry(&entry).map_err(|error| listing(error.to_string()))?;
+        // A view has none, and the buckets of a time series are listed with the collection itself.
+        let has_indexes = definition.kind != Kind::View && !definition.name.starts_with("system.");
+        if has_indexes || definition.name == "system.js" {
+            let Some(indexes) = indexes(session, &definition.name).await? else { continue };
+            definition.indexes = indexes;
+        }
+        let indexes = definition.indexes.iter().map(|index| index.as_bytes().len()).sum::<usize>();
+        bytes += definition.entry.as_bytes().len() + indexes;
+        if bytes > MOST {
+            return Err(listing(format!("the definitions have more than {MOST} bytes")));
+        }
+        all.push(definition);
+    }
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    if let Some(twice) = all.windows(2).find(|pair| pair.first().map(|it| &it.name) == pair.last().map(|it| &it.name)) {
+        let name = twice.first().map(|it| it.name.clone()).unwrap_or_default();
+        return Err(listing(format!("collection `{}` is there twice", crate::types::for_terminal(&name))));
+    }
+    Ok(all)
+}
+
+/// The indexes of a collection in the order of their names; nothing if it is gone.
+pub(in crate::sources::mongodb) async fn indexes(
+    session: &Session,
+    collection: &str,
+) -> Result<Option<Vec<RawDocumentBuf>>, Error> {
+    let command = session.database.run_raw_cursor_command(rawdoc! {"listIndexes": collection, "cursor": {}});
+    let listed = match command.batch().await {
+        Ok(cursor) => documents(cursor).await,
+        Err(error) => Err(error),
+    };
+    match listed {
+        Ok(mut indexes) => {
+            indexes.sort_by(|one, other| index_name(one).cmp(index_name(other)));
+            Ok(Some(indexes))
+        }
+        Err(error) if super::super::Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => Ok(None),
+        Err(error) => {
+            let doing = format!("list the indexes of `{}`", crate::types::for_terminal(collection));
+            Err(session.server().failed(&doing, &error))
+        }
+    }
+}
+
+async fn documents(mut cursor: RawBatchCursor) -> Result<Vec<RawDocumentBuf>, DriverError> {
+    let mut all = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = cursor.next().await {
+        let batch = batch?;
+        for item in batch.doc_slices()? {
+            if let RawBsonRef::Document(document) = item? {
+                bytes += document.as_bytes().len();
+                if bytes > MOST {
+                    return Err(DriverError::custom(format!("the list has more than {MOST} bytes")));
+                }
+                all.push(document.to_owned());
+            }
+        }
+    }
+    Ok(all)
+}

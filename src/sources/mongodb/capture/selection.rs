@@ -1,0 +1,134 @@
+//! Which collections of a database are captured.
+
+use super::super::definition::{Definition, Kind};
+
+/// What a policy says of collections: names, or patterns with `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only these; empty: all.
+    pub include: Vec<String>,
+    /// Not these, unless `include` has their very name.
+    pub exclude: Vec<String>,
+    /// Time-series collections, too.
+    pub time_series: bool,
+    /// Users and roles of the database, too.
+    pub users: bool,
+}
+
+/// What becomes of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    Taken,
+    /// It belongs to the server, or to a collection that is listed itself.
+    Internal,
+    /// The policy leaves it out.
+    LeftOut,
+    /// It would be taken, if the policy asked for its kind.
+    NotAskedFor,
+}
+
+impl Selection {
+    pub(super) fn choose(&self, definition: &Definition) -> Choice {
+        let name = definition.name.as_str();
+        // `system.js` is the one that an application writes itself.
+        if (name.starts_with("system.") && name != "system.js") || name.contains('$') {
+            return Choice::Internal;
+        }
+        let named = self.include.iter().any(|item| item == name);
+        let included = self.include.is_empty() || self.include.iter().any(|item| matches(item, name));
+        let excluded = !named && self.exclude.iter().any(|item| matches(item, name));
+        if !included || excluded {
+            return Choice::LeftOut;
+        }
+        match definition.kind {
+            Kind::TimeSeries if !self.time_series => Choice::NotAskedFor,
+            _ => Choice::Taken,
+        }
+    }
+
+    /// Names and patterns of `include` that fit none of `names`.
+    pub(super) fn absent<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
+        useless(&self.include, names)
+    }
+
+    /// Names and patterns of `exclude` that fit none of `names`.
+    pub(super) fn useless<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
+        useless(&self.exclude, names)
+    }
+}
+
+fn useless<'s>(patterns: &'s [String], names: &[&str]) -> Vec<&'s str> {
+    patterns.iter().map(String::as_str).filter(|pattern| !names.iter().any(|name| matches(pattern, name))).collect()
+}
+
+/// Whether `text` is as `pattern` says; `*` is any text.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut pieces = rest.split('*').peekable();
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return text.ends_with(piece);
+        }
+        match text.find(piece) {
+            Some(at) => text = text.get(at + piece.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb_driver::bson::rawdoc;
+
+    use super::*;
+
+    fn choice(selection: &Selection, name: &str, kind: &str) -> Choice {
+        selection.choose(&Definition::of_entry(&rawdoc! {"name": name, "type": kind}).unwrap())
+    }
+
+    #[test]
+    fn a_star_is_any_text() {
+        for (pattern, text, fits) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("a*", "ab", true),
+            ("*b", "ab", true),
+            ("a*c", "abc", true),
+            ("a*c", "ab", false),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXcYb", false),
+            ("a*a", "a", false),
+            ("**", "x", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_keeps_for_itself_is_never_taken_and_what_is_asked_for_is() {
+        let all = Selection::default();
+        assert_eq!(choice(&all, "contacts", "collection"), Choice::Taken);
+        assert_eq!(choice(&all, "system.views", "collection"), Choice::Internal);
+        assert_eq!(choice(&all, "system.buckets.t", "collection"), Choice::Internal);
+        assert_eq!(choice(&all, "system.js", "collection"), Choice::Taken);
+        assert_eq!(choice(&all, "t", "timeseries"), Choice::NotAskedFor);
+        assert_eq!(choice(&Selection { time_series: true, ..all.clone() }, "t", "timeseries"), Choice::Taken);
+        let some = Selection {
+            include: vec!["a*".to_owned(), "log".to_owned()],
+            exclude: vec!["ab*".to_owned(), "log".to_owned(), "zz".to_owned()],
+            ..Selection::default()
+        };
+        for (name, expected) in
+            [("a", Choice::Taken), ("abc", Choice::LeftOut), ("log", Choice::Taken), ("b", Choice::LeftOut)]
+        {
+            assert_eq!(choice(&some, name, "collection"), expected, "{name}");
+        }
+        assert_eq!(some.absent(&["abc"]), ["log"]);
+        assert_eq!(some.useless(&["abc", "log"]), ["zz"]);
+        let excluded = Selection { exclude: vec!["t".to_owned()], ..all };
+        assert_eq!(choice(&excluded, "t", "timeseries"), Choice::LeftOut);
+    }
+}

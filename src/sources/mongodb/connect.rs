@@ -1,0 +1,292 @@
+//! Sessions of a MongoDB server.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use mongodb_driver::{
+    Client, Database,
+    bson::{Document, doc},
+    error::ErrorKind,
+    options::{ClientOptions, ServerAddress, Tls, TlsOptions},
+};
+
+use super::{
+    bridge::Bridge,
+    error::{Error, Reason},
+    url::Address,
+};
+use crate::types::for_terminal;
+
+/// How long a server is looked for.
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections at once: one that reads or writes, one that keeps sessions alive, and some to spare.
+const MOST_CONNECTIONS: u32 = 8;
+/// What `hello` says of a router of a sharded cluster.
+const ROUTER: &str = "isdbgrid";
+/// The largest document that servers take, if they do not say otherwise.
+const LARGEST_DOCUMENT: u64 = 16 << 20;
+
+/// One database of one server, and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Server {
+    address: Address,
+    database: String,
+    ca_file: Option<PathBuf>,
+    /// The name that its certificate must have, if not the address's.
+    server_name: Option<String>,
+    /// Where a port-forward listens on this machine.
+    forwarded: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Database `database` (absent: the one that the address names) of the server at `address`. `ca_file` names the authorities
+    /// that sign its certificate, and asks for encryption. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::NoDatabase`] if nothing says which one.
+    pub fn new(address: Address, database: Option<String>, ca_file: Option<PathBuf>) -> Result<Self, Error> {
+        let Some(database) = database.or_else(|| address.database.clone()) else {
+            return Err(Error::NoDatabase { server: address.shown().to_owned() });
+        };
+        Ok(Self { address, database, ca_file, server_name: None, forwarded: None })
+    }
+
+    /// The same server, reached by a port-forward that listens at `address` on this machine.
+    #[must_use]
+    pub fn forwarded_to(self, address: SocketAddr) -> Self {
+        Self { forwarded: Some(address), ..self }
+    }
+
+    /// The same server, whose certificate must be for `name` where it is reached by a port-forward.
+    #[must_use]
+    pub fn with_server_name(self, name: Option<String>) -> Self {
+        Self { server_name: name, ..self }
+    }
+
+    /// The same server, and another database of it.
+    #[must_use]
+    pub fn with_database(self, database: impl Into<String>) -> Self {
+        Self { database: database.into(), ..self }
+    }
+
+    /// The address, without what must not be shown.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Host and port, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.address.shown().to_owned()
+    }
+
+    /// Whether what is sent can be read on its way.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.address.encrypted && self.ca_file.is_none() && !self.address.is_loopback() && self.forwarded.is_none()
+    }
+
+    async fn options(&self) -> Result<ClientOptions, Error> {
+        let parsed = ClientOptions::parse(self.address.expose()).await;
+        let mut options = parsed.map_err(|error| self.unreachable(&Reason::from(&error)))?;
+        options.app_name = Some("drctl".to_owned());
+        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+        options.max_pool_size = Some(options.max_pool_size.unwrap_or(MOST_CONNECTIONS).clamp(2, MOST_CONNECTIONS));
+        // What failed half-way is begun again by us, or not at all.
+        options.retry_writes = Some(false);
+        if let Some(file) = &self.ca_file {
+            let mut tls = match options.tls.take() {
+                Some(Tls::Enabled(tls)) => tls,
+                _ => TlsOptions::default(),
+            };
+            tls.ca_file_path = Some(file.clone());
+            tls.allow_invalid_certificates = None;
+            options.tls = Some(Tls::Enabled(tls));
+        }
+        if let Some(Tls::Enabled(TlsOptions { ca_file_path: Some(file), .. })) = &options.tls
+            && let Err(error) = std::fs::File::open(file)
+        {
+            let reason =
+                format!("cannot read the authorities in `{}`: {error}", for_terminal(&file.display().to_string()));
+            return Err(Error::Tls { server: self.shown(), reason });
+        }
+        if let Some(address) = self.forwarded {
+            options.hosts = vec![ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) }];
+            // The members' own names are not reached from here.
+            options.direct_connection = Some(true);
+            options.repl_set_name = None;
+        }
+        Ok(options)
+    }
+
+    /// Connects, and looks at what answers.
+    ///
+    /// # Errors
+    /// [`Error`] names what is in the way. A mongos is refused.
+    pub async fn connect(&self) -> Result<Session, Error> {
+        let mut options = self.options().await?;
+        let bridge = self.bridge(&mut options).await?;
+        let client = Client::with_options(options).map_err(|error| self.failed("connect", &error))?;
+        let mut session = Session {
+            server: self.clone(),
+            database: client.database(&self.database),
+            client,
+            facts: Facts::default(),
+            _bridge: bridge,
+        };
+        let hello = session.admin("ask the server what it is", doc! {"hello": 1}).await?;
+        if hello.get_str("msg").is_ok_and(|message| message == ROUTER) {
+            return Err(Error::Mongos { server: self.shown() });
+        }
+        let build = session.admin("ask for the server's version", doc! {"buildInfo": 1}).await?;
+        session.facts = Facts::of(&hello, &build);
+        Ok(session)
+    }
+
+    /// Through a port-forward, a certificate that is checked by named authorities is checked for the server's own name, too.
+    async fn bridge(&self, options: &mut ClientOptions) -> Result<Option<Arc<Bridge>>, Error> {
+        let (Some(to), Some(Tls::Enabled(tls))) = (self.forwarded, &options.tls) else { return Ok(None) };
+        let TlsOptions { ca_file_path: Some(file), cert_key_file_path: None, .. } = tls else { return Ok(None) };
+        if tls.allow_invalid_certificates == Some(true) {
+            return Ok(None);
+        }
+        let name = self.server_name.as_deref().unwrap_or(&self.address.host);
+        let bridge = Bridge::open(to, name, file).await;
+        let bridge = bridge.map_err(|reason| Error::Tls { server: self.shown(), reason })?;
+        let address = bridge.address();
+        options.hosts = vec![ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) }];
+        options.tls = Some(Tls::Disabled);
+        Ok(Some(Arc::new(bridge)))
+    }
+
+    fn unreachable(&self, reason: &Reason) -> Error {
+        Error::Unreachable { server: self.shown(), reason: reason.to_string() }
+    }
+
+    /// What the driver says, as an error of ours.
+    pub(super) fn failed(&self, doing: &str, error: &mongodb_driver::error::Error) -> Error {
+        let reason = Reason::from(error);
+        let text = reason.to_string();
+        if matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) || text.contains("certificate") {
+            return Error::Tls { server: self.shown(), reason: text };
+        }
+        if reason.is_refusal() {
+            let user = self.address.user.as_deref();
+            return Error::Refused {
+                server: self.shown(),
+                user: user.map_or("who does not log in".to_owned(), |user| format!("user `{}`", for_terminal(user))),
+                database: for_terminal(&self.database).into_owned(),
+                reason,
+            };
+        }
+        match error.kind.as_ref() {
+            ErrorKind::ServerSelection { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::ConnectionPoolCleared { .. } => self.unreachable(&reason),
+            _ => self.command(doing, reason),
+        }
+    }
+
+    pub(super) fn command(&self, doing: &str, reason: Reason) -> Error {
+        Error::Command {
+            doing: doing.to_owned(),
+            database: for_terminal(&self.database).into_owned(),
+            server: self.shown(),
+            reason,
+        }
+    }
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Its version: `7.0.14`.
+    pub version: String,
+    /// What it is, where it is not MongoDB's own: `FerretDB v2.7.0`.
+    pub product: Option<String>,
+    /// The replica set that it is a member of.
+    pub replica_set: Option<String>,
+    /// The largest document that it takes, in bytes.
+    pub largest_document: u64,
+    /// Its clock.
+    pub time: Timestamp,
+}
+
+impl Facts {
+    fn of(hello: &Document, build: &Document) -> Self {
+        let text = |document: &Document, key: &str| document.get_str(key).ok().map(str::to_owned);
+        let ferretdb = build.get_document("ferretdb").ok();
+        let product = ferretdb.map(|it| format!("FerretDB {}", it.get_str("version").unwrap_or_default()));
+        let largest = hello.get_i32("maxBsonObjectSize").ok().and_then(|bytes| u64::try_from(bytes).ok());
+        Self {
+            version: text(build, "version").unwrap_or_default(),
+            product,
+            replica_set: text(hello, "setName"),
+            largest_document: largest.filter(|bytes| *bytes > 0).unwrap_or(LARGEST_DOCUMENT).min(LARGEST_DOCUMENT),
+            time: time_of(hello).unwrap_or_else(Timestamp::now),
+        }
+    }
+
+    /// For people: `MongoDB 7.0.14`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match &self.product {
+            Some(product) => format!("{} (MongoDB {})", for_terminal(product), for_terminal(&self.version)),
+            None => format!("MongoDB {}", for_terminal(&self.version)),
+        }
+    }
+}
+
+fn time_of(hello: &Document) -> Option<Timestamp> {
+    let time = hello.get_datetime("localTime").ok()?;
+    Timestamp::from_millisecond(time.timestamp_millis()).ok()
+}
+
+/// A server that answers.
+#[derive(Clone)]
+pub struct Session {
+    server: Server,
+    pub(super) client: Client,
+    pub(super) database: Database,
+    /// What it says of itself.
+    pub facts: Facts,
+    _bridge: Option<Arc<Bridge>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("server", &self.server).field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Where it is.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Runs a command in the database.
+    pub(super) async fn run(&self, doing: &str, command: Document) -> Result<Document, Error> {
+        self.database.run_command(command).await.map_err(|error| self.server.failed(doing, &error))
+    }
+
+    /// Runs a command in `admin`.
+    pub(super) async fn admin(&self, doing: &str, command: Document) -> Result<Document, Error> {
+        let admin = self.client.database("admin");
+        admin.run_command(command).await.map_err(|error| self.server.failed(doing, &error))
+    }
+
+    /// The server's clock.
+    pub(super) async fn now(&self) -> Result<Timestamp, Error> {
+        let hello = self.admin("ask for the server's time", doc! {"hello": 1}).await?;
+        Ok(time_of(&hello).unwrap_or_else(Timestamp::now))
+    }
+}

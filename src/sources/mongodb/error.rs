@@ -1,0 +1,215 @@
+//! Why a database could not be read or written.
+
+use crate::types::for_terminal;
+
+use super::url::InvalidUrl;
+
+/// Something about a MongoDB database did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is none. It is not shown: there may be a password in it.
+    #[error("the address of source `{source_name}` cannot be used: {reason}")]
+    Url {
+        /// The source's name in the policy.
+        source_name: String,
+        /// What is wrong with it.
+        reason: InvalidUrl,
+    },
+    /// Nothing says which database is meant.
+    #[error(
+        "nothing says which database of {server} is meant: add it to the address (mongodb://HOST/DATABASE), or write `database: NAME` in the policy"
+    )]
+    NoDatabase {
+        /// Host and port.
+        server: String,
+    },
+    /// The certificates that the connection needs cannot be read or used, or the server's is not trusted.
+    #[error("cannot encrypt the connection to {server}: {reason}")]
+    Tls {
+        /// Host and port.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody answers there.
+    #[error("cannot reach the MongoDB server {server}: {reason}")]
+    Unreachable {
+        /// Host and port.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server answers and refuses: a wrong password, no right.
+    #[error("the MongoDB server {server} refuses {user} for database `{database}`: {reason}")]
+    Refused {
+        /// Host and port.
+        server: String,
+        /// The user, in words.
+        user: String,
+        /// The database.
+        database: String,
+        /// The server's words.
+        reason: Reason,
+    },
+    /// The server is a router of a sharded cluster.
+    #[error(
+        "{server} is a mongos: a sharded cluster cannot be captured consistently from outside; back it up with its own tools, or name one replica set's members"
+    )]
+    Mongos {
+        /// Host and port.
+        server: String,
+    },
+    /// A snapshot needs a replica set.
+    #[error(
+        "{server} is a standalone server, which has no snapshots; make it a replica set of one member (docs/guides/mongodb.md), or write \
+         `consistency: none` into the policy, and its backups are not point-in-time"
+    )]
+    Standalone {
+        /// Host and port.
+        server: String,
+    },
+    /// Users and roles are asked for, and the server does not tell them.
+    #[error("the MongoDB server {server} does not tell the users and roles of database `{database}`: {reason}")]
+    Accounts {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// The server's words.
+        reason: Reason,
+    },
+    /// A command failed.
+    #[error("cannot {doing} in database `{database}` on {server}: {reason}")]
+    Command {
+        /// What it was for: `list the collections`.
+        doing: String,
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// The server's words.
+        reason: Reason,
+    },
+    /// The database was not captured, although its server could be reached.
+    #[error("cannot capture database `{database}` on {server}")]
+    Capture {
+        /// The database.
+        database: String,
+        /// Host and port.
+        server: String,
+        /// Why.
+        #[source]
+        source: Box<super::capture::Failure>,
+    },
+    /// A document of the capture could not be made.
+    #[error(transparent)]
+    Contents(#[from] super::contents::Error),
+}
+
+/// What a server or the driver said, in one line, without values of documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    text: String,
+    code: Option<i32>,
+}
+
+/// Whoever asks has no right to.
+const UNAUTHORIZED: i32 = 13;
+/// User or password are wrong.
+const AUTHENTICATION_FAILED: i32 = 18;
+const CURSOR_NOT_FOUND: i32 = 43;
+const CURSOR_KILLED: i32 = 237;
+const SNAPSHOT_TOO_OLD: i32 = 239;
+const SNAPSHOT_UNAVAILABLE: i32 = 246;
+
+impl Reason {
+    /// A reason in our own words.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: None }
+    }
+
+    /// What the server says of a document, or of a command, that it did not take.
+    #[must_use]
+    pub fn of_server(code: i32, name: &str, message: &str) -> Self {
+        // What follows is the document's own key.
+        let message = message.split_once(" dup key:").map_or(message, |(before, _)| before);
+        let text = if name.is_empty() { format!("{message} ({code})") } else { format!("{message} ({name}, {code})") };
+        Self { text, code: Some(code) }
+    }
+
+    /// The server's code, if it said one.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        self.code
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.code, Some(UNAUTHORIZED | AUTHENTICATION_FAILED))
+    }
+
+    /// Whether the server no longer knows the cursor.
+    pub(super) fn is_dead_cursor(&self) -> bool {
+        matches!(self.code, Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
+    }
+
+    /// Whether the server no longer has the moment that was asked for.
+    pub(super) fn is_lost_snapshot(&self) -> bool {
+        matches!(self.code, Some(SNAPSHOT_TOO_OLD | SNAPSHOT_UNAVAILABLE))
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&for_terminal(&self.text))
+    }
+}
+
+impl From<&mongodb_driver::error::Error> for Reason {
+    fn from(error: &mongodb_driver::error::Error) -> Self {
+        use mongodb_driver::error::{ErrorKind as K, WriteFailure};
+        match error.kind.as_ref() {
+            K::Command(said) => Self::of_server(said.code, &said.code_name, &said.message),
+            K::Write(WriteFailure::WriteError(said)) => {
+                Self::of_server(said.code, said.code_name.as_deref().unwrap_or_default(), &said.message)
+            }
+            K::Authentication { message, .. } => Self { text: message.clone(), code: Some(AUTHENTICATION_FAILED) },
+            K::ServerSelection { message, .. } => Self::text(innermost(message)),
+            K::Io(error) => Self::text(error.to_string()),
+            other => Self::text(other.to_string()),
+        }
+    }
+}
+
+/// The driver describes all it knows of the servers, and somewhere in it why the first one did not answer.
+fn innermost(message: &str) -> &str {
+    let Some((_, said)) = message.split_once("Error: Kind: ") else {
+        return message.split(" Topology:").next().unwrap_or(message).trim_end_matches('.');
+    };
+    let said = said.split_once(", labels:").map_or(said, |(said, _)| said);
+    said.strip_prefix("I/O error: ").unwrap_or(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_server_that_does_not_answer_is_found_in_the_drivers_description() {
+        let long = "Server selection timeout: No available servers. Topology: { Type: Single, Servers: [ { Address: \
+                    127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} } ] }";
+        assert_eq!(innermost(long), "Connection refused (os error 111)");
+        assert_eq!(innermost("None of these. Topology: { }"), "None of these");
+    }
+
+    #[test]
+    fn values_of_documents_are_not_in_a_reason() {
+        let said = "E11000 duplicate key error collection: crm.contacts index: email dup key: { email: \"a@b\" }";
+        let reason = Reason::of_server(11000, "DuplicateKey", said);
+        assert_eq!(
+            reason.to_string(),
+            "E11000 duplicate key error collection: crm.contacts index: email (DuplicateKey, 11000)"
+        );
+        assert_eq!(reason.code(), Some(11000));
+    }
+}

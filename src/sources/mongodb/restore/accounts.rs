@@ -1,0 +1,124 @@
+//! Users and roles of a database, made with the passwords that they had.
+//!
+//! No command makes a user of what proves his password. What `mongorestore` does is the one way: the users' documents go into
+//! `admin.tempusers`, and the server takes over those that it does not have.
+
+use futures::StreamExt as _;
+use mongodb_driver::bson::{Bson, Document, doc};
+
+use super::{
+    super::{
+        Reason, Session,
+        accounts::{self, Account, AccountKind},
+    },
+    RestoreError,
+    plan::{AccountAction, Plan},
+    report::Difference,
+};
+
+/// The collection in `admin` that the server takes users from: the one that its role `restore` is for.
+const TEMPORARY: &str = "tempusers";
+/// Such a role or user is there: made since the plan, or by the try before.
+const ALREADY: [i32; 2] = [51002, 51003];
+/// The role that is named is not there.
+const ROLE_NOT_FOUND: i32 = 31;
+/// There is no such collection.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// Makes what the plan says, and compares all of it with what the server says then.
+pub(super) async fn make(session: &Session, plan: &Plan) -> Result<Vec<Difference>, RestoreError> {
+    let made = plan.accounts.iter().filter(|it| it.action == AccountAction::Create).map(|it| &it.kept);
+    let (roles, users): (Vec<&Account>, Vec<&Account>) = made.partition(|it| it.kind == AccountKind::Role);
+    make_roles(session, roles).await?;
+    if let Some(first) = users.first() {
+        look_at_temporary(session).await.map_err(|reason| refused(first, reason))?;
+        let made = make_users(session, &users).await;
+        let removed = admin(session, doc! {"drop": TEMPORARY}).await;
+        made.map_err(|reason| refused(first, reason))?;
+        if let Err(reason) = removed
+            && reason.code() != Some(NAMESPACE_NOT_FOUND)
+        {
+            let reason = Reason::text(format!("`admin.{TEMPORARY}` could not be removed: {reason}"));
+            return Err(refused(first, reason));
+        }
+    }
+    let live = accounts::list(session).await?;
+    Ok(plan.accounts.iter().filter_map(|planned| difference(&planned.kept, &live)).collect())
+}
+
+fn difference(kept: &Account, live: &[Account]) -> Option<Difference> {
+    let how = match live.iter().find(|it| (it.kind, &it.name) == (kept.kind, &kept.name)) {
+        None => "it is not there",
+        Some(found) if !found.is_like(kept) => "its password, rights or restrictions are others",
+        Some(_) => return None,
+    };
+    Some(Difference { what: kept.shown(), how: how.to_owned() })
+}
+
+fn refused(account: &Account, reason: Reason) -> RestoreError {
+    RestoreError::Account { account: account.shown(), reason }
+}
+
+async fn admin(session: &Session, command: Document) -> Result<Document, Reason> {
+    session.client.database("admin").run_command(command).await.map_err(|error| Reason::from(&error))
+}
+
+/// Roles may have the rights of each other: one that names a role which is not there yet waits for it.
+async fn make_roles(session: &Session, mut roles: Vec<&Account>) -> Result<(), RestoreError> {
+    while !roles.is_empty() {
+        let (mut waiting, mut last) = (Vec::new(), None);
+        let before = roles.len();
+        for role in roles {
+            let mut command = doc! {"createRole": role.name.as_str()};
+            let fields = ["privileges", "roles", "authenticationRestrictions"];
+            command.extend(fields.iter().filter_map(|key| Some(((*key).to_owned(), role.told.get(key)?.clone()))));
+            match session.database.run_command(command).await.map_err(|error| Reason::from(&error)) {
+                Ok(_) => {}
+                Err(reason) if reason.code().is_some_and(|code| ALREADY.contains(&code)) => {}
+                Err(reason) if reason.code() == Some(ROLE_NOT_FOUND) => {
+                    waiting.push(role);
+                    last = Some(refused(role, reason));
+                }
+                Err(reason) => return Err(refused(role, reason)),
+            }
+        }
+        match last {
+            Some(error) if waiting.len() == before => return Err(error),
+            _ => roles = waiting,
+        }
+    }
+    Ok(())
+}
+
+/// What others have put there is not ours to remove, nor to make users of.
+async fn look_at_temporary(session: &Session) -> Result<(), Reason> {
+    let temporary = session.client.database("admin").collection::<Document>(TEMPORARY);
+    let found = async { temporary.find(doc! {}).limit(1).await?.next().await.transpose() };
+    if found.await.map_err(|error| Reason::from(&error))?.is_some() {
+        return Err(Reason::text(format!(
+            "`admin.{TEMPORARY}` holds something: another restore is making users, or one has ended badly; drop it by hand"
+        )));
+    }
+    Ok(())
+}
+
+async fn make_users(session: &Session, users: &[&Account]) -> Result<(), Reason> {
+    let documents: Vec<Bson> = users.iter().map(|user| Bson::Document(user.told.clone())).collect();
+    let sent = documents.len();
+    let reply = admin(session, doc! {"insert": TEMPORARY, "documents": documents}).await?;
+    let taken = match reply.get("n") {
+        Some(Bson::Int32(number)) => i64::from(*number),
+        Some(Bson::Int64(number)) => *number,
+        Some(Bson::Double(number)) => *number as i64,
+        _ => 0,
+    };
+    if usize::try_from(taken) != Ok(sent) || reply.contains_key("writeErrors") {
+        return Err(Reason::text(format!("`admin.{TEMPORARY}` took {taken} of {sent} documents")));
+    }
+    // Users that are there stay as they are; what else it cannot do, the server only writes into its log.
+    let merge = doc! {
+        "_mergeAuthzCollections": 1, "tempUsersCollection": format!("admin.{TEMPORARY}"), "drop": false,
+        "db": session.server().database(), "writeConcern": {"w": "majority"},
+    };
+    admin(session, merge).await.map(drop)
+}

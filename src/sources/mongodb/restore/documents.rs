@@ -1,0 +1,283 @@
+//! The documents of a collection out of a backup, in batches.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use mongodb_driver::bson::{RawDocumentBuf, raw::RawBsonRef, raw::RawDocument};
+
+use super::{super::contents, RestoreError};
+use crate::types::{BackupContents, PartStream, StreamInfo};
+
+/// The most bytes of a batch, unless one document has more.
+pub(super) const BATCH: usize = 6 << 20;
+/// What a batch of several documents may have more.
+const SLACK: usize = 1 << 20;
+/// The most documents of a batch.
+const MOST: usize = 10_000;
+/// The shortest document: its length and a zero.
+const SHORTEST: usize = 5;
+/// The largest document that a server may have made itself.
+const LARGEST: usize = (16 << 20) + (16 << 10);
+
+/// Documents that are sent together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) documents: Vec<RawDocumentBuf>,
+    pub(super) bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, document: Option<RawDocumentBuf>) {
+        if let Some(document) = document {
+            self.bytes += document.as_bytes().len();
+            self.documents.push(document);
+        }
+    }
+
+    /// Whether the memory is better spent on this one alone.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes > BATCH + SLACK
+    }
+}
+
+/// Reads the documents of a stream, part by part; each part is proven before the next is begun.
+pub(super) struct Documents<'a> {
+    contents: &'a dyn BackupContents,
+    info: &'a StreamInfo,
+    collection: &'a str,
+    next_part: usize,
+    part: Option<PartStream>,
+    /// Bytes that came and are in no document yet.
+    rest: Vec<u8>,
+    piece: Bytes,
+    /// A document that did not fit into the batch before.
+    held: Option<RawDocumentBuf>,
+}
+
+impl<'a> Documents<'a> {
+    pub(super) fn new(contents: &'a dyn BackupContents, info: &'a StreamInfo, collection: &'a str) -> Self {
+        let (rest, piece) = (Vec::new(), Bytes::new());
+        Self { contents, info, collection, next_part: 0, part: None, rest, piece, held: None }
+    }
+
+    /// The next batch; an empty one is the end.
+    pub(super) async fn next(&mut self) -> Result<Batch, RestoreError> {
+        let mut batch = Batch::default();
+        batch.add(self.held.take());
+        loop {
+            if batch.bytes >= BATCH {
+                return Ok(batch);
+            }
+            while let Some(document) = self.document()? {
+                // A large one goes alone: the driver copies what it sends several times.
+                if !batch.documents.is_empty() && batch.bytes + document.as_bytes().len() > BATCH + SLACK {
+                    self.held = Some(document);
+                    return Ok(batch);
+                }
+                batch.add(Some(document));
+                if batch.bytes >= BATCH || batch.documents.len() >= MOST {
+                    return Ok(batch);
+                }
+            }
+            if !self.more().await? {
+                return match self.rest.is_empty() {
+                    true => Ok(batch),
+                    false => Err(self.malformed("it ends within a document")),
+                };
+            }
+        }
+    }
+
+    /// Fetches the next piece; false at the end.
+    async fn more(&mut self) -> Result<bool, RestoreError> {
+        loop {
+            if let Some(part) = &mut self.part {
+                match part.next().await {
+                    Some(piece) => {
+                        self.piece = piece.map_err(contents::Error::Contents)?;
+                        return Ok(true);
+                    }
+                    None => self.part = None,
+                }
+            }
+            if self.next_part >= self.info.parts.len() {
+                return Ok(false);
+            }
+            let part = self.contents.read_part(self.info, self.next_part).await;
+            self.part = Some(part.map_err(contents::Error::Contents)?);
+            self.next_part += 1;
+        }
+    }
+
+    /// The next document that is there as a whole.
+    fn document(&mut self) -> Result<Option<RawDocumentBuf>, RestoreError> {
+        if self.rest.is_empty() {
+            // Most documents lie within one piece.
+            let Some(length) = self.length(&self.piece)? else { return Ok(self.keep(None)) };
+            if self.piece.len() < length {
+                return Ok(self.keep(Some(length)));
+            }
+            let document = self.piece.split_to(length);
+            return self.checked(document.to_vec()).map(Some);
+        }
+        if self.rest.len() < 4 {
+            let some = self.piece.split_to(self.piece.len().min(4 - self.rest.len()));
+            self.rest.extend_from_slice(&some);
+        }
+        let Some(length) = self.length(&self.rest)? else { return Ok(None) };
+        self.rest.reserve_exact(length - self.rest.len());
+        let some = self.piece.split_to(self.piece.len().min(length - self.rest.len()));
+        self.rest.extend_from_slice(&some);
+        if self.rest.len() < length {
+            return Ok(None);
+        }
+        let document = std::mem::take(&mut self.rest);
+        self.checked(document).map(Some)
+    }
+
+    /// Keeps what is left of the piece for the document that goes on in the next one.
+    fn keep(&mut self, length: Option<usize>) -> Option<RawDocumentBuf> {
+        if !self.piece.is_empty() {
+            self.rest.reserve_exact(length.unwrap_or(SHORTEST));
+            let piece = std::mem::take(&mut self.piece);
+            self.rest.extend_from_slice(&piece);
+        }
+        None
+    }
+
+    fn length(&self, bytes: &[u8]) -> Result<Option<usize>, RestoreError> {
+        let Some(length) = bytes.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if !(SHORTEST..=LARGEST).contains(&length) {
+            return Err(self.malformed(&format!("a document says that it has {length} bytes")));
+        }
+        Ok(Some(length))
+    }
+
+    fn checked(&self, document: Vec<u8>) -> Result<RawDocumentBuf, RestoreError> {
+        RawDocumentBuf::from_bytes(document).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    fn malformed(&self, what: &str) -> RestoreError {
+        RestoreError::Malformed { collection: self.collection.to_owned(), what: what.to_owned() }
+    }
+}
+
+/// Whether the server would put its own time into the document: for a timestamp of zero at its top.
+pub(super) fn has_empty_timestamp(document: &RawDocument) -> bool {
+    if memchr::memmem::find(document.as_bytes(), &[0; 8]).is_none() {
+        return false;
+    }
+    let is_empty =
+        |value: RawBsonRef<'_>| matches!(value, RawBsonRef::Timestamp(at) if at.time == 0 && at.increment == 0);
+    document.iter().any(|element| element.is_ok_and(|(_, value)| is_empty(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use mongodb_driver::bson::{Timestamp, rawdoc};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{Blake3Digest, ContentsError, MediaType, Name, PartInfo};
+
+    /// A stream that comes in pieces.
+    #[derive(Debug)]
+    struct Pieces(Vec<Bytes>);
+
+    #[async_trait]
+    impl BackupContents for Pieces {
+        fn streams(&self) -> &[StreamInfo] {
+            &[]
+        }
+
+        async fn read_part(&self, _: &StreamInfo, _: usize) -> Result<PartStream, ContentsError> {
+            Ok(futures::stream::iter(self.0.clone().into_iter().map(Ok)).boxed())
+        }
+    }
+
+    fn info() -> StreamInfo {
+        let part = PartInfo {
+            name: "1".to_owned(),
+            offset: 0,
+            length: 0,
+            blake3: Blake3Digest::of(b""),
+            count: 0,
+            digest: None,
+        };
+        let source = Name::new("db").unwrap();
+        StreamInfo { number: 1, source, name: "c".to_owned(), media_type: MediaType::Collection, parts: vec![part] }
+    }
+
+    fn read(bytes: &[u8], piece: usize) -> Result<Vec<RawDocumentBuf>, RestoreError> {
+        let pieces = Pieces(bytes.chunks(piece.max(1)).map(Bytes::copy_from_slice).collect());
+        let info = info();
+        let mut documents = Documents::new(&pieces, &info, "c");
+        futures::executor::block_on(async {
+            let mut all = Vec::new();
+            loop {
+                let batch = documents.next().await?;
+                if batch.documents.is_empty() {
+                    return Ok(all);
+                }
+                all.extend(batch.documents);
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn documents_are_found_however_their_bytes_come(
+            texts in prop::collection::vec("[a-z]{0,40}", 0..20),
+            piece in 1..100_usize,
+        ) {
+            let documents: Vec<RawDocumentBuf> = texts.iter().map(|text| rawdoc! {"t": text.as_str()}).collect();
+            let bytes: Vec<u8> = documents.iter().flat_map(|document| document.as_bytes().to_vec()).collect();
+            prop_assert_eq!(read(&bytes, piece).unwrap(), documents);
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), piece in 1..20_usize) {
+            let _ = read(&bytes, piece);
+        }
+    }
+
+    #[test]
+    fn a_document_that_would_make_a_batch_too_large_goes_alone() {
+        let large = |bytes: usize| rawdoc! {"t": "x".repeat(bytes)};
+        let documents = [large(10), large(BATCH + SLACK), large(10), large(BATCH / 2), large(BATCH / 2), large(10)];
+        let bytes: Vec<u8> = documents.iter().flat_map(|document| document.as_bytes().to_vec()).collect();
+        let pieces = Pieces(bytes.chunks(1 << 20).map(Bytes::copy_from_slice).collect());
+        let info = info();
+        let mut reader = Documents::new(&pieces, &info, "c");
+        let batches: Vec<Batch> = futures::executor::block_on(async {
+            let mut all = Vec::new();
+            loop {
+                match reader.next().await.unwrap() {
+                    batch if batch.documents.is_empty() => return all,
+                    batch => all.push(batch),
+                }
+            }
+        });
+        let counts: Vec<_> = batches.iter().map(|batch| (batch.documents.len(), batch.is_large())).collect();
+        assert_eq!(counts, [(1, false), (1, true), (3, false), (1, false)]);
+        assert_eq!(batches.into_iter().flat_map(|batch| batch.documents).collect::<Vec<_>>(), documents);
+    }
+
+    #[test]
+    fn what_is_cut_or_too_long_is_refused() {
+        let whole = rawdoc! {"a": 1}.into_bytes();
+        assert!(matches!(read(&whole[..whole.len() - 1], 3), Err(RestoreError::Malformed { .. })));
+        assert!(matches!(read(&[255, 255, 255, 127, 0], 100), Err(RestoreError::Malformed { .. })));
+        assert!(matches!(read(&[4, 0, 0, 0], 100), Err(RestoreError::Malformed { .. })));
+        assert!(matches!(read(&[1, 0], 1), Err(RestoreError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_timestamp_of_zero_at_the_top_is_seen() {
+        let zero = Timestamp { time: 0, increment: 0 };
+        assert!(has_empty_timestamp(&rawdoc! {"_id": 1, "t": zero}));
+        assert!(!has_empty_timestamp(&rawdoc! {"_id": 1, "t": {"t": zero}}));
+        assert!(!has_empty_timestamp(&rawdoc! {"_id": 1, "t": Timestamp { time: 1, increment: 0 }, "n": 0_i64}));
+    }
+}

@@ -1,0 +1,356 @@
+//! What a restore of a database would do. To plan writes nothing.
+
+use futures::StreamExt as _;
+use mongodb_driver::bson::{Bson, RawDocumentBuf, doc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    super::{
+        Session,
+        accounts::{self, Account},
+        capture::listing,
+        contents,
+        contents::Collection,
+        definition::{Definition, Kind},
+    },
+    RestoreContext, RestoreError,
+};
+use crate::types::{Name, counted, for_terminal};
+
+/// All collections of the backup.
+const ALL: &str = "*";
+/// The longest `database.collection`, in bytes.
+const LONGEST: usize = 255;
+
+/// What is asked of a restore.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The backup, for people.
+    pub backup: String,
+    /// The source.
+    pub source: Name,
+    /// Only these collections; empty: all.
+    pub collections: Vec<String>,
+    /// Live collections that may be replaced; `*`: all that the backup has.
+    pub drop: Vec<String>,
+    /// Users and roles, too.
+    pub users: bool,
+    /// What this restore is called: letters and digits.
+    pub id: String,
+}
+
+/// What becomes of a live collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "CollectionAction")]
+pub enum Action {
+    /// There is none: it is made.
+    Create,
+    /// It is dropped in the moment in which the restored one takes its name.
+    Replace,
+}
+
+/// A collection of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedCollection {
+    /// Its name.
+    pub name: String,
+    /// `collection`, `view` or `timeseries`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Documents in the backup.
+    pub documents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What becomes of the live one.
+    pub action: Action,
+    /// Documents in the live one, about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_documents: Option<u64>,
+    /// The name that it has until it is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) kept: Kept,
+}
+
+/// A user or a role of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedAccount {
+    /// Its name.
+    pub name: String,
+    /// `user` or `role`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What becomes of it.
+    pub action: AccountAction,
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) kept: Account,
+}
+
+/// What becomes of a user or a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AccountAction {
+    /// There is none: it is made.
+    Create,
+    /// It is there as the backup has it.
+    Same,
+}
+
+/// What the backup has of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) definition: Definition,
+    pub(super) collection: Collection,
+}
+
+/// What a restore of one database would do.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "MongodbPlan")]
+pub struct Plan {
+    /// The backup.
+    pub backup: String,
+    /// The source.
+    pub source: String,
+    /// `snapshot` or `none`: the backup is not point-in-time.
+    pub consistency: String,
+    /// The server that it was taken of.
+    pub backup_server: String,
+    /// The server, host and port.
+    pub server: String,
+    /// Its version.
+    pub server_version: String,
+    /// The database in the backup.
+    pub origin: String,
+    /// The database that is restored into.
+    pub database: String,
+    /// Collections first, then views.
+    pub collections: Vec<PlannedCollection>,
+    /// Roles first, then users; only if they are asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<PlannedAccount>,
+    /// What is worth a line.
+    pub notes: Vec<String>,
+    /// Why it cannot be done; empty: it can.
+    pub refusals: Vec<String>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) source_name: Name,
+}
+
+impl Plan {
+    /// Whether it can be done.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        self.refusals.is_empty()
+    }
+
+    /// Documents in the backup.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        self.collections.iter().map(|collection| collection.documents).sum()
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.collections.iter().map(|collection| collection.bytes).sum()
+    }
+
+    /// Live collections that would be dropped.
+    pub fn replaced(&self) -> impl Iterator<Item = &PlannedCollection> {
+        self.collections.iter().filter(|collection| collection.action == Action::Replace)
+    }
+
+    /// Whether two of one run would be in each other's way.
+    #[must_use]
+    pub fn is_about_the_same(&self, other: &Self) -> bool {
+        self.server == other.server && self.database.eq_ignore_ascii_case(&other.database)
+    }
+}
+
+/// Plans the restore of a source. Nothing is written.
+///
+/// # Errors
+/// [`RestoreError`] if backup or server cannot be read, or what is asked for is not in the backup.
+pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
+    let contents::Read { database, definitions } = contents::read(context.contents, &options.source).await?;
+    let kept: Vec<Kept> = database
+        .collections
+        .iter()
+        .zip(definitions)
+        .map(|(collection, definition)| Kept { definition, collection: collection.clone() })
+        .collect();
+    named_in(&options.collections, &kept, "--collection")?;
+    named_in(&options.drop, &kept, "--drop")?;
+    let session = context.server.connect().await?;
+    let live = listing::list(&session).await?;
+    let mut plan = Plan {
+        backup: options.backup.clone(),
+        source: options.source.to_string(),
+        consistency: database.consistency.clone(),
+        backup_server: database.server.clone(),
+        server: context.server.shown(),
+        server_version: session.facts.shown(),
+        origin: database.name.clone(),
+        database: context.server.database().to_owned(),
+        collections: Vec::new(),
+        accounts: Vec::new(),
+        notes: Vec::new(),
+        refusals: Vec::new(),
+        source_name: options.source.clone(),
+    };
+    let wanted = |it: &Kept| options.collections.is_empty() || options.collections.contains(&it.collection.name);
+    let mut chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
+    // Views are about collections.
+    chosen.sort_by_key(|it| it.definition.kind == Kind::View);
+    for (number, kept) in chosen.into_iter().enumerate() {
+        plan.add(&session, kept, number, &live, options).await?;
+    }
+    plan.look_at_names(&session).await?;
+    if options.users {
+        let Some(kept) = contents::accounts(context.contents, &options.source, &database).await? else {
+            return Err(RestoreError::Usage(format!(
+                "--users: the backup has no users of source {}; `users: true` in the policy takes them",
+                options.source
+            )));
+        };
+        plan.add_accounts(kept, &accounts::list(&session).await?);
+    }
+    if plan.consistency != "snapshot" {
+        plan.notes.push(format!("the backup is not point-in-time (consistency: {})", for_terminal(&plan.consistency)));
+    }
+    Ok(plan)
+}
+
+/// Refuses names that the backup does not have.
+fn named_in(names: &[String], kept: &[Kept], option: &str) -> Result<(), RestoreError> {
+    let has = |name: &String| name == ALL || kept.iter().any(|it| it.collection.name == *name);
+    match names.iter().find(|name| !has(name)) {
+        Some(stranger) => Err(RestoreError::Usage(format!(
+            "{option} {}: the backup has no such collection; `drctl show BACKUP` lists what it holds",
+            for_terminal(stranger)
+        ))),
+        None => Ok(()),
+    }
+}
+
+impl Plan {
+    async fn add(
+        &mut self,
+        session: &Session,
+        kept: Kept,
+        number: usize,
+        live: &[Definition],
+        options: &PlanOptions,
+    ) -> Result<(), RestoreError> {
+        let name = kept.collection.name.clone();
+        let shown = for_terminal(&name).into_owned();
+        if self.database.len() + 1 + name.len() > LONGEST {
+            self.refusals.push(format!("collection {shown} has too long a name for database {}", self.database));
+        }
+        let found = live.iter().find(|live| live.name == name);
+        let documents = match found {
+            Some(live) if live.kind == Kind::Collection => Some(count(session, &name).await?),
+            _ => None,
+        };
+        let may = options.drop.iter().any(|item| item == ALL || *item == name);
+        let action = if found.is_some() { Action::Replace } else { Action::Create };
+        match (found, documents) {
+            (Some(live), _) if live.kind == Kind::TimeSeries || (kept.definition.kind == Kind::TimeSeries) => {
+                self.refusals.push(format!(
+                    "time-series collection {shown} is there already, and such ones cannot be renamed: drop it by hand, or use \
+                     another database with --target-database"
+                ));
+            }
+            (Some(live), documents) if !may && documents != Some(0) => {
+                let word = live.kind.word();
+                let held =
+                    documents.map_or_else(String::new, |documents| format!(" with {}", counted(documents, "document")));
+                self.refusals.push(format!(
+                    "{word} {shown} is there already{held}: `--drop {shown}` replaces it once the backup's is loaded and compared; \
+                     --target-database names another database"
+                ));
+            }
+            _ => {}
+        }
+        if kept.definition.kind == Kind::TimeSeries {
+            self.notes.push(format!("time-series collection {shown} is restored as buckets, which is not tested"));
+        }
+        let beside = (kept.definition.kind == Kind::Collection).then(|| format!("drctl_{}_{number}", options.id));
+        self.collections.push(PlannedCollection {
+            kind: kept.definition.kind.word().to_owned(),
+            documents: kept.collection.documents,
+            bytes: kept.collection.bytes,
+            action,
+            live_documents: documents,
+            beside,
+            name,
+            kept,
+        });
+        Ok(())
+    }
+
+    /// A user or a role that is there already stays as it is.
+    fn add_accounts(&mut self, kept: Vec<Account>, live: &[Account]) {
+        if !kept.is_empty() && self.database != self.origin {
+            let (origin, database) = (for_terminal(&self.origin), for_terminal(&self.database));
+            self.refusals.push(format!(
+                "users and roles belong to database {origin}, and cannot be made for {database}: leave out --users"
+            ));
+        }
+        for kept in kept {
+            let found = live.iter().find(|it| (it.kind, &it.name) == (kept.kind, &kept.name));
+            let shown = kept.shown();
+            let action = if found.is_some() { AccountAction::Same } else { AccountAction::Create };
+            if found.is_some_and(|live| !live.is_like(&kept)) {
+                self.refusals
+                    .push(format!("{shown} is there already and is another: drop it by hand, or leave out --users"));
+            } else if found.is_none() && !kept.is_whole() {
+                self.refusals.push(format!(
+                    "the backup does not have the password of {shown}: make it by hand, and leave out --users"
+                ));
+            }
+            self.accounts.push(PlannedAccount {
+                name: kept.name.clone(),
+                kind: kept.kind.word().to_owned(),
+                action,
+                kept,
+            });
+        }
+    }
+
+    /// Servers refuse two databases whose names differ only by case.
+    async fn look_at_names(&mut self, session: &Session) -> Result<(), RestoreError> {
+        let list = doc! {"listDatabases": 1, "nameOnly": true};
+        // Who may use only one database may not list them; then the server says it later.
+        let Ok(reply) = session.admin("list the databases", list).await else { return Ok(()) };
+        let names = reply.get_array("databases").into_iter().flatten().filter_map(Bson::as_document);
+        let same = |name: &&str| name.eq_ignore_ascii_case(&self.database) && *name != self.database;
+        if let Some(other) = names.filter_map(|it| it.get_str("name").ok()).find(same) {
+            let (other, mine) = (for_terminal(other), for_terminal(&self.database));
+            self.refusals.push(format!("the server has database `{other}`, and refuses `{mine}` beside it"));
+        }
+        Ok(())
+    }
+}
+
+/// How many documents a live collection has; exactly whether it has any.
+async fn count(session: &Session, name: &str) -> Result<u64, RestoreError> {
+    let failed = |error: &mongodb_driver::error::Error| session.server().failed("count documents", error);
+    let collection = session.database.collection::<RawDocumentBuf>(name);
+    let mut first = collection.find(doc! {}).limit(1).await.map_err(|error| failed(&error))?;
+    if first.next().await.transpose().map_err(|error| failed(&error))?.is_none() {
+        return Ok(0);
+    }
+    // It may be wrong after a crash, and it is for people only.
+    let about = collection.estimated_document_count().await.map_err(|error| failed(&error))?;
+    Ok(about.max(1))
+}

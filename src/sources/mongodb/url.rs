@@ -1,0 +1,168 @@
+//! Addresses of MongoDB servers, without ever showing what is secret in them.
+
+use std::fmt;
+
+use mongodb_driver::options::{ConnectionString, HostInfo, ServerAddress, Tls};
+
+use crate::types::{Secret, for_terminal};
+
+/// A text that is no address of a MongoDB server. It is not shown: there may be a password in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUrl {
+    /// It begins otherwise.
+    #[error("it does not begin with `mongodb://` or `mongodb+srv://`")]
+    Scheme,
+    /// A socket file.
+    #[error("it names a socket file, and drctl reaches servers over the network")]
+    Socket,
+    /// It may be the characters of a password.
+    #[error(
+        "it cannot be read as a connection string; in user name and password, `: / ? # [ ] @ %` are percent-encoded"
+    )]
+    Malformed,
+    /// The driver says why, and the text holds nothing secret.
+    #[error("{}", for_terminal(.0))]
+    Other(String),
+}
+
+/// The address of a server, as an application has it.
+#[derive(Clone)]
+pub struct Address {
+    text: Secret,
+    shown: String,
+    /// The database that it names.
+    pub database: Option<String>,
+    /// The user, if it names one.
+    pub user: Option<String>,
+    /// Whether it asks for an encrypted connection.
+    pub encrypted: bool,
+    /// The first host that it names.
+    pub(super) host: String,
+    loopback: bool,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+impl Address {
+    /// Reads `mongodb://` and `mongodb+srv://` URLs. Nothing is looked up.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`], which shows nothing secret.
+    pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
+        if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
+            return Err(InvalidUrl::Scheme);
+        }
+        let parsed = ConnectionString::parse(text).map_err(|error| refused(text, &error))?;
+        let (shown, host, loopback) = match &parsed.host_info {
+            HostInfo::HostIdentifiers(hosts) => {
+                if hosts.iter().any(|host| !matches!(host, ServerAddress::Tcp { .. })) {
+                    return Err(InvalidUrl::Socket);
+                }
+                let list: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                let first = hosts.first().and_then(name_of).unwrap_or_default().to_owned();
+                (list.join(","), first, hosts.iter().all(is_loopback))
+            }
+            HostInfo::DnsRecord(name) => (name.clone(), name.clone(), false),
+            _ => return Err(InvalidUrl::Malformed),
+        };
+        let srv = matches!(parsed.host_info, HostInfo::DnsRecord(_));
+        let encrypted = match &parsed.tls {
+            Some(Tls::Enabled(_)) => true,
+            Some(_) => false,
+            None => srv,
+        };
+        Ok(Self {
+            text: Secret::new(text),
+            shown: for_terminal(&shown).into_owned(),
+            user: parsed.credential.as_ref().and_then(|credential| credential.username.clone()),
+            database: parsed.default_database.clone().filter(|name| !name.is_empty()),
+            encrypted,
+            host,
+            loopback,
+        })
+    }
+
+    /// Hosts and ports, for messages.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Whether the server is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        self.text.expose()
+    }
+}
+
+fn name_of(host: &ServerAddress) -> Option<&str> {
+    match host {
+        ServerAddress::Tcp { host, .. } => Some(host),
+        _ => None,
+    }
+}
+
+fn is_loopback(host: &ServerAddress) -> bool {
+    let Some(host) = name_of(host) else { return false };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The driver's reason, if no piece of the address beyond its options is in it.
+fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
+    let mongodb_driver::error::ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() else {
+        return InvalidUrl::Malformed;
+    };
+    let secret = text.rsplit_once('@').map_or("", |(before, _)| before);
+    let secret = secret.split_once("://").map_or("", |(_, after)| after);
+    let told = secret.split([':', '@', '/', ',']).any(|piece| !piece.is_empty() && message.contains(piece));
+    if told || message.contains("mongodb://") || message.contains("mongodb+srv://") {
+        return InvalidUrl::Malformed;
+    }
+    InvalidUrl::Other(message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_tells_its_hosts_database_and_user_and_never_its_password() {
+        let address =
+            Address::parse("mongodb://app:hunter2@db-0.db:27017,db-1.db:27018/crm_db?replicaSet=rs0&tls=true").unwrap();
+        assert_eq!(address.shown(), "db-0.db:27017,db-1.db:27018");
+        assert_eq!((address.database.as_deref(), address.user.as_deref()), (Some("crm_db"), Some("app")));
+        assert!(address.encrypted && !address.is_loopback());
+        assert!(!format!("{address:?}").contains("hunter2"));
+        let plain = Address::parse("mongodb://127.0.0.1:27017,localhost/").unwrap();
+        assert!(plain.is_loopback() && !plain.encrypted && plain.database.is_none() && plain.user.is_none());
+        let srv = Address::parse("mongodb+srv://app:pw@cluster.example.com/crm").unwrap();
+        assert!(srv.encrypted);
+        assert_eq!(srv.shown(), "cluster.example.com");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_shown() {
+        for text in [
+            "postgres://app:hunter2@h/d",
+            "mongodb://app:hunter2@",
+            "mongodb://app:hun/ter2@h/d",
+            "mongodb://app:hunter2@h:hunter2/d",
+            "mongodb://hunter2:@h/d?tls=maybe",
+            "mongodb://app:hunter2@h/hun$ter2",
+            "mongodb://app:hun%zzter2@h/d",
+            "hunter2",
+        ] {
+            let refused = Address::parse(text).map(|_| ()).unwrap_err().to_string();
+            assert!(!refused.contains("hunter2") && !refused.contains("ter2"), "{text}: {refused}");
+        }
+        assert_eq!(Address::parse("mongodb://%2Ftmp%2Fm.sock/d").map(|_| ()).unwrap_err(), InvalidUrl::Socket);
+    }
+}

@@ -1,0 +1,252 @@
+//! Backups of MongoDB databases: what is in them is what the server holds, and what may be wrong with them is said.
+
+use serde_json::Value;
+
+use crate::support::{
+    bed::require,
+    mongo_proxy::{self, Fault, MongoProxy, Part},
+    mongodb::{self, Database},
+    program::Ended,
+    workshop::Workshop,
+};
+
+const NONE: &str = ", consistency: none";
+
+/// Some collections like those of an application.
+pub(crate) fn fill(database: &Database) {
+    let contacts: Vec<String> = (0..300)
+        .map(|id| format!(r#"{{"_id": {id}, "email": "c{id}@example.com", "tags": ["a", "b"], "score": {id}.5}}"#))
+        .collect();
+    database.run(&format!(r#"{{"insert": "contacts", "documents": [{}]}}"#, contacts.join(", ")));
+    database.run(
+        r#"{"createIndexes": "contacts", "indexes": [{"key": {"email": 1}, "name": "email_1", "unique": true},
+            {"key": {"score": -1, "tags": 1}, "name": "score_tags"}]}"#,
+    );
+    database.run(r#"{"insert": "odd name/é", "documents": [{"_id": "x"}]}"#);
+    database.run(r#"{"insert": "session_log", "documents": [{"_id": 1, "at": {"$date": {"$numberLong": "0"}}}]}"#);
+    database.run(r#"{"create": "empty"}"#);
+}
+
+fn note(report: &Value, words: &str) -> bool {
+    report["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains(words))
+}
+
+#[test]
+fn a_backup_without_a_moment_holds_all_documents_and_says_that_it_is_not_point_in_time() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    let report = workshop.json(0, &["backup"]);
+    assert_eq!(report["backup"]["state"].as_str().or(report["state"].as_str()), Some("complete"), "{report}");
+    let shown = workshop.json(0, &["show", "latest"]);
+    let source = &shown["sources"][0];
+    assert_eq!((source["kind"].as_str(), source["consistency"].as_str()), (Some("mongodb"), Some("none")));
+    assert!(note(&shown, "not point-in-time"), "{shown}");
+    let collections = source["collections"].as_array().unwrap();
+    let held: Vec<(&str, u64, u64)> = collections
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap(), it["documents"].as_u64().unwrap(), it["bytes"].as_u64().unwrap()))
+        .collect();
+    let read = database.contents();
+    let expected: Vec<(&str, u64, u64)> = read.iter().map(|it| (it.name.as_str(), it.count, it.bytes)).collect();
+    assert_eq!(held, expected);
+    assert_eq!(held.len(), 4);
+    for level in ["presence", "stored", "content"] {
+        workshop.done(&["verify", "latest", "--level", level]);
+    }
+    let text = workshop.done(&["show", "latest"]).stdout;
+    assert!(text.contains("not point-in-time") && text.contains("302 documents"), "{text}");
+    // The password of the address is nowhere.
+    if let Some(password) = server.password() {
+        let listed = workshop.done(&["list"]).stdout + &text;
+        assert!(!listed.contains(password));
+    }
+
+    // An unchanged second backup, and one with a change.
+    workshop.done(&["backup"]);
+    let before = workshop.json(0, &["show", "latest"]);
+    assert_eq!(before["counts"]["newBytes"].as_u64().or(Some(0)).map(|bytes| bytes < 20_000), Some(true), "{before}");
+    database.run(r#"{"update": "contacts", "updates": [{"q": {"_id": 7}, "u": {"$set": {"email": "new"}}}]}"#);
+    workshop.done(&["backup"]);
+    let ids = workshop.backups();
+    let diff = workshop.json(0, &["diff", &ids[1], &ids[2]]);
+    assert!(diff.to_string().contains("contacts") && !diff.to_string().contains("odd name"), "{diff}");
+}
+
+#[test]
+fn a_standalone_server_is_refused_with_both_ways_out() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("replica set of one member"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("consistency: none"), "{}", ended.stderr);
+    assert!(workshop.backups().is_empty());
+    workshop.write_mongodb_policy(NONE);
+    workshop.done(&["backup"]);
+}
+
+#[test]
+fn a_replica_set_is_read_as_it_was_at_one_moment() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    workshop.done(&["backup"]);
+    let shown = workshop.json(0, &["show", "latest"]);
+    assert_eq!(shown["sources"][0]["consistency"], "snapshot");
+    assert!(shown["sources"][0]["moment"]["position"].is_string(), "{shown}");
+    assert!(!note(&shown, "point-in-time"), "{shown}");
+    if !server.is_real() {
+        let seen = proxy.seen();
+        let finds: Vec<_> = seen.iter().filter(|it| it.command == "find" && it.database == database.name()).collect();
+        assert!(finds.len() >= 5 && finds.iter().all(|it| it.read_concern.as_deref() == Some("snapshot")), "{finds:?}");
+        let times: std::collections::BTreeSet<_> = finds.iter().filter_map(|it| it.at_cluster_time).collect();
+        assert_eq!(times.len(), 1, "{finds:?}");
+    }
+
+    // A moment that the server has thrown away.
+    proxy.inject(Fault::error("find", 3, 239));
+    let ended = workshop.ends(1, &["backup"]);
+    assert!(ended.stderr.contains("minSnapshotHistoryWindowInSeconds"), "{}", ended.stderr);
+    assert_eq!(workshop.backups().len(), 1);
+    workshop.done(&["backup"]);
+}
+
+#[test]
+fn a_killed_cursor_begins_its_stream_again_without_a_moment_and_ends_the_source_with_one() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+    proxy.inject(Fault::error("getMore", 1, 43));
+    let ended = workshop.done(&["backup"]);
+    assert_eq!(proxy.faults_made(), 1);
+    assert!(ended.stderr.contains("collection `contacts` is read from its beginning again"), "{}", ended.stderr);
+    workshop.done(&["verify", "latest", "--level", "content"]);
+    let shown = workshop.json(0, &["show", "latest"]);
+    assert_eq!(shown["sources"][0]["objects"], 302);
+
+    workshop.write_mongodb_policy("");
+    proxy.inject(Fault::error("getMore", 1, 43));
+    let ended = workshop.ends(1, &["backup"]);
+    assert!(ended.stderr.contains("cannot read collection `contacts`"), "{}", ended.stderr);
+    assert_eq!(workshop.backups().len(), 1);
+    workshop.done(&["backup"]);
+}
+
+#[test]
+fn a_collection_that_is_dropped_or_renamed_while_it_is_read_is_named() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let database = server.database("crm");
+    for (change_it, change) in [
+        (r#"{"drop": "session_log"}"#.to_owned(), "`session_log` was dropped"),
+        (String::new(), "`session_log` was renamed to `moved`"),
+    ] {
+        fill_anew(&database);
+        let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+        // The first collection is read to its end by then.
+        let pause = proxy.pause("getMore", 1);
+        let mut command = workshop.command(&["backup"]);
+        let backup: Ended = std::thread::scope(|scope| {
+            let running = scope.spawn(move || command.output().unwrap());
+            pause.wait_until_reached();
+            if change_it.is_empty() {
+                let name = database.name();
+                let rename = format!(r#"{{"renameCollection": "{name}.session_log", "to": "{name}.moved"}}"#);
+                server.other_database("admin").run(&rename);
+            } else {
+                database.run(&change_it);
+            }
+            pause.release();
+            running.join().unwrap().into()
+        });
+        assert_eq!(backup.code, 1, "{}", backup.stderr);
+        assert!(backup.stderr.contains(change), "{}", backup.stderr);
+        assert!(workshop.backups().is_empty());
+        workshop.done(&["backup"]);
+    }
+}
+
+fn fill_anew(database: &Database) {
+    database.try_run(r#"{"dropDatabase": 1}"#);
+    fill(database);
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_connection_is_said_and_no_password_with_it() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let password = server.password().unwrap_or("none").to_owned();
+    let mut workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    let mongos = MongoProxy::before(&server, Part::Mongos);
+    let wrong_user = database.url().replacen(&password, "wrong", 1);
+    let dead = "mongodb://u:hunter2@127.0.0.1:1/crm?serverSelectionTimeoutMS=500".to_owned();
+    for (url, code, words) in [
+        ("postgres://u:hunter2@h/d".to_owned(), 5, "does not begin with `mongodb://`"),
+        ("mongodb://u:hun/ter2@h/d".to_owned(), 5, "cannot be used"),
+        (dead, 5, "cannot reach the MongoDB server 127.0.0.1:1"),
+        (wrong_user, 5, "refuses user"),
+        (server.url().to_owned(), 5, "nothing says which database"),
+        (mongos.url(&database), 5, "is a mongos"),
+    ] {
+        workshop.set("TEST_URL_CRM_DB", &url);
+        let ended = workshop.run(&["backup"]);
+        assert_eq!(ended.code, code, "{words}: {}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains(&password), "{}", ended.stderr);
+    }
+    assert_eq!(workshop.backups().len(), 1);
+}
+
+#[test]
+fn a_private_authority_is_asked_for_and_taken_from_the_policy() {
+    let (server, authority) = require!(mongodb::with_tls);
+    let database = server.database("crm");
+    fill(&database);
+    let url = database.url().split("&tlsCAFile").next().unwrap().to_owned() + "&authSource=admin";
+    let workshop = Workshop::of_mongodb(&url, NONE);
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("cannot encrypt the connection"), "{}", ended.stderr);
+    workshop.write_mongodb_policy(&format!("{NONE}, tls: {{caFile: {}}}", authority.display()));
+    workshop.done(&["backup"]);
+    workshop.write_mongodb_policy(&format!("{NONE}, tls: {{caFile: /there/is/none.pem}}"));
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("/there/is/none.pem"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_policy_chooses_collections_and_what_it_names_must_be_there() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&database.url(), ", consistency: none, exclude: [\"session_*\", nothing]");
+    workshop.done(&["backup"]);
+    let shown = workshop.json(0, &["show", "latest"]);
+    assert_eq!(shown["sources"][0]["collections"].as_array().unwrap().len(), 3);
+    assert!(note(&shown, "session_log left out") && note(&shown, "no collection fits it"), "{shown}");
+    workshop.write_mongodb_policy(", consistency: none, include: [contacts, gone]");
+    let ended = workshop.ends(3, &["backup"]);
+    assert!(ended.stdout.contains("collection gone") || ended.stderr.contains("collection gone"), "{ended:?}");
+    workshop.write_mongodb_policy(", consistency: none, database: nowhere");
+    let ended = workshop.run(&["backup"]);
+    assert!([3, 4].contains(&ended.code), "{ended:?}");
+    assert!((ended.stdout + &ended.stderr).contains("it has no collections"));
+}
+
+#[test]
+fn doctor_says_what_a_backup_would_meet() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    let text = workshop.done(&["doctor"]).stdout;
+    assert!(text.contains("replica set") && text.contains("a snapshot is kept for"), "{text}");
+    workshop.write_mongodb_policy(NONE);
+    let text = workshop.done(&["doctor"]).stdout;
+    assert!(text.contains("not point-in-time"), "{text}");
+}

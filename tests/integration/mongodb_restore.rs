@@ -1,0 +1,172 @@
+//! Restores of MongoDB databases: what comes back is what was there, byte for byte, and live data is touched only by what is
+//! equal to the backup.
+
+use mongodb_driver::bson::{Bson, Decimal128, JavaScriptCodeWithScope, RawDocumentBuf, Timestamp, doc, rawdoc};
+
+use crate::{
+    mongodb_backup::fill,
+    support::{
+        bed::require,
+        mongo_proxy::{self, Fault},
+        mongodb::{self, Contents, Database},
+        workshop::Workshop,
+    },
+};
+
+const NONE: &str = ", consistency: none";
+
+fn unordered(contents: &[Contents]) -> Vec<(String, u64, String)> {
+    contents.iter().map(|it| (it.name.clone(), it.count, it.unordered.clone())).collect()
+}
+
+fn raw(document: mongodb_driver::bson::Document) -> RawDocumentBuf {
+    RawDocumentBuf::try_from(&document).unwrap()
+}
+
+/// A document with one element, byte by byte, beside its `_id`.
+fn by_hand(id: i32, element: &[u8]) -> Vec<u8> {
+    let mut body = vec![0x10];
+    body.extend_from_slice(b"_id\0");
+    body.extend_from_slice(&id.to_le_bytes());
+    body.extend_from_slice(element);
+    body.push(0);
+    let mut document = u32::try_from(body.len() + 4).unwrap().to_le_bytes().to_vec();
+    document.extend(body);
+    document
+}
+
+/// Documents that copies often spoil, with a name for each.
+fn odd_documents() -> Vec<(&'static str, Vec<u8>)> {
+    let double = |bits: u64| [&b"\x01v\0"[..], &bits.to_le_bytes()].concat();
+    let mut deep = doc! {"end": 1};
+    for _ in 0..90 {
+        deep = doc! {"d": deep};
+    }
+    let zero = Timestamp { time: 0, increment: 0 };
+    let with_scope =
+        Bson::JavaScriptCodeWithScope(JavaScriptCodeWithScope { code: "x".to_owned(), scope: doc! {"x": 1} });
+    vec![
+        ("NaN with a payload", by_hand(1, &double(0x7ff8_0000_dead_beef))),
+        ("a negative NaN", by_hand(2, &double(0xfff8_0000_0000_0001))),
+        ("minus zero", by_hand(3, &double(1 << 63))),
+        ("a decimal", raw(doc! {"_id": 4, "v": Bson::Decimal128("1.10E+3".parse::<Decimal128>().unwrap())}).into_bytes()),
+        ("a decimal NaN", raw(doc! {"_id": 5, "v": Bson::Decimal128("NaN".parse::<Decimal128>().unwrap())}).into_bytes()),
+        ("a key twice", by_hand(6, b"\x0ak\0\x0ak\0")),
+        ("a timestamp of zero inside", raw(doc! {"_id": 7, "v": {"t": zero}}).into_bytes()),
+        ("a timestamp of zero at the top", raw(doc! {"_id": 8, "t": zero}).into_bytes()),
+        ("code with scope", raw(doc! {"_id": 9, "v": with_scope}).into_bytes()),
+        ("a DBRef", raw(doc! {"_id": 10, "v": {"$ref": "c", "$id": 1, "$db": "d"}}).into_bytes()),
+        ("deep nesting", raw(doc! {"_id": 11, "v": deep}).into_bytes()),
+        ("an empty key", by_hand(12, b"\x0a\0")),
+        ("a dotted key", raw(doc! {"_id": 13, "a.b": 1, "é\u{1}": 2}).into_bytes()),
+        ("min and max key", raw(doc! {"_id": 14, "v": [Bson::MinKey, Bson::MaxKey]}).into_bytes()),
+        ("a symbol and undefined", raw(doc! {"_id": 15, "v": [Bson::Symbol("s".to_owned()), Bson::Undefined]}).into_bytes()),
+        ("a long", raw(doc! {"_id": 16_i64, "v": i64::MIN}).into_bytes()),
+        ("a date before all calendars", raw(doc! {"_id": 17, "v": mongodb_driver::bson::DateTime::MIN}).into_bytes()),
+        ("old binary", by_hand(18, b"\x05v\0\x06\0\0\0\x02\x02\0\0\0ab")),
+        ("a regular expression", raw(doc! {"_id": 19, "v": Bson::RegularExpression(mongodb_driver::bson::Regex { pattern: "a/b".try_into().unwrap(), options: "imsx".try_into().unwrap() })}).into_bytes()),
+        ("a document as _id", raw(doc! {"_id": {"b": 1, "a": -0.0}}).into_bytes()),
+        ("nearly 16 MiB", rawdoc! {"_id": 21, "v": "x".repeat((16 << 20) - 64)}.into_bytes()),
+    ]
+}
+
+/// Inserts what the server takes, and says how many and which not.
+fn insert_odd(database: &Database) -> (usize, Vec<&'static str>) {
+    let all = odd_documents();
+    let refused: Vec<&str> = all
+        .iter()
+        .filter(|(_, document)| !database.try_insert("odd", document).status.success())
+        .map(|(name, _)| *name)
+        .collect();
+    (all.len() - refused.len(), refused)
+}
+
+#[test]
+fn odd_documents_are_the_same_byte_for_byte_in_source_export_and_restored_database() {
+    let server = require!(mongodb::server);
+    let database = server.database("odd");
+    let (taken, refused) = insert_odd(&database);
+    println!("{taken} odd documents; the server itself refuses: {refused:?}");
+    assert!(taken >= 15, "{refused:?}");
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    workshop.done(&["verify", "latest", "--level", "content"]);
+    let target = server.database("back");
+    let plan = workshop.done(&["restore", "--target-database", target.name(), "--dry-run"]).stdout;
+    assert!(plan.contains("create: collection odd"), "{plan}");
+    assert!(target.contents().is_empty());
+    let report = workshop.json(0, &["restore", "--target-database", target.name(), "--yes"]);
+    assert_eq!((report["complete"].as_bool(), report["equal"].as_bool()), (Some(true), Some(true)), "{report}");
+    assert_eq!(unordered(&target.contents()), unordered(&database.contents()));
+    let folder = workshop.folder().join("dump");
+    workshop.done(&["export", "latest", "crm-db", "-o", folder.to_str().unwrap()]);
+    let exported = database.decoded(&[folder.join(database.name()).join("odd.bson")]);
+    assert_eq!(exported[0].unordered, database.contents()[0].unordered);
+    println!(
+        "{} documents and {} bytes are equal in source, export and restored database",
+        exported[0].count, exported[0].bytes
+    );
+}
+
+#[test]
+fn live_collections_are_replaced_only_if_they_are_named_and_indexes_come_back() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let before = database.contents();
+    let indexes = |database: &Database| {
+        let listed = database.run(r#"{"listIndexes": "contacts"}"#);
+        let mut names: Vec<String> =
+            listed["cursor"]["firstBatch"].as_array().unwrap().iter().map(|it| it["name"].to_string()).collect();
+        names.sort();
+        names
+    };
+    let made = indexes(&database);
+    assert_eq!(made.len(), 3);
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    database.run(r#"{"delete": "contacts", "deletes": [{"q": {"_id": 5}, "limit": 1}]}"#);
+    database.run(r#"{"insert": "newer", "documents": [{"_id": 1}]}"#);
+    let refused = workshop.ends(5, &["restore", "--yes"]);
+    assert!(refused.stderr.contains("`--drop contacts` replaces it"), "{}", refused.stderr);
+    let refused = workshop.ends(2, &["restore", "--yes", "--drop", "nobody"]);
+    assert!(refused.stderr.contains("nobody"), "{}", refused.stderr);
+    // One collection alone.
+    workshop.done(&["restore", "--yes", "--collection", "contacts", "--drop", "contacts"]);
+    let now = database.contents();
+    assert!(now.iter().any(|it| it.name == "newer"));
+    let of = |all: &[Contents], name: &str| all.iter().find(|it| it.name == name).unwrap().unordered.clone();
+    assert_eq!(of(&now, "contacts"), of(&before, "contacts"));
+    assert_eq!(indexes(&database), made);
+    // All of them: what the backup does not have stays.
+    database.run(r#"{"delete": "session_log", "deletes": [{"q": {}, "limit": 0}]}"#);
+    workshop.done(&["restore", "--yes", "--drop", "*"]);
+    let mut now = unordered(&database.contents());
+    now.retain(|(name, ..)| name != "newer");
+    assert_eq!(now, unordered(&before));
+}
+
+#[test]
+fn what_the_server_does_not_take_ends_the_restore_and_leaves_live_data_alone() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+    workshop.done(&["backup"]);
+    database.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    let live = unordered(&database.contents());
+    for (fault, words) in [
+        (Fault::error("insert", 1, 121), "of collection `contacts`"),
+        (Fault::error("createIndexes", 1, 11000), "cannot create index `email_1` for collection `contacts`"),
+    ] {
+        proxy.inject(fault);
+        let made = proxy.faults_made();
+        let ended = workshop.ends(1, &["restore", "--yes", "--drop", "*"]);
+        assert!(proxy.faults_made() > made, "{words}");
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        assert!(ended.stderr.contains("no live collection was changed"), "{}", ended.stderr);
+        assert_eq!(unordered(&database.contents()), live);
+    }
+    workshop.done(&["restore", "--yes", "--drop", "*"]);
+    assert_ne!(unordered(&database.contents()), live);
+}

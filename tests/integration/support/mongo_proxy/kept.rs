@@ -1,0 +1,125 @@
+//! What FerretDB takes and forgets, or refuses, remembered for it: options and kinds of collections, hidden indexes and
+//! collations of indexes.
+
+use std::collections::BTreeMap;
+
+use super::{
+    bson::{ARRAY, DOCUMENT, Elements},
+    wire::Message,
+};
+
+/// Options of indexes that FerretDB refuses.
+const OF_INDEXES: [&str; 2] = ["hidden", "collation"];
+/// What else a `create` may say: none of it is an option of the collection.
+const NO_OPTIONS: [&str; 8] =
+    ["create", "idIndex", "writeConcern", "comment", "maxTimeMS", "lsid", "txnNumber", "apiVersion"];
+
+/// By database and collection.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    options: BTreeMap<(String, String), Elements>,
+    indexes: BTreeMap<(String, String), BTreeMap<String, Elements>>,
+}
+
+impl Kept {
+    /// Takes out of a command what FerretDB would not do.
+    pub(super) fn ask(&mut self, request: &mut Message) {
+        let Some(collection) = request.collection().map(str::to_owned) else {
+            if request.command() == "dropDatabase" {
+                let database = request.database();
+                self.options.retain(|(in_database, _), _| in_database != database);
+                self.indexes.retain(|(in_database, _), _| in_database != database);
+            }
+            return;
+        };
+        let key = (request.database().to_owned(), collection);
+        match request.command() {
+            "create" => {
+                let is_option = |name: &str| !name.starts_with('$') && !NO_OPTIONS.contains(&name);
+                let (options, rest) =
+                    std::mem::take(&mut request.body.0).into_iter().partition(|each| is_option(&each.name));
+                request.body.0 = rest;
+                self.options.insert(key, Elements(options));
+            }
+            "collMod" => {
+                let options = self.options.entry(key).or_default();
+                for name in ["validator", "validationLevel", "validationAction", "pipeline", "viewOn"] {
+                    if let Some(each) = request.body.get(name) {
+                        options.set(each.kind, name, each.value.clone());
+                    }
+                }
+            }
+            "drop" => {
+                self.options.remove(&key);
+                self.indexes.remove(&key);
+            }
+            "renameCollection" => self.rename(request),
+            "createIndexes" => self.take_indexes(key, request),
+            _ => (),
+        }
+    }
+
+    fn rename(&mut self, request: &Message) {
+        let names = [request.body.text("renameCollection"), request.body.text("to")];
+        let [Some(from), Some(to)] = names.map(|name| name.and_then(|name| name.split_once('.'))) else { return };
+        let [from, to] = [from, to].map(|(database, collection)| (database.to_owned(), collection.to_owned()));
+        if let Some(options) = self.options.remove(&from) {
+            self.options.insert(to.clone(), options);
+        }
+        if let Some(indexes) = self.indexes.remove(&from) {
+            self.indexes.insert(to, indexes);
+        }
+    }
+
+    fn take_indexes(&mut self, key: (String, String), request: &mut Message) {
+        let Some(mut indexes) = request.body.inner("indexes") else { return };
+        for each in &mut indexes.0 {
+            let mut index = Elements::of(&each.value);
+            let Some(name) = index.text("name").map(str::to_owned) else { continue };
+            let taken = OF_INDEXES.into_iter().filter_map(|option| index.remove(option)).collect();
+            each.value = index.to_bytes();
+            self.indexes.entry(key.clone()).or_default().insert(name, Elements(taken));
+        }
+        request.body.set_inner(ARRAY, "indexes", &indexes);
+    }
+
+    /// Puts it back into an answer.
+    pub(super) fn answer(&self, asked: &Message, answer: &mut Message) {
+        let Some(mut cursor) = answer.body.inner("cursor") else { return };
+        let Some(mut batch) = cursor.inner("firstBatch") else { return };
+        for each in &mut batch.0 {
+            let mut entry = Elements::of(&each.value);
+            match asked.command() {
+                "listCollections" => self.tell_collection(asked.database(), &mut entry),
+                "listIndexes" => self.tell_index(asked, &mut entry),
+                _ => return,
+            }
+            each.value = entry.to_bytes();
+        }
+        cursor.set_inner(ARRAY, "firstBatch", &batch);
+        answer.body.set_inner(DOCUMENT, "cursor", &cursor);
+    }
+
+    fn tell_collection(&self, database: &str, entry: &mut Elements) {
+        let Some(name) = entry.text("name").map(str::to_owned) else { return };
+        let Some(options) = self.options.get(&(database.to_owned(), name)) else { return };
+        if options.get("viewOn").is_some() {
+            entry.set_text("type", "view");
+            entry.remove("idIndex");
+            let mut info = Elements::default();
+            info.set_bool("readOnly", true);
+            entry.set_inner(DOCUMENT, "info", &info);
+        } else if options.get("timeseries").is_some() {
+            entry.set_text("type", "timeseries");
+        }
+        if entry.get("options").is_some() {
+            entry.set_inner(DOCUMENT, "options", options);
+        }
+    }
+
+    fn tell_index(&self, asked: &Message, entry: &mut Elements) {
+        let key = (asked.database().to_owned(), asked.collection().unwrap_or_default().to_owned());
+        let kept = entry.text("name").and_then(|name| self.indexes.get(&key)?.get(name)).cloned();
+        entry.0.extend(kept.unwrap_or_default().0);
+    }
+}

@@ -1,0 +1,112 @@
+//! What the proxy makes the server seem to be.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{
+    State,
+    bson::{ARRAY, DATE, DOCUMENT, Elements, OBJECT_ID},
+    fault,
+    wire::Message,
+};
+
+/// The part that the proxy plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// None: the server is what it is.
+    Itself,
+    /// A server without replication, which refuses to read snapshots, as a real one does.
+    Standalone,
+    /// The primary of a replica set with one member.
+    ReplicaSet,
+    /// A router of a sharded cluster.
+    Mongos,
+}
+
+/// The name of the replica set that is played.
+pub(crate) const SET_NAME: &str = "played";
+/// What a real server has by default, in seconds.
+const WINDOW: i32 = 300;
+
+/// What becomes of a request.
+pub(super) enum Asked {
+    /// The proxy answers itself.
+    Answer(Elements),
+    /// It is passed on. If it reads a snapshot: at this time.
+    Pass(Option<(u32, u32)>),
+}
+
+pub(super) fn is_hello(command: &str) -> bool {
+    ["hello", "isMaster", "ismaster"].contains(&command)
+}
+
+pub(super) fn now_seconds() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as u32
+}
+
+/// Takes out of a request what the server behind would not know.
+pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
+    let concern = request.body.inner("readConcern").unwrap_or_default();
+    let is_snapshot = concern.text("level") == Some("snapshot");
+    match state.part {
+        Part::Standalone if is_snapshot => Asked::Answer(fault::error(123)),
+        Part::ReplicaSet if request.body.get("minSnapshotHistoryWindowInSeconds").is_some() => {
+            let window = state.inner.lock().unwrap().window.unwrap_or(WINDOW);
+            let mut body = Elements::default();
+            body.set_int("minSnapshotHistoryWindowInSeconds", window).set_double("ok", 1.0);
+            Asked::Answer(body)
+        }
+        Part::ReplicaSet => {
+            request.body.remove("readConcern");
+            request.body.remove("$clusterTime");
+            let time = || concern.timestamp("atClusterTime").unwrap_or_else(|| state.tick());
+            Asked::Pass(is_snapshot.then(time))
+        }
+        Part::Itself | Part::Standalone | Part::Mongos => Asked::Pass(None),
+    }
+}
+
+/// Changes an answer to what the part would say.
+pub(super) fn answer(asked: &Message, answer: &mut Message, snapshot: Option<(u32, u32)>, state: &State) {
+    if is_hello(asked.command()) {
+        hello(&mut answer.body, state);
+    }
+    let Some(time) = snapshot else { return };
+    match answer.body.inner("cursor") {
+        Some(mut cursor) => {
+            cursor.set_timestamp("atClusterTime", time);
+            answer.body.set_inner(DOCUMENT, "cursor", &cursor);
+        }
+        None => {
+            answer.body.set_timestamp("atClusterTime", time);
+        }
+    }
+}
+
+fn hello(body: &mut Elements, state: &State) {
+    match state.part {
+        Part::Itself => (),
+        Part::Standalone => {
+            for each in ["setName", "hosts", "me", "primary", "msg"] {
+                body.remove(each);
+            }
+        }
+        Part::Mongos => {
+            body.remove("setName");
+            body.set_text("msg", "isdbgrid");
+        }
+        Part::ReplicaSet => {
+            let mut hosts = Elements::default();
+            hosts.set_text("0", &state.address);
+            let mut last = Elements::default();
+            last.set(DATE, "lastWriteDate", (i64::from(now_seconds()) * 1000).to_le_bytes());
+            body.set_inner(ARRAY, "hosts", &hosts)
+                .set_text("setName", SET_NAME)
+                .set_int("setVersion", 1)
+                .set_bool("secondary", false)
+                .set_text("primary", &state.address)
+                .set_text("me", &state.address)
+                .set(OBJECT_ID, "electionId", [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1])
+                .set_inner(DOCUMENT, "lastWrite", &last);
+        }
+    }
+}
