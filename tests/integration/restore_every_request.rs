@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::support::{
     bed::{self, require},
-    door::{Door, Fate},
+    door::{self, Door, Fate},
     snapshot::{Restore, Snapshot},
 };
 
@@ -178,6 +178,30 @@ async fn a_single_connection_that_is_dropped_is_tried_again_by_the_same_run() {
         restore.cluster = Cluster::connect(&options).await.unwrap();
         restore.all().await;
         assert_same(&state(&cluster, &namespace), &expected, &format!("dropped at request {k}"));
+        cluster.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
+    }
+    cluster.kubectl(&["delete", "namespace", &whole, "--wait=false"]);
+}
+
+/// `c25` has an owner and what was applied by a server-side apply: its second request puts both back.
+#[tokio::test]
+async fn a_second_request_whose_answer_is_lost_is_not_sent_again() {
+    let cluster = require!(bed::source);
+    require!(program "jq");
+    let whole = cluster.name("answered");
+    until(&cluster, &sixty(&whole), usize::MAX).await;
+    let expected = state(&cluster, &whole);
+    for (fate, sent) in [(Fate::LoseAnswer, 1), (Fate::Drop, 2)] {
+        let namespace = cluster.name("lost");
+        let mut restore = Restore::into(&cluster, &sixty(&namespace)).await;
+        let is_second = |method: &http::Method, path: &str| method == http::Method::PATCH && path.contains("/c25?");
+        let (rule, seen) = door::first(1, fate.clone(), is_second);
+        let door = Door::before(restore.cluster.clone(), rule).await;
+        let options = ConnectOptions { kubeconfig: Some(door.kubeconfig()), ..ConnectOptions::default() };
+        restore.cluster = Cluster::connect(&options).await.unwrap();
+        restore.all().await;
+        assert_same(&state(&cluster, &namespace), &expected, &format!("{fate:?}"));
+        assert_eq!(seen.load(Ordering::SeqCst), sent, "{fate:?}");
         cluster.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
     }
     cluster.kubectl(&["delete", "namespace", &whole, "--wait=false"]);

@@ -99,7 +99,9 @@ impl PostgresSource {
         let failed = |error: &tokio_postgres::Error| session.failed("read the catalogs", error);
         let facts = catalog::facts(session.client()).await.map_err(|error| failed(&error))?;
         let tool = |program| child::find_tool(program, facts.major);
-        let (pg_dump, pg_restore) = tokio::try_join!(tool(Program::PgDump), tool(Program::PgRestore))?;
+        let (pg_dump, pg_restore) = tokio::join!(tool(Program::PgDump), tool(Program::PgRestore));
+        // Where both are missing, it is always the first that is named.
+        let (pg_dump, pg_restore) = (pg_dump?, pg_restore?);
         let counts =
             catalog::pattern_counts(session.client(), &self.selection).await.map_err(|error| failed(&error))?;
         if counts.has_no_schema() {

@@ -159,16 +159,24 @@ impl Course<'_, '_> {
         }
     }
 
-    pub(super) async fn patch(&mut self, patch: &Value) -> Result<Reply, End> {
+    /// Sends a patch until it is done or refused.
+    async fn patch(&mut self, patch: &Value) -> Result<(), End> {
+        self.patch_once(patch, |_| false).await.map(drop)
+    }
+
+    /// Sends a patch until it is done or refused; gives the object's metadata after it. Where the answer to a try was
+    /// lost, the live object is asked before the next one: `is_done` says whether it has what the patch is for.
+    pub(super) async fn patch_once(&mut self, patch: &Value, is_done: impl Fn(&Value) -> bool) -> Result<Value, End> {
         let path = format!("{}?fieldManager={MANAGER}", self.kind.object_path(self.namespace, &self.name));
         let act = format!("patch {} {}", self.kind.id(), full_name(self.namespace, &self.name));
         let body = Bytes::from(patch.to_string());
         loop {
             let sent = self.send(Method::PATCH, "application/merge-patch+json", &act, &path, body.clone()).await;
+            let unknown = sent.as_ref().map_or(true, verdict::is_uncertain);
             let again = match sent {
                 Err(why) => self.again(&why, None).await,
                 Ok(reply) => match verdict::of(&reply) {
-                    Verdict::Done => return Ok(reply),
+                    Verdict::Done => return Ok(serde_json::from_slice(&reply.body).unwrap_or(Value::Null)),
                     Verdict::Later(why) if reply.code != http::StatusCode::NOT_FOUND => self.later(&why, &reply).await,
                     Verdict::Later(why) | Verdict::Refused(why) => return Err(End::Failed(why)),
                     Verdict::Exists | Verdict::Taken(_) => return Err(End::Failed(reply.status().message)),
@@ -176,6 +184,13 @@ impl Course<'_, '_> {
             };
             if let Again::No(end) = again {
                 return Err(end);
+            }
+            // What cannot be read is sent again: the patch itself says what is wrong.
+            if unknown
+                && let Ok(Some(live)) = get(self.worker.context.cluster, self.kind, self.namespace, &self.name).await
+                && is_done(&live)
+            {
+                return Ok(live);
             }
         }
     }
