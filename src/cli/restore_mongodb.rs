@@ -6,7 +6,7 @@ use super::exit::{Exit, Failure};
 use crate::{
     operations::{ChosenSources, CollectionOptions, CollectionOutcome, CollectionRestore, DatabaseOptions, Error},
     report::words,
-    sources::mongodb::restore::{AccountAction, Action, Loaded, Plan, PlannedCollection},
+    sources::mongodb::restore::{AccountAction, Action, Loaded, Plan, PlannedCollection, RestoreError as E},
     types::for_terminal,
 };
 
@@ -155,18 +155,24 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
     let Some(error) = outcome.ended.take() else {
         return Ok(if outcome.is_equal() { Exit::Done } else { Exit::Difference });
     };
-    let in_place = outcome.databases.iter().flat_map(|database| &database.collections).any(|it| it.in_place);
     let interrupted = matches!(error, Error::Interrupted);
     let is_of_server = matches!(error, Error::Mongodb(_));
+    let is_refusal = matches!(error, Error::RestoreMongodb(E::Build { .. } | E::Documents { .. } | E::Account { .. }));
     let mut failure = Failure::from(error);
     if failure.exit == Exit::CouldNotRun && outcome.wrote {
         failure.exit = Exit::Failed;
     }
-    if interrupted && !in_place {
-        failure = failure.next("live collections are as they were, and what was half loaded is removed; run it again");
-    }
-    if is_of_server && outcome.wrote && !in_place {
-        failure = failure.next("no live collection was changed: run it again when the server answers");
+    // Of what may be otherwise nothing is claimed.
+    if !outcome.changed_live {
+        if interrupted {
+            let removed = if outcome.left.is_empty() { ", and what was half loaded is removed" } else { "" };
+            failure = failure.next(format!("live collections are as they were{removed}; run it again"));
+        } else if is_of_server && outcome.wrote {
+            failure = failure.next("no live collection was changed: run it again when the server answers");
+        } else if is_refusal {
+            let next = "no live collection was changed: put right what the server says (its log says more), and run it again";
+            failure = failure.next(next);
+        }
     }
     if outcome.left.is_empty() {
         return Err(failure);
@@ -181,7 +187,7 @@ pub(super) fn next(outcome: &CollectionOutcome) -> Option<String> {
     if let Some(database) = differs {
         let beside: Vec<String> = database.beside.iter().map(|name| for_terminal(name).into_owned()).collect();
         let place = for_terminal(&database.database);
-        return Some(match beside.is_empty() {
+        return Some(match beside.is_empty() || outcome.changed_live {
             true => format!("look at what differs in database {place} before an application uses it"),
             false => format!(
                 "no live collection was changed: look at {} of database {place}, and drop them when they are not wanted any more",

@@ -51,6 +51,8 @@ pub struct CollectionOutcome {
     pub ended: Option<Error>,
     /// Something was written, however it ended.
     pub wrote: bool,
+    /// Something may be under a live name that was not there before, or may be gone from it.
+    pub changed_live: bool,
     /// What a load that failed could not remove again.
     pub left: Vec<String>,
 }
@@ -67,6 +69,7 @@ impl CollectionOutcome {
         self.databases.extend(other.databases);
         self.phases.extend(other.phases);
         self.wrote |= other.wrote;
+        self.changed_live |= other.changed_live;
         self.left.extend(other.left);
         if self.ended.is_none() {
             self.ended = other.ended;
@@ -200,6 +203,7 @@ impl CollectionRestore {
         }
         for restore in running {
             outcome.wrote |= restore.has_written();
+            outcome.changed_live |= restore.has_changed_live();
             outcome.left.extend(restore.left_behind());
             outcome.databases.push(restore.loaded);
         }

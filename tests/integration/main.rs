@@ -35,6 +35,7 @@ mod mongo_proxy;
 mod mongodb_backup;
 mod mongodb_definitions;
 mod mongodb_faults;
+mod mongodb_live;
 mod mongodb_restore;
 mod mongodb_users;
 mod mongodb_via;

@@ -116,6 +116,60 @@ fn a_replica_set_is_read_as_it_was_at_one_moment() {
 }
 
 #[test]
+fn a_moment_that_is_older_than_the_list_of_collections_is_not_taken() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    // What a majority of the members has is an hour old: then there was no collection.
+    proxy.lag_behind(3600);
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    workshop.done(&["backup"]);
+    let shown = workshop.json(0, &["show", "latest"]);
+    let position = shown["sources"][0]["moment"]["position"].as_str().unwrap();
+    let seconds: u64 = position.split('.').next().unwrap().parse().unwrap();
+    assert!(seconds >= before - 1, "{position} is before {before}");
+    if !server.is_real() {
+        let seen = proxy.seen();
+        let finds = seen.iter().filter(|it| it.command == "find" && it.database == database.name());
+        let times: std::collections::BTreeSet<_> = finds.filter_map(|it| it.at_cluster_time).collect();
+        assert_eq!(times.len(), 1, "{times:?}");
+        assert!(times.iter().all(|time| u64::from(time.0) == seconds), "{times:?} and {position}");
+    }
+}
+
+#[test]
+fn collections_that_are_made_or_renamed_about_the_moment_are_in_the_backup() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    // The first read, which fixes the moment: what is listed before it is not what is there afterwards.
+    let pause = proxy.pause("find", 1);
+    let mut command = workshop.command(&["backup"]);
+    let backup: Ended = std::thread::scope(|scope| {
+        let running = scope.spawn(move || command.output().unwrap());
+        pause.wait_until_reached();
+        let through = server.behind(proxy.address());
+        through.other_database(database.name()).run(r#"{"insert": "newer", "documents": [{"_id": 1}, {"_id": 2}]}"#);
+        let name = database.name();
+        let rename = format!(r#"{{"renameCollection": "{name}.session_log", "to": "{name}.moved"}}"#);
+        through.other_database("admin").run(&rename);
+        pause.release();
+        running.join().unwrap().into()
+    });
+    assert_eq!(backup.code, 0, "{}", backup.stderr);
+    let shown = workshop.json(0, &["show", "latest"]);
+    let held: Vec<(&str, u64)> = shown["sources"][0]["collections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap(), it["documents"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(held, [("contacts", 300), ("empty", 0), ("moved", 1), ("newer", 2), ("odd name/é", 1)]);
+}
+
+#[test]
 fn a_killed_cursor_begins_its_stream_again_without_a_moment_and_ends_the_source_with_one() {
     let (server, proxy) = require!(mongo_proxy::replica_set);
     let database = server.database("crm");

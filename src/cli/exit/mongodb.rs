@@ -39,8 +39,7 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
 }
 
 /// What is done about documents, indexes or rules that the server does not take.
-const LIVE: &str =
-    "no live collection was changed: put right what the server says (its log says more), and run it again";
+const NOT_TAKEN: &str = "put right what the server says (its log says more), and run it again";
 
 pub(super) fn of_restore(error: &RestoreError) -> Ending {
     match error {
@@ -51,7 +50,7 @@ pub(super) fn of_restore(error: &RestoreError) -> Ending {
         RestoreError::Usage(_) => (Exit::Usage, None),
         RestoreError::Refused { .. } => (Exit::CouldNotRun, Some("put that right; --dry-run shows the plan")),
         RestoreError::Build { .. } | RestoreError::Documents { .. } | RestoreError::Account { .. } => {
-            (Exit::Failed, Some(LIVE))
+            (Exit::Failed, Some(NOT_TAKEN))
         }
         RestoreError::Malformed { .. } => (Exit::Difference, None),
         RestoreError::Switch { .. } => (Exit::Failed, Some("put right what the server says, and run it again")),

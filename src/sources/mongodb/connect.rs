@@ -4,10 +4,10 @@ use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mongodb_driver::{
-    Client, Database,
-    bson::{Document, doc},
+    Client, Collection, Database,
+    bson::{Document, RawDocumentBuf, doc},
     error::ErrorKind,
-    options::{ClientOptions, ServerAddress, Tls, TlsOptions},
+    options::{ClientOptions, CollectionOptions, ReadConcern, ReadPreference, ServerAddress, Tls, TlsOptions},
 };
 
 use super::{
@@ -99,6 +99,8 @@ impl Server {
         options.app_name = Some("drctl".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         options.max_pool_size = Some(options.max_pool_size.unwrap_or(MOST_CONNECTIONS).clamp(2, MOST_CONNECTIONS));
+        // What we read says itself how it is to be read; the driver would not read at a moment beside this one.
+        options.read_concern = None;
         // What failed half-way is begun again by us, or not at all.
         options.retry_writes = Some(false);
         if let Some(file) = &self.ca_file {
@@ -282,6 +284,29 @@ impl Session {
     pub(super) async fn admin(&self, doing: &str, command: Document) -> Result<Document, Error> {
         let admin = self.client.database("admin");
         admin.run_command(command).await.map_err(|error| self.server.failed(doing, &error))
+    }
+
+    /// A collection as the primary has it, whichever member the address prefers for reading. With `lasting`, only what no
+    /// election takes back.
+    pub(super) fn at_primary(&self, name: &str, lasting: bool) -> Collection<RawDocumentBuf> {
+        let concern = match lasting && self.facts.replica_set.is_some() {
+            true => ReadConcern::majority(),
+            false => ReadConcern::local(),
+        };
+        let options = CollectionOptions::builder()
+            .selection_criteria(Some(ReadPreference::Primary.into()))
+            .read_concern(Some(concern))
+            .build();
+        self.database.collection_with_options(name, options)
+    }
+
+    /// A time of the replica set that is at or after all that it has told until now; absent: it has no such times.
+    pub(super) async fn cluster_time(&self) -> Result<Option<mongodb_driver::bson::Timestamp>, Error> {
+        if self.facts.replica_set.is_none() {
+            return Ok(None);
+        }
+        let reply = self.admin("ask for the replica set's time", doc! {"ping": 1}).await?;
+        Ok(reply.get_timestamp("operationTime").ok())
     }
 
     /// The server's clock.

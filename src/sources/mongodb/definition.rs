@@ -138,6 +138,8 @@ pub enum Change {
     Dropped,
     /// It has another name now.
     Renamed(String),
+    /// It was not there before.
+    Made,
     /// It was dropped, and another was made in its place.
     MadeAnew,
     /// Its options are others.
@@ -151,6 +153,7 @@ impl std::fmt::Display for Change {
         match self {
             Self::Dropped => f.write_str("was dropped"),
             Self::Renamed(to) => write!(f, "was renamed to `{}`", crate::types::for_terminal(to)),
+            Self::Made => f.write_str("was made"),
             Self::MadeAnew => f.write_str("was dropped and made anew"),
             Self::Options => f.write_str("got other options"),
             Self::Indexes => f.write_str("got other indexes"),
@@ -176,6 +179,12 @@ pub(super) fn changes(before: &[Definition], after: &[Definition]) -> Vec<(Strin
         }
     };
     before.iter().filter_map(|old| change(old).map(|change| (old.name.clone(), change))).collect()
+}
+
+/// A collection of `after` that was not there before.
+pub(super) fn made(before: &[Definition], after: &[Definition]) -> Option<(String, Change)> {
+    let new = after.iter().find(|new| !before.iter().any(|old| old.name == new.name))?;
+    Some((new.name.clone(), Change::Made))
 }
 
 #[cfg(test)]
@@ -234,5 +243,8 @@ mod tests {
             let found = changes(std::slice::from_ref(&old), &after);
             assert_eq!(found, change.into_iter().map(|change| ("a".to_owned(), change)).collect::<Vec<_>>());
         }
+        let both = [old.clone(), definition("new", 9, false, &[])];
+        assert_eq!(made(std::slice::from_ref(&old), &both), Some(("new".to_owned(), Change::Made)));
+        assert_eq!(made(&both, &both), None);
     }
 }

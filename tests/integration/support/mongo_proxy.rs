@@ -5,7 +5,7 @@
 //!
 //! - plays a part ([`Part`]): it changes the answers to `hello` so that the server seems to be the primary of a replica set
 //!   with one member, or a mongos. In a replica set it takes `readConcern: snapshot` out of what it passes on, answers with
-//!   an `atClusterTime`, and notes both. **What is read is not a snapshot.** As a standalone it refuses such reads, as a
+//!   an `atClusterTime`, and notes both; every answer has an `operationTime`. **What is read is not a snapshot.** As a standalone it refuses such reads, as a
 //!   real one does;
 //! - remembers what FerretDB forgets ([`MongoProxy::remember`]): options and kinds of collections, hidden indexes and
 //!   collations, as they were created through it. **Nothing of it has an effect**: a view is an empty collection, a
@@ -115,6 +115,8 @@ struct Inner {
     kept: Option<(Kept, Accounts)>,
     /// The snapshots' clock.
     ticks: u32,
+    /// How far the moments that the server chooses are behind, in seconds.
+    lag: u32,
     /// In seconds, if not the usual one.
     window: Option<i32>,
     /// Both ends of all connections.
@@ -158,6 +160,11 @@ impl MongoProxy {
     /// For how long a played replica set says that it keeps a moment: 300 s if this is not called.
     pub(crate) fn set_snapshot_window(&self, seconds: i32) {
         self.state.inner.lock().unwrap().window = Some(seconds);
+    }
+
+    /// Lets a played replica set choose moments of so many seconds ago, as one does whose other members lag behind.
+    pub(crate) fn lag_behind(&self, seconds: u32) {
+        self.state.inner.lock().unwrap().lag = seconds;
     }
 
     /// `127.0.0.1:PORT`
@@ -322,7 +329,12 @@ impl State {
     fn tick(&self) -> (u32, u32) {
         let mut inner = self.inner.lock().unwrap();
         inner.ticks += 1;
-        (part::now_seconds(), inner.ticks)
+        (part::now_seconds() - inner.lag, inner.ticks)
+    }
+
+    /// The time of what was done last.
+    fn operation_time(&self) -> (u32, u32) {
+        (part::now_seconds(), self.inner.lock().unwrap().ticks)
     }
 }
 

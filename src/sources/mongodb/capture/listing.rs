@@ -8,20 +8,41 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::{Error, Session, definition::Definition, definition::Kind, definition::index_name},
+    super::{Error, Reason, Session, definition::Definition, definition::Kind, definition::index_name},
     failed_capture,
     failure::Failure,
 };
 
 /// The most bytes of all definitions together.
 const MOST: usize = 32 << 20;
-/// There is no such collection: it was dropped since it was listed.
+/// There is no such collection: it was dropped or renamed since it was listed.
 const NAMESPACE_NOT_FOUND: i32 = 26;
+/// How often collections are listed in which one goes meanwhile.
+const TRIES: u32 = 5;
 
 /// All collections and views of the database in the order of their names, with their indexes.
 pub(in crate::sources::mongodb) async fn list(session: &Session) -> Result<Vec<Definition>, Error> {
+    for _ in 1..TRIES {
+        let (all, gone) = once(session, rawdoc! {"listCollections": 1, "cursor": {}}).await?;
+        // One that was renamed between the two lists is in neither of them.
+        if !gone {
+            return Ok(all);
+        }
+    }
+    Ok(once(session, rawdoc! {"listCollections": 1, "cursor": {}}).await?.0)
+}
+
+/// What is called `name` now, with its indexes; nothing if there is nothing of that name.
+pub(in crate::sources::mongodb) async fn find(session: &Session, name: &str) -> Result<Option<Definition>, Error> {
+    let command = rawdoc! {"listCollections": 1, "filter": {"name": name}, "cursor": {}};
+    let (all, _) = once(session, command).await?;
+    Ok(all.into_iter().find(|it| it.name == name))
+}
+
+/// What the server lists, and whether one of it was gone when its indexes were asked for.
+async fn once(session: &Session, command: RawDocumentBuf) -> Result<(Vec<Definition>, bool), Error> {
     let server = session.server();
-    let command = session.database.run_raw_cursor_command(rawdoc! {"listCollections": 1, "cursor": {}});
+    let command = session.database.run_raw_cursor_command(command);
     let entries = match command.batch().await {
         Ok(cursor) => documents(cursor).await,
         Err(error) => Err(error),
@@ -29,13 +50,16 @@ pub(in crate::sources::mongodb) async fn list(session: &Session) -> Result<Vec<D
     let entries = entries.map_err(|error| server.failed("list the collections", &error))?;
     let listing = |what: String| failed_capture(server, Failure::Listing(what));
     let mut all = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut gone) = (0, false);
     for entry in entries {
         let mut definition = Definition::of_entry(&entry).map_err(|error| listing(error.to_string()))?;
         // A view has none, and the buckets of a time series are listed with the collection itself.
         let has_indexes = definition.kind != Kind::View && !definition.name.starts_with("system.");
         if has_indexes || definition.name == "system.js" {
-            let Some(indexes) = indexes(session, &definition.name).await? else { continue };
+            let Some(indexes) = indexes(session, &definition.name).await? else {
+                gone = true;
+                continue;
+            };
             definition.indexes = indexes;
         }
         let indexes = definition.indexes.iter().map(|index| index.as_bytes().len()).sum::<usize>();
@@ -50,7 +74,7 @@ pub(in crate::sources::mongodb) async fn list(session: &Session) -> Result<Vec<D
         let name = twice.first().map(|it| it.name.clone()).unwrap_or_default();
         return Err(listing(format!("collection `{}` is there twice", crate::types::for_terminal(&name))));
     }
-    Ok(all)
+    Ok((all, gone))
 }
 
 /// The indexes of a collection in the order of their names; nothing if it is gone.
@@ -68,7 +92,7 @@ pub(in crate::sources::mongodb) async fn indexes(
             indexes.sort_by(|one, other| index_name(one).cmp(index_name(other)));
             Ok(Some(indexes))
         }
-        Err(error) if super::super::Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => Ok(None),
+        Err(error) if Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => Ok(None),
         Err(error) => {
             let doing = format!("list the indexes of `{}`", crate::types::for_terminal(collection));
             Err(session.server().failed(&doing, &error))

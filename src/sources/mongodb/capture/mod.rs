@@ -18,7 +18,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use mongodb_driver::{
     ClientSession,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{self, Document, RawDocumentBuf, doc},
     options::SessionOptions,
 };
 
@@ -31,7 +31,7 @@ use super::{
     Error, Server, Session,
     accounts::{self, Account},
     contents::stream_names,
-    definition::{Definition, Kind, changes},
+    definition::{Definition, Kind, changes, made},
 };
 use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, PreparedSource, Source},
@@ -40,6 +40,8 @@ use crate::{
 
 /// How often the stream of a collection is begun.
 const TRIES: u32 = 3;
+/// How often a moment is looked for at which the collections are those that are listed.
+const MOMENTS: u32 = 5;
 /// How often the server is told that a session is in use: it forgets one after 30 minutes.
 const HEARTBEAT: Duration = Duration::from_secs(300);
 
@@ -110,13 +112,15 @@ impl MongodbSource {
             true => Some(accounts::list(&session).await?),
             false => None,
         };
-        let plain = begin(&session, false).await?;
+        let since = session.cluster_time().await?;
+        let plain = begin(&session, Way::Since(since)).await?;
         let mut prepared = Prepared {
             source: self.clone(),
             session,
             listed,
             reads: Reads { plain, snapshot: None },
             from,
+            since,
             moment: None,
             accounts,
         };
@@ -127,14 +131,28 @@ impl MongodbSource {
     }
 }
 
+/// How a session reads.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// All at one moment: this one, or the one that the server chooses.
+    Moment(Option<bson::Timestamp>),
+    /// What is there, at this time or later: a member that lags behind is waited for.
+    Since(Option<bson::Timestamp>),
+}
+
 /// Begins a session for reads.
-async fn begin(session: &Session, snapshot: bool) -> Result<ClientSession, Error> {
-    let options = match snapshot {
-        true => SessionOptions::builder().snapshot(true).build(),
-        false => SessionOptions::builder().causal_consistency(false).build(),
+async fn begin(session: &Session, way: Way) -> Result<ClientSession, Error> {
+    let options = match way {
+        Way::Moment(Some(at)) => SessionOptions::builder().snapshot(true).snapshot_time(at).build(),
+        Way::Moment(None) => SessionOptions::builder().snapshot(true).build(),
+        Way::Since(since) => SessionOptions::builder().causal_consistency(since.is_some()).build(),
     };
     let begun = session.client.start_session().with_options(options).await;
-    begun.map_err(|error| session.server().failed("begin a session", &error))
+    let mut begun = begun.map_err(|error| session.server().failed("begin a session", &error))?;
+    if let Way::Since(Some(since)) = way {
+        begun.advance_operation_time(since);
+    }
+    Ok(begun)
 }
 
 /// The error of a database that was not captured.
@@ -169,6 +187,8 @@ struct Prepared {
     listed: Vec<Definition>,
     reads: Reads,
     from: Timestamp,
+    /// A time of the replica set after all that is listed.
+    since: Option<bson::Timestamp>,
     moment: Option<Moment>,
     /// Users and roles, if they are asked for.
     accounts: Option<Vec<Account>>,
@@ -226,9 +246,39 @@ async fn keep_alive(session: &Session, ids: &[Document]) {
 }
 
 impl Prepared {
-    /// Fixes the moment of the snapshot: by a first read.
+    /// Fixes the moment of the snapshot, at which the collections must be those that are listed.
     async fn fix(&mut self) -> Result<(), Error> {
-        let mut snapshot = begin(&self.session, true).await?;
+        for tries in 1..=MOMENTS {
+            let Some(since) = self.since else { return Err(self.failed(Failure::NoMoment)) };
+            let mut snapshot = self.read_first(None).await?;
+            // The server's own choice is what a majority of the members has, which may be older than what was listed: a collection
+            // that is newer would be read as an empty one. It waits for a moment that is named.
+            if snapshot.snapshot_time().is_some_and(|at| at < since) {
+                snapshot = self.read_first(Some(since)).await?;
+            }
+            let at = snapshot.snapshot_time().filter(|at| *at >= since);
+            let Some(at) = at else { return Err(self.failed(Failure::NoMoment)) };
+            // What was made, renamed or dropped about the moment may be in it or not, and nothing tells.
+            let after = listing::list(&self.session).await?;
+            let change = changes(&self.listed, &after).into_iter().next().or_else(|| made(&self.listed, &after));
+            let Some((collection, change)) = change else {
+                let time = Timestamp::from_second(i64::from(at.time)).unwrap_or(self.from);
+                self.moment = Some(Moment { time, position: Some(format!("{}.{}", at.time, at.increment)) });
+                self.reads.snapshot = Some(snapshot);
+                return Ok(());
+            };
+            if tries == MOMENTS {
+                return Err(self.failed(Failure::Changed { collection, change }));
+            }
+            self.listed = after;
+            self.since = self.session.cluster_time().await?;
+        }
+        Err(self.failed(Failure::NoMoment))
+    }
+
+    /// Begins a session whose moment is `at`, or else one that the server chooses, and reads once at it.
+    async fn read_first(&self, at: Option<bson::Timestamp>) -> Result<ClientSession, Error> {
+        let mut snapshot = begin(&self.session, Way::Moment(at)).await?;
         let readable =
             |it: &&Definition| it.kind == Kind::Collection && !it.is_capped() && !it.name.starts_with("system.");
         let name = self.listed.iter().find(readable).map_or("drctl", |it| it.name.as_str()).to_owned();
@@ -246,15 +296,7 @@ impl Prepared {
                 _ => server.failed("take a snapshot", &error),
             });
         }
-        let Some(at) = snapshot.snapshot_time() else { return Err(failed_capture(server, Failure::NoMoment)) };
-        let time = Timestamp::from_second(i64::from(at.time)).unwrap_or(self.from);
-        self.moment = Some(Moment { time, position: Some(format!("{}.{}", at.time, at.increment)) });
-        self.reads.snapshot = Some(snapshot);
-        // What was dropped about the moment may be in the snapshot or not, and nothing tells.
-        match changes(&self.listed, &listing::list(&self.session).await?).into_iter().next() {
-            Some((collection, change)) => Err(self.failed(Failure::Changed { collection, change })),
-            None => Ok(()),
-        }
+        Ok(snapshot)
     }
 
     async fn all(&mut self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
@@ -310,7 +352,7 @@ impl Prepared {
                         self.source.name
                     );
                     context.monitor.note(&note);
-                    self.reads.plain = begin(&self.session, false).await?;
+                    self.reads.plain = begin(&self.session, Way::Since(self.since)).await?;
                 }
                 Err(ended) => {
                     let failure = ended.into_failure(&definition.name, tries)?;

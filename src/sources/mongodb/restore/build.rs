@@ -120,15 +120,15 @@ impl Builder<'_> {
 
     /// What is defined at `place` and not as the backup has it.
     pub(super) async fn compare(&self, definition: &Definition, place: &str) -> Result<Vec<Difference>, RestoreError> {
-        let live = listing::list(self.session).await?;
+        let live = listing::find(self.session, place).await?;
         let name = for_terminal(&definition.name);
         let what = format!("{} {name}", definition.kind.word());
-        let Some(found) = live.iter().find(|it| it.name == place) else {
+        let Some(found) = live else {
             return Ok(vec![Difference { what, how: "it is not there".to_owned() }]);
         };
         let mut differences = Vec::new();
         let options = |it: &Definition| it.options().map(fields).unwrap_or_default();
-        if options(found) != options(definition) {
+        if options(&found) != options(definition) {
             differences.push(Difference { what: what.clone(), how: "its options are others".to_owned() });
         }
         if definition.kind == Kind::View {

@@ -63,14 +63,18 @@ pub enum RestoreError {
     },
     /// Collections that are equal could not take their places, others had done so.
     #[error(
-        "collection `{}` could not take its place: {reason}{}",
-        for_terminal(.collection), in_place(.done)
+        "collection `{}` {}: {reason}{}",
+        for_terminal(.collection),
+        if *.unknown { "may have taken its place or not: the server does not answer" } else { "could not take its place" },
+        in_place(.done)
     )]
     Switch {
         /// The collection.
         collection: String,
         /// The server's words.
         reason: Reason,
+        /// Whether it did is not known.
+        unknown: bool,
         /// Those that had.
         done: Vec<String>,
     },

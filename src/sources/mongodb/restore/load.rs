@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use mongodb_driver::bson::{
-    Bson, Document, RawDocumentBuf, doc,
+    Bson, Document, doc,
     raw::{RawArrayBuf, RawBsonRef, cstr},
     rawdoc,
 };
@@ -127,7 +127,8 @@ pub(super) async fn count(session: &Session, name: &str, place: &str) -> Result<
         let doing = format!("read collection `{}` back", crate::types::for_terminal(name));
         RestoreError::from(session.server().failed(&doing, error))
     };
-    let collection = session.database.collection::<RawDocumentBuf>(place);
+    // Whatever member the address prefers: it may not have it yet.
+    let collection = session.at_primary(place, true);
     let mut batches = collection.find(doc! {}).batch().await.map_err(|error| failed(&error))?;
     let mut counted = Counted::default();
     while let Some(batch) = batches.next().await {

@@ -11,6 +11,7 @@ mod error;
 mod load;
 mod plan;
 mod report;
+mod switch;
 
 use mongodb_driver::bson::rawdoc;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, Planned
 pub use report::{Difference, Loaded, LoadedCollection};
 
 use self::{build::Builder, load::Counted};
-use super::{Reason, Server, Session, contents, definition::Kind};
+use super::{Reason, Server, Session, capture::listing, contents, definition::Kind};
 use crate::types::{BackupContents, Monitor, for_terminal};
 
 /// What a restore works with.
@@ -44,9 +45,12 @@ pub struct Restore<'a> {
     session: Session,
     /// What was made and has not got its name, by the name that it has.
     made: Vec<String>,
+    /// What could not be removed.
+    left: Vec<String>,
     /// What was done so far.
     pub loaded: Loaded,
     wrote: bool,
+    changed_live: bool,
 }
 
 impl<'a> Restore<'a> {
@@ -61,13 +65,19 @@ impl<'a> Restore<'a> {
         }
         let session = context.server.connect().await?;
         let loaded = Loaded { source: plan.source.clone(), database: plan.database.clone(), ..Loaded::default() };
-        Ok(Self { context, plan, session, made: Vec::new(), loaded, wrote: false })
+        Ok(Self { context, plan, session, made: Vec::new(), left: Vec::new(), loaded, wrote: false, changed_live: false })
     }
 
     /// Whether anything was written.
     #[must_use]
     pub fn has_written(&self) -> bool {
         self.wrote
+    }
+
+    /// Whether something may be under a live name that was not there before, or may be gone from it.
+    #[must_use]
+    pub fn has_changed_live(&self) -> bool {
+        self.changed_live
     }
 
     /// Loads and compares every collection. What fails is removed again, as far as the server lets.
@@ -107,20 +117,18 @@ impl<'a> Restore<'a> {
         let place = planned.beside.as_deref().unwrap_or(&planned.name);
         let session = self.session.clone();
         let builder = Builder { session: &session };
-        self.wrote = true;
-        // A name of this restore before it is made: what an interrupted command leaves is removed, too. A name that others
-        // know only afterwards: if they made it since the plan, it is not ours to remove.
-        if planned.beside.is_some() {
-            self.made.push(place.to_owned());
-        }
-        builder.create(definition, place).await?;
-        if planned.beside.is_none() {
-            self.made.push(place.to_owned());
-        }
         let holder = match definition.kind {
             Kind::TimeSeries => definition.holder(),
             Kind::Collection | Kind::View => place.to_owned(),
         };
+        // A name of this restore before it is made: what an interrupted command leaves is removed, too.
+        if planned.beside.is_some() {
+            self.wrote = true;
+            self.made.push(place.to_owned());
+            builder.create(definition, place).await?;
+        } else {
+            self.create_in_place(planned, &holder).await?;
+        }
         load::load(self.context, &session, info, &planned.name, &holder, definition.is_capped()).await?;
         let found = load::count(&session, &planned.name, &holder).await?;
         let expected = Counted { documents: kept.documents, bytes: kept.bytes, digest: kept.digest };
@@ -143,123 +151,62 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
+    /// Makes what cannot be renamed under its own name, which nothing must have.
+    async fn create_in_place(&mut self, planned: &PlannedCollection, holder: &str) -> Result<(), RestoreError> {
+        let taken = || RestoreError::Build {
+            doing: "create it".to_owned(),
+            collection: planned.name.clone(),
+            reason: Reason::text("something of this name has been made since the plan"),
+        };
+        if listing::find(&self.session, &planned.name).await?.is_some() {
+            return Err(taken());
+        }
+        (self.wrote, self.changed_live) = (true, true);
+        Builder { session: &self.session }.create(&planned.kept.definition, &planned.name).await?;
+        // A server says that it has made what was there already and is defined alike.
+        if !plan::is_empty(&self.session, holder).await? {
+            return Err(taken());
+        }
+        self.made.push(planned.name.clone());
+        Ok(())
+    }
+
     fn differs(&mut self, what: &str, how: &str) {
         self.loaded.differences.push(Difference { what: what.to_owned(), how: how.to_owned() });
     }
 
-    /// Makes users and roles, if they are asked for; gives every collection its name, if all are equal; then views are
-    /// made, which are about collections.
-    ///
-    /// # Errors
-    /// [`RestoreError::Switch`] names the one that could not get it, and those that had.
-    pub async fn switch(&mut self) -> Result<(), RestoreError> {
-        if !self.loaded.is_equal() {
-            return Ok(());
-        }
-        let plan = self.plan;
-        if !plan.accounts.is_empty() {
-            let made = accounts::make(&self.session, plan).await;
-            self.wrote = true;
-            match made {
-                Ok(differences) => self.loaded.differences.extend(differences),
-                Err(error) => {
-                    self.clean_up().await;
-                    return Err(error);
-                }
-            }
-            self.loaded.accounts = plan.accounts.len() as u64;
-            if !self.loaded.is_equal() {
-                self.loaded.beside = std::mem::take(&mut self.made);
-                return Ok(());
-            }
-        }
-        let mut done = Vec::new();
-        for planned in &plan.collections {
-            let Some(beside) = &planned.beside else { continue };
-            if let Err(reason) = self.rename(planned, beside).await {
-                let collection = planned.name.clone();
-                self.clean_up().await;
-                return Err(RestoreError::Switch { collection, reason, done });
-            }
-            self.made.retain(|made| made != beside);
-            done.push(planned.name.clone());
-            if let Some(loaded) = self.loaded.collections.iter_mut().find(|it| it.name == planned.name) {
-                loaded.in_place = true;
-            }
-        }
-        for planned in plan.collections.iter().filter(|it| it.kept.definition.kind == Kind::View) {
-            self.view(planned).await?;
-        }
-        Ok(())
-    }
-
-    async fn rename(&self, planned: &PlannedCollection, beside: &str) -> Result<(), Reason> {
-        let database = &self.plan.database;
-        let drop = planned.action == Action::Replace;
-        // A view stands in no collection's way, and cannot be dropped by a rename.
-        if drop && planned.live_documents.is_none() {
-            let dropped = self.session.database.run_raw_command(rawdoc! {"drop": planned.name.as_str()}).await;
-            dropped.map_err(|error| Reason::from(&error))?;
-        }
-        let command = rawdoc! {
-            "renameCollection": format!("{database}.{beside}"),
-            "to": format!("{database}.{}", planned.name),
-            "dropTarget": drop && planned.live_documents.is_some(),
-        };
-        let renamed = self.session.client.database("admin").run_raw_command(command).await;
-        renamed.map(drop_reply).map_err(|error| Reason::from(&error))
-    }
-
-    async fn view(&mut self, planned: &PlannedCollection) -> Result<(), RestoreError> {
-        let session = self.session.clone();
-        let builder = Builder { session: &session };
-        self.wrote = true;
-        if planned.action == Action::Replace {
-            builder.run("drop the live one", &planned.name, rawdoc! {"drop": planned.name.as_str()}).await?;
-        }
-        builder.create(&planned.kept.definition, &planned.name).await?;
-        let differences = builder.compare(&planned.kept.definition, &planned.name).await?;
-        self.loaded.differences.extend(differences);
-        self.loaded.collections.push(LoadedCollection {
-            name: planned.name.clone(),
-            kind: planned.kind.clone(),
-            documents: 0,
-            bytes: 0,
-            indexes: 0,
-            in_place: true,
-        });
-        Ok(())
-    }
-
-    /// Removes what has no name yet.
+    /// Removes what has no name yet. What was made under a name that others know stays: they may have written into it.
     pub async fn clean_up(&mut self) {
-        let mut left = Vec::new();
         for made in std::mem::take(&mut self.made) {
-            let command = rawdoc! {"drop": made.as_str()};
-            match self.session.database.run_raw_command(command).await {
-                Ok(_) => {}
-                Err(error) if Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => {}
-                Err(error) => {
-                    tracing::warn!(collection = %for_terminal(&made), error = %Reason::from(&error), "it could not be removed");
-                    left.push(made);
-                }
+            match self.plan.collections.iter().any(|it| it.beside.is_none() && it.name == made) {
+                true => self.left.push(made),
+                false => self.remove(&made).await,
             }
         }
-        self.made = left;
     }
 
-    /// What stayed under names of this restore although it failed.
+    /// Drops what has a name of this restore.
+    async fn remove(&mut self, made: &str) {
+        match self.session.database.run_raw_command(rawdoc! {"drop": made}).await {
+            Ok(_) => {}
+            Err(error) if Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => {}
+            Err(error) => {
+                tracing::warn!(collection = %for_terminal(made), error = %Reason::from(&error), "it could not be removed");
+                self.left.push(made.to_owned());
+            }
+        }
+    }
+
+    /// What stayed and should not.
     #[must_use]
     pub fn left_behind(&self) -> Vec<String> {
         let database = &self.plan.database;
-        self.made.iter().map(|made| format!("collection {made} of database {database}")).collect()
+        self.left.iter().map(|made| format!("collection {made} of database {database}")).collect()
     }
 }
 
 /// There is no such collection.
 const NAMESPACE_NOT_FOUND: i32 = 26;
-
-fn drop_reply(_: mongodb_driver::bson::Document) {}
 
 fn how(expected: Counted, found: Counted) -> String {
     if expected.documents == found.documents {

@@ -1,13 +1,13 @@
 //! What a restore of a database would do. To plan writes nothing.
 
 use futures::StreamExt as _;
-use mongodb_driver::bson::{Bson, RawDocumentBuf, doc};
+use mongodb_driver::bson::{Bson, doc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     super::{
-        Session,
+        Error, Session,
         accounts::{self, Account},
         capture::listing,
         contents,
@@ -72,6 +72,14 @@ pub struct PlannedCollection {
     /// The name that it has until it is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beside: Option<String>,
+    /// The live one may be dropped with what is in it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) agreed: bool,
+    /// What the live one is called while it is looked at, whether it is still empty.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) aside: String,
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) kept: Kept,
@@ -292,6 +300,8 @@ impl Plan {
             action,
             live_documents: documents,
             beside,
+            agreed: may,
+            aside: format!("drctl_{}_{number}_old", options.id),
             name,
             kept,
         });
@@ -343,14 +353,18 @@ impl Plan {
 }
 
 /// How many documents a live collection has; exactly whether it has any.
-async fn count(session: &Session, name: &str) -> Result<u64, RestoreError> {
-    let failed = |error: &mongodb_driver::error::Error| session.server().failed("count documents", error);
-    let collection = session.database.collection::<RawDocumentBuf>(name);
-    let mut first = collection.find(doc! {}).limit(1).await.map_err(|error| failed(&error))?;
-    if first.next().await.transpose().map_err(|error| failed(&error))?.is_none() {
+async fn count(session: &Session, name: &str) -> Result<u64, Error> {
+    if is_empty(session, name).await? {
         return Ok(0);
     }
     // It may be wrong after a crash, and it is for people only.
-    let about = collection.estimated_document_count().await.map_err(|error| failed(&error))?;
-    Ok(about.max(1))
+    let about = session.at_primary(name, false).estimated_document_count().await;
+    Ok(about.map_err(|error| session.server().failed("count documents", &error))?.max(1))
+}
+
+/// Whether a live collection has no documents, not even one that an election may still take back.
+pub(super) async fn is_empty(session: &Session, name: &str) -> Result<bool, Error> {
+    let collection = session.at_primary(name, false);
+    let first = async { collection.find(doc! {}).limit(1).await?.next().await.transpose() };
+    Ok(first.await.map_err(|error| session.server().failed("look for documents", &error))?.is_none())
 }

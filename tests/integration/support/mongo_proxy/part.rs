@@ -69,6 +69,8 @@ pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
 pub(super) fn answer(asked: &Message, answer: &mut Message, snapshot: Option<(u32, u32)>, state: &State) {
     if is_hello(asked.command()) {
         hello(&mut answer.body, state);
+    } else if state.part == Part::ReplicaSet {
+        answer.body.set_timestamp("operationTime", state.operation_time());
     }
     let Some(time) = snapshot else { return };
     match answer.body.inner("cursor") {

@@ -1,0 +1,131 @@
+//! What is live while a MongoDB database is restored: what others write into it after the plan stays, and what is said of it is
+//! true, also when answers are lost.
+
+use crate::{
+    mongodb_backup::fill,
+    support::{
+        bed::require,
+        mongo_proxy::{self, Fault, MongoProxy},
+        mongodb::{Contents, Database, MongoDb},
+        program::Ended,
+        workshop::Workshop,
+    },
+};
+
+const NONE: &str = ", consistency: none";
+const UNCHANGED: &str = "no live collection was changed";
+
+fn unordered(contents: &[Contents]) -> Vec<(String, u64, String)> {
+    contents.iter().map(|it| (it.name.clone(), it.count, it.unordered.clone())).collect()
+}
+
+fn names(database: &Database) -> Vec<String> {
+    database.contents().into_iter().map(|it| it.name).collect()
+}
+
+fn documents_of(database: &Database, collection: &str) -> Option<u64> {
+    database.contents().into_iter().find(|it| it.name == collection).map(|it| it.count)
+}
+
+/// A backup of a filled database.
+fn backed_up(server: &MongoDb, proxy: &MongoProxy, more: &str) -> (Workshop, Database) {
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&(proxy.url(&database) + more), NONE);
+    workshop.done(&["backup"]);
+    (workshop, database)
+}
+
+/// Restores until the first index is made, does something, and goes on.
+fn meanwhile(workshop: &Workshop, proxy: &MongoProxy, at: &str, words: &[&str], act: impl FnOnce()) -> Ended {
+    let pause = proxy.pause(at, 1);
+    let mut command = workshop.command(words);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(move || command.output().unwrap());
+        pause.wait_until_reached();
+        act();
+        pause.release();
+        running.join().unwrap().into()
+    })
+}
+
+#[test]
+fn documents_that_come_into_an_empty_collection_after_the_plan_stay() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (workshop, database) = backed_up(&server, &proxy, "");
+    let again = server.database("again");
+    again.run(r#"{"create": "contacts"}"#);
+    let restore = ["restore", "--target-database", again.name(), "--yes"];
+    let ended = meanwhile(&workshop, &proxy, "createIndexes", &restore, || {
+        again.run(r#"{"insert": "contacts", "documents": [{"_id": "live"}]}"#);
+    });
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("documents have come into it"), "{}", ended.stderr);
+    assert_eq!((names(&again), documents_of(&again, "contacts")), (vec!["contacts".to_owned()], Some(1)));
+    // One that stays empty gives its name away, and nothing of it stays.
+    again.run(r#"{"delete": "contacts", "deletes": [{"q": {}, "limit": 0}]}"#);
+    workshop.done(&restore);
+    assert_eq!(unordered(&again.contents()), unordered(&database.contents()));
+}
+
+#[test]
+fn a_collection_that_is_made_after_the_plan_stays_as_it_is() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (workshop, database) = backed_up(&server, &proxy, "");
+    let again = server.database("again");
+    let restore = ["restore", "--target-database", again.name(), "--yes"];
+    let ended = meanwhile(&workshop, &proxy, "createIndexes", &restore, || {
+        again.run(r#"{"insert": "session_log", "documents": [{"_id": "a"}, {"_id": "b"}]}"#);
+    });
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("`session_log` could not take its place"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has been made since the plan"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("in their places already: contacts, empty, odd name/é"), "{}", ended.stderr);
+    assert_eq!(documents_of(&again, "session_log"), Some(2));
+    assert!(names(&again).iter().all(|name| !name.starts_with("drctl_")), "{:?}", names(&again));
+    workshop.done(&["restore", "--target-database", again.name(), "--yes", "--drop", "*"]);
+    assert_eq!(unordered(&again.contents()), unordered(&database.contents()));
+}
+
+#[test]
+fn a_rename_whose_answer_is_lost_is_looked_after() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (workshop, database) = backed_up(&server, &proxy, "");
+    let before = unordered(&database.contents());
+    database.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    let live = unordered(&database.contents());
+    // The server never heard of it.
+    proxy.inject(Fault::cut("renameCollection", 1));
+    let ended = workshop.ends(1, &["restore", "--yes", "--drop", "*"]);
+    assert!(ended.stderr.contains("`contacts` could not take its place"), "{}", ended.stderr);
+    assert_eq!(unordered(&database.contents()), live);
+    // It has done it.
+    proxy.inject(Fault::cut_after("renameCollection", 1));
+    workshop.done(&["restore", "--yes", "--drop", "*"]);
+    assert_eq!((proxy.faults_made(), unordered(&database.contents())), (2, before));
+}
+
+#[test]
+fn of_what_may_have_been_changed_nothing_is_claimed() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let through = server.behind(proxy.address());
+    let (workshop, database) = backed_up(&server, &proxy, "&serverSelectionTimeoutMS=3000");
+    through.other_database(database.name()).run(r#"{"create": "view", "viewOn": "contacts", "pipeline": []}"#);
+    workshop.done(&["backup"]);
+    let restore = ["restore", "--yes", "--drop", "*"];
+    // The live view is dropped by then.
+    proxy.inject(Fault::error("create", 5, 13));
+    let ended = workshop.ends(1, &restore);
+    assert!(ended.stderr.contains("`view` could not take its place"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+    workshop.done(&restore);
+    // Before the first of them, all is as it was.
+    proxy.inject(Fault::error("create", 1, 13));
+    let ended = workshop.ends(1, &restore);
+    assert!(ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+    // The server is gone with a rename on its way.
+    let ended = meanwhile(&workshop, &proxy, "renameCollection", &restore, || proxy.go());
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("may have taken its place or not"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+}
