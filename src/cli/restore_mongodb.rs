@@ -170,7 +170,8 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
         } else if is_of_server && outcome.wrote {
             failure = failure.next("no live collection was changed: run it again when the server answers");
         } else if is_refusal {
-            let next = "no live collection was changed: put right what the server says (its log says more), and run it again";
+            let next =
+                "no live collection was changed: put right what the server says (its log says more), and run it again";
             failure = failure.next(next);
         }
     }

@@ -65,7 +65,16 @@ impl<'a> Restore<'a> {
         }
         let session = context.server.connect().await?;
         let loaded = Loaded { source: plan.source.clone(), database: plan.database.clone(), ..Loaded::default() };
-        Ok(Self { context, plan, session, made: Vec::new(), left: Vec::new(), loaded, wrote: false, changed_live: false })
+        Ok(Self {
+            context,
+            plan,
+            session,
+            made: Vec::new(),
+            left: Vec::new(),
+            loaded,
+            wrote: false,
+            changed_live: false,
+        })
     }
 
     /// Whether anything was written.

@@ -197,7 +197,8 @@ impl Restore<'_> {
         self.wrote = true;
         let made = builder.create(&planned.kept.definition, &planned.name).await;
         if let Err(error) = made {
-            let is_there = listing::find(&session, &planned.name).await.map(|it| it.is_some_and(|it| it.kind == Kind::View));
+            let is_there =
+                listing::find(&session, &planned.name).await.map(|it| it.is_some_and(|it| it.kind == Kind::View));
             match is_there {
                 Ok(true) => {}
                 Ok(false) => return Err(Away::because(error.to_string())),
