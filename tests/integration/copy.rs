@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{
     azure::{self, Container},
-    bed::{self, Bucket, Cluster, require},
+    bed::{self, Bucket, require},
     workshop::{Workshop, flip, s3_repository, wait_for},
 };
 
@@ -218,30 +218,11 @@ fn a_copy_knows_no_key_refuses_another_repository_and_names_damage() {
     assert!(own["backups"].as_array().unwrap().iter().all(|one| one["action"] == "keep"), "{own:#}");
 }
 
-/// Secrets that do not compress, so that a backup of them fills several packs.
-fn random_secrets(cluster: &Cluster, namespace: &str, count: usize) {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut letters = std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 58) as usize])
-    });
-    let objects: Vec<_> = (0..count)
-        .map(|n| {
-            let value: String = letters.by_ref().take(900 * 1024).collect();
-            serde_json::json!({"apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": format!("random-{n:03}"), "namespace": namespace}, "data": {"value": value}})
-        })
-        .collect();
-    cluster.create(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
-}
-
 #[test]
 fn a_copy_that_is_killed_goes_on_and_holds_its_bandwidth() {
     let source = require!(bed::source);
     let shop = source.create_namespace("shop");
-    random_secrets(&source, &shop, 40);
+    source.random_secrets(&shop, 40);
     let workshop = Workshop::bare(&source);
     policy(&workshop, &workshop.local_repository(), &local(&workshop, "there"), "", &shop);
     workshop.done(&["repository", "init"]);

@@ -21,25 +21,6 @@ use crate::support::{
     workshop::{Workshop, wait_for},
 };
 
-/// Secrets whose content does not compress, so that a backup of them fills several packs.
-fn random_secrets(cluster: &Cluster, namespace: &str, count: usize) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut letters = std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 58) as usize])
-    });
-    let objects: Vec<_> = (0..count)
-        .map(|n| {
-            let value: String = letters.by_ref().take(900 * 1024).collect();
-            serde_json::json!({"apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": format!("random-{n:03}"), "namespace": namespace}, "data": {"value": value}})
-        })
-        .collect();
-    cluster.create(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
-}
-
 /// A proxy in front of an HTTP server that lets `limit` requests for packs through and then
 /// forwards nothing more, on any connection, until it is opened.
 struct Gate {
@@ -111,7 +92,7 @@ fn after_kill_9_in_the_upload_there_is_no_backup_and_the_next_run_reuses_what_wa
     let source = require!(bed::source);
     let bucket = require!(bed::bucket);
     let namespace = source.create_namespace("killed");
-    random_secrets(&source, &namespace, 40);
+    source.random_secrets(&namespace, 40);
     let gate = Gate::new(&bucket.endpoint, 2);
     let workshop = Workshop::on_s3(&source, &bucket, &gate.endpoint, &[&namespace]);
 
@@ -136,7 +117,7 @@ fn ctrl_c_in_the_upload_ends_with_130_and_the_next_run_reuses_what_was_stored() 
     let source = require!(bed::source);
     let bucket = require!(bed::bucket);
     let namespace = source.create_namespace("stopped");
-    random_secrets(&source, &namespace, 40);
+    source.random_secrets(&namespace, 40);
     let gate = Gate::new(&bucket.endpoint, 2);
     let workshop = Workshop::on_s3(&source, &bucket, &gate.endpoint, &[&namespace]);
 
@@ -180,7 +161,7 @@ fn a_bucket_that_turns_read_only_in_the_upload_is_named_and_nothing_is_lost() {
     // One pack; it is the base of the next one.
     workshop.done(&["backup"]);
     let before = workshop.backups();
-    random_secrets(&source, &namespace, 40);
+    source.random_secrets(&namespace, 40);
 
     let child = start(&workshop, &["backup", "--checkpoint-packs", "1"]);
     wait_for("a third pack of the second run", 60, || (gate.packs.load(Ordering::SeqCst) > 3).then_some(()));

@@ -33,7 +33,7 @@ const CLUSTER_SCOPED: &[&str] = &[
 ];
 
 /// What every capture looks at: which namespaces there are and which are being deleted, which APIs other servers answer
-/// for, and in which version custom resources are stored.
+/// for, in which version custom resources are stored, and whether a kind that is not found is still defined.
 const LOOKED_AT: &[&str] =
     &["apiservices.apiregistration.k8s.io", "customresourcedefinitions.apiextensions.k8s.io", NAMESPACES];
 

@@ -52,7 +52,8 @@ impl ObjectRule {
         !self.kinds.is_empty() && self.namespaces.is_empty() && self.selector.is_none()
     }
 
-    fn names_kind(&self, id: &str) -> bool {
+    /// It speaks of this kind, by name or pattern.
+    pub(super) fn names_kind(&self, id: &str) -> bool {
         any_matches(&self.kinds, id)
     }
 

@@ -1,17 +1,21 @@
 //! What a server answers on its worst day, put before the real one. Each test has its twin without
 //! the fault beside it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Once,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use drctl::sources::kubernetes::ErrorKind;
+use drctl::sources::kubernetes::{Discovery, ErrorKind};
 
 use super::{
     front::{Answer, Front, Rule, changed},
     *,
 };
+use crate::support::workshop::{Workshop, wait_for};
 
 /// A namespace with more ConfigMaps than a first page has.
 fn namespace_of_pages(source: &bed::Cluster) -> String {
@@ -113,28 +117,123 @@ async fn a_busy_server_and_a_lost_connection_are_met_with_patience() {
     }
 }
 
-#[tokio::test]
-async fn a_kind_that_is_removed_while_the_backup_runs_is_not_missing() {
-    let source = require!(bed::source);
-    let shop = source.create_namespace("shop");
-    let group = format!("{}.gone.example.com", source.prefix());
+/// What of a custom kind is taken away when its objects are first listed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Taken {
+    /// Nothing.
+    Nothing,
+    /// Nothing in truth: its list is not found all the same.
+    List,
+    /// As much, and it is not announced any more: what becomes of a version that is served no longer.
+    ListAndAnnouncement,
+    /// Its definition, in truth. The server goes on when it knows that itself.
+    Definition,
+}
+
+/// Widgets, in a group of their own that the cluster announces, and what is taken of them when they are listed.
+async fn widgets(
+    source: &Arc<bed::Cluster>,
+    name: &str,
+    taken: Taken,
+    may_read_definitions: bool,
+) -> (String, Box<Rule>) {
+    let group = format!("{}.{name}.example.com", source.prefix());
     let definition = include_str!("definition.yaml");
     source.apply(&definition.replace("GROUP", &group).replace("LABEL", source.prefix()));
     source.kubectl(&["wait", "--for=condition=Established", "crd", &format!("widgets.{group}"), "--timeout=180s"]);
-    let said = || Answer::Say(404, "", status(404, "NotFound", "the server could not find the requested resource"));
-    for removed in [true, false] {
-        let (own, asked) = (group.clone(), Arc::new(AtomicUsize::new(0)));
-        let rule = move |path: &str| {
-            let of_the_group = path.contains(&format!("/apis/{own}/v1"));
-            let is_list = of_the_group && path.contains("/widgets");
-            let before = if is_list { asked.fetch_add(1, Ordering::SeqCst) } else { asked.load(Ordering::SeqCst) };
-            if is_list || (removed && of_the_group && before > 0) { said() } else { Answer::Forward }
-        };
-        let (_, outcome) = capture_through(&source, &shop, Box::new(rule)).await;
+    let cluster = connect(source.kubeconfig()).await;
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while Discovery::read(&cluster).await.unwrap().find(&format!("{group}/v1"), "Widget").is_none() {
+        assert!(Instant::now() < deadline, "{group} is not announced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let (source, begun) = (Arc::clone(source), Once::new());
+    let base = format!("/apis/{group}/v1");
+    let definition = format!("/customresourcedefinitions?fieldSelector=metadata.name%3Dwidgets.{group}");
+    let id = format!("widgets.{group}");
+    let not_found =
+        || Answer::Say(404, "", status(404, "NotFound", "the server could not find the requested resource"));
+    let rule = move |path: &str| {
+        let is_list = path.starts_with(&format!("{base}/")) && path.contains("/widgets");
+        if is_list && taken == Taken::Definition {
+            begun.call_once(|| tokio::task::block_in_place(|| remove(&source, &id, &base)));
+        } else if is_list {
+            begun.call_once(|| {});
+        }
+        match taken {
+            _ if !begun.is_completed() => Answer::Forward,
+            _ if path.ends_with(&definition) && !may_read_definitions => {
+                Answer::Say(403, "", status(403, "Forbidden", "definitions are not for you"))
+            }
+            Taken::List | Taken::ListAndAnnouncement if is_list => not_found(),
+            Taken::ListAndAnnouncement if path == base => not_found(),
+            _ => Answer::Forward,
+        }
+    };
+    (group, Box::new(rule))
+}
+
+/// Removes a definition, and waits until the server neither lists nor announces the kind.
+fn remove(source: &bed::Cluster, id: &str, base: &str) {
+    source.kubectl(&["delete", "crd", id, "--timeout=180s"]);
+    for path in [format!("{base}/widgets"), base.to_owned()] {
+        wait_for("the end of the kind", 180, || {
+            let said = source.try_kubectl(&["get", "--raw", &path]).stderr;
+            String::from_utf8_lossy(&said).contains("NotFound").then_some(())
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_is_removed_while_the_backup_runs_is_not_missing() {
+    let source = Arc::new(require!(bed::source));
+    let shop = source.create_namespace("shop");
+    let cases = [
+        ("nothing", Taken::Nothing, true, false),
+        ("not-found", Taken::List, true, true),
+        ("no-version", Taken::ListAndAnnouncement, true, true),
+        ("gone", Taken::Definition, true, false),
+        // Who may not read definitions believes what is announced.
+        ("not-found-2", Taken::List, false, true),
+        ("gone-2", Taken::Definition, false, false),
+    ];
+    for (name, taken, may_read_definitions, is_missing) in cases {
+        let (group, rule) = widgets(&source, name, taken, may_read_definitions).await;
+        let (_, outcome) = capture_through(&source, &shop, rule).await;
         let report = outcome.unwrap();
         let missing = missing(&report);
-        assert_eq!(missing.is_empty(), removed, "{missing:?}");
-        assert!(missing.iter().all(|(what, _)| what.contains(&format!("widgets.{group}"))), "{missing:?}");
+        assert_eq!(missing.len(), usize::from(is_missing), "{name}: {missing:?}");
+        assert!(missing.iter().all(|(what, _)| what.contains(&format!("widgets.{group}"))), "{name}: {missing:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_the_policy_includes_and_that_is_removed_while_the_backup_runs_is_missing() {
+    let source = Arc::new(require!(bed::source));
+    let shop = source.create_namespace("shop");
+    for (name, taken, code) in [("stays", Taken::Nothing, 0), ("gone", Taken::Definition, 3)] {
+        let (group, rule) = widgets(&source, name, taken, true).await;
+        let front = Front::before(connect(source.kubeconfig()).await, rule).await;
+        let mut workshop = Workshop::bare(&source);
+        let policy = format!(
+            "apiVersion: drctl/v1\nkind: Policy\nmetadata: {{name: shop}}\n{}\nsources:\n  \
+             services: {{kubernetes: {{namespaces: [{shop}], include: [widgets.{group}]}}}}\nschedules:\n  \
+             daily: {{cron: \"0 2 * * *\", sources: [services]}}\n",
+            workshop.local_repository()
+        );
+        std::fs::write(workshop.policy(), policy).unwrap();
+        tokio::task::block_in_place(|| {
+            workshop.done(&["repository", "init"]);
+            workshop.use_kubeconfig(&front.kubeconfig());
+            workshop.ends(code, &["backup"]);
+            let shown = workshop.json(0, &["show", &workshop.backups()[0]]);
+            assert_eq!(shown["state"], if code == 0 { "complete" } else { "partial" });
+            let missing = shown["missing"].as_array().unwrap();
+            assert_eq!(missing.len(), usize::from(code != 0), "{missing:?}");
+            let kind = format!("kind widgets.{group}");
+            assert!(missing.iter().all(|each| each["what"].as_str().unwrap().starts_with(&kind)), "{missing:?}");
+        });
     }
 }
 

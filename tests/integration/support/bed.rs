@@ -224,6 +224,28 @@ impl Cluster {
         self.feed(&["create", "-f", "-"], documents)
     }
 
+    /// So many Secrets of 900 KiB whose content does not compress, so that a backup of them fills several packs.
+    ///
+    /// # Panics
+    /// If kubectl fails.
+    pub(crate) fn random_secrets(&self, namespace: &str, count: usize) {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut letters = std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 58) as usize])
+        });
+        let objects: Vec<_> = (0..count)
+            .map(|n| {
+                let value: String = letters.by_ref().take(900 * 1024).collect();
+                serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                    "metadata": {"name": format!("random-{n:03}"), "namespace": namespace}, "data": {"value": value}})
+            })
+            .collect();
+        self.create(&serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
+    }
+
     /// One object as JSON; None if there is none.
     ///
     /// # Panics

@@ -134,7 +134,9 @@ impl Run<'_> {
                 continue;
             }
             failed.extend(name_failures(&task.id, &lists, attempt.failed));
-            if failed.iter().any(|(_, error)| error.kind == ErrorKind::NotFound)
+            // A kind that the policy asks for is missing, whoever has removed it.
+            if !self.selection.include.iter().any(|rule| rule.names_kind(&task.id))
+                && failed.iter().any(|(_, error)| error.kind == ErrorKind::NotFound)
                 && discovery::is_gone(self.cluster, &task.kind).await
             {
                 self.monitor.note(&format!("{} is not served any more: it was removed while it was read.", task.id));

@@ -20,7 +20,7 @@ use super::{
     kind::{Kind, is_built_in_group, segment},
     kinds::NEWER_GROUP,
 };
-use wire::{ApiServices, Definitions, Document, PlainResources};
+use wire::{ApiServices, DefinitionSpec, Definitions, Document, PlainResources};
 
 /// All that a cluster serves.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +51,8 @@ const LIMIT: usize = 16 << 20;
 const AT_ONCE: usize = 16;
 /// How long a group that the server calls stale may take to answer for itself.
 const STALE_DEADLINE: Duration = Duration::from_secs(10);
+const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// How long a kind whose list is not found may still be announced.
 const GONE_DEADLINE: Duration = Duration::from_secs(5);
 const GONE_INTERVAL: Duration = Duration::from_millis(200);
@@ -65,7 +67,7 @@ impl Discovery {
         let (core, groups, services) = tokio::join!(
             document(cluster, act, "/api"),
             document(cluster, act, "/apis"),
-            read_json::<ApiServices>(cluster, "list apiservices", "/apis/apiregistration.k8s.io/v1/apiservices"),
+            read_json::<ApiServices>(cluster, "list apiservices", API_SERVICES),
         );
         let mut discovery = Self::default();
         let mut aggregated = HashSet::new();
@@ -222,20 +224,15 @@ impl Discovery {
             .map(|((plural, group), _)| (plural.to_owned(), group.to_owned()))
             .collect();
         let answers = stream::iter(several).map(|(plural, group)| async move {
-            let name = format!("{plural}.{group}");
-            let path = format!(
-                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?fieldSelector=metadata.name%3D{}",
-                segment(&name)
-            );
-            let act = format!("read the stored version of {name}");
-            let answer = read_json::<Definitions>(cluster, &act, &path).await;
+            let act = format!("read the stored version of {plural}.{group}");
+            let answer = definition(cluster, &act, &plural, &group).await;
             (plural, group, answer)
         });
         let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
         for (plural, group, answer) in answers {
             match answer {
-                Ok(definitions) => {
-                    let versions = definitions.items.into_iter().flat_map(|definition| definition.spec.versions);
+                Ok(definition) => {
+                    let versions = definition.into_iter().flat_map(|definition| definition.versions);
                     if let Some(stored) = versions.into_iter().find(|version| version.storage && version.served) {
                         self.storage.insert((plural, group), stored.name);
                     }
@@ -247,8 +244,47 @@ impl Discovery {
 }
 
 /// Whether a kind is served no more, whose list was answered with 404: somebody has removed its definition meanwhile.
-/// What the server says of its kinds may lag behind that by a moment.
+///
+/// The definition itself says it at once, and says it still where the kind has only lost the version that was asked for:
+/// its objects are there, and are not captured. Discovery is asked where it cannot be.
 pub(super) async fn is_gone(cluster: &Cluster, kind: &Kind) -> bool {
+    if kind.aggregated || is_built_in_group(&kind.group) {
+        return is_announced_no_more(cluster, kind).await;
+    }
+    let act = format!("read whether {} is still defined", kind.id());
+    match definition(cluster, &act, &kind.plural, &kind.group).await {
+        Ok(Some(_)) => false,
+        Ok(None) => had_a_definition(cluster, kind).await || is_announced_no_more(cluster, kind).await,
+        // Not allowed to look, or a server that knows no definitions.
+        Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::NotFound) => {
+            is_announced_no_more(cluster, kind).await
+        }
+        Err(_) => false,
+    }
+}
+
+/// The definition of the custom resources `plural.group`, if there is one now: a list that names no `resourceVersion` is
+/// never answered from a cache that lags behind.
+async fn definition(cluster: &Cluster, act: &str, plural: &str, group: &str) -> Result<Option<DefinitionSpec>, Error> {
+    let name = segment(&format!("{plural}.{group}"));
+    let definitions =
+        read_json::<Definitions>(cluster, act, &format!("{DEFINITIONS}?fieldSelector=metadata.name%3D{name}")).await?;
+    Ok(definitions.items.into_iter().next().map(|definition| definition.spec))
+}
+
+/// Whether a kind that has no definition had one. A group of the server itself that is too new to be known here never
+/// had any, nor had one of another server that is not known as such.
+async fn had_a_definition(cluster: &Cluster, kind: &Kind) -> bool {
+    let name = segment(&format!("{}.{}", kind.version, kind.group));
+    let act = format!("read who answers for {}/{}", kind.group, kind.version);
+    let path = format!("{API_SERVICES}?fieldSelector=metadata.name%3D{name}");
+    let services = read_json::<ApiServices>(cluster, &act, &path).await;
+    // It goes with the last definition of its group and version.
+    services.is_ok_and(|services| services.items.iter().all(wire::ApiService::is_of_definitions))
+}
+
+/// What the server says of its kinds may lag behind a removal by a moment.
+async fn is_announced_no_more(cluster: &Cluster, kind: &Kind) -> bool {
     let served = async {
         loop {
             match ask_one(cluster, &kind.group, &kind.version).await {

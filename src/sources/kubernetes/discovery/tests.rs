@@ -72,3 +72,18 @@ fn an_old_server_is_asked_group_by_group() {
 fn a_document_of_another_kind_is_refused() {
     assert!(serde_json::from_str::<Document>(r#"{"kind":"Status","message":"no"}"#).is_err());
 }
+
+#[test]
+fn the_servers_own_groups_and_those_of_other_servers_are_not_taken_for_custom_resources() {
+    let service = |mark: &str, spec: &str| -> wire::ApiService {
+        let json = format!(r#"{{"metadata":{{"labels":{mark}}},"spec":{{"group":"g","version":"v1"{spec}}}}}"#);
+        serde_json::from_str(&json).unwrap()
+    };
+    let made_for_definitions = r#"{"kube-aggregator.kubernetes.io/automanaged":"true"}"#;
+    let built_in = r#"{"kube-aggregator.kubernetes.io/automanaged":"onstart"}"#;
+    let elsewhere = r#","service":{"name":"metrics","namespace":"kube-system"}"#;
+    assert!(service(made_for_definitions, "").is_of_definitions());
+    assert!(!service(built_in, "").is_of_definitions());
+    assert!(!service("{}", elsewhere).is_of_definitions());
+    assert!(!service(made_for_definitions, elsewhere).is_of_definitions());
+}

@@ -1,5 +1,7 @@
 //! Discovery documents as servers send them: aggregated, and of each group version.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use super::super::kind::Kind;
@@ -146,7 +148,23 @@ pub(super) struct ApiServices {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ApiService {
+    #[serde(default)]
+    metadata: Labelled,
     pub(super) spec: ApiServiceSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Labelled {
+    #[serde(default)]
+    labels: HashMap<String, String>,
+}
+
+impl ApiService {
+    /// The server has made it for CustomResourceDefinitions. Those of its own groups are marked `onstart`.
+    pub(super) fn is_of_definitions(&self) -> bool {
+        let mark = self.metadata.labels.get("kube-aggregator.kubernetes.io/automanaged");
+        !self.spec.is_aggregated() && mark.is_some_and(|mark| mark == "true")
+    }
 }
 
 #[derive(Debug, Deserialize)]
