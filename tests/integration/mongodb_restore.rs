@@ -170,3 +170,26 @@ fn what_the_server_does_not_take_ends_the_restore_and_leaves_live_data_alone() {
     workshop.done(&["restore", "--yes", "--drop", "*"]);
     assert_ne!(unordered(&database.contents()), live);
 }
+
+#[test]
+fn what_was_loaded_is_read_back_at_the_primary_and_as_a_majority_has_it() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let mut workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    workshop.done(&["backup"]);
+    // There is no secondary: what is read at one is not read at all.
+    let again = server.database("again");
+    workshop
+        .set("TEST_URL_CRM_DB", &(proxy.url(&database) + "&readPreference=secondary&serverSelectionTimeoutMS=2000"));
+    workshop.done(&["restore", "--target-database", again.name(), "--yes"]);
+    assert_eq!(unordered(&again.contents()), unordered(&database.contents()));
+    let seen = proxy.seen();
+    let is_loaded = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with("drctl_"));
+    let finds: Vec<_> = seen.iter().filter(|it| it.command == "find" && is_loaded(&it.collection)).collect();
+    assert_eq!(finds.len(), 4, "{finds:?}");
+    assert!(finds.iter().all(|it| it.read_concern.as_deref() == Some("majority")), "{finds:?}");
+    // A backup asks whom the address says.
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("cannot reach the MongoDB server"), "{}", ended.stderr);
+}

@@ -26,6 +26,16 @@ const ROUTER: &str = "isdbgrid";
 /// The largest document that servers take, if they do not say otherwise.
 const LARGEST_DOCUMENT: u64 = 16 << 20;
 
+/// From this size on documents are asked for by their number: a server sends up to 16 MiB at once.
+const LARGE_DOCUMENT: u64 = 64 << 10;
+/// What a reply has then, about.
+const REPLY: u64 = 4 << 20;
+
+/// How many documents of this size on the average are asked for at once; absent: the server's own choice is good.
+pub(super) fn batch_size(average: u64) -> Option<u32> {
+    (average >= LARGE_DOCUMENT).then(|| u32::try_from(REPLY / average).unwrap_or(u32::MAX).max(1))
+}
+
 /// One database of one server, and how it is reached.
 #[derive(Debug, Clone)]
 pub struct Server {

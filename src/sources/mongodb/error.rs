@@ -119,6 +119,10 @@ const UNAUTHORIZED: i32 = 13;
 const AUTHENTICATION_FAILED: i32 = 18;
 const CURSOR_NOT_FOUND: i32 = 43;
 const CURSOR_KILLED: i32 = 237;
+/// A capped collection has overtaken who reads it.
+const CAPPED_POSITION_LOST: i32 = 136;
+/// The member that was asked is going, or is no longer the one to ask.
+const MEMBER_CHANGES: [i32; 7] = [91, 189, 10107, 11600, 11602, 13435, 13436];
 const SNAPSHOT_TOO_OLD: i32 = 239;
 const SNAPSHOT_UNAVAILABLE: i32 = 246;
 
@@ -132,8 +136,7 @@ impl Reason {
     /// What the server says of a document, or of a command, that it did not take.
     #[must_use]
     pub fn of_server(code: i32, name: &str, message: &str) -> Self {
-        // What follows is the document's own key.
-        let message = message.split_once(" dup key:").map_or(message, |(before, _)| before);
+        let message = without_values(message);
         let text = if name.is_empty() { format!("{message} ({code})") } else { format!("{message} ({name}, {code})") };
         Self { text, code: Some(code) }
     }
@@ -148,9 +151,10 @@ impl Reason {
         matches!(self.code, Some(UNAUTHORIZED | AUTHENTICATION_FAILED))
     }
 
-    /// Whether the server no longer knows the cursor.
+    /// Whether the server no longer knows the cursor, or is not the one to ask any more.
     pub(super) fn is_dead_cursor(&self) -> bool {
-        matches!(self.code, Some(CURSOR_NOT_FOUND | CURSOR_KILLED))
+        let is_dead = |code| [CURSOR_NOT_FOUND, CURSOR_KILLED, CAPPED_POSITION_LOST].contains(&code);
+        self.code.is_some_and(|code| is_dead(code) || MEMBER_CHANGES.contains(&code))
     }
 
     /// Whether the server no longer has the moment that was asked for.
@@ -173,11 +177,38 @@ impl From<&mongodb_driver::error::Error> for Reason {
             K::Write(WriteFailure::WriteError(said)) => {
                 Self::of_server(said.code, said.code_name.as_deref().unwrap_or_default(), &said.message)
             }
-            K::Authentication { message, .. } => Self { text: message.clone(), code: Some(AUTHENTICATION_FAILED) },
+            K::Write(WriteFailure::WriteConcernError(said)) => {
+                Self::of_server(said.code, &said.code_name, &said.message)
+            }
+            K::Authentication { message, .. } => {
+                Self { text: without_values(message).to_owned(), code: Some(AUTHENTICATION_FAILED) }
+            }
             K::ServerSelection { message, .. } => Self::text(innermost(message)),
             K::Io(error) => Self::text(error.to_string()),
-            other => Self::text(other.to_string()),
+            K::DnsResolve { .. }
+            | K::ConnectionPoolCleared { .. }
+            | K::InvalidTlsConfig { .. }
+            | K::IncompatibleServer { .. }
+            | K::SessionsNotSupported
+            | K::Custom(_)
+            | K::Shutdown => Self::text(error.kind.to_string()),
+            // What these say may be a piece of the address, or of a document.
+            K::InvalidArgument { .. } => Self::text("the driver does not take an option of the address"),
+            K::InvalidResponse { .. } | K::Bson(_) | K::BsonDeserialization(_) => {
+                Self::text("the server's answer cannot be read")
+            }
+            _ => Self::text("the driver has failed"),
         }
+    }
+}
+
+/// A message up to what may be out of a document, such as the key that is there already.
+fn without_values(message: &str) -> &str {
+    const BEFORE: [&str; 6] = [" dup key:", "{", "First element:", "ObjectId(", " unsupported:", ": \""];
+    let end = BEFORE.iter().filter_map(|mark| message.find(mark)).min().unwrap_or(message.len());
+    match message.get(..end) {
+        Some(told) if end < message.len() => told.trim_end_matches([' ', ':', ',']),
+        _ => message,
     }
 }
 
@@ -211,5 +242,23 @@ mod tests {
             "E11000 duplicate key error collection: crm.contacts index: email (DuplicateKey, 11000)"
         );
         assert_eq!(reason.code(), Some(11000));
+        for (said, told) in [
+            ("Can't extract geo keys: { _id: 1, at: \"hunter2\" }", "Can't extract geo keys"),
+            ("BSONObj size: 17 is invalid. First element: _id: \"hunter2\"", "BSONObj size: 17 is invalid."),
+            (
+                "Index build failed: 1: caused by :: E11000 dup key: { a: \"hunter2\" }",
+                "Index build failed: 1: caused by :: E11000",
+            ),
+            ("language override unsupported: hunter2", "language override"),
+            (
+                "not authorized on crm to execute command { find: \"a\", filter: {} }",
+                "not authorized on crm to execute command",
+            ),
+            ("Document failed validation", "Document failed validation"),
+        ] {
+            assert_eq!(without_values(said), told);
+        }
+        let argument = mongodb_driver::options::ConnectionString::parse("mongodb://u:hunter2@h/d?w=-7").unwrap_err();
+        assert!(!Reason::from(&argument).to_string().contains("hunter2"));
     }
 }

@@ -120,9 +120,16 @@ fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     let mongodb_driver::error::ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() else {
         return InvalidUrl::Malformed;
     };
-    let secret = text.rsplit_once('@').map_or("", |(before, _)| before);
-    let secret = secret.split_once("://").map_or("", |(_, after)| after);
-    let told = secret.split([':', '@', '/', ',']).any(|piece| !piece.is_empty() && message.contains(piece));
+    let (address, options) = text.split_once('?').unwrap_or((text, ""));
+    let address = address.split_once("://").map_or("", |(_, after)| after);
+    // Where nothing says whose password it is, it stands in the place of a port.
+    let login = text.rsplit_once('@').map(|(before, _)| before.split_once("://").map_or("", |(_, after)| after));
+    let secret = login.or(address.split_once(':').map(|(_, after)| after)).unwrap_or_default();
+    let is_secret =
+        |name: &str| ["password", "properties", "token"].iter().any(|word| name.to_lowercase().contains(word));
+    let values = options.split('&').filter_map(|option| option.split_once('=')).filter(|(name, _)| is_secret(name));
+    let pieces = secret.split([':', '@', '/', ',', '?']).chain(values.flat_map(|(_, value)| value.split([':', ','])));
+    let told = pieces.filter(|piece| !piece.is_empty()).any(|piece| message.contains(piece));
     if told || message.contains("mongodb://") || message.contains("mongodb+srv://") {
         return InvalidUrl::Malformed;
     }
@@ -159,6 +166,10 @@ mod tests {
             "mongodb://app:hunter2@h/hun$ter2",
             "mongodb://app:hun%zzter2@h/d",
             "hunter2",
+            "mongodb://app:hunter2",
+            "mongodb://app:hunter2/crm",
+            "mongodb://h/d?tlsCertificateKeyFilePassword=hunter2&tls=false&tlsInsecure=hunter2",
+            "mongodb://h/d?authMechanism=MONGODB-AWS&authMechanismProperties=hunter2",
         ] {
             let refused = Address::parse(text).map(|_| ()).unwrap_err().to_string();
             assert!(!refused.contains("hunter2") && !refused.contains("ter2"), "{text}: {refused}");

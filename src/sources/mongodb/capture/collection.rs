@@ -9,7 +9,8 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::{Session, error::Reason},
+    super::{Session, connect::batch_size, error::Reason},
+    doctor::number,
     failure::Failure,
 };
 use crate::{
@@ -26,6 +27,10 @@ const PIECE: usize = 1 << 20;
 const SLACK: u64 = 16 << 10;
 /// The shortest document: its length and a zero.
 const SHORTEST: usize = 5;
+/// A reply with more bytes than this, in fewer documents than that, is stored before the next one is fetched: the driver holds
+/// what it receives twice.
+const LARGE_REPLY: usize = 8 << 20;
+const FEW: usize = 16;
 
 /// What was read of a collection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,18 +97,38 @@ pub(super) async fn take(
     let mut writer = Writer::new(context, context.sink.open(spec).await?, session.facts.largest_document);
     let collection = session.database.collection::<RawDocumentBuf>(holder);
     // Our own sessions are kept alive, so that no cursor is left behind for ever.
-    let find = collection.find(doc! {}).no_cursor_timeout(true).session(&mut *reads);
-    let mut cursor = find.batch().await.map_err(|error| Ended::from(&error))?;
+    let mut find = collection.find(doc! {}).no_cursor_timeout(true);
+    if let Some(documents) = average(session, holder).await.and_then(batch_size) {
+        find = find.batch_size(documents);
+    }
+    let mut cursor = find.session(&mut *reads).batch().await.map_err(|error| Ended::from(&error))?;
     let mut batches = cursor.stream(reads);
     let mut batch = batches.next().await;
     while let Some(present) = batch {
         let present = present.map_err(|error| Ended::from(&error))?;
+        if is_large(&present) {
+            writer.batch(&present).await?;
+            drop(present);
+            batch = batches.next().await;
+            continue;
+        }
         // The next one is on its way while this one is stored.
         let (next, written) = futures::join!(batches.next(), writer.batch(&present));
         written?;
         batch = next;
     }
     writer.finish().await
+}
+
+/// How many bytes a document of a collection has on the average; absent: the server does not tell, or there is none.
+async fn average(session: &Session, holder: &str) -> Option<u64> {
+    let stats = session.run("ask for a collection's size", doc! {"collStats": holder}).await;
+    stats.ok().and_then(|stats| number(&stats, "avgObjSize"))
+}
+
+fn is_large(batch: &RawBatch) -> bool {
+    batch.as_raw_document().as_bytes().len() > LARGE_REPLY
+        && batch.doc_slices().is_ok_and(|documents| documents.into_iter().take(FEW).count() < FEW)
 }
 
 /// Cuts documents into parts, counts and hashes them.

@@ -132,7 +132,8 @@ impl MongodbSource {
     }
 }
 
-fn number(reply: &Document, key: &str) -> Option<u64> {
+/// A number of a server's, whatever its type.
+pub(super) fn number(reply: &Document, key: &str) -> Option<u64> {
     match reply.get(key)? {
         Bson::Int32(number) => u64::try_from(*number).ok(),
         Bson::Int64(number) => u64::try_from(*number).ok(),

@@ -33,6 +33,15 @@ impl Batch {
         }
     }
 
+    /// Takes the one document out of it, if it is large and as the driver takes it: with an id, and not more than `largest`.
+    pub(super) fn alone(&mut self, largest: u64) -> Option<RawDocumentBuf> {
+        let [document] = self.documents.as_slice() else { return None };
+        let fits = self.is_large() && document.as_bytes().len() as u64 <= largest;
+        let has_id = document.get("_id").is_ok_and(|id| id.is_some());
+        let goes = fits && has_id && !has_empty_timestamp(document);
+        goes.then(|| self.documents.pop()).flatten()
+    }
+
     /// Whether the memory is better spent on this one alone.
     pub(super) fn is_large(&self) -> bool {
         self.bytes > BATCH + SLACK
@@ -262,6 +271,22 @@ mod tests {
         let counts: Vec<_> = batches.iter().map(|batch| (batch.documents.len(), batch.is_large())).collect();
         assert_eq!(counts, [(1, false), (1, true), (3, false), (1, false)]);
         assert_eq!(batches.into_iter().flat_map(|batch| batch.documents).collect::<Vec<_>>(), documents);
+    }
+
+    #[test]
+    fn a_large_document_goes_as_the_driver_sends_it_only_if_the_driver_leaves_it_as_it_is() {
+        let text = "x".repeat(BATCH + SLACK);
+        let alone = |document: RawDocumentBuf, largest: u64| {
+            let mut batch = Batch::default();
+            batch.add(Some(document));
+            batch.alone(largest).is_some()
+        };
+        assert!(alone(rawdoc! {"_id": 1, "t": text.as_str()}, 16 << 20));
+        assert!(!alone(rawdoc! {"_id": 1, "t": text.as_str()}, 1 << 20));
+        assert!(!alone(rawdoc! {"t": text.as_str()}, 16 << 20));
+        let zero = Timestamp { time: 0, increment: 0 };
+        assert!(!alone(rawdoc! {"_id": 1, "at": zero, "t": text.as_str()}, 16 << 20));
+        assert!(!alone(rawdoc! {"_id": 1}, 16 << 20));
     }
 
     #[test]

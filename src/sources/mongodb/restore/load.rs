@@ -2,13 +2,14 @@
 
 use futures::StreamExt as _;
 use mongodb_driver::bson::{
-    Bson, Document, doc,
+    Bson, Document, RawDocumentBuf, doc,
     raw::{RawArrayBuf, RawBsonRef, cstr},
     rawdoc,
 };
+use mongodb_driver::options::WriteConcern;
 
 use super::{
-    super::{Reason, Session},
+    super::{Reason, Session, connect::batch_size},
     RestoreContext, RestoreError,
     documents::{Batch, Documents, has_empty_timestamp},
 };
@@ -54,11 +55,14 @@ pub(super) async fn load(
 /// Sends one batch. All of it must be taken.
 async fn insert(
     session: &Session,
-    batch: Batch,
+    mut batch: Batch,
     collection: &str,
     place: &str,
     ordered: bool,
 ) -> Result<(), RestoreError> {
+    if let Some(document) = batch.alone(session.facts.largest_document) {
+        return insert_alone(session, document, collection, place).await;
+    }
     let sent = batch.documents.len() as u64;
     let mut command = rawdoc! {
         "insert": place, "ordered": ordered, "bypassDocumentValidation": true, "writeConcern": {"w": "majority"},
@@ -96,6 +100,28 @@ async fn insert(
     }
 }
 
+/// Sends one large document, of which the driver makes fewer copies this way.
+async fn insert_alone(
+    session: &Session,
+    document: RawDocumentBuf,
+    collection: &str,
+    place: &str,
+) -> Result<(), RestoreError> {
+    let into = session.database.collection::<RawDocumentBuf>(place);
+    let insert = into.insert_one(&document).bypass_document_validation(true).write_concern(WriteConcern::majority());
+    // The driver has its own by now.
+    drop(document);
+    let Err(error) = insert.await else { return Ok(()) };
+    let reason = Reason::from(&error);
+    Err(match reason.code() {
+        Some(_) => RestoreError::Documents { collection: collection.to_owned(), refused: 1, sent: 1, reason },
+        None => {
+            let doing = format!("insert documents of collection `{}`", crate::types::for_terminal(collection));
+            session.server().failed(&doing, &error).into()
+        }
+    })
+}
+
 /// What the server says of a batch: how many documents it did not take, and why the first.
 fn verdict(reply: &Document, sent: u64) -> Result<(), (u64, Reason)> {
     let number = |document: &Document, key: &str| match document.get(key) {
@@ -122,14 +148,23 @@ fn verdict(reply: &Document, sent: u64) -> Result<(), (u64, Reason)> {
 }
 
 /// Reads all documents of `place`, which are those of `name`, and counts them.
-pub(super) async fn count(session: &Session, name: &str, place: &str) -> Result<Counted, RestoreError> {
+pub(super) async fn count(
+    session: &Session,
+    name: &str,
+    place: &str,
+    expected: Counted,
+) -> Result<Counted, RestoreError> {
     let failed = |error: &mongodb_driver::error::Error| {
         let doing = format!("read collection `{}` back", crate::types::for_terminal(name));
         RestoreError::from(session.server().failed(&doing, error))
     };
     // Whatever member the address prefers: it may not have it yet.
     let collection = session.at_primary(place, true);
-    let mut batches = collection.find(doc! {}).batch().await.map_err(|error| failed(&error))?;
+    let mut find = collection.find(doc! {});
+    if let Some(documents) = expected.bytes.checked_div(expected.documents).and_then(batch_size) {
+        find = find.batch_size(documents);
+    }
+    let mut batches = find.batch().await.map_err(|error| failed(&error))?;
     let mut counted = Counted::default();
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| failed(&error))?;

@@ -139,8 +139,8 @@ impl<'a> Restore<'a> {
             self.create_in_place(planned, &holder).await?;
         }
         load::load(self.context, &session, info, &planned.name, &holder, definition.is_capped()).await?;
-        let found = load::count(&session, &planned.name, &holder).await?;
         let expected = Counted { documents: kept.documents, bytes: kept.bytes, digest: kept.digest };
+        let found = load::count(&session, &planned.name, &holder, expected).await?;
         let shown = for_terminal(&planned.name);
         if found != expected {
             self.differs(&format!("{} {shown}", planned.kind), &how(expected, found));

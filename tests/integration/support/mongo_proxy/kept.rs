@@ -1,5 +1,6 @@
 //! What FerretDB takes and forgets, or refuses, remembered for it: options and kinds of collections, hidden indexes and
-//! collations of indexes.
+//! collations of indexes. They are told as mongod tells them: a collation with all that it was not told and the version, none
+//! where bytes are compared; of a rule that was set what is so by default.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,27 @@ const OF_INDEXES: [&str; 2] = ["hidden", "collation"];
 /// What else a `create` may say: none of it is an option of the collection.
 const NO_OPTIONS: [&str; 8] =
     ["create", "idIndex", "writeConcern", "comment", "maxTimeMS", "lsid", "txnNumber", "apiVersion"];
+
+/// What mongod adds to a collation.
+fn full(collation: &Elements) -> Elements {
+    let mut full = Elements::default();
+    full.set_text("locale", "").set_bool("caseLevel", false).set_text("caseFirst", "off").set_int("strength", 3);
+    full.set_bool("numericOrdering", false).set_text("alternate", "non-ignorable").set_text("maxVariable", "punct");
+    full.set_bool("normalization", false).set_bool("backwards", false).set_text("version", "57.1");
+    for each in &collation.0 {
+        full.set(each.kind, &each.name, each.value.clone());
+    }
+    full
+}
+
+/// Tells the collation in `options` as mongod does.
+fn tell_collation(options: &mut Elements) {
+    let Some(collation) = options.inner("collation") else { return };
+    match collation.text("locale") {
+        Some("simple") => drop(options.remove("collation")),
+        _ => drop(options.set_inner(DOCUMENT, "collation", &full(&collation))),
+    }
+}
 
 /// By database and collection.
 #[derive(Debug, Default)]
@@ -39,13 +61,21 @@ impl Kept {
                 let (options, rest) =
                     std::mem::take(&mut request.body.0).into_iter().partition(|each| is_option(&each.name));
                 request.body.0 = rest;
-                self.options.insert(key, Elements(options));
+                let mut options = Elements(options);
+                tell_collation(&mut options);
+                self.options.insert(key, options);
             }
             "collMod" => {
                 let options = self.options.entry(key).or_default();
                 for name in ["validator", "validationLevel", "validationAction", "pipeline", "viewOn"] {
                     if let Some(each) = request.body.get(name) {
                         options.set(each.kind, name, each.value.clone());
+                    }
+                }
+                let is_rule = request.body.get("validator").is_some();
+                for (name, usual) in [("validationLevel", "strict"), ("validationAction", "error")] {
+                    if is_rule && options.get(name).is_none() {
+                        options.set_text(name, usual);
                     }
                 }
             }
@@ -73,12 +103,18 @@ impl Kept {
 
     fn take_indexes(&mut self, key: (String, String), request: &mut Message) {
         let Some(mut indexes) = request.body.inner("indexes") else { return };
+        let of_collection = self.options.get(&key).and_then(|options| options.get("collation")).cloned();
         for each in &mut indexes.0 {
             let mut index = Elements::of(&each.value);
             let Some(name) = index.text("name").map(str::to_owned) else { continue };
             let taken = OF_INDEXES.into_iter().filter_map(|option| index.remove(option)).collect();
+            let mut taken = Elements(taken);
+            match &of_collection {
+                Some(inherited) if taken.get("collation").is_none() => taken.0.push(inherited.clone()),
+                _ => tell_collation(&mut taken),
+            }
             each.value = index.to_bytes();
-            self.indexes.entry(key.clone()).or_default().insert(name, Elements(taken));
+            self.indexes.entry(key.clone()).or_default().insert(name, taken);
         }
         request.body.set_inner(ARRAY, "indexes", &indexes);
     }
