@@ -149,26 +149,11 @@ pub(super) async fn after_backup(policy: &Policy, schedule: &Name, context: &Con
             bandwidth: None,
             dry_run: false,
         };
-        let copied = operations::copy(policy, &asked, &context.keys(), &context.run).await;
-        let report = match &copied {
-            Ok(copies) => report(policy, &asked, copies),
-            Err(error) => CopyReport {
-                policy: policy.name.to_string(),
-                from: asked.from.to_string(),
-                from_url: policy.repository.url.to_string(),
-                to: name.to_string(),
-                to_url: policy.copies.get(name).map(|copy| copy.url.to_string()).unwrap_or_default(),
-                dry_run: false,
-                whole: false,
-                backups: Vec::new(),
-                copied: 0,
-                packs: 0,
-                bytes: 0,
-                packs_there: 0,
-                accepts: 0,
-                ended: Some(exit::chain_of(error)),
-            },
+        let copies = match operations::copy(policy, &asked, &context.keys(), &context.run).await {
+            Ok(copies) => copies,
+            Err(error) => Copies::not_begun(policy, &asked, error),
         };
+        let report = report(policy, &asked, &copies);
         if !report.whole {
             end = Exit::Partial;
         }

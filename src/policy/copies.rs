@@ -69,6 +69,12 @@ impl Policy {
         }
         Some(policy)
     }
+
+    /// Whether this is a policy [`at_copy`](Self::at_copy): no copy is where the repository is, so its place says it.
+    #[must_use]
+    pub fn is_at_copy(&self) -> bool {
+        self.copies.values().any(|copy| copy.place() == self.repository.place())
+    }
 }
 
 /// Bytes a second: `10MiB`.

@@ -358,6 +358,16 @@ impl Error {
         Self::Damaged { object: for_terminal(&object.to_string()).into_owned(), reason: reason.into() }
     }
 
+    /// Whether the backup was fenced: before it began, or while it was under way.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        match self {
+            Self::Aborted { .. } => true,
+            Self::Begun { source, .. } => source.is_given_up(),
+            _ => false,
+        }
+    }
+
     /// A store's error on reading `object`: what is not there is damage, anything else is the store's.
     pub(crate) fn reading(object: impl std::fmt::Display, error: backend::Error) -> Self {
         match error.kind {

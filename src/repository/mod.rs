@@ -51,6 +51,7 @@ mod tests;
 mod trust;
 mod verified;
 mod verify;
+mod vouched;
 mod writer;
 
 use std::sync::Arc;

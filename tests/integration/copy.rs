@@ -1,7 +1,12 @@
 //! Copies from the command line: S3 to Azure to a folder and back into a new bucket, and what is refused on the way.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
+use drctl::types::Sha256Digest;
 use serde_json::Value;
 
 use crate::support::{
@@ -216,6 +221,50 @@ fn a_copy_knows_no_key_refuses_another_repository_and_names_damage() {
     assert!(plan["backups"].as_array().unwrap().iter().all(|one| one["action"] == "keep"), "{plan:#}");
     let own = workshop.json(0, &["prune", "--dry-run"]);
     assert!(own["backups"].as_array().unwrap().iter().all(|one| one["action"] == "keep"), "{own:#}");
+}
+
+/// The marker that gives a backup up, as prune puts it in the place of its manifest.
+fn give_up(copy: &Path, backup: &str) -> PathBuf {
+    let line = format!(
+        "{{\"drctl\":\"abort\",\"policy\":\"shop\",\"schedule\":\"daily\",\"backup\":\"{backup}\",\"state\":\"aborted\",\
+         \"at\":\"2026-11-01T02:00:00Z\",\"reason\":\"a test\"}}\n"
+    );
+    let marker = copy.join(format!("backups/shop/daily/{backup}.json"));
+    fs::write(&marker, format!("{line}{}\n", Sha256Digest::of(line.as_bytes()))).unwrap();
+    marker
+}
+
+#[test]
+fn a_backup_that_was_given_up_in_a_copy_is_left_out_of_all_and_a_failure_by_name() {
+    let source = require!(bed::source);
+    let shop = source.create_namespace("shop");
+    source.kubectl(&["-n", &shop, "create", "configmap", "colours", "--from-literal=sky=blue"]);
+    let workshop = Workshop::bare(&source);
+    policy(&workshop, &workshop.local_repository(), &local(&workshop, "there"), "", &shop);
+    workshop.done(&["repository", "init"]);
+    workshop.done(&["backup"]);
+    workshop.done(&["copy", "--to", "there"]);
+    let given_up = workshop.json(0, &["backup"])["backup"]["id"].as_str().unwrap().to_owned();
+    let marker = give_up(&workshop.folder().join("there"), &given_up);
+    workshop.done(&["backup"]);
+
+    let all = workshop.json(0, &["copy", "--to", "there"]);
+    assert_eq!((actions(&all), &all["whole"]), (vec!["there", "leftOut", "copied"], &true.into()), "{all:#}");
+    assert!(all["backups"][1]["why"].as_str().unwrap().contains("was given up in the copy"), "{all:#}");
+    let named = workshop.json(2, &["copy", &given_up, "--to", "there"]);
+    assert_eq!((actions(&named), &named["whole"]), (vec!["failed"], &false.into()), "{named:#}");
+    let said = workshop.ends(2, &["copy", &given_up, "--to", "there", "--dry-run"]).stderr;
+    assert!(said.contains(&format!("backup {given_up} was given up in the copy")), "{said}");
+    // The twin: without the marker it is copied.
+    fs::remove_file(marker).unwrap();
+    assert_eq!(actions(&workshop.json(0, &["copy", &given_up, "--to", "there"])), ["copied"]);
+    // One that is about to be deleted.
+    let marked = workshop.json(0, &["backup"])["backup"]["id"].as_str().unwrap().to_owned();
+    workshop.done(&["backup"]);
+    workshop.done(&["delete", &marked, "--yes"]);
+    assert!(workshop.ends(2, &["copy", &marked, "--to", "there"]).stderr.contains("has a tombstone"));
+    let all = workshop.json(0, &["copy", "--to", "there"]);
+    assert_eq!(actions(&all), ["there", "there", "there", "leftOut", "copied"], "{all:#}");
 }
 
 #[test]

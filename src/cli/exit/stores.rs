@@ -42,9 +42,9 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
         E::CommitUnknown { .. } => (Exit::Failed, None),
         E::NoSuchBackup { .. } | E::AmbiguousBackup { .. } | E::Aborted { .. } => (Exit::Usage, None),
         E::Stopped(first) => of_repository(first),
-        // `could not run` would say that nothing was written.
+        // `could not run` and `usage` would say that nothing was written.
         E::Begun { source, .. } | E::HalfPruned { source } => match of_repository(source) {
-            (Exit::CouldNotRun, next) => (Exit::Failed, next),
+            (Exit::CouldNotRun | Exit::Usage, next) => (Exit::Failed, next),
             ending => ending,
         },
         E::ListingLags { .. } => (

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Choice {
     pub(super) schedule: Name,
     pub(super) backup: BackupId,
+    /// Somebody has asked for this one.
+    pub(super) named: bool,
     /// What became of it already: it is not to be copied.
     pub(super) left_out: Option<CopyFate>,
 }
@@ -41,7 +43,7 @@ pub(super) async fn chosen(
                 let why = "has a tombstone, and is about to be deleted: `drctl prune --undo` saves it".to_owned();
                 return Err(Error::Unusable { backup: backup.to_string(), why });
             }
-            return Ok(vec![Choice { schedule, backup, left_out: None }]);
+            return Ok(vec![Choice { schedule, backup, named: true, left_out: None }]);
         }
     };
     let originals = source.backups(&scope).await?;
@@ -85,7 +87,7 @@ fn select(originals: Vec<BackupEntry>, there: &[BackupEntry], at_target: &Policy
     let mut choices = Vec::new();
     for entry in originals {
         if let Some(left_out) = fate(&entry) {
-            choices.push(Choice { schedule: entry.schedule, backup: entry.backup, left_out });
+            choices.push(Choice { schedule: entry.schedule, backup: entry.backup, named: false, left_out });
         }
     }
     choices.sort_by(|a, b| a.backup.cmp(&b.backup));

@@ -2,6 +2,8 @@
 
 mod choose;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -85,6 +87,14 @@ pub enum CopyFate {
 }
 
 impl Copies {
+    /// Of a copy that could not be begun.
+    #[must_use]
+    pub fn not_begun(policy: &Policy, asked: &CopyAsked, error: Error) -> Self {
+        let url = |place: &CopyPlace| place.of(policy).map(|at| at.repository.url.to_string()).unwrap_or_default();
+        let (from, to) = (url(&asked.from), url(&asked.to));
+        Self { from, to, backups: Vec::new(), accepts: 0, ended: Some(error) }
+    }
+
     /// How many were copied.
     #[must_use]
     pub fn copied(&self) -> u64 {
@@ -141,13 +151,14 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
         clock: Arc::clone(&run.clock),
         monitor: Arc::clone(&run.monitor),
         rate: Arc::new(Rate::new(bandwidth)),
+        from_copy: at_source.is_at_copy(),
     };
     let work = async {
         match &target {
             Some(target) => {
                 let copier = Copier::new(&source, target, options);
                 let mut counted = asked.dry_run.then(Counted::default);
-                each(&copier, policy, chosen, &mut counted, &mut copies).await?;
+                each((&copier, policy), chosen, &mut counted, &mut copies).await?;
                 if !asked.dry_run {
                     copies.accepts = copier.send_accepts(&policy.name).await?;
                 }
@@ -167,13 +178,12 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
 
 /// One after the other. Damage and the like is of one backup; what the stores say ends it.
 async fn each(
-    copier: &Copier<'_>,
-    policy: &Policy,
+    (copier, policy): (&Copier<'_>, &Policy),
     chosen: Vec<Choice>,
     counted: &mut Option<Counted>,
     copies: &mut Copies,
 ) -> Result<(), Error> {
-    for Choice { schedule, backup, left_out } in chosen {
+    for Choice { schedule, backup, named, left_out } in chosen {
         let fate = match left_out {
             Some(fate) => fate,
             None => {
@@ -182,8 +192,14 @@ async fn each(
                     None => copier.copy(&policy.name, &schedule, &backup).await,
                 };
                 match outcome {
-                    Ok(outcome) => fate_of(outcome),
-                    Err(repository::Error::Aborted { .. }) => CopyFate::LeftOut(GIVEN_UP.to_owned()),
+                    Ok(CopyOutcome::Copied(counts)) => CopyFate::Copied(counts),
+                    Ok(CopyOutcome::There) => CopyFate::There,
+                    Ok(CopyOutcome::Gone) => not_to_be_had(&backup, named, GONE),
+                    // While it was under way: something was written by then.
+                    Err(error @ repository::Error::Begun { .. }) if named && error.is_given_up() => {
+                        CopyFate::Failed(Box::new(error.into()))
+                    }
+                    Err(error) if error.is_given_up() => not_to_be_had(&backup, named, GIVEN_UP),
                     Err(error) if concerns_one(&error) => CopyFate::Failed(Box::new(error.into())),
                     Err(error) => return Err(error.into()),
                 }
@@ -194,15 +210,19 @@ async fn each(
     Ok(())
 }
 
-const GIVEN_UP: &str = "its copy was given up there: it had not ended in 7 days, and its packs may be gone; `drctl prune` takes that mark away after 400 days";
-
-fn fate_of(outcome: CopyOutcome) -> CopyFate {
-    match outcome {
-        CopyOutcome::Copied(counts) => CopyFate::Copied(counts),
-        CopyOutcome::There => CopyFate::There,
-        CopyOutcome::Gone => CopyFate::LeftOut("it was deleted meanwhile, or is about to be".to_owned()),
+/// What there is nothing to be done about: among others it is left out; asked for by name, it is a failure.
+fn not_to_be_had(backup: &BackupId, named: bool, why: &str) -> CopyFate {
+    if named {
+        CopyFate::Failed(Box::new(Error::Unusable { backup: backup.to_string(), why: why.to_owned() }))
+    } else {
+        CopyFate::LeftOut(why.to_owned())
     }
 }
+
+const GIVEN_UP: &str = "was given up in the copy: it had not ended in 7 days, and its packs may be gone; `drctl prune` takes that \
+                        mark away after 400 days";
+
+const GONE: &str = "was deleted meanwhile, or is about to be";
 
 /// Whether a failure is of this backup and says nothing of the next one.
 fn concerns_one(error: &repository::Error) -> bool {
@@ -226,7 +246,7 @@ async fn would_begin(
     let nothing: Arc<dyn repository::backend::Backend> = Arc::new(repository::backend::Memory::default());
     let target = source.planned_in(nothing);
     let copier = Copier::new(source, &target, options);
-    each(&copier, policy, chosen, &mut Some(Counted::default()), copies).await
+    each((&copier, policy), chosen, &mut Some(Counted::default()), copies).await
 }
 
 /// How far a copy is behind: backups of a schedule that belong into it and are not there, and since when the oldest of them

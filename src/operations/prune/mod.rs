@@ -53,6 +53,7 @@ pub async fn prune(repository: &Repository, policy: &Policy, plan: &PrunePlan, r
 
 fn options(policy: &Policy, run: &Run) -> PruneOptions {
     PruneOptions {
+        is_copy: policy.is_at_copy(),
         evidence: SignedDuration::from_hours(i64::from(policy.evidence.keep.hours())),
         cancel: run.cancel.clone(),
         ..PruneOptions::new(policy.name.clone(), run.clock.clone())

@@ -16,11 +16,21 @@ use crate::{
 
 const KEYS: [&str; 5] = ["url", "s3", "azure", "keep", "bandwidth"];
 
+/// What `drctl copy` calls the place of the repository itself.
+const OWN_PLACE: &str = "repository";
+
 /// The copies under `copies`, each at a place of its own. Those with a problem are left out.
 pub(super) fn copies(decoder: &mut Decoder, node: &Node, repository: Option<&Repository>) -> BTreeMap<Name, CopySpec> {
     let mut copies: BTreeMap<Name, CopySpec> = BTreeMap::new();
     for (name, key, node) in decoder.named(node, "copies") {
-        let Some(spec) = copy(decoder, node, &format!("copies.{name}")) else { continue };
+        let spec = copy(decoder, node, &format!("copies.{name}"));
+        if name.as_str() == OWN_PLACE {
+            let problem = Problem::new(key.place, format!("a copy cannot be called `{OWN_PLACE}`"));
+            decoder
+                .report(problem.help("in --from and --to that is the repository itself; give the copy another name"));
+            continue;
+        }
+        let Some(spec) = spec else { continue };
         if repository.is_some_and(|repository| repository.place() == spec.place()) {
             let problem = Problem::new(key.place, format!("the copy `{name}` is the repository itself: {}", spec.url));
             decoder

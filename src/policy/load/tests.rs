@@ -395,6 +395,7 @@ fn copies_have_a_place_credentials_and_rules_of_their_own() {
     assert_eq!(Policy::from_embedded(&policy.to_embedded()).unwrap(), policy);
     assert_eq!(parse(Path::new("p.json"), &policy.to_embedded().to_string()).unwrap(), policy);
     let there = policy.at_copy(&name("us")).unwrap();
+    assert!(there.is_at_copy() && !policy.is_at_copy());
     assert_eq!(there.repository.url.to_string(), "s3://orders-dr-us/prod");
     assert_eq!(there.repository.s3.as_ref().unwrap().region.as_deref(), Some("us-east-1"));
     assert!(there.repository.s3.unwrap().access_key_id.is_none(), "credentials are the copy's own");
@@ -416,6 +417,7 @@ fn what_is_wrong_with_copies_is_named_at_its_place() {
         ("  us: {url: file:///c, bandwidth: 5}\n", "[us]", "14:35: `copies.us.bandwidth` must be a text"),
         ("  us: {url: file:///c, bandwidth: 5B}\n", "[us]", "14:35: a bandwidth of less than 1 KiB"),
         ("  us: {url: \"s3://u:p@bucket/x\"}\n", "[us]", "14:13: "),
+        ("  repository: {url: file:///c}\n", "[repository]", "14:3: a copy cannot be called `repository`"),
         (
             "  a: {url: file:///c}\n  b: {url: file:///c}\n",
             "[a]",

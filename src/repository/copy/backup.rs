@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 
 use super::{
     super::{
-        CommitOutcome, Error, Manifest, Scope,
+        CommitOutcome, Error, Scope,
         catalog::{Marker, StoredManifest},
         control,
         crypt::signature,
@@ -33,7 +33,7 @@ impl Copier<'_> {
         if self.is_there(&stored, &bytes).await? {
             return Ok(CopyOutcome::There);
         }
-        match self.send(&stored.manifest, bytes).await {
+        match self.send(&stored, bytes).await {
             // Its packs may go while they are read, if it is pruned meanwhile.
             Err(error) if error.is_damage() && self.is_going(policy, schedule, backup).await? => Ok(CopyOutcome::Gone),
             Err(error) => Err(error),
@@ -117,16 +117,17 @@ impl Copier<'_> {
     async fn is_going(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<bool, Error> {
         let scope = Scope::Schedule(policy.clone(), schedule.clone());
         let is_listed = self.from.list_manifests(&scope).await?.iter().any(|one| one.backup == *backup);
-        let tombstones = self.from.marks(&layout::tombstones_of(Some(policy))).await?;
+        let tombstones = self.from.believed_tombstones(policy).await?;
         Ok(!is_listed || tombstones.contains_key(&(policy.clone(), backup.clone())))
     }
 
-    async fn send(&self, manifest: &Manifest, bytes: Bytes) -> Result<CopyCounts, Error> {
+    async fn send(&self, original: &StoredManifest, bytes: Bytes) -> Result<CopyCounts, Error> {
+        let manifest = &original.manifest;
         let backup = &manifest.backup;
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
         self.to.backend().lock_ready().await?;
-        let session = self.put_session(manifest, &owners).await?;
+        let session = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
             let known = self.owners(manifest, &owners, session).await?;

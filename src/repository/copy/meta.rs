@@ -133,10 +133,13 @@ impl Copier<'_> {
             };
             let Ok(accept) = control::decode::<Accept>(&bytes) else { continue };
             let manifest = layout::manifest(&accept.policy, &accept.schedule, &accept.backup);
-            if (&accept.policy, &accept.backup) != (&mark.0, &mark.1)
-                || self.to.backend().head(&manifest).await.is_err()
-            {
+            if (&accept.policy, &accept.backup) != (&mark.0, &mark.1) {
                 continue;
+            }
+            match self.to.backend().head(&manifest).await {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
             }
             // The signature first: a mark without it would not count where signers are pinned.
             self.send_signature(&meta.key).await?;

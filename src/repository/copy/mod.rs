@@ -38,6 +38,8 @@ pub struct CopyOptions {
     pub monitor: Arc<dyn Monitor>,
     /// What all transfers together may send a second.
     pub rate: Arc<Rate>,
+    /// The policy calls the place that is read a copy: what its sessions say of the originals' is passed on.
+    pub from_copy: bool,
 }
 
 /// Brings backups from one store of a repository into another.

@@ -7,6 +7,9 @@
 //! - that a backup without a tombstone needs;
 //! - of a run of which nothing is known, if the pack is younger than 7 days.
 //!
+//! A tombstone that no pinned signer has signed is none here: no prune deletes because of it, and a copy that gave way to it
+//! could be held up by whoever may put one.
+//!
 //! What is read here is read after the session was put. A backup that needs any other pack waits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -70,7 +73,7 @@ impl Copier<'_> {
         session: Timestamp,
     ) -> Result<Owners, Error> {
         let policy = &manifest.policy;
-        let tombstones = self.to.marks(&layout::tombstones_of(Some(policy))).await?;
+        let tombstones = self.to.believed_tombstones(policy).await?;
         let sessions = self.to.marks(&layout::sessions_of(Some(policy))).await?;
         let listed = self.to.list_manifests(&Scope::Policy(policy.clone())).await?;
         let schedules: HashMap<_, _> = listed.into_iter().map(|one| (one.backup, one.schedule)).collect();

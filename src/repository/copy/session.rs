@@ -7,8 +7,7 @@ use serde_json::Map;
 
 use super::{
     super::{
-        Copied, Error, Manifest, Repository, Session, backend::PutOutcome, control, layout, tool,
-        writer::nearest_if_apart,
+        Copied, Error, Session, StoredManifest, backend::PutOutcome, control, layout, tool, writer::nearest_if_apart,
     },
     Copier,
 };
@@ -19,11 +18,12 @@ impl Copier<'_> {
     /// of an earlier try is taken as it is: from its time on nothing of these has been deleted.
     pub(super) async fn put_session(
         &self,
-        manifest: &Manifest,
+        original: &StoredManifest,
         owners: &BTreeSet<BackupId>,
     ) -> Result<Timestamp, Error> {
+        let manifest = &original.manifest;
         let key = layout::session(&manifest.policy, &manifest.backup);
-        let copied = Copied { session: self.from.session_time(manifest).await? };
+        let copied = Copied { session: self.session_time(original).await? };
         let clock = &self.options.clock;
         let session = Session {
             repository: manifest.repository.clone(),
@@ -60,15 +60,20 @@ impl Copier<'_> {
     }
 }
 
-impl Repository {
-    /// When the run of a backup began, by the clock of the store that it was made in: the time of its session, or what the
-    /// session of a copy says of it. `None` if nothing says it.
-    async fn session_time(&self, manifest: &Manifest) -> Result<Option<Timestamp>, Error> {
-        match self.session(&manifest.policy, &manifest.backup).await {
-            Ok(Session { copied: Some(copied), .. }) => Ok(copied.session),
+impl Copier<'_> {
+    /// When the run of a backup began, by the clock of the store that it was made in: the time of its session, or, where that
+    /// is believed, what the session of a copy says of it. `None` if nothing says it.
+    async fn session_time(&self, original: &StoredManifest) -> Result<Option<Timestamp>, Error> {
+        let (from, manifest) = (self.from, &original.manifest);
+        match from.session(&manifest.policy, &manifest.backup).await {
+            Ok(Session { copied: Some(copied), .. })
+                if from.vouched(self.options.from_copy).await?.of(&manifest.backup, &original.signature) =>
+            {
+                Ok(copied.session)
+            }
             Ok(_) => {
                 let key = layout::session(&manifest.policy, &manifest.backup);
-                match self.backend().head(&key).await {
+                match from.backend().head(&key).await {
                     Ok(meta) => Ok(Some(meta.modified)),
                     Err(error) if error.is_not_found() => Ok(None),
                     Err(error) => Err(error.into()),

@@ -15,6 +15,7 @@ use super::{
         backend::{ErrorKind, ObjectMeta},
         control,
         crypt::signature,
+        layout,
     },
     Tombstone, TombstoneBy,
     survey::Mark,
@@ -122,6 +123,17 @@ impl Repository {
             }
         }
         Ok(hold)
+    }
+
+    /// The tombstones of a policy that count.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(in super::super) async fn believed_tombstones(
+        &self,
+        policy: &Name,
+    ) -> Result<HashMap<Mark, ObjectMeta>, Error> {
+        self.that_hold(self.marks(&layout::tombstones_of(Some(policy))).await?).await
     }
 
     fn unread(&self, why: &str) -> Belief {

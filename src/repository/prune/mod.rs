@@ -10,6 +10,7 @@
 //! ended by then, as a manifest whose packs live. A run that prune takes for dead is fenced at the key that its commit
 //! needs. The model test (`src/repository/tests/model/`) runs this code, and that of the backup, in every order that matters.
 
+mod began;
 mod belief;
 mod delete;
 mod execute;
@@ -55,6 +56,8 @@ pub struct PruneOptions {
     pub policy: Name,
     /// The machine's clock. Ages go by the store's.
     pub clock: Arc<dyn Clock>,
+    /// The policy calls the place a copy: what its sessions say of the originals' is believed.
+    pub is_copy: bool,
     /// Evidence of backups that are gone goes when it is older.
     pub evidence: SignedDuration,
     /// Ends it between two steps.
@@ -65,12 +68,13 @@ pub struct PruneOptions {
 }
 
 impl PruneOptions {
-    /// The usual way: evidence is kept for 400 days.
+    /// The usual way: no copy, and evidence is kept for 400 days.
     #[must_use]
     pub fn new(policy: Name, clock: Arc<dyn Clock>) -> Self {
         Self {
             policy,
             clock,
+            is_copy: false,
             evidence: SignedDuration::from_hours(400 * 24),
             cancel: CancellationToken::new(),
             #[cfg(any(test, feature = "testing"))]

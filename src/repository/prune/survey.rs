@@ -9,7 +9,9 @@ use super::{
     super::{
         BackupEntry, Error, Listed, Repository, Scope, Session, backend::ObjectMeta, catalog::Marker, layout, proof,
     },
-    Belief, GARBAGE, IDLE, IN_DOUBT, PruneOptions, TombstoneBy, WAIT, marks,
+    Belief, GARBAGE, IDLE, PruneOptions, TombstoneBy, WAIT,
+    began::is_apart,
+    marks,
 };
 use crate::types::{BackupId, Name};
 
@@ -44,7 +46,8 @@ pub struct Survey {
 pub struct Surveyed {
     /// The backup.
     pub entry: BackupEntry,
-    /// Its id and the store's time of its session differ by over 15 minutes, or it has no session.
+    /// Its id and the store's time of its session differ by over 15 minutes, or it has no session. In a copy the original's
+    /// session counts, as that of the copy says it, where that is believed.
     pub time_in_doubt: bool,
     /// Somebody has pinned it.
     pub pinned: bool,
@@ -107,7 +110,7 @@ impl Repository {
             pins,
             protected,
         };
-        let began = self.began(&survey, &options.policy).await?;
+        let began = self.began(&survey, options).await?;
         for entry in &survey.entries {
             if entry.policy == options.policy && !matches!(entry.listed, Listed::Aborted) {
                 survey.backups.push(self.surveyed(&survey, entry, (&proven, &began), options).await?);
@@ -222,7 +225,7 @@ impl Repository {
         let mut idle = Vec::new();
         for (session, began) in open.iter().filter(|(session, _)| session.policy == options.policy) {
             // A copy that has stopped is run again and goes on, which a fence would forbid for ever: it is given up only
-            // when it may not commit any more.
+            // when it may not commit any more. Whoever says falsely that it is one wins some days and nothing else.
             let patience = if session.copied.is_some() { GARBAGE } else { IDLE };
             if now.duration_since(*began) <= patience {
                 continue;
@@ -235,29 +238,6 @@ impl Repository {
             }
         }
         Ok(idle)
-    }
-
-    /// When the runs of the backups of a policy began, by a store's clock: the time of the session, or what the session of a
-    /// copy says of the original's, which nobody can have written later than the copy's.
-    async fn began(&self, survey: &Survey, policy: &Name) -> Result<HashMap<BackupId, Timestamp>, Error> {
-        let ours = survey.entries.iter().filter(|entry| entry.policy == *policy);
-        let sessions = ours.filter_map(|entry| {
-            let meta = survey.sessions.get(&(policy.clone(), entry.backup.clone()))?;
-            Some((entry.backup.clone(), meta.modified))
-        });
-        let (near, apart): (Vec<_>, Vec<_>) = sessions.partition(|(backup, written)| !is_apart(backup, *written));
-        let read = apart.into_iter().map(|(backup, written)| async move {
-            match self.session(policy, &backup).await {
-                Ok(session) => {
-                    let said = session.copied.map_or(Some(written), |copied| copied.session);
-                    Ok(said.filter(|said| *said <= written + IN_DOUBT).map(|said| (backup, said)))
-                }
-                Err(error) if error.is_damage() => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let read: Vec<_> = stream::iter(read.collect::<Vec<_>>()).buffered(FETCHES).try_collect().await?;
-        Ok(near.into_iter().chain(read.into_iter().flatten()).collect())
     }
 
     async fn surveyed(
@@ -297,11 +277,6 @@ impl Repository {
             },
         })
     }
-}
-
-/// Whether a backup's id is of another time than this one.
-fn is_apart(backup: &BackupId, time: Timestamp) -> bool {
-    backup.time().duration_since(time).abs() > IN_DOUBT
 }
 
 impl Survey {

@@ -8,24 +8,29 @@ use super::{Bench, by_name, committed, contents, draft, noise, put, small, write
 use crate::{
     repository::{
         Copier, CopyCounts, CopyOptions, CopyOutcome, CopyRefused, Error, Level, Rate, Repository, Scope,
-        StoredManifest, VerifyOptions,
+        StoredManifest, TombstoneBy, VerifyOptions,
         backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
-        crypt::Access,
+        crypt::{Access, SigningKey},
         layout, verify_all,
     },
     types::{Clock, MediaType, Silent},
 };
 
-fn options(bench: &Bench) -> CopyOptions {
-    CopyOptions { clock: bench.clock.clone(), monitor: Arc::new(Silent), rate: Arc::new(Rate::new(None)) }
+pub(super) fn options(bench: &Bench) -> CopyOptions {
+    CopyOptions {
+        clock: bench.clock.clone(),
+        monitor: Arc::new(Silent),
+        rate: Arc::new(Rate::new(None)),
+        from_copy: false,
+    }
 }
 
 /// An empty store whose clock is the bench's.
-fn empty(bench: &Bench) -> Memory {
+pub(super) fn empty(bench: &Bench) -> Memory {
     Memory::new(bench.clock.clone())
 }
 
-async fn replica(bench: &Bench, store: Arc<dyn Backend>) -> Repository {
+pub(super) async fn replica(bench: &Bench, store: Arc<dyn Backend>) -> Repository {
     bench.open().await.replica_in(store, &*bench.clock).await.unwrap()
 }
 
@@ -34,7 +39,7 @@ async fn copy_to(bench: &Bench, store: Arc<dyn Backend>, backup: &StoredManifest
     copy_between(bench, &from, &to, backup).await
 }
 
-async fn copy_between(
+pub(super) async fn copy_between(
     bench: &Bench,
     from: &Repository,
     to: &Repository,
@@ -44,7 +49,7 @@ async fn copy_between(
     Copier::new(from, to, options(bench)).copy(&manifest.policy, &manifest.schedule, &manifest.backup).await
 }
 
-fn copied(outcome: CopyOutcome) -> CopyCounts {
+pub(super) fn copied(outcome: CopyOutcome) -> CopyCounts {
     match outcome {
         CopyOutcome::Copied(counts) => counts,
         other => panic!("{other:?}"),
@@ -273,6 +278,78 @@ async fn a_copy_relies_on_no_pack_that_may_be_on_its_way_out() {
         store.delete(&tombstone).await.unwrap();
         copied(copy_to(&bench, Arc::new(store), &three).await.unwrap());
     }
+}
+
+/// Two backups, the second of which shares packs with the first; where signers are pinned.
+async fn signed() -> (Bench, SigningKey, StoredManifest, StoredManifest) {
+    let mut bench = Bench::new().await;
+    let key = SigningKey::generate("drctl orders").unwrap();
+    bench.access = Access { signing_key: Some(key.clone()), signers: vec![key.signer()], ..Access::default() };
+    let (one, two) = (bench.backup(&small(1)).await, bench.backup(&small(1)).await);
+    (bench, key, one, two)
+}
+
+/// The key and the bytes of a tombstone, signed by `key` or by nobody.
+async fn tombstone(bench: &Bench, key: Option<SigningKey>, of: &StoredManifest) -> (Key, Bytes) {
+    let elsewhere = bench.store.copy();
+    let signers = key.iter().map(SigningKey::signer).collect();
+    let access = Access { signing_key: key, signers, ..Access::default() };
+    let repository = Repository::open(Arc::new(elsewhere.clone())).await.unwrap().with_access(access);
+    let manifest = &of.manifest;
+    let place = (&manifest.policy, &manifest.schedule, &manifest.backup);
+    repository.put_tombstone(place, TombstoneBy::Asked, &*bench.clock).await.unwrap();
+    let mark = layout::tombstone(place.0, place.2);
+    let bytes = elsewhere.get(&mark, 1 << 20).await.unwrap();
+    (mark, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_that_nobody_has_signed_holds_up_no_copy_and_a_signed_one_does() {
+    for believed in [false, true] {
+        let (bench, key, one, two) = signed().await;
+        let store = empty(&bench);
+        copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        store.put_new(&mark, bytes).await.unwrap();
+        let outcome = copy_to(&bench, Arc::new(store), &two).await;
+        let waits = matches!(&outcome, Err(Error::Begun { source, .. })
+            if matches!(**source, Error::Copy(CopyRefused::Waits { .. })));
+        assert_eq!((waits, outcome.is_ok()), (believed, !believed), "believed: {believed}: {outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_that_nobody_has_signed_excuses_no_damage_of_the_original() {
+    for believed in [false, true] {
+        let (bench, key, one, _) = signed().await;
+        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        put(&bench, &mark, bytes).await;
+        bench.store.delete(&Key::new(bench.keys("data/").remove(0)).unwrap()).await.unwrap();
+        let outcome = copy_to(&bench, Arc::new(empty(&bench)), &one).await;
+        let left_out = matches!(outcome, Ok(CopyOutcome::Gone));
+        assert_eq!(left_out, believed, "believed: {believed}: {outcome:?}");
+        assert_eq!(outcome.is_err_and(|error| error.is_damage()), !believed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_is_not_taken_for_one_that_lacks_the_backup_of_an_accept_mark() {
+    let bench = Bench::new().await;
+    let one = bench.backup(&small(1)).await;
+    let from = bench.open().await;
+    from.accept(&one, &*bench.clock).await.unwrap();
+    let store = empty(&bench);
+    let faulty = Faulty::new(Arc::new(store.clone()));
+    let to = replica(&bench, faulty.clone()).await;
+    let copier = Copier::new(&from, &to, options(&bench));
+    let policy = &one.manifest.policy;
+    assert_eq!(copier.send_accepts(policy).await.unwrap(), 0, "its backup is not there");
+    copied(copy_between(&bench, &from, &to, &one).await.unwrap());
+    faulty.on(Rule::new(Op::Head, Fault::Fail(ErrorKind::Unreachable)).under("backups/").always());
+    let failed = copier.send_accepts(policy).await;
+    assert!(matches!(failed, Err(Error::Store(_))), "{failed:?}");
+    let to = replica(&bench, Arc::new(store)).await;
+    assert_eq!(Copier::new(&from, &to, options(&bench)).send_accepts(policy).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

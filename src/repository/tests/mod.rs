@@ -17,6 +17,7 @@ mod prune_trust;
 mod round_trip;
 mod sharing;
 mod tombstones;
+mod vouched;
 
 use std::{collections::BTreeMap, sync::Arc};
 

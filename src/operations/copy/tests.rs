@@ -1,0 +1,136 @@
+//! Backups that are given up in the copy, before their copying or under it.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    policy::parse,
+    repository::{
+        BeginOptions, CommitOutcome, ManifestDraft,
+        backend::{Backend as _, Fault, Faulty, Key, Memory, Op, Rule},
+    },
+    types::{Clock as _, SetClock, Sha256Digest, Silent, State},
+};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A repository with two backups, and an empty store for its copy.
+struct Bench {
+    clock: Arc<SetClock>,
+    policy: Policy,
+    from: Repository,
+    store: Memory,
+    backups: Vec<BackupId>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let text = "apiVersion: drctl/v1\nkind: Policy\nmetadata: {name: orders}\nrepository: {url: 'file:///x', encryption: none}\n\
+                    sources: {services: {kubernetes: {namespaces: [orders]}}}\n\
+                    schedules: {daily: {cron: '0 2 * * *', sources: [services]}}\n";
+        let policy = parse(std::path::Path::new("p.yaml"), text).unwrap();
+        let clock = Arc::new(SetClock::new("2026-11-01T02:00:00Z".parse().unwrap()));
+        let from = Repository::init(Arc::new(Memory::new(clock.clone())), &*clock).await.unwrap();
+        let mut backups = Vec::new();
+        for _ in 0..2 {
+            let options = BeginOptions::new(name("orders"), name("daily"), vec![name("services")], clock.clone());
+            let writer = from.begin(BeginOptions { workers: 1, ..options }).await.unwrap();
+            let outcome = writer.commit(ManifestDraft::new(State::Complete)).await.unwrap();
+            let CommitOutcome::Committed(stored) = outcome else { panic!("fenced") };
+            backups.push(stored.manifest.backup);
+            clock.set(clock.now() + jiff::SignedDuration::from_hours(24));
+        }
+        let store = Memory::new(clock.clone());
+        Self { clock, policy, from, store, backups }
+    }
+
+    fn options(&self) -> CopyOptions {
+        let (clock, monitor, rate) = (self.clock.clone(), Arc::new(Silent), Arc::new(Rate::new(None)));
+        CopyOptions { clock, monitor, rate, from_copy: false }
+    }
+
+    /// Puts the marker that gives a backup up in the copy.
+    async fn give_up(&self, backup: &BackupId) {
+        let line = format!(
+            "{{\"drctl\":\"abort\",\"policy\":\"orders\",\"schedule\":\"daily\",\"backup\":\"{backup}\",\"state\":\"aborted\",\
+             \"at\":\"2026-11-01T02:00:00Z\",\"reason\":\"a test\"}}\n"
+        );
+        let bytes = format!("{line}{}\n", Sha256Digest::of(line.as_bytes()));
+        let key = Key::new(format!("backups/orders/daily/{backup}.json")).unwrap();
+        self.store.put_new(&key, bytes.into()).await.unwrap();
+    }
+
+    /// Copies what is chosen. While the first backup's lists are on their way, it is given up; if `fenced`.
+    async fn copy(&self, which: &WhichBackups, fenced: bool) -> Result<Copies, Error> {
+        let faulty = Faulty::new(Arc::new(self.store.clone()));
+        let to = self.from.replica_in(faulty.clone(), &*self.clock).await.unwrap();
+        let chosen = chosen(&self.from, Some(&to), &self.policy, which, self.clock.now()).await.unwrap();
+        let copier = Copier::new(&self.from, &to, self.options());
+        let mut copies =
+            Copies { from: String::new(), to: String::new(), backups: Vec::new(), accepts: 0, ended: None };
+        if fenced {
+            faulty.on(Rule::new(Op::PutNew, Fault::Stall).under(format!("meta/{}", self.backups[0])));
+        }
+        let meanwhile = async {
+            while fenced && faulty.stalled() == 0 {
+                tokio::task::yield_now().await;
+            }
+            if fenced {
+                self.give_up(&self.backups[0]).await;
+                faulty.release();
+            }
+        };
+        let nothing = &mut None;
+        let (ended, ()) = futures::join!(each((&copier, &self.policy), chosen, nothing, &mut copies), meanwhile);
+        ended.map(|()| copies)
+    }
+
+    fn named(&self) -> WhichBackups {
+        WhichBackups::One(self.backups[0].as_str().parse().unwrap())
+    }
+}
+
+fn fates(copies: &Copies) -> Vec<String> {
+    let of = |one: &CopiedBackup| match &one.fate {
+        CopyFate::Copied(_) => "copied".to_owned(),
+        CopyFate::There => "there".to_owned(),
+        CopyFate::LeftOut(why) => format!("left out: it {why}"),
+        CopyFate::Failed(error) => format!("failed: {error}"),
+    };
+    copies.backups.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn a_backup_that_is_given_up_while_it_is_copied_keeps_no_other_from_being_copied() {
+    let bench = Bench::new().await;
+    let fates_of = fates(&bench.copy(&WhichBackups::All, true).await.unwrap());
+    assert!(fates_of[0].starts_with("left out: it was given up in the copy"), "{fates_of:?}");
+    assert_eq!(fates_of[1..], ["copied"]);
+    // The twin: nobody gives it up.
+    let bench = Bench::new().await;
+    assert_eq!(fates(&bench.copy(&WhichBackups::All, false).await.unwrap()), ["copied", "copied"]);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_asked_for_by_name_and_given_up_is_a_failure() {
+    for under_way in [true, false] {
+        let bench = Bench::new().await;
+        if !under_way {
+            bench.give_up(&bench.backups[0]).await;
+        }
+        let copies = bench.copy(&bench.named(), under_way).await.unwrap();
+        assert_eq!(copies.backups.len(), 1);
+        let is = copies.failed().map(|(_, error)| matches!(error, Error::Unusable { .. })).collect::<Vec<_>>();
+        // Under way something was written, which the error says.
+        assert_eq!(is, [!under_way], "{:?}", fates(&copies));
+        assert!(!copies.is_whole());
+        // Among others it is left out.
+        let all = fates(&bench.copy(&WhichBackups::All, false).await.unwrap());
+        assert!(all[0].starts_with("left out: it was given up in the copy"), "{all:?}");
+        assert_eq!(all[1..], ["copied"]);
+    }
+    let bench = Bench::new().await;
+    assert_eq!(fates(&bench.copy(&bench.named(), false).await.unwrap()), ["copied"]);
+}
