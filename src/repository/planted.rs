@@ -14,4 +14,6 @@ pub struct Planted {
     pub fence_by_overwrite: bool,
     /// Prune deletes at once what it has just marked.
     pub no_wait: bool,
+    /// A copy relies on packs that a prune of the copy may be deleting.
+    pub relies_on_all: bool,
 }

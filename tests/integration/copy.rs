@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// A `repository:` section as the section of the copy `name`.
-fn copy_of(name: &str, section: &str) -> String {
+pub(crate) fn copy_of(name: &str, section: &str) -> String {
     let body: Vec<String> = section.lines().skip(1).filter(|line| !line.contains("encryption:")).map(indent).collect();
     assert!(body.len() > 1, "{section}");
     format!("  {name}:\n{}\n", body.join("\n"))

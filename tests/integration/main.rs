@@ -29,6 +29,7 @@ mod helm;
 mod history;
 mod inspect;
 mod interrupted;
+mod latest;
 mod list_signed;
 mod memory;
 mod mongo_proxy;

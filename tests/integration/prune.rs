@@ -49,6 +49,11 @@ impl Days {
         Self { inner, passed: Arc::default(), put: Arc::default() }
     }
 
+    /// Another store, in which the same days pass.
+    pub(crate) fn beside(&self, inner: Arc<dyn Backend>) -> Self {
+        Self { inner, passed: Arc::clone(&self.passed), put: Arc::default() }
+    }
+
     pub(crate) fn pass(&self, hours: i64) {
         *self.passed.lock().unwrap() += SignedDuration::from_hours(hours);
     }

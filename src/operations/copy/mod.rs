@@ -143,20 +143,32 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
     }
     let source = open_source(&at_source, keys).await?;
     let target = open_target(&source, &at_target, asked.dry_run, run).await?;
-    let bandwidth = asked.bandwidth.or_else(|| asked.to.bandwidth(policy));
+    between((&source, target.as_ref()), policy, asked, run).await
+}
+
+/// [`copy`] between two opened places; without the second, it is not made yet, and this is a dry run.
+pub(super) async fn between(
+    (source, target): (&Repository, Option<&Repository>),
+    policy: &Policy,
+    asked: &CopyAsked,
+    run: &Run,
+) -> Result<Copies, Error> {
+    let (at_source, at_target) = (asked.from.of(policy)?, asked.to.of(policy)?);
+    let chosen = chosen(source, target, &at_target, &asked.which, run.clock.now()).await?;
     let (from, to) = (source.location().to_owned(), at_target.repository.url.to_string());
-    let chosen = chosen(&source, target.as_ref(), &at_target, &asked.which, run.clock.now()).await?;
     let mut copies = Copies { from, to, backups: Vec::new(), accepts: 0, ended: None };
     let options = CopyOptions {
-        clock: Arc::clone(&run.clock),
-        monitor: Arc::clone(&run.monitor),
-        rate: Arc::new(Rate::new(bandwidth)),
         from_copy: at_source.is_at_copy(),
+        ..CopyOptions::new(
+            Arc::clone(&run.clock),
+            Arc::clone(&run.monitor),
+            Rate::new(asked.bandwidth.or_else(|| asked.to.bandwidth(policy))),
+        )
     };
     let work = async {
-        match &target {
+        match target {
             Some(target) => {
-                let copier = Copier::new(&source, target, options);
+                let copier = Copier::new(source, target, options);
                 let mut counted = asked.dry_run.then(Counted::default);
                 each((&copier, policy), chosen, &mut counted, &mut copies).await?;
                 if !asked.dry_run {
@@ -164,7 +176,7 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
                 }
                 Ok(())
             }
-            None => would_begin(&source, policy, chosen, options, &mut copies).await,
+            None => would_begin(source, policy, chosen, options, &mut copies).await,
         }
     };
     let ended: Result<(), Error> = tokio::select! {

@@ -47,8 +47,7 @@ impl Bench {
     }
 
     fn options(&self) -> CopyOptions {
-        let (clock, monitor, rate) = (self.clock.clone(), Arc::new(Silent), Arc::new(Rate::new(None)));
-        CopyOptions { clock, monitor, rate, from_copy: false }
+        CopyOptions::new(self.clock.clone(), Arc::new(Silent), Rate::new(None))
     }
 
     /// Puts the marker that gives a backup up in the copy.

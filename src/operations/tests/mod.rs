@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::made::Made;
 use super::{
-    BackupOptions, BackupOutcome, Error, Run,
+    BackupOptions, BackupOutcome, Copies, CopyAsked, CopyPlace, Error, Run, WhichBackups,
     backup::{Asked, backup_connected},
+    copy,
     sources::Connected,
 };
 use crate::{
@@ -59,6 +60,23 @@ impl Bench {
         let sources: Vec<Box<dyn Source>> = vec![Box::new(source)];
         let connected = Connected { sources, identity: None, failed: Default::default(), forwards: Vec::new() };
         backup_connected((&self.repository, &self.policy), asked, connected, &options, &self.run()).await
+    }
+
+    /// The copy `us` of the policy, which is made with its first backup.
+    async fn copy_of(&self, store: &Memory) -> Repository {
+        self.repository.replica_in(Arc::new(store.clone()), &*self.clock).await.unwrap()
+    }
+
+    /// What `drctl backup SCHEDULE` does for `copyTo`, once both places are open.
+    async fn copy(&self, schedule: &str, to: &Repository) -> Copies {
+        let asked = CopyAsked {
+            from: CopyPlace::Repository,
+            to: CopyPlace::Copy(name("us")),
+            which: WhichBackups::Schedule(name(schedule)),
+            bandwidth: None,
+            dry_run: false,
+        };
+        copy::between((&self.repository, Some(to)), &self.policy, &asked, &self.run()).await.unwrap()
     }
 
     /// All bytes that are stored.

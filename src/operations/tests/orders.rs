@@ -1,11 +1,12 @@
-//! `policies/orders.yaml`, as it is shipped, through 100 days of the year 2026: which backups there are after each, held
-//! against what was worked out by hand.
+//! `policies/orders.yaml`, as it is shipped, through 100 days of the year 2026: which backups there are after each, in the
+//! repository and in its copy, held against what was worked out by hand.
 //!
 //! What the hand worked with. The daily begins at 02:00, the weekly on Sundays at 03:00, prune at 04:00, all UTC: that
 //! Europe leaves summer time on 2026-10-25 and the United States on 2026-11-01, both Sundays, changes nothing.
 //!
 //! - `within: 30d` is seen from the newest daily that counts, and what is 30 days old to the second is within: 31 dailies.
 //!   `within: 90d` of a Sunday reaches 12 Sundays back (84 days) and not 13 (91): 13 weeklies.
+//! - In the copy, whose `within: 90d` is of both schedules: 91 dailies and 13 weeklies. It has no pins and no drills.
 //! - What is not kept gets a tombstone, and goes when this is 24 hours *and ten minutes* old: not with the prune of the next
 //!   day at the same time, but with the one after it. So two dailies are listed with a tombstone, those of 31 and 32 days.
 
@@ -18,7 +19,7 @@ use crate::{
     operations::{self, Error, PruneAsked},
     policy::parse,
     repository::{
-        Level, Listed, Pruned, Scope, VerifyOptions,
+        Level, Listed, Pruned, Repository, Scope, VerifyOptions,
         backend::{Backend as _, Key},
         verify_all,
     },
@@ -44,6 +45,11 @@ const NO_PRUNE: [&str; 5] = ["2026-10-31", "2026-11-01", "2026-11-02", "2026-11-
 /// looked, and says that they are meant.
 const REFUSED: &str = "2026-11-05";
 const MAX_DELETE: &str = "2026-11-06";
+
+/// The second region cannot be reached on these days, the first of which is a Sunday. The dailies come with that of the day
+/// after, the weekly with the next weekly.
+const NO_COPY: [&str; 2] = ["2026-09-20", "2026-09-21"];
+const WEEKLY_COMES: &str = "2026-09-27";
 
 /// How many days the oldest daily is back that is listed, and the oldest without a tombstone, from a day on until that of the
 /// next line. Days without a backup, what is pinned and what is proven aside.
@@ -130,6 +136,25 @@ const IN_THE_END: &str = "
     weekly 2026-11-22
 ";
 
+/// What there is in the copy in the end, but for the dailies from 2026-08-26 on, which it has all, without a tombstone.
+const IN_THE_COPY: &str = "
+    daily 2026-08-24 †
+    daily 2026-08-25 †
+    weekly 2026-08-30
+    weekly 2026-09-06
+    weekly 2026-09-13
+    weekly 2026-09-20
+    weekly 2026-09-27
+    weekly 2026-10-04
+    weekly 2026-10-11
+    weekly 2026-10-18
+    weekly 2026-10-25
+    weekly 2026-11-01
+    weekly 2026-11-08
+    weekly 2026-11-15
+    weekly 2026-11-22
+";
+
 /// A schedule, a day, and whether it has a tombstone.
 type Row = (String, Date, bool);
 
@@ -162,6 +187,55 @@ fn by_hand(day: Date) -> Vec<Row> {
     rows
 }
 
+/// What must be listed in the copy after a day. Nothing is older than 90 days before 2026-11-16; from then on one daily a day
+/// is marked, and goes two days later. The days without a prune, the refused one and the partial ones change nothing.
+fn by_hand_in_the_copy(day: Date) -> Vec<Row> {
+    let no_copy = |of: Date| NO_COPY.iter().any(|text| date(text) == of);
+    let mut rows = Vec::new();
+    for daily in date(FIRST).series(1.day()).take_while(|daily| *daily <= day) {
+        let is_not_there_yet = no_copy(daily) && no_copy(day);
+        if daily != date(INTERRUPTED) && daily >= day - 92.days() && !is_not_there_yet {
+            rows.push(("daily".to_owned(), daily, daily < day - 90.days()));
+        }
+    }
+    for weekly in date("2026-08-23").series(7.days()).take_while(|weekly| *weekly <= day) {
+        let is_first = weekly == date("2026-08-23");
+        let is_there = !no_copy(weekly) || day >= date(WEEKLY_COMES);
+        if is_there && (!is_first || day < date("2026-11-24")) {
+            rows.push(("weekly".to_owned(), weekly, is_first && day >= date("2026-11-22")));
+        }
+    }
+    rows
+}
+
+/// What is listed in a place, and the ids.
+async fn listed_in(repository: &Repository, scope: &Scope) -> BTreeMap<Row, BackupId> {
+    let entries = repository.backups(scope).await.unwrap();
+    let backups = entries.into_iter().filter(|entry| matches!(entry.listed, Listed::Backup(_)));
+    let row = |entry: crate::repository::BackupEntry| {
+        let day = entry.backup.time().to_zoned(TimeZone::UTC).date();
+        ((entry.schedule.to_string(), day, entry.tombstoned), entry.backup)
+    };
+    backups.map(row).collect()
+}
+
+/// Rows as the tables by hand have them.
+fn in_words(rows: impl IntoIterator<Item = Row>) -> Vec<String> {
+    let row = |(schedule, day, marked): Row| format!("{schedule} {day}{}", if marked { " †" } else { "" });
+    rows.into_iter().map(row).collect()
+}
+
+fn lines(table: &str) -> Vec<&str> {
+    table.trim().lines().map(str::trim).collect()
+}
+
+/// Each backup restores: every chunk is there, and what it was.
+async fn restores(repository: &Repository, scope: &Scope, count: usize) {
+    let (options, cancel) = (VerifyOptions::new(Level::Content), tokio_util::sync::CancellationToken::new());
+    let report = verify_all(repository, scope, &options, &Silent, &cancel).await.unwrap();
+    assert_eq!((report.findings, report.backups.len()), (Vec::new(), count));
+}
+
 impl Bench {
     fn scope(&self) -> Scope {
         Scope::Policy(self.policy.name.clone())
@@ -169,13 +243,7 @@ impl Bench {
 
     /// What is listed, and the ids.
     async fn listed(&self) -> BTreeMap<Row, BackupId> {
-        let entries = self.repository.backups(&self.scope()).await.unwrap();
-        let backups = entries.into_iter().filter(|entry| matches!(entry.listed, Listed::Backup(_)));
-        let row = |entry: crate::repository::BackupEntry| {
-            let day = entry.backup.time().to_zoned(TimeZone::UTC).date();
-            ((entry.schedule.to_string(), day, entry.tombstoned), entry.backup)
-        };
-        backups.map(row).collect()
+        listed_in(&self.repository, &self.scope()).await
     }
 
     async fn id(&self, daily: &str) -> BackupId {
@@ -204,8 +272,15 @@ impl Bench {
         operations::prune(&self.repository, &self.policy, &plan, &run).await
     }
 
-    /// The backups of a day.
-    async fn back_up_all(&self, day: Date, number: u64) {
+    /// What `drctl prune --copy us --yes` does.
+    async fn prune_the_copy(&self, copy: &Repository) -> Pruned {
+        let (at_copy, run) = (self.policy.at_copy(&name("us")).unwrap(), self.run());
+        let plan = operations::plan_prune(copy, &at_copy, PruneAsked::default(), &run).await.unwrap();
+        operations::prune(copy, &at_copy, &plan, &run).await.unwrap()
+    }
+
+    /// The backups of a day, each with what is done for its `copyTo`.
+    async fn back_up_all(&self, day: Date, number: u64, copy: Option<&Repository>) {
         let of = |namespaces: &[&str]| namespaces.iter().map(ToString::to_string).collect::<Vec<_>>();
         let services = of(&["ingress-system", "order-service", "payment-service", "user-service"]);
         let others = (0..16).map(|other| format!("team-{other}"));
@@ -226,6 +301,10 @@ impl Bench {
             let made = if partial { made.partial() } else { made };
             let state = self.back_up(&schedule, false, made).await.unwrap().manifest.state;
             assert_eq!(state, if partial { State::Partial } else { State::Complete }, "{schedule} of {day}");
+            if let Some(copy) = copy.filter(|_| !NO_COPY.contains(&day.as_str())) {
+                let copies = self.copy(&schedule, copy).await;
+                assert!(copies.is_whole() && copies.copied() >= 1, "{schedule} of {day}: {copies:?}");
+            }
         }
     }
 
@@ -260,10 +339,12 @@ async fn after_each_of_100_days_there_is_what_was_worked_out_by_hand() {
     let bench = Bench::new(policy, at(date(FIRST), 0)).await;
     let days: Vec<Date> = date(FIRST).series(1.day()).take_while(|day| *day <= date(LAST)).collect();
     assert_eq!(days.len(), 100);
+    let second = crate::repository::backend::Memory::new(bench.clock.clone());
+    let copy = bench.copy_of(&second).await;
     let mut fenced = Vec::new();
     for (day, number) in days.iter().zip(0..) {
         let before = bench.stored().await;
-        bench.back_up_all(*day, number).await;
+        bench.back_up_all(*day, number, Some(&copy)).await;
         let stored = bench.stored().await;
         let pruned = bench.care(*day).await;
         let listed: Vec<Row> = bench.listed().await.into_keys().collect();
@@ -276,22 +357,31 @@ async fn after_each_of_100_days_there_is_what_was_worked_out_by_hand() {
             listed.iter().filter(|row| row.2).count()
         );
         assert_eq!(listed, by_hand(*day), "after {day}");
+        if pruned.is_some() {
+            assert_eq!(bench.prune_the_copy(&copy).await.fenced, [], "after {day}");
+        }
+        let copied: Vec<Row> = listed_in(&copy, &bench.scope()).await.into_keys().collect();
+        assert_eq!(copied, by_hand_in_the_copy(*day), "in the copy after {day}");
         fenced.extend(pruned.into_iter().flat_map(|pruned| pruned.fenced).map(|id| (*day, id.time())));
     }
     // The run that died at 02:00 is 26 hours old at the next prune but one, and was 2 hours old at the next.
     assert_eq!(fenced, [(date(INTERRUPTED) + 1.day(), at(date(INTERRUPTED), 2))]);
 
-    let row = |(schedule, day, marked): Row| format!("{schedule} {day}{}", if marked { " †" } else { "" });
-    let listed = bench.listed().await;
-    let ids: Vec<BackupId> = listed.values().cloned().collect();
-    let listed: Vec<String> = listed.into_keys().map(row).collect();
-    assert_eq!(listed, IN_THE_END.trim().lines().map(str::trim).collect::<Vec<_>>());
+    let listed = in_words(bench.listed().await.into_keys());
+    assert_eq!(listed, lines(IN_THE_END));
     assert_eq!(listed.len(), 2 + 2 + 31 + 13);
+    restores(&bench.repository, &bench.scope(), listed.len()).await;
 
-    // Each of them restores: every chunk is there, and what it was.
-    let (options, cancel) = (VerifyOptions::new(Level::Content), tokio_util::sync::CancellationToken::new());
-    let report = verify_all(&bench.repository, &bench.scope(), &options, &Silent, &cancel).await.unwrap();
-    assert_eq!((report.findings, report.backups.len()), (Vec::new(), ids.len()));
+    let copied = in_words(listed_in(&copy, &bench.scope()).await.into_keys());
+    let (dailies, others): (Vec<String>, Vec<String>) =
+        copied.into_iter().partition(|row| row.starts_with("daily") && !row.ends_with('†'));
+    assert_eq!(others, lines(IN_THE_COPY));
+    // 08-26 to 11-24 are 91 days, on one of which there was none.
+    assert_eq!(
+        (dailies.len(), dailies.first(), dailies.last()),
+        (90, Some(&"daily 2026-08-26".into()), Some(&"daily 2026-11-24".into()))
+    );
+    restores(&copy, &bench.scope(), dailies.len() + others.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,7 +389,7 @@ async fn a_schedule_that_has_stopped_keeps_its_newest_backups_however_old_they_a
     let policy = parse(std::path::Path::new("policies/orders.yaml"), POLICY).unwrap();
     let bench = Bench::new(policy, at(date(FIRST), 0)).await;
     for (day, number) in date(FIRST).series(1.day()).take(3).zip(0..) {
-        bench.back_up_all(day, number).await;
+        bench.back_up_all(day, number, None).await;
     }
     let listed = bench.listed().await;
     // A year without backups, and prunes all the same.
@@ -311,7 +401,7 @@ async fn a_schedule_that_has_stopped_keeps_its_newest_backups_however_old_they_a
     assert_eq!(listed.len(), 3);
     // The twin: one new daily, and they go.
     let again = date(FIRST) + 13.months();
-    bench.back_up_all(again, 400).await;
+    bench.back_up_all(again, 400, None).await;
     bench.clock.set(at(again, 4));
     assert_eq!(bench.prune_once(None).await.unwrap().marked.len(), 3);
     assert_eq!(bench.clock.now(), at(again, 4));

@@ -22,6 +22,8 @@ use std::{collections::HashSet, sync::Arc};
 
 pub use self::{rate::Rate, refused::CopyRefused};
 use super::Repository;
+#[cfg(any(test, feature = "testing"))]
+use super::planted::Planted;
 use crate::types::{BackupId, Clock, Monitor, Sha256Digest};
 
 /// Packs on their way at once.
@@ -40,6 +42,38 @@ pub struct CopyOptions {
     pub rate: Arc<Rate>,
     /// The policy calls the place that is read a copy: what its sessions say of the originals' is passed on.
     pub from_copy: bool,
+    /// How many packs are on their way at once.
+    pub at_once: usize,
+    /// What the model test does wrongly on purpose.
+    #[cfg(any(test, feature = "testing"))]
+    pub planted: Planted,
+}
+
+impl CopyOptions {
+    /// The usual way: from the repository itself, four packs at once.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, monitor: Arc<dyn Monitor>, rate: Rate) -> Self {
+        Self {
+            clock,
+            monitor,
+            rate: Arc::new(rate),
+            from_copy: false,
+            at_once: AT_ONCE,
+            #[cfg(any(test, feature = "testing"))]
+            planted: Planted::default(),
+        }
+    }
+
+    /// Whether the fault is planted that relies on packs which may be on their way out. Outside of tests it is not.
+    #[cfg(any(test, feature = "testing"))]
+    fn relies_on_all(&self) -> bool {
+        self.planted.relies_on_all
+    }
+
+    #[cfg(not(any(test, feature = "testing")))]
+    fn relies_on_all(&self) -> bool {
+        false
+    }
 }
 
 /// Brings backups from one store of a repository into another.

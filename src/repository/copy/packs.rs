@@ -16,7 +16,7 @@ use super::{
         objects::{get_exact, put_own},
         refs::Ref,
     },
-    AT_ONCE, Copier, MEMORY_MIB,
+    Copier, MEMORY_MIB,
     safe::Owners,
 };
 use crate::types::{BackupId, Sha256Digest};
@@ -73,7 +73,7 @@ impl Copier<'_> {
     pub(super) async fn send_packs(&self, refs: &[Ref], missing: &[usize]) -> Result<(), Error> {
         let memory = Semaphore::new(MEMORY_MIB);
         let sends = missing.iter().filter_map(|at| refs.get(*at)).map(|line| self.send_pack(line, &memory));
-        stream::iter(sends).buffer_unordered(AT_ONCE).try_collect::<()>().await
+        stream::iter(sends).buffer_unordered(self.options.at_once.max(1)).try_collect::<()>().await
     }
 
     async fn send_pack(&self, line: &Ref, memory: &Semaphore) -> Result<(), Error> {

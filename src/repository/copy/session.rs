@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Map;
 
 use super::{
     super::{
-        Copied, Error, Session, StoredManifest, backend::PutOutcome, control, layout, tool, writer::nearest_if_apart,
+        Copied, Error, Session, StoredManifest,
+        backend::{Key, PutOutcome},
+        control, layout, tool,
+        writer::nearest_if_apart,
     },
     Copier,
 };
@@ -41,15 +45,7 @@ impl Copier<'_> {
         let backend = self.to.backend();
         let before = clock.now();
         if backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
-            // Twice: the second put finds the first, or the store overwrites.
-            if backend.put_new(&key, bytes).await? == PutOutcome::Created {
-                return Err(Error::CreateOnlyIgnored { location: self.to.location().to_owned() });
-            }
-            let store = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
-            return match nearest_if_apart(before, store, clock.now()) {
-                Some(local) => Err(Error::ClockSkew { location: self.to.location().to_owned(), local, store }),
-                None => Ok(store),
-            };
+            return self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup));
         }
         let found = self.to.session(&manifest.policy, &manifest.backup).await?;
         let names_all = session.parents.iter().all(|owner| found.parents.contains(owner));
@@ -61,6 +57,19 @@ impl Copier<'_> {
 }
 
 impl Copier<'_> {
+    /// The session is there since `before`: the store must not take it again, and its clock must agree.
+    async fn prove_session(&self, key: &Key, bytes: Bytes, before: Timestamp) -> Result<Timestamp, Error> {
+        let (backend, location) = (self.to.backend(), self.to.location().to_owned());
+        if backend.put_new(key, bytes).await? == PutOutcome::Created {
+            return Err(Error::CreateOnlyIgnored { location });
+        }
+        let store = backend.head(key).await.map_err(|error| Error::reading(key, error))?.modified;
+        match nearest_if_apart(before, store, self.options.clock.now()) {
+            Some(local) => Err(Error::ClockSkew { location, local, store }),
+            None => Ok(store),
+        }
+    }
+
     /// When the run of a backup began, by the clock of the store that it was made in: the time of its session, or, where that
     /// is believed, what the session of a copy says of it. `None` if nothing says it.
     async fn session_time(&self, original: &StoredManifest) -> Result<Option<Timestamp>, Error> {

@@ -17,12 +17,7 @@ use crate::{
 };
 
 pub(super) fn options(bench: &Bench) -> CopyOptions {
-    CopyOptions {
-        clock: bench.clock.clone(),
-        monitor: Arc::new(Silent),
-        rate: Arc::new(Rate::new(None)),
-        from_copy: false,
-    }
+    CopyOptions::new(bench.clock.clone(), Arc::new(Silent), Rate::new(None))
 }
 
 /// An empty store whose clock is the bench's.

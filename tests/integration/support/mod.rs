@@ -15,5 +15,6 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
+pub(crate) mod spoiled_s3;
 pub(crate) mod webhook;
 pub(crate) mod workshop;

@@ -13,7 +13,7 @@ use super::{
     process::{Answer, Call, Next},
     state::{State, Step, Stores},
     transcript::{Place, Transcripts},
-    world::{A_DAY, ACTORS, AFTERWARDS, Bug, LAST_BACKUP, SECOND_PRUNE, Who, World},
+    world::{A_DAY, AFTERWARDS, Bug, COPIER, LAST_BACKUP, PROCESSES, SECOND_PRUNE, Who, World},
 };
 use crate::{repository::backend::ErrorKind, types::BackupId};
 
@@ -185,7 +185,11 @@ impl<'a> Search<'a> {
     }
 
     fn start(&self) -> State {
-        State::new(self.world, &self.stores, (0..ACTORS).map(|who| self.transcripts.root(who)).collect())
+        State::new(
+            self.world,
+            &self.stores,
+            self.world.actors().into_iter().map(|who| (who, self.transcripts.root(who))).collect(),
+        )
     }
 
     fn end(self, ended: bool) -> Explored {
@@ -211,7 +215,8 @@ impl<'a> Search<'a> {
 
     fn in_words(&self, told: &Told) -> String {
         let Choice { who, verdict, pass } = told.choice;
-        let who = ["backup 1", "backup 2", "prune 1", "prune 2"][usize::from(who)];
+        let who =
+            if who == COPIER { "the copy" } else { ["backup 1", "backup 2", "prune 1", "prune 2"][usize::from(who)] };
         let passed = if pass.is_zero() { String::new() } else { format!("{pass:#} pass; ") };
         let Next::Call(call) = self.transcripts.next(told.place) else { return String::new() };
         let how = match verdict {
@@ -308,7 +313,7 @@ impl<'a> Search<'a> {
     /// What can be decided now, with what is left afterwards; first what goes on with the same process.
     fn choices(&self, state: &State, current: Option<Who>, left: Budget) -> Vec<(Choice, Budget)> {
         let mut choices = Vec::new();
-        let mut order: Vec<(Who, Place)> = (0..ACTORS).filter_map(|who| Some((who, state.place(who)?))).collect();
+        let mut order: Vec<(Who, Place)> = (0..PROCESSES).filter_map(|who| Some((who, state.place(who)?))).collect();
         order.sort_by_key(|(who, _)| Some(*who) != current);
         for (who, place) in order {
             let Next::Call(call) = self.transcripts.next(place) else { continue };
@@ -344,7 +349,7 @@ impl<'a> Search<'a> {
         // Some change often and some seldom, some have many faults and some have none.
         let (switches, faults) = (1 + chance.below(40), chance.below(8));
         loop {
-            let next: Vec<(Who, Place)> = (0..ACTORS).filter_map(|who| Some((who, state.place(who)?))).collect();
+            let next: Vec<(Who, Place)> = (0..PROCESSES).filter_map(|who| Some((who, state.place(who)?))).collect();
             let Some(any) = next.get(chance.below(next.len().max(1) as u64) as usize) else { break };
             let goes_on = next.iter().find(|one| Some(one.0) == current);
             let (who, place) = *goes_on.filter(|_| chance.below(100) >= switches).unwrap_or(any);

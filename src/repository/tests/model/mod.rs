@@ -29,6 +29,9 @@
 //!
 //! Six faults of the protocol are planted, one after the other, and each must be found.
 //!
+//! **With a copy** beside them: one of the prunes is of the copy, and somebody brings what is missing into it. The same must
+//! hold in both places; a fault that is planted into the copying must be found.
+//!
 //! `cargo test` explores one fault, or two preemptions, some schedules by chance, and finds all that is planted. `make model`
 //! goes on to one preemption with one fault and to two faults (about three minutes each), and then to three preemptions and
 //! two faults and to 100,000 schedules by chance, each as far as it comes in an hour (`DRCTL_MODEL_SECONDS` sets another
@@ -98,6 +101,31 @@ fn no_schedule_of_two_backups_and_two_prunes_loses_a_live_chunk() {
         assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
         assert!(explored.schedules > 100, "{} schedules", explored.schedules);
     }
+}
+
+#[test]
+fn no_schedule_of_a_copy_beside_two_backups_and_two_prunes_loses_a_live_chunk_in_either_place() {
+    let world = World::copying();
+    let quick: &[(u32, u32)] = &[(1, 0)];
+    let more: &[(u32, u32)] = if whole() { &[(0, 1), (2, 0), (1, 1)] } else { &[] };
+    for (preemptions, faults) in quick.iter().chain(more) {
+        let began = Instant::now();
+        let explored = everything(&world, Bug::None, budget((*preemptions, *faults)), patience());
+        said(&format!("with a copy, at most {preemptions} preemptions and {faults} faults"), &explored, began);
+        assert_eq!(explored.failure, None);
+        assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
+        assert!(explored.schedules > 100, "{} schedules", explored.schedules);
+    }
+    let usual = if whole() { 20_000 } else { 15 };
+    let (began, count, seed) = (Instant::now(), number("DRCTL_MODEL_RANDOM", usual), number("DRCTL_MODEL_SEED", 1));
+    let explored = by_chance(&world, Bug::None, (seed, count), patience());
+    said(&format!("with a copy, by chance, from seed {seed}"), &explored, began);
+    assert_eq!(explored.failure, None);
+    // The twin: one that relies on packs which the copy's prune may be deleting.
+    let began = Instant::now();
+    let explored = everything(&world, Bug::ReliesOnAll, budget((1, 0)), patience());
+    said("a copy that relies on all packs, with 1 preemption", &explored, began);
+    assert!(explored.failure.is_some(), "it was not found");
 }
 
 #[test]

@@ -155,12 +155,12 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts one, within a runtime; it asks to begin.
+    /// Starts one, within a set of tasks of this thread; it asks to begin.
     pub(super) fn start(world: &World, who: Who, bug: Bug) -> Self {
         let (clock, post) = (Arc::new(SetClock::new(world.start)), Arc::<Post>::default());
-        let asking = Arc::new(Asking { post: Arc::clone(&post), clock: clock.clone(), who });
+        let asking = Arc::new(Asking { post: Arc::clone(&post), clock: clock.clone(), who, under: "" });
         let (work, of_task) = (world.work(who, bug, asking.clone(), clock.clone()), Arc::clone(&post));
-        let task = tokio::spawn(async move {
+        let task = tokio::task::spawn_local(async move {
             let begun = asking.ask(Call::Begin).await.is_ok();
             let done = if begun { work.await } else { None };
             of_task.mail().ended = Some(done);
@@ -196,15 +196,21 @@ impl Process {
     }
 }
 
-/// The store as one process sees it.
-#[derive(Debug)]
-struct Asking {
+/// The store as one process sees it, or what lies under a prefix of it.
+#[derive(Debug, Clone)]
+pub(super) struct Asking {
     post: Arc<Post>,
     clock: Arc<SetClock>,
     who: Who,
+    under: &'static str,
 }
 
 impl Asking {
+    /// What lies under a prefix.
+    pub(super) fn of(&self, under: &'static str) -> Arc<Self> {
+        Arc::new(Self { under, ..self.clone() })
+    }
+
     /// The name of what proves the store, for all but the process itself.
     fn proof(&self) -> String {
         format!("19700101T000001Z-proof{}", char::from(b'a' + self.who))
@@ -220,17 +226,18 @@ impl Asking {
     }
 
     fn public_key(&self, key: &Key) -> Key {
-        if is_proof(key.as_str()) { Key::new(self.public(key.as_str())).unwrap() } else { key.clone() }
+        let text = if is_proof(key.as_str()) { self.public(key.as_str()) } else { key.to_string() };
+        Key::new(format!("{}{text}", self.under)).unwrap()
     }
 
     /// `meta` with the name that the process knows.
     fn private(&self, meta: ObjectMeta) -> ObjectMeta {
         let public = self.proof();
-        if !meta.key.as_str().contains(&public) {
-            return meta;
-        }
+        let text = meta.key.as_str();
+        let text = text.strip_prefix(self.under).unwrap_or(text);
         let name = self.post.mail().proof.clone().unwrap_or_default();
-        ObjectMeta { key: Key::new(meta.key.as_str().replace(&public, &name)).unwrap(), ..meta }
+        let text = if text.contains(&public) { text.replace(&public, &name) } else { text.to_owned() };
+        ObjectMeta { key: Key::new(text).unwrap(), ..meta }
     }
 
     async fn ask(&self, call: Call) -> Result<Answer, Error> {
@@ -297,11 +304,11 @@ impl Backend for Asking {
     }
 
     fn list(&self, prefix: &str) -> Listing {
-        let asking = Self { post: Arc::clone(&self.post), clock: self.clock.clone(), who: self.who };
+        let asking = self.clone();
         let prefix = prefix.to_owned();
         let all = async move {
             let prefix = if is_proof(&prefix) { asking.public(&prefix) } else { prefix };
-            let answer = asking.ask(Call::List(prefix)).await;
+            let answer = asking.ask(Call::List(format!("{}{prefix}", asking.under))).await;
             let all = match answer {
                 Ok(Answer::List(all)) => all.into_iter().map(|meta| Ok(asking.private(meta))).collect(),
                 Ok(other) => vec![asking.unfit(&other)],

@@ -13,7 +13,7 @@ use super::{
     super::*,
     process::{Answer, Call, is_proof},
     transcript::Place,
-    world::{Bug, PROCESSES, Who, World},
+    world::{Bug, COPY, PROCESSES, Who, World, in_place},
 };
 use crate::{
     repository::{
@@ -59,9 +59,12 @@ fn number(value: impl Hash) -> u64 {
 }
 
 impl State {
-    pub(super) fn new(world: &World, stores: &Stores, places: Vec<Place>) -> Self {
+    pub(super) fn new(world: &World, stores: &Stores, places: Vec<(Who, Place)>) -> Self {
         let store = world.store.copy_with(stores.clock.clone());
-        let standing = places.into_iter().map(Standing::At).collect();
+        let mut standing = vec![Standing::Ended(None); usize::from(PROCESSES)];
+        for (who, place) in places {
+            standing[usize::from(who)] = Standing::At(place);
+        }
         Self { store, stored: 0, now: world.start, standing, broken: None }
     }
 
@@ -108,7 +111,6 @@ impl State {
 
     /// A process that comes after all others.
     pub(super) fn begin(&mut self, who: Who, place: Place) {
-        self.standing.resize(usize::from(PROCESSES), Standing::Ended(None));
         self.put(who, place);
     }
 
@@ -138,17 +140,18 @@ impl State {
 /// An object without the times that it holds.
 fn timeless(key: &Key, bytes: &Bytes) -> u64 {
     let key = key.as_str();
-    if key.starts_with("tombstones/") {
+    let place = in_place(key);
+    if place.starts_with("tombstones/") {
         return number(key);
     }
     let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let fields = if key.starts_with("backups/") || key.starts_with("sessions/") {
+    let fields = if place.starts_with("backups/") || place.starts_with("sessions/") {
         serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(first).ok()
     } else {
         None
     };
     let Some(mut fields) = fields else { return number((key, bytes)) };
-    for time in ["started", "finished", "at", "fullSince", "reason"] {
+    for time in ["started", "finished", "at", "fullSince", "reason", "copied"] {
         fields.remove(time);
     }
     if let Some(previous) = fields.get_mut("previous").and_then(serde_json::Value::as_object_mut) {
@@ -245,12 +248,14 @@ fn object(store: &Memory, key: &Key) -> u64 {
 
 /// A backup's manifest goes only when it has had a tombstone for a day.
 fn too_early(state: &State, key: &Key) -> Option<String> {
-    let (policy, _, backup) = layout::parse_manifest(key)?;
+    let (policy, _, backup) = layout::parse_manifest(&Key::new(in_place(key.as_str())).ok()?)?;
     let bytes = get(&state.store, key).unwrap_or_default();
     if control::kind(&bytes).is_ok_and(|kind| kind != "manifest") {
         return None;
     }
-    let marked = now(state.store.head(&layout::tombstone(&policy, &backup))).map(|meta| meta.modified);
+    let under = if key.as_str().starts_with(COPY) { COPY } else { "" };
+    let tombstone = Key::new(format!("{under}{}", layout::tombstone(&policy, &backup))).ok()?;
+    let marked = now(state.store.head(&tombstone)).map(|meta| meta.modified);
     let waited = marked.is_ok_and(|at| state.now.duration_since(at) >= SignedDuration::from_hours(24));
     (!waited).then(|| format!("the manifest of {backup} was deleted without a tombstone that is a day old"))
 }

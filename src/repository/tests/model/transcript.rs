@@ -8,11 +8,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, task::LocalSet};
 
 use super::{
     process::{Answer, Call, Next, Process, is_proof},
-    world::{Bug, PROCESSES, Who, World, is_prune},
+    world::{Bug, COPIER, PROCESSES, Who, World, in_place, is_prune},
 };
 
 /// A place in a process's tree.
@@ -35,6 +35,7 @@ pub(super) struct Transcripts<'a> {
     world: &'a World,
     bug: Bug,
     runtime: Runtime,
+    tasks: LocalSet,
     nodes: Vec<Node>,
     edges: HashMap<(Place, u64), Place>,
     roots: Vec<Place>,
@@ -52,6 +53,7 @@ impl<'a> Transcripts<'a> {
             world,
             bug,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            tasks: LocalSet::new(),
             nodes: Vec::new(),
             edges: HashMap::new(),
             roots: Vec::new(),
@@ -105,7 +107,7 @@ impl<'a> Transcripts<'a> {
         let answer = Arc::clone(self.answers.entry(number).or_insert_with(|| Arc::new(answer)));
         let process = self.process_at(place);
         process.answer(&answer, at);
-        let next = self.runtime.block_on(process.settled());
+        let next = self.tasks.block_on(&self.runtime, process.settled());
         let who = self.nodes[place as usize].who;
         let found = self.add(who, next, Some((place, answer, at)));
         self.edges.insert((place, number), found);
@@ -132,7 +134,7 @@ impl<'a> Transcripts<'a> {
             at = *before;
         }
         let (nodes, world, bug) = (&self.nodes, self.world, self.bug);
-        self.runtime.block_on(async {
+        self.tasks.block_on(&self.runtime, async {
             let process = Process::start(world, who, bug);
             for (before, answer, when) in way.into_iter().rev() {
                 let asked = process.settled().await;
@@ -168,9 +170,13 @@ impl<'a> Transcripts<'a> {
 
     /// Whether a call may matter to others, or what others do to it.
     fn may_matter(&self, who: Who, call: &Call, before: Option<Place>) -> bool {
-        let subject = call.subject();
+        let subject = in_place(call.subject());
         let folder = subject.split('/').next().unwrap_or_default();
-        if is_proof(subject) || matches!(folder, "repository.json" | "pins" | "accepts" | "evidence") {
+        if is_proof(subject) || matches!(folder, "repository.json" | "pins" | "accepts" | "evidence" | "keys") {
+            return false;
+        }
+        // Nothing of what a copy reads of the original is ever changed; what is gone ends the copying of that backup.
+        if who == COPIER && *call != Call::Begin && subject == call.subject() {
             return false;
         }
         match call {
@@ -188,7 +194,7 @@ impl<'a> Transcripts<'a> {
             // that another listing does not decide. A run's first listing of manifests only gives it its id.
             Call::List(_) if is_prune(who) => {
                 let first = folder == "tombstones"
-                    && !self.called(before, |call| matches!(call, Call::List(prefix) if prefix.starts_with("tombstones/") && !is_proof(prefix)));
+                    && !self.called(before, |call| matches!(call, Call::List(prefix) if in_place(prefix).starts_with("tombstones/") && !is_proof(prefix)));
                 let looks_for_rests =
                     subject != "data/" && matches!(folder, "data" | "sessions") && subject != "sessions/";
                 !first && !looks_for_rests && (folder != "meta" || subject.ends_with("/index-"))
@@ -198,7 +204,7 @@ impl<'a> Transcripts<'a> {
             // that counts: by a run that confirms its parents, and at the commit.
             Call::Get(..) => {
                 let has_session =
-                    |call: &Call| matches!(call, Call::Put(key, _) if key.as_str().starts_with("sessions/"));
+                    |call: &Call| matches!(call, Call::Put(key, _) if in_place(key.as_str()).starts_with("sessions/"));
                 folder == "backups" && self.called(before, has_session)
             }
             Call::Head(_) | Call::Range(..) => false,
