@@ -172,14 +172,17 @@ fn what_the_server_does_not_take_ends_the_restore_and_leaves_live_data_alone() {
 }
 
 #[test]
-fn what_was_loaded_is_read_back_as_a_majority_has_it_whatever_the_address_prefers() {
+fn what_was_loaded_is_read_back_at_the_primary_and_as_a_majority_has_it() {
     let (server, proxy) = require!(mongo_proxy::replica_set);
     let database = server.database("crm");
     fill(&database);
     let mut workshop = Workshop::of_mongodb(&proxy.url(&database), "");
     workshop.done(&["backup"]);
     let again = server.database("again");
-    workshop.set("TEST_URL_CRM_DB", &(proxy.url(&database) + "&readPreference=secondary"));
+    // Of a whole set the address may prefer a member, and there is no secondary: what is read at one is not read at all.
+    let set = proxy.url(&database).replace("directConnection=true", "directConnection=false");
+    let secondary = set + "&readPreference=secondary&serverSelectionTimeoutMS=3000";
+    workshop.set("TEST_URL_CRM_DB", &secondary);
     workshop.done(&["restore", "--target-database", again.name(), "--yes"]);
     assert_eq!(unordered(&again.contents()), unordered(&database.contents()));
     let seen = proxy.seen();
@@ -187,4 +190,9 @@ fn what_was_loaded_is_read_back_as_a_majority_has_it_whatever_the_address_prefer
     let finds: Vec<_> = seen.iter().filter(|it| it.command == "find" && is_loaded(&it.collection)).collect();
     assert_eq!(finds.len(), 4, "{finds:?}");
     assert!(finds.iter().all(|it| it.read_concern.as_deref() == Some("majority")), "{finds:?}");
+    // A backup asks whom the address says.
+    if !server.is_real() {
+        let ended = workshop.ends(1, &["backup"]);
+        assert!(ended.stderr.contains("cannot reach the MongoDB server"), "{}", ended.stderr);
+    }
 }
