@@ -58,6 +58,9 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
                  `drctl prune --undo ID --copy NAME`",
             ),
         ),
+        E::Copy(repository::CopyRefused::Marked { .. }) => {
+            (Exit::CouldNotRun, Some("use it in the place where it is, or copy it under another prefix"))
+        }
         E::TooLateToUndo { .. } | E::TombstoneNotBelieved { .. } => (Exit::CouldNotRun, None),
         E::SessionTooOld { .. } | E::PacksGone { .. } | E::OverLimit { .. } | E::Misuse { .. } | E::Internal(_) => {
             (Exit::Failed, None)

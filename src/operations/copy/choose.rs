@@ -1,6 +1,6 @@
 //! Which backups belong into a copy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -43,6 +43,11 @@ pub(super) async fn chosen(
                 let why = "has a tombstone, and is about to be deleted: `drctl prune --undo` saves it".to_owned();
                 return Err(Error::Unusable { backup: backup.to_string(), why });
             }
+            let marked = marked_in(target, policy).await?.contains(&backup);
+            // One that is there still can be saved there, which `copy` is not asked for.
+            if marked && !is_in(target, policy, &schedule, &backup).await? {
+                return Err(Error::Unusable { backup: backup.to_string(), why: DELETED_THERE.to_owned() });
+            }
             return Ok(vec![Choice { schedule, backup, named: true, left_out: None }]);
         }
     };
@@ -51,11 +56,35 @@ pub(super) async fn chosen(
         Some(target) => target.backups(&scope).await?,
         None => Vec::new(),
     };
-    Ok(select(originals, &there, at_target, now))
+    let marked = marked_in(target, policy).await?;
+    Ok(select(originals, (&there, &marked), at_target, now))
 }
 
-/// What of `originals` belongs into a copy that has `there`.
-fn select(originals: Vec<BackupEntry>, there: &[BackupEntry], at_target: &Policy, now: Timestamp) -> Vec<Choice> {
+const DELETED_THERE: &str = "was deleted from that place, and its tombstone is still there, as long as a later backup names it as \
+                             the one before: a prune would delete it again at once; use it where it is, or copy it under another prefix";
+
+/// What has a tombstone in the place that is copied into.
+async fn marked_in(target: Option<&Repository>, policy: &Name) -> Result<HashSet<BackupId>, Error> {
+    match target {
+        Some(target) => Ok(target.tombstoned(policy).await?),
+        None => Ok(HashSet::new()),
+    }
+}
+
+/// Whether that place has the backup.
+async fn is_in(target: Option<&Repository>, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<bool, Error> {
+    let Some(target) = target else { return Ok(false) };
+    let entries = target.backups(&Scope::Schedule(policy.clone(), schedule.clone())).await?;
+    Ok(entries.iter().any(|entry| entry.backup == *backup))
+}
+
+/// What of `originals` belongs into a place that has backups, and tombstones of some.
+fn select(
+    originals: Vec<BackupEntry>,
+    (there, marked): (&[BackupEntry], &HashSet<BackupId>),
+    at_target: &Policy,
+    now: Timestamp,
+) -> Vec<Choice> {
     let known: HashMap<&BackupId, &BackupEntry> = there.iter().map(|entry| (&entry.backup, entry)).collect();
     let kept = kept(&originals, there, at_target, now);
     let fate = |entry: &BackupEntry| {
@@ -66,6 +95,7 @@ fn select(originals: Vec<BackupEntry>, there: &[BackupEntry], at_target: &Policy
         match known.get(&entry.backup) {
             Some(other) if matches!(other.listed, Listed::Backup(_)) => return Some(Some(CopyFate::There)),
             Some(other) if matches!(other.listed, Listed::Aborted) => return left_out(super::GIVEN_UP),
+            None if marked.contains(&entry.backup) => return left_out(DELETED_THERE),
             _ => {}
         }
         if entry.tombstoned {

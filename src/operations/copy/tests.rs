@@ -65,7 +65,7 @@ impl Bench {
     async fn copy(&self, which: &WhichBackups, fenced: bool) -> Result<Copies, Error> {
         let faulty = Faulty::new(Arc::new(self.store.clone()));
         let to = self.from.replica_in(faulty.clone(), &*self.clock).await.unwrap();
-        let chosen = chosen(&self.from, Some(&to), &self.policy, which, self.clock.now()).await.unwrap();
+        let chosen = chosen(&self.from, Some(&to), &self.policy, which, self.clock.now()).await?;
         let copier = Copier::new(&self.from, &to, self.options());
         let mut copies =
             Copies { from: String::new(), to: String::new(), backups: Vec::new(), accepts: 0, ended: None };
@@ -132,4 +132,27 @@ async fn a_backup_that_is_asked_for_by_name_and_given_up_is_a_failure() {
     }
     let bench = Bench::new().await;
     assert_eq!(fates(&bench.copy(&bench.named(), false).await.unwrap()), ["copied"]);
+}
+
+#[tokio::test]
+async fn what_was_deleted_from_a_place_is_not_brought_back_under_its_tombstone() {
+    let bench = Bench::new().await;
+    let there = bench.from.replica_in(Arc::new(bench.store.clone()), &*bench.clock).await.unwrap();
+    let (policy, daily) = (name("orders"), name("daily"));
+    let mark = (&policy, &daily, &bench.backups[0]);
+    there.put_tombstone(mark, crate::repository::TombstoneBy::Asked, &*bench.clock).await.unwrap();
+    let before = bench.store.keys();
+    let refused = bench.copy(&bench.named(), false).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Unusable { why, .. } if why.contains("its tombstone is still there")),
+        "{refused}"
+    );
+    assert_eq!(bench.store.keys(), before, "nothing was written");
+    let all = fates(&bench.copy(&WhichBackups::All, false).await.unwrap());
+    assert!(all[0].starts_with("left out: it was deleted from that place"), "{all:?}");
+    assert_eq!(all[1..], ["copied"]);
+    let listed = there.backups(&Scope::Policy(policy.clone())).await.unwrap();
+    assert_eq!(listed.iter().map(|entry| &entry.backup).collect::<Vec<_>>(), [&bench.backups[1]]);
+    let behind = behind(&bench.from, &there, &bench.policy, &daily, bench.clock.now()).await.unwrap();
+    assert_eq!(behind.backups, 0, "nobody is told to copy what is left out");
 }

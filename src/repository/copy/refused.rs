@@ -30,4 +30,14 @@ pub enum CopyRefused {
         /// The key of the first.
         first: String,
     },
+    /// It was deleted from that place while it was copied, and a prune there would delete it again.
+    #[error(
+        "backup {backup} has been deleted from {location}, and its tombstone is still there: a prune would delete it again"
+    )]
+    Marked {
+        /// The backup.
+        backup: BackupId,
+        /// The copy.
+        location: String,
+    },
 }

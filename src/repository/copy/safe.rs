@@ -28,7 +28,7 @@ use super::{
     },
     Copier,
 };
-use crate::types::BackupId;
+use crate::types::{BackupId, Name};
 
 /// What a prune of the copy takes for garbage is older than this, by an hour at least.
 const YOUNG: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -74,6 +74,12 @@ impl Copier<'_> {
     ) -> Result<Owners, Error> {
         let policy = &manifest.policy;
         let tombstones = self.to.believed_tombstones(policy).await?;
+        // A tombstone outlives its backup, and a prune takes what it finds of that for the rest of a deletion: the session
+        // that was put just now, and the lists.
+        if tombstones.contains_key(&(policy.clone(), manifest.backup.clone())) {
+            let (backup, location) = (manifest.backup.clone(), self.to.location().to_owned());
+            return Err(CopyRefused::Marked { backup, location }.into());
+        }
         let sessions = self.to.marks(&layout::sessions_of(Some(policy))).await?;
         let listed = self.to.list_manifests(&Scope::Policy(policy.clone())).await?;
         let schedules: HashMap<_, _> = listed.into_iter().map(|one| (one.backup, one.schedule)).collect();
@@ -122,6 +128,14 @@ impl Copier<'_> {
 }
 
 impl Repository {
+    /// The backups of a policy that have a tombstone here which counts, whether they are still there or not.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn tombstoned(&self, policy: &Name) -> Result<HashSet<BackupId>, Error> {
+        Ok(self.believed_tombstones(policy).await?.into_keys().map(|(_, backup)| backup).collect())
+    }
+
     /// The packs that a backup needs.
     pub(super) async fn refs_lines(
         &self,

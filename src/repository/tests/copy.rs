@@ -314,6 +314,22 @@ async fn a_tombstone_that_nobody_has_signed_holds_up_no_copy_and_a_signed_one_do
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_a_tombstone_in_the_copy_does_not_become_visible_there() {
+    for believed in [false, true] {
+        let (bench, key, one, _) = signed().await;
+        let store = empty(&bench);
+        let to = replica(&bench, Arc::new(store.clone())).await;
+        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        store.put_new(&mark, bytes).await.unwrap();
+        let outcome = copy_to(&bench, Arc::new(store), &one).await;
+        let refused = matches!(&outcome, Err(Error::Begun { source, .. })
+            if matches!(**source, Error::Copy(CopyRefused::Marked { .. })));
+        assert_eq!((refused, outcome.is_ok()), (believed, !believed), "believed: {believed}: {outcome:?}");
+        assert_eq!(to.backups(&Scope::All).await.unwrap().is_empty(), believed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tombstone_that_nobody_has_signed_excuses_no_damage_of_the_original() {
     for believed in [false, true] {
         let (bench, key, one, _) = signed().await;
