@@ -34,7 +34,13 @@ fn left_in(database: &Database) -> Vec<String> {
 }
 
 /// Runs `drctl` until it gives the `nth` such command, does something, and lets it go on.
-fn meanwhile(workshop: &Workshop, proxy: &MongoProxy, at: (&str, usize), words: &[&str], act: impl FnOnce()) -> Ended {
+pub(crate) fn meanwhile(
+    workshop: &Workshop,
+    proxy: &MongoProxy,
+    at: (&str, usize),
+    words: &[&str],
+    act: impl FnOnce(),
+) -> Ended {
     let pause = proxy.pause(at.0, at.1);
     let mut command = workshop.command(words);
     std::thread::scope(|scope| {

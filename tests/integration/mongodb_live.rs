@@ -3,11 +3,11 @@
 
 use crate::{
     mongodb_backup::fill,
+    mongodb_faults::meanwhile,
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy},
         mongodb::{Contents, Database, MongoDb},
-        program::Ended,
         workshop::Workshop,
     },
 };
@@ -36,19 +36,6 @@ fn backed_up(server: &MongoDb, proxy: &MongoProxy, more: &str) -> (Workshop, Dat
     (workshop, database)
 }
 
-/// Restores until the first index is made, does something, and goes on.
-fn meanwhile(workshop: &Workshop, proxy: &MongoProxy, at: &str, words: &[&str], act: impl FnOnce()) -> Ended {
-    let pause = proxy.pause(at, 1);
-    let mut command = workshop.command(words);
-    std::thread::scope(|scope| {
-        let running = scope.spawn(move || command.output().unwrap());
-        pause.wait_until_reached();
-        act();
-        pause.release();
-        running.join().unwrap().into()
-    })
-}
-
 #[test]
 fn documents_that_come_into_an_empty_collection_after_the_plan_stay() {
     let (server, proxy) = require!(mongo_proxy::standalone);
@@ -56,7 +43,7 @@ fn documents_that_come_into_an_empty_collection_after_the_plan_stay() {
     let again = server.database("again");
     again.run(r#"{"create": "contacts"}"#);
     let restore = ["restore", "--target-database", again.name(), "--yes"];
-    let ended = meanwhile(&workshop, &proxy, "createIndexes", &restore, || {
+    let ended = meanwhile(&workshop, &proxy, ("createIndexes", 1), &restore, || {
         again.run(r#"{"insert": "contacts", "documents": [{"_id": "live"}]}"#);
     });
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -74,7 +61,7 @@ fn a_collection_that_is_made_after_the_plan_stays_as_it_is() {
     let (workshop, database) = backed_up(&server, &proxy, "");
     let again = server.database("again");
     let restore = ["restore", "--target-database", again.name(), "--yes"];
-    let ended = meanwhile(&workshop, &proxy, "createIndexes", &restore, || {
+    let ended = meanwhile(&workshop, &proxy, ("createIndexes", 1), &restore, || {
         again.run(r#"{"insert": "session_log", "documents": [{"_id": "a"}, {"_id": "b"}]}"#);
     });
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -124,7 +111,7 @@ fn of_what_may_have_been_changed_nothing_is_claimed() {
     let ended = workshop.ends(1, &restore);
     assert!(ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
     // The server is gone with a rename on its way.
-    let ended = meanwhile(&workshop, &proxy, "renameCollection", &restore, || proxy.go());
+    let ended = meanwhile(&workshop, &proxy, ("renameCollection", 1), &restore, || proxy.go());
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("may have taken its place or not"), "{}", ended.stderr);
     assert!(!ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
