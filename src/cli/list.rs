@@ -30,8 +30,9 @@ pub struct ListArgs {
 
 pub(super) async fn run(args: &ListArgs, context: &Context<'_>) -> Result<Exit, Failure> {
     let opened = context.open().await?;
-    let entries = operations::list(&opened.repository, opened.policy.as_ref()).await?;
-    let mut verified = operations::verified(&opened.repository, opened.policy.as_ref()).await?;
+    let (repository, policy) = (&opened.repository, opened.policy.as_ref());
+    let (entries, mut verified) =
+        futures::try_join!(operations::list(repository, policy), operations::verified(repository, policy))?;
     let damaged = entries.iter().any(|entry| matches!(entry.listed, Listed::Damaged(_)));
     let list = BackupList {
         repository: opened.repository.location().to_owned(),

@@ -14,13 +14,11 @@ use super::{
     backend::{Key, ObjectMeta},
     control::{self, Control},
     crypt::{Signature, signature},
-    layout,
+    layout, spread,
     summary::Summary,
 };
 use crate::types::{BackupId, Name, Sha256Digest, State, for_terminal};
 
-/// Manifests fetched at once: one is small, so it is the round trips that cost.
-const FETCHES: usize = 32;
 /// The most manifests a listing takes: years of hourly backups, and a bound for a hostile store.
 const MAX_BACKUPS: usize = 200_000;
 
@@ -158,11 +156,17 @@ impl Repository {
         let listings = self.list_manifests(scope).await?;
         let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
-        let entries = stream::iter(listings).map(|listing| {
+        let marked = listings.into_iter().map(|listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            self.entry(listing, tombstones.get(&mark).cloned(), accepts.get(&mark).cloned())
+            let (tombstone, accepted) = (tombstones.get(&mark).cloned(), accepts.get(&mark).cloned());
+            (listing, tombstone, accepted)
         });
-        entries.buffered(FETCHES).try_filter_map(|entry| std::future::ready(Ok(entry))).try_collect().await
+        let repository = self.clone();
+        let entries = spread::in_order(marked.collect(), move |(listing, tombstone, accepted)| {
+            let repository = repository.clone();
+            async move { repository.entry(listing, tombstone, accepted).await }
+        });
+        Ok(entries.await?.into_iter().flatten().collect())
     }
 
     /// All backups of `scope`, newest first, each read when it is asked for; and how many keys there are. A

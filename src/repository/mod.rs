@@ -44,6 +44,7 @@ mod refs;
 mod reuse;
 mod session;
 mod sink;
+mod spread;
 mod streams;
 mod summary;
 #[cfg(test)]

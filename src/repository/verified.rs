@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,15 +16,13 @@ use super::{
     header::RepositoryId,
     layout,
     looks::{Look, Looks, Taken},
-    tool,
+    spread, tool,
     verify::{BackupName, FindingKind, Level, Sample, VerifyOptions, VerifyReport},
 };
 use crate::types::{BackupId, Name};
 
 /// Notes that are put at once.
 const PUTS: usize = 8;
-/// Backups whose evidence is checked at once.
-const CHECKS: usize = 32;
 /// The most findings that a report in the store lists.
 const MAX_LISTED: usize = 100;
 /// Two verifications of one second: the later one takes one of the next seconds.
@@ -246,12 +244,15 @@ impl Repository {
             }
             looks.entry(backup).or_default().push(look);
         }
-        let believed = stream::iter(looks).map(|(backup, looks)| async move {
-            let believed = self.believed(&backup, looks).await?.tell();
-            Ok::<_, Error>((backup, believed))
+        let repository = self.clone();
+        let believed = spread::in_order(looks.into_iter().collect(), move |(backup, looks)| {
+            let repository = repository.clone();
+            async move {
+                let believed = repository.believed(&backup, looks).await?.tell();
+                Ok((backup, believed))
+            }
         });
-        let believed = believed.buffer_unordered(CHECKS);
-        believed.try_filter(|(_, told)| std::future::ready(!told.is_empty())).try_collect().await
+        Ok(believed.await?.into_iter().filter(|(_, told)| !told.is_empty()).collect())
     }
 }
 
