@@ -16,4 +16,6 @@ pub struct Planted {
     pub no_wait: bool,
     /// A copy relies on packs that a prune of the copy may be deleting.
     pub relies_on_all: bool,
+    /// A copy passes over tombstones of the place that it brings backups into.
+    pub ignores_marks: bool,
 }

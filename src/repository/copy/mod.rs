@@ -70,6 +70,17 @@ impl CopyOptions {
         self.planted.relies_on_all
     }
 
+    /// Whether the fault is planted that passes over tombstones of the copy. Outside of tests it is not.
+    #[cfg(any(test, feature = "testing"))]
+    fn ignores_marks(&self) -> bool {
+        self.planted.ignores_marks
+    }
+
+    #[cfg(not(any(test, feature = "testing")))]
+    fn ignores_marks(&self) -> bool {
+        false
+    }
+
     #[cfg(not(any(test, feature = "testing")))]
     fn relies_on_all(&self) -> bool {
         false

@@ -76,7 +76,8 @@ impl Copier<'_> {
         let tombstones = self.to.believed_tombstones(policy).await?;
         // A tombstone outlives its backup, and a prune takes what it finds of that for the rest of a deletion: the session
         // that was put just now, and the lists.
-        if tombstones.contains_key(&(policy.clone(), manifest.backup.clone())) {
+        let is_marked = tombstones.contains_key(&(policy.clone(), manifest.backup.clone()));
+        if is_marked && !self.options.ignores_marks() {
             let (backup, location) = (manifest.backup.clone(), self.to.location().to_owned());
             return Err(CopyRefused::Marked { backup, location }.into());
         }

@@ -256,10 +256,10 @@ impl<'a> Search<'a> {
                 let answer = self.carry_out(state, &call);
                 self.go_on(state, who, answer);
             }
-            Verdict::DieBefore => state.end(who, None),
+            Verdict::DieBefore => state.end(who, Vec::new()),
             Verdict::DieAfter => {
                 self.carry_out(state, &call);
-                state.end(who, None);
+                state.end(who, Vec::new());
             }
             Verdict::LoseAnswer => {
                 self.carry_out(state, &call);

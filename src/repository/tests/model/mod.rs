@@ -30,7 +30,8 @@
 //! Six faults of the protocol are planted, one after the other, and each must be found.
 //!
 //! **With a copy** beside them: one of the prunes is of the copy, and somebody brings what is missing into it. The same must
-//! hold in both places; a fault that is planted into the copying must be found.
+//! hold in both places; a fault that is planted into the copying must be found. So it is where the second backup is to go
+//! from the copy alone, and may be brought into it anew.
 //!
 //! `cargo test` explores one fault, or two preemptions, some schedules by chance, and finds all that is planted. `make model`
 //! goes on to one preemption with one fault and to two faults (about three minutes each), and then to three preemptions and
@@ -125,6 +126,31 @@ fn no_schedule_of_a_copy_beside_two_backups_and_two_prunes_loses_a_live_chunk_in
     let began = Instant::now();
     let explored = everything(&world, Bug::ReliesOnAll, budget((1, 0)), patience());
     said("a copy that relies on all packs, with 1 preemption", &explored, began);
+    assert!(explored.failure.is_some(), "it was not found");
+}
+
+#[test]
+fn no_schedule_brings_a_backup_anew_into_a_copy_that_is_deleting_it() {
+    let world = World::copying_what_was_deleted();
+    let quick: &[(u32, u32)] = &[(1, 0)];
+    let more: &[(u32, u32)] = if whole() { &[(0, 1), (2, 0), (1, 1)] } else { &[] };
+    for (preemptions, faults) in quick.iter().chain(more) {
+        let began = Instant::now();
+        let explored = everything(&world, Bug::None, budget((*preemptions, *faults)), patience());
+        said(&format!("deleted from the copy, at most {preemptions} preemptions and {faults} faults"), &explored, began);
+        assert_eq!(explored.failure, None);
+        assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
+        assert!(explored.schedules > 100, "{} schedules", explored.schedules);
+    }
+    let usual = if whole() { 20_000 } else { 15 };
+    let (began, count, seed) = (Instant::now(), number("DRCTL_MODEL_RANDOM", usual), number("DRCTL_MODEL_SEED", 1));
+    let explored = by_chance(&world, Bug::None, (seed, count), patience());
+    said(&format!("deleted from the copy, by chance, from seed {seed}"), &explored, began);
+    assert_eq!(explored.failure, None);
+    // The twin: one that passes over tombstones of the copy.
+    let began = Instant::now();
+    let explored = everything(&world, Bug::IgnoresMarks, budget((1, 0)), patience());
+    said("a copy that passes over tombstones there, with 1 preemption", &explored, began);
     assert!(explored.failure.is_some(), "it was not found");
 }
 

@@ -107,15 +107,15 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     Call(Call),
-    /// It has ended; with the backup that it was told to have committed.
-    Ended(Option<BackupId>),
+    /// It has ended; with the backups that it was told to have committed.
+    Ended(Vec<BackupId>),
 }
 
 /// Calls that wait for their answers.
 #[derive(Debug, Default)]
 struct Mail {
     waiting: VecDeque<(Call, oneshot::Sender<Answer>)>,
-    ended: Option<Option<BackupId>>,
+    ended: Option<Vec<BackupId>>,
     /// The name by chance of what proves the store.
     proof: Option<String>,
 }
@@ -162,7 +162,7 @@ impl Process {
         let (work, of_task) = (world.work(who, bug, asking.clone(), clock.clone()), Arc::clone(&post));
         let task = tokio::task::spawn_local(async move {
             let begun = asking.ask(Call::Begin).await.is_ok();
-            let done = if begun { work.await } else { None };
+            let done = if begun { work.await } else { Vec::new() };
             of_task.mail().ended = Some(done);
             of_task.changed.notify_one();
         });

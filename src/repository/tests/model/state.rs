@@ -27,8 +27,8 @@ use crate::{
 #[derive(Debug, Clone, Hash)]
 enum Standing {
     At(Place),
-    /// It has ended or is dead; with the backup that it was told to have committed.
-    Ended(Option<BackupId>),
+    /// It has ended or is dead; with the backups that it was told to have committed.
+    Ended(Vec<BackupId>),
 }
 
 /// What is stored, the time, and where each process stands.
@@ -61,7 +61,7 @@ fn number(value: impl Hash) -> u64 {
 impl State {
     pub(super) fn new(world: &World, stores: &Stores, places: Vec<(Who, Place)>) -> Self {
         let store = world.store.copy_with(stores.clock.clone());
-        let mut standing = vec![Standing::Ended(None); usize::from(PROCESSES)];
+        let mut standing = vec![Standing::Ended(Vec::new()); usize::from(PROCESSES)];
         for (who, place) in places {
             standing[usize::from(who)] = Standing::At(place);
         }
@@ -80,7 +80,7 @@ impl State {
         self.standing[usize::from(who)] = Standing::At(place);
     }
 
-    pub(super) fn end(&mut self, who: Who, committed: Option<BackupId>) {
+    pub(super) fn end(&mut self, who: Who, committed: Vec<BackupId>) {
         self.standing[usize::from(who)] = Standing::Ended(committed);
     }
 
@@ -118,9 +118,9 @@ impl State {
     pub(super) fn committed(&self) -> Vec<BackupId> {
         let done = |one: &Standing| match one {
             Standing::Ended(done) => done.clone(),
-            Standing::At(_) => None,
+            Standing::At(_) => Vec::new(),
         };
-        self.standing.iter().filter_map(done).collect()
+        self.standing.iter().flat_map(done).collect()
     }
 
     /// All of it, with who is running, as a number.

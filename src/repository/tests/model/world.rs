@@ -3,7 +3,8 @@
 //!
 //! With a copy, which lies under a prefix in the same store: there is a third backup, which needs packs of the second. The
 //! second has a tombstone in both places. One prune is of the repository, the other of the copy; and somebody brings what is
-//! missing into the copy.
+//! missing into the copy. Or the tombstone of the second stands only in the copy: then it may be brought into it anew, once
+//! all of it has gone there, and nobody marks it again.
 
 use async_trait::async_trait;
 use futures::{FutureExt, future::LocalBoxFuture};
@@ -33,6 +34,7 @@ pub(super) enum Bug {
     NoWait,
     IgnoresCreateOnly,
     ReliesOnAll,
+    IgnoresMarks,
 }
 
 impl Bug {
@@ -44,6 +46,7 @@ impl Bug {
             fence_by_overwrite: self == Self::FenceByOverwrite,
             no_wait: self == Self::NoWait,
             relies_on_all: self == Self::ReliesOnAll,
+            ignores_marks: self == Self::IgnoresMarks,
         }
     }
 }
@@ -85,6 +88,8 @@ pub(super) struct World {
     doomed: BackupId,
     /// With a copy: the backup that is not in it yet.
     third: Option<BackupId>,
+    /// The tombstone of the second stands only in the copy.
+    deleted_there: bool,
     runtime: Runtime,
 }
 
@@ -161,52 +166,60 @@ async fn back_up(backend: Arc<dyn Backend>, options: BeginOptions, streams: &[Te
     }
 }
 
-/// The doomed backup is marked, and goes when its time has come.
-async fn clean_up(backend: Arc<dyn Backend>, clock: &Arc<SetClock>, doomed: &BackupId, bug: Bug) -> Option<()> {
+/// The doomed backup is marked, if there is one; and what is marked goes when its time has come.
+async fn clean_up(backend: Arc<dyn Backend>, clock: &Arc<SetClock>, doomed: Option<&BackupId>, bug: Bug) -> Option<()> {
     let options = PruneOptions { planted: bug.planted(), ..PruneOptions::new(name("orders"), clock.clone()) };
     let repository = Repository::open(backend).await.ok()?;
     let survey = repository.survey(&options, false).await.ok()?;
-    let there = survey.backups.iter().any(|one| one.entry.backup == *doomed && one.tombstone.is_none());
-    let doomed = if there { std::slice::from_ref(doomed) } else { &[] };
-    repository.prune(&survey, doomed, &options).await.ok().map(drop)
+    let unmarked = |id: &BackupId| survey.backups.iter().any(|one| one.entry.backup == *id && one.tombstone.is_none());
+    let doomed: Vec<BackupId> = doomed.filter(|id| unmarked(id)).cloned().into_iter().collect();
+    repository.prune(&survey, &doomed, &options).await.ok().map(drop)
 }
 
-/// Brings what the copy lacks into it, oldest first, as `drctl copy` does.
+/// Brings what the copy lacks into it, oldest first, as `drctl copy` does. Gives what it was told to be there now and not
+/// about to be deleted.
 async fn bring(
     (from, to): (Arc<dyn Backend>, Arc<dyn Backend>),
     clock: &Arc<SetClock>,
     third: &BackupId,
     bug: Bug,
-) -> Option<BackupId> {
-    let from = Repository::open(from).await.ok()?;
-    let to = from.replica_in(to, &**clock).await.ok()?;
+) -> Vec<BackupId> {
+    let Ok(from) = Repository::open(from).await else { return Vec::new() };
+    let Ok(to) = from.replica_in(to, &**clock).await else { return Vec::new() };
+    let Ok(originals) = from.backups(&Scope::All).await else { return Vec::new() };
     let usual = CopyOptions::new(clock.clone(), Arc::new(Silent), Rate::new(None));
     let copier = Copier::new(&from, &to, CopyOptions { planted: bug.planted(), at_once: 1, ..usual });
-    let mut has_third = None;
-    for entry in from.backups(&Scope::All).await.ok()? {
+    let mut brought = Vec::new();
+    for entry in originals {
         if entry.tombstoned || !matches!(entry.listed, Listed::Backup(_)) {
             continue;
         }
-        let copied = copier.copy(&entry.policy, &entry.schedule, &entry.backup).await;
-        let is_there = matches!(copied, Ok(CopyOutcome::Copied(_) | CopyOutcome::There));
-        if is_there && entry.backup == *third {
-            has_third = Some(entry.backup);
+        match copier.copy(&entry.policy, &entry.schedule, &entry.backup).await {
+            Ok(CopyOutcome::Copied(_)) => brought.push(entry.backup),
+            // What was there may have a tombstone there.
+            Ok(CopyOutcome::There) if entry.backup == *third => brought.push(entry.backup),
+            _ => {}
         }
     }
-    has_third
+    brought
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(false)
+        Self::with(false, false)
     }
 
     /// With a copy.
     pub(super) fn copying() -> Self {
-        Self::with(true)
+        Self::with(true, false)
     }
 
-    fn with(copy: bool) -> Self {
+    /// With a copy, from which alone the second backup is to go.
+    pub(super) fn copying_what_was_deleted() -> Self {
+        Self::with(true, true)
+    }
+
+    fn with(copy: bool, deleted_there: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let clock = Arc::new(SetClock::new("2026-11-20T02:00:00Z".parse().unwrap()));
         let store = Memory::new(clock.clone());
@@ -226,14 +239,14 @@ impl World {
             }
             if copy {
                 pass(1);
-                begin_the_copy(&store, &clock, &ids[..2]).await;
+                begin_the_copy(&store, &clock, &ids[..2], deleted_there).await;
                 pass(25);
             }
             ids
         });
         pass(1);
         let [first, doomed] = [ids[0].clone(), ids[1].clone()];
-        Self { store, start: clock.now(), first, doomed, third: ids.get(2).cloned(), runtime }
+        Self { store, start: clock.now(), first, doomed, third: ids.get(2).cloned(), deleted_there, runtime }
     }
 
     /// The processes that are at work at once.
@@ -253,21 +266,23 @@ impl World {
         bug: Bug,
         asking: Arc<Asking>,
         clock: Arc<SetClock>,
-    ) -> LocalBoxFuture<'static, Option<BackupId>> {
+    ) -> LocalBoxFuture<'static, Vec<BackupId>> {
         let (doomed, third) = (self.doomed.clone(), self.third.clone());
         let place: Arc<dyn Backend> = if self.is_of_copy(who) { asking.of(COPY) } else { asking.clone() };
+        // What was brought anew into the copy is not to go again.
+        let marks = !(self.deleted_there && self.is_of_copy(who));
         async move {
             if is_prune(who) {
-                clean_up(place, &clock, &doomed, bug).await;
-                return None;
+                clean_up(place, &clock, marks.then_some(&doomed), bug).await;
+                return Vec::new();
             }
-            if who == COPIER {
-                return bring((place, asking.of(COPY)), &clock, &third?, bug).await;
+            if let (COPIER, Some(third)) = (who, third) {
+                return bring((place, asking.of(COPY)), &clock, &third, bug).await;
             }
             // So far apart that neither takes the second after the other.
             let at = clock.now() + SignedDuration::from_mins(10 * i64::from(who == 1));
             let suffix = if who == 0 { "cccccc" } else { "dddddd" };
-            back_up(place, options_of(&clock, id(at, suffix), bug), &of_run(20 + u64::from(who))).await
+            back_up(place, options_of(&clock, id(at, suffix), bug), &of_run(20 + u64::from(who))).await.into_iter().collect()
         }
         .boxed_local()
     }
@@ -276,9 +291,10 @@ impl World {
     /// to go; in the repository, and in the copy, where there is one.
     pub(super) fn damage(&self, store: &Memory, committed: &[BackupId]) -> Option<String> {
         let Some(third) = &self.third else { return self.damage_in(Arc::new(store.clone()), committed, true) };
-        // Who brings the third into the copy is told so; in the repository it is in any case.
-        let copied: Vec<BackupId> = committed.iter().filter(|one| *one == third).cloned().collect();
-        let all: Vec<BackupId> = committed.iter().chain([third]).cloned().collect();
+        // Who brings the third, or the second anew, into the copy is told so; in the repository the third is in any case.
+        let brought = |one: &&BackupId| [third, &self.doomed].contains(one);
+        let copied: Vec<BackupId> = committed.iter().filter(brought).cloned().collect();
+        let all: Vec<BackupId> = committed.iter().filter(|one| **one != self.doomed).chain([third]).cloned().collect();
         self.damage_in(Arc::new(store.clone()), &all, true).or_else(|| {
             let what = self.damage_in(Arc::new(Under(store.clone(), COPY)), &copied, false)?;
             Some(format!("in the copy: {what}"))
@@ -312,8 +328,9 @@ impl World {
     }
 }
 
-/// A copy with both of these backups, the second of which has a tombstone there and in the repository.
-async fn begin_the_copy(store: &Memory, clock: &Arc<SetClock>, ids: &[BackupId]) {
+/// A copy with both of these backups, the second of which has a tombstone there and, unless it is to go there alone, in the
+/// repository.
+async fn begin_the_copy(store: &Memory, clock: &Arc<SetClock>, ids: &[BackupId], deleted_there: bool) {
     let from = Repository::open(Arc::new(store.clone())).await.unwrap();
     let to = from.replica_in(Arc::new(Under(store.clone(), COPY)), &**clock).await.unwrap();
     let (policy, schedule) = (name("orders"), name("daily"));
@@ -321,7 +338,7 @@ async fn begin_the_copy(store: &Memory, clock: &Arc<SetClock>, ids: &[BackupId])
         let options = CopyOptions::new(clock.clone(), Arc::new(Silent), Rate::new(None));
         Copier::new(&from, &to, options).copy(&policy, &schedule, id).await.unwrap();
     }
-    for place in [from, to] {
+    for place in [to].into_iter().chain((!deleted_there).then_some(from)) {
         place.put_tombstone((&policy, &schedule, &ids[1]), TombstoneBy::Asked, &**clock).await.unwrap();
     }
 }
