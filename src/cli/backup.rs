@@ -60,7 +60,7 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         checkpoint_packs: args.checkpoint_packs,
         patience: args.patience.map(std::time::Duration::from_secs),
     };
-    let repository = operations::open(&policy.repository, &context.keys()).await?;
+    let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let outcome = operations::backup(&repository, &policy, &options, &context.run).await?;
     let exit = Exit::of_backup(&outcome);
     let (copies, copied) = copy::after_backup(&policy, &outcome.manifest.schedule, context).await;

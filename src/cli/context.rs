@@ -73,7 +73,7 @@ impl<'a> Context<'a> {
             None => {
                 let (_, policy) = policy_file(self.global)?;
                 self.check_as_of(&policy.repository.url)?;
-                let repository = operations::open_as_of(&policy.repository, &self.keys(), as_of).await?;
+                let repository = operations::open_of(&policy, &self.keys(), as_of).await?;
                 Ok(Opened { repository, policy: Some(policy) })
             }
         }

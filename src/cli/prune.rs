@@ -64,7 +64,7 @@ pub(super) async fn run(args: &PruneArgs, context: &Context<'_>) -> Result<Exit,
         return Err(Failure::usage("prune deletes, and there is nobody to ask: --yes agrees to it")
             .next("--dry-run shows what it would do"));
     }
-    let repository = operations::open(&policy.repository, &context.keys()).await?;
+    let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let asked = PruneAsked { max_delete: args.max_delete, look_only: false };
     let plan = operations::plan_prune(&repository, &policy, asked, &context.run).await?;
     plan.refuse_too_many()?;
@@ -89,7 +89,7 @@ pub(super) async fn show(
     output: OutputArgs,
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
-    let repository = operations::open(&policy.repository, &context.keys()).await?;
+    let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let asked = PruneAsked { max_delete, look_only: true };
     let plan = operations::plan_prune(&repository, policy, asked, &context.run).await?;
     let refusal = plan.refuse_too_many().err();

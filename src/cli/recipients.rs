@@ -112,7 +112,7 @@ fn epoch(found: EpochFiles) -> EpochItem {
 
 async fn add(args: &AddArgs, context: &Context<'_>) -> Result<(), Failure> {
     let policy = context.policy()?;
-    let repository = operations::open(&policy.repository, &context.keys()).await?;
+    let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let (_, recipients) = operations::add_recipient(&repository, &policy, &args.recipient, &context.run).await?;
     let epoch = match &policy.repository.encryption {
         Encryption::Age(age) => age.epoch.clone(),
@@ -134,7 +134,7 @@ async fn add(args: &AddArgs, context: &Context<'_>) -> Result<(), Failure> {
 
 async fn begin(args: &EpochArgs, removed: Option<&str>, context: &Context<'_>) -> Result<(), Failure> {
     let policy = context.policy()?;
-    let repository = operations::open(&policy.repository, &context.keys()).await?;
+    let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let keys = operations::new_epoch(&repository, &policy, removed)?;
     let path = args.cluster_secret.as_path();
     cluster_secret::write(path, &policy.name, &keys).await?;

@@ -32,6 +32,28 @@ pub async fn open(policy: &policy::Repository, given: &KeyOptions) -> Result<Rep
     open_as_of(policy, given, None).await
 }
 
+/// As [`open_as_of`], of a policy as a whole: where its repository is gone and there are copies of it, these are the way on,
+/// and by no means a new repository.
+///
+/// # Errors
+/// As [`open_as_of`], and [`Error::Lost`].
+pub async fn open_of(policy: &Policy, given: &KeyOptions, as_of: Option<Timestamp>) -> Result<Repository, Error> {
+    let opened = open_as_of(&policy.repository, given, as_of).await;
+    if policy.copies.is_empty() || policy.is_at_copy() {
+        return opened;
+    }
+    opened.map_err(|error| {
+        let why = match &error {
+            Error::HeaderMissing { .. } => "its `repository.json` is missing or overwritten".to_owned(),
+            Error::Repository(RepositoryError::NotARepository { reason, .. }) => reason.clone(),
+            Error::Repository(RepositoryError::Store(error)) if error.kind == ErrorKind::NoSuchStore => error.reason.clone(),
+            _ => return error,
+        };
+        let location = policy.repository.url.to_string();
+        Error::Lost { location, why, copies: policy.copies.keys().map(ToString::to_string).collect() }
+    })
+}
+
 /// Opens the repository of a policy as it was at a time, if one is said: then it can only be read.
 ///
 /// # Errors

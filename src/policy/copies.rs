@@ -48,6 +48,12 @@ fn place<'a>(url: &'a Location, s3: Option<&'a S3>, azure: Option<&'a Azure>) ->
 }
 
 impl Repository {
+    /// The server that it is on, where one is named.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.place().1
+    }
+
     /// What says that a copy is this store itself.
     pub(super) fn place(&self) -> (&Location, Option<&str>) {
         place(&self.url, self.s3.as_ref(), self.azure.as_ref())

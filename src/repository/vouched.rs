@@ -5,8 +5,9 @@
 //! retention in the place of honest ones. So it is believed only
 //! - in a place that the policy calls a copy: who may put there is who copies;
 //! - of a backup that one of the pinned signers has signed: its id, and with it its time, is theirs;
-//! - of a backup that is older than the place, where the repository was brought to it from a copy: its `repository.json`,
-//!   which nobody who backs up may write, was put there long after it was made.
+//! - of a backup that is older than the place and was brought to it in its first days, where the repository was brought to it
+//!   from a copy: its `repository.json`, which nobody who backs up may write, was put there long after it was made. Who makes
+//!   backups of days that have passed has only these days for it; what is brought back later is in doubt, and so kept.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,6 +17,9 @@ use crate::types::BackupId;
 /// A `repository.json` is put when it is made. One that is younger in its place than it says by more than this came from
 /// another; clocks that are set wrongly are not so far apart.
 const BROUGHT: SignedDuration = SignedDuration::from_hours(24);
+
+/// A repository is brought back in so long: each backup within 7 days of its beginning, and the first begins at once.
+const BRINGING: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 /// Of which backups a place is believed what their sessions say of the originals'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +31,10 @@ pub(super) struct Vouched {
 }
 
 impl Vouched {
-    /// Whether it is believed of this one.
-    pub(super) fn of(self, backup: &BackupId, signature: &Signature) -> bool {
-        self.is_copy || *signature == Signature::Good || self.brought.is_some_and(|brought| backup.time() < brought)
+    /// Whether it is believed of this one, whose session was put there at `put`.
+    pub(super) fn of(self, backup: &BackupId, put: Timestamp, signature: &Signature) -> bool {
+        let was_brought = |brought: Timestamp| backup.time() < brought && put.duration_since(brought) <= BRINGING;
+        self.is_copy || *signature == Signature::Good || self.brought.is_some_and(was_brought)
     }
 }
 

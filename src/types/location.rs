@@ -66,6 +66,28 @@ pub enum InvalidLocation {
 /// Object keys have up to 900 bytes below the prefix, and S3 takes 1024 for both.
 const MAX_PREFIX: usize = 100;
 
+impl Location {
+    /// Whether both are one place, or one lies within the other, by their names.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let nested = |a: &str, b: &str| {
+            let rest = |long: &str, short: &str| long.strip_prefix(short).map(|rest| rest.is_empty() || rest.starts_with('/'));
+            a.is_empty() || b.is_empty() || rest(a, b) == Some(true) || rest(b, a) == Some(true)
+        };
+        match (self, other) {
+            (Self::S3 { bucket, prefix }, Self::S3 { bucket: other, prefix: theirs }) => {
+                bucket == other && nested(prefix, theirs)
+            }
+            (
+                Self::Azure { account, container, prefix },
+                Self::Azure { account: other, container: others, prefix: theirs },
+            ) => (account, container) == (other, others) && nested(prefix, theirs),
+            (Self::Directory(own), Self::Directory(theirs)) => own.starts_with(theirs) || theirs.starts_with(own),
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for Location {
     type Err = InvalidLocation;
 

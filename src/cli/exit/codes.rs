@@ -99,6 +99,9 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
         E::Copy(CopyError::ToItself { .. }) => {
             (Exit::Usage, Some("name two places of the policy with --from and --to"))
         }
+        E::Copy(CopyError::Within { .. }) => {
+            (Exit::Usage, Some("correct the `url` of the copy in the policy, or of the repository"))
+        }
         E::Copy(CopyError::Unreadable { damaged: true, .. }) => {
             (Exit::Difference, Some("`drctl verify` says what it is"))
         }
@@ -167,6 +170,14 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
             }
         }
         E::HeaderMissing { .. } => (Exit::CouldNotRun, None),
+        E::Lost { .. } => (
+            Exit::CouldNotRun,
+            Some(
+                "if the repository is lost, restore from a copy at once (`drctl restore BACKUP --copy NAME`), and bring it back \
+                 with `drctl copy --from NAME --to repository`, into an empty place that exists; only what never was is made by \
+                 `drctl repository init`",
+            ),
+        ),
         E::Fenced => (Exit::Fenced, Some("run it again: a new backup is made")),
         E::Interrupted => (Exit::Interrupted, Some("what was finished is kept; run it again to go on")),
     }

@@ -271,6 +271,10 @@ mod tests {
                  folder is made by `drctl repository init`",
             ),
             (ErrorKind::Unauthenticated, "check the credentials that this process has"),
+            (
+                ErrorKind::ClockApart,
+                "set this machine's clock (`timedatectl` says whether it is kept), and run it again",
+            ),
             (ErrorKind::Unreachable, "check the URL, the endpoint and the network, and run it again"),
         ] {
             let last_line = format!("\nnext: {next}\n");

@@ -3,6 +3,8 @@
 use super::{Exit, codes::Ending};
 use crate::repository::{self, backend};
 
+const SET_THE_CLOCK: &str = "set this machine's clock (`timedatectl` says whether it is kept), and run it again";
+
 pub(super) fn of_repository(error: &repository::Error) -> Ending {
     use repository::Error as E;
     match error {
@@ -18,7 +20,11 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
         | E::NoSigningKey { .. }
         | E::SigningKeyNotPinned { .. }
         | E::Unsigned { .. }
-        | E::Copy(repository::CopyRefused::OtherRepository { .. })
+        | E::Copy(
+            repository::CopyRefused::OtherRepository { .. }
+            | repository::CopyRefused::SamePlace { .. }
+            | repository::CopyRefused::Unguarded { .. },
+        )
         | E::CreateOnlyIgnored { .. } => (Exit::CouldNotRun, None),
         E::IdKeyOfOtherEpoch { .. } | E::IndexIdentityOfOther { .. } => (
             Exit::CouldNotRun,
@@ -33,10 +39,7 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
                  recipients new-epoch`",
             ),
         ),
-        E::ClockSkew { .. } => (
-            Exit::CouldNotRun,
-            Some("set this machine's clock (`timedatectl` says whether it is kept), and run it again"),
-        ),
+        E::ClockSkew { .. } => (Exit::CouldNotRun, Some(SET_THE_CLOCK)),
         E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
         E::Store(error) => of_store(error),
         E::CommitUnknown { .. } => (Exit::Failed, None),
@@ -80,6 +83,7 @@ pub(super) fn of_store(error: &backend::Error) -> Ending {
         ),
         ErrorKind::PermissionDenied => (Exit::CouldNotRun, Some("give this identity the right to do that")),
         ErrorKind::Unauthenticated => (Exit::CouldNotRun, Some("check the credentials that this process has")),
+        ErrorKind::ClockApart => (Exit::CouldNotRun, Some(SET_THE_CLOCK)),
         ErrorKind::Unreachable | ErrorKind::TimedOut => {
             (Exit::CouldNotRun, Some("check the URL, the endpoint and the network, and run it again"))
         }

@@ -57,7 +57,9 @@ pub(super) async fn chosen(
         None => Vec::new(),
     };
     let marked = marked_in(target, policy).await?;
-    Ok(select(originals, (&there, &marked), at_target, now))
+    // A copy has pins of its own; on the way back they are all that is left of what people have pinned.
+    let pinned = if at_target.is_at_copy() { HashSet::new() } else { source.pinned(policy).await? };
+    Ok(select(originals, (&there, &marked, &pinned), at_target, now))
 }
 
 const DELETED_THERE: &str = "was deleted from that place, and its tombstone is still there, as long as a later backup names it as \
@@ -78,15 +80,15 @@ async fn is_in(target: Option<&Repository>, policy: &Name, schedule: &Name, back
     Ok(entries.iter().any(|entry| entry.backup == *backup))
 }
 
-/// What of `originals` belongs into a place that has backups, and tombstones of some.
+/// What of `originals`, of which some are pinned, belongs into a place that has backups, and tombstones of some.
 fn select(
     originals: Vec<BackupEntry>,
-    (there, marked): (&[BackupEntry], &HashSet<BackupId>),
+    (there, marked, pinned): (&[BackupEntry], &HashSet<BackupId>, &HashSet<BackupId>),
     at_target: &Policy,
     now: Timestamp,
 ) -> Vec<Choice> {
     let known: HashMap<&BackupId, &BackupEntry> = there.iter().map(|entry| (&entry.backup, entry)).collect();
-    let kept = kept(&originals, there, at_target, now);
+    let kept = kept(&originals, (there, pinned), at_target, now);
     let fate = |entry: &BackupEntry| {
         if let Listed::Aborted = entry.listed {
             return None;
@@ -128,7 +130,7 @@ fn select(
 /// never pruned.
 fn kept(
     originals: &[BackupEntry],
-    there: &[BackupEntry],
+    (there, pinned): (&[BackupEntry], &HashSet<BackupId>),
     at_target: &Policy,
     now: Timestamp,
 ) -> BTreeMap<BackupId, bool> {
@@ -141,7 +143,8 @@ fn kept(
             }
             let standing = if entry.is_good() { Standing::Counts } else { Standing::DoesNotCount };
             let id = entry.backup.clone();
-            candidates.entry(id.clone()).or_insert(Candidate { id, standing, pinned: false, proven: false });
+            let pinned = pinned.contains(&id);
+            candidates.entry(id.clone()).or_insert(Candidate { id, standing, pinned, proven: false });
         }
         let candidates: Vec<Candidate> = candidates.into_values().collect();
         let decisions = decide(&candidates, schedule.keep.as_ref(), now, &schedule.timezone);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 pub use self::place::{CopyError, CopyPlace};
 use self::{
     choose::{Choice, chosen},
-    place::{open_source, open_target},
+    place::{open_source, open_target, refuse_within},
 };
 use super::{BackupRef, Error, KeyOptions, Run, catalog};
 use crate::{
@@ -141,6 +141,7 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
     if asked.from == asked.to {
         return Err(CopyError::ToItself { place: asked.to.to_string() }.into());
     }
+    refuse_within(&at_source, &at_target, &asked.to)?;
     let source = open_source(&at_source, keys).await?;
     let target = open_target(&source, &at_target, asked.dry_run, run).await?;
     between((&source, target.as_ref()), policy, asked, run).await
@@ -172,7 +173,14 @@ pub(super) async fn between(
                 let mut counted = asked.dry_run.then(Counted::default);
                 each((&copier, policy), chosen, &mut counted, &mut copies).await?;
                 if !asked.dry_run {
-                    copies.accepts = copier.send_accepts(&policy.name).await?;
+                    let (accepts, left) = copier.send_accepts(&policy.name).await?;
+                    copies.accepts = accepts;
+                    if asked.to == CopyPlace::Repository {
+                        copier.send_pins(&policy.name).await?;
+                    }
+                    if let Some(first) = left.into_iter().next() {
+                        return Err(first.into());
+                    }
                 }
                 Ok(())
             }

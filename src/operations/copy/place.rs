@@ -4,9 +4,13 @@ use std::fmt;
 
 use super::super::{
     Error, KeyOptions, Run,
-    repositories::{self, open, open_store_of},
+    repositories::{self, open_of, open_store_of},
 };
-use crate::{policy::Policy, repository::Repository, types::Name};
+use crate::{
+    policy::Policy,
+    repository::Repository,
+    types::{Location, Name},
+};
 
 /// A place that holds the policy's repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,16 @@ pub enum CopyError {
     ToItself {
         /// The place.
         place: String,
+    },
+    /// One of two places lies within the other.
+    #[error("`{place}` is {url}, and {other} is the same place, or one lies within the other: a copy needs a place of its own")]
+    Within {
+        /// The place that is copied to.
+        place: String,
+        /// Where it is.
+        url: String,
+        /// Where the backups come from.
+        other: String,
     },
     /// A manifest of the original cannot be read, so nobody knows what belongs to the backup.
     #[error("backup {backup} cannot be copied: {why}")]
@@ -86,9 +100,33 @@ impl std::str::FromStr for CopyPlace {
     }
 }
 
+/// Refuses a place that lies within the other, or is the same folder by another name.
+pub(super) fn refuse_within(at_source: &Policy, at_target: &Policy, place: &CopyPlace) -> Result<(), CopyError> {
+    let (source, target) = (&at_source.repository, &at_target.repository);
+    let same_server = match (&source.url, &target.url) {
+        (Location::Directory(_), Location::Directory(_)) => true,
+        _ => source.endpoint() == target.endpoint(),
+    };
+    if same_server && real(&source.url).is_within(&real(&target.url)) {
+        let other = source.url.to_string();
+        return Err(CopyError::Within { place: place.to_string(), url: target.url.to_string(), other });
+    }
+    Ok(())
+}
+
+/// A folder with no links in its path, as far as it is there; other places as they are.
+fn real(location: &Location) -> Location {
+    let Location::Directory(path) = location else { return location.clone() };
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?))) {
+        Some(real) => Location::Directory(real.components().collect()),
+        None => location.clone(),
+    }
+}
+
 /// Opens where backups come from.
 pub(super) async fn open_source(at_source: &Policy, keys: &KeyOptions) -> Result<Repository, Error> {
-    open(&at_source.repository, keys).await
+    open_of(at_source, keys, None).await
 }
 
 /// Opens where backups go to, and makes it if there is nothing. `None` in a dry run, if it is not made yet.

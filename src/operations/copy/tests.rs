@@ -135,6 +135,94 @@ async fn a_backup_that_is_asked_for_by_name_and_given_up_is_a_failure() {
 }
 
 #[tokio::test]
+async fn a_pin_of_the_copy_counts_on_the_way_back_and_not_on_the_way_there() {
+    let bench = Bench::new().await;
+    let mut policy = bench.policy.clone();
+    let keep = crate::policy::Keep { last: Some(1), ..crate::policy::Keep::default() };
+    for schedule in policy.schedules.values_mut() {
+        schedule.keep = Some(keep.clone());
+    }
+    let spec = crate::policy::CopySpec {
+        url: policy.repository.url.clone(),
+        s3: None,
+        azure: None,
+        keep: Some(keep),
+        bandwidth: None,
+    };
+    let mut at_copy = policy.clone();
+    at_copy.copies.insert(name("us"), spec);
+    assert!(at_copy.is_at_copy() && !policy.is_at_copy());
+    let first_is_left_out = async |at_target: &Policy| {
+        let all = chosen(&bench.from, None, at_target, &WhichBackups::All, bench.clock.now()).await.unwrap();
+        assert!(all.len() == 2 && all[1].left_out.is_none(), "{all:?}");
+        all[0].left_out.is_some()
+    };
+    assert!(first_is_left_out(&policy).await, "`last: 1` keeps the second alone");
+    let daily = name("daily");
+    bench.from.pin((&policy.name, &daily, &bench.backups[0]), &*bench.clock).await.unwrap();
+    assert!(!first_is_left_out(&policy).await, "it is pinned in the place that it comes from");
+    assert!(first_is_left_out(&at_copy).await, "a copy has pins of its own");
+    // It is brought with its backup, and only with that.
+    let to = bench.from.replica_in(Arc::new(bench.store.clone()), &*bench.clock).await.unwrap();
+    let copier = Copier::new(&bench.from, &to, bench.options());
+    assert_eq!(copier.send_pins(&policy.name).await.unwrap(), 0);
+    copier.copy(&policy.name, &daily, &bench.backups[0]).await.unwrap();
+    assert_eq!(copier.send_pins(&policy.name).await.unwrap(), 1);
+    assert!(to.is_pinned(&policy.name, &bench.backups[0]).await.unwrap());
+}
+
+#[test]
+fn a_copy_within_the_repository_is_refused_also_through_a_link_and_one_beside_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (prod, link) = (folder.path().join("prod"), folder.path().join("link"));
+    std::fs::create_dir(&prod).unwrap();
+    std::os::unix::fs::symlink(&prod, &link).unwrap();
+    let at = |path: &std::path::Path| {
+        let text = format!(
+            "apiVersion: drctl/v1\nkind: Policy\nmetadata: {{name: orders}}\n\
+             repository: {{url: 'file://{}', encryption: none}}\n\
+             sources: {{services: {{kubernetes: {{namespaces: [orders]}}}}}}\n\
+             schedules: {{daily: {{cron: '0 2 * * *', sources: [services]}}}}\n",
+            path.display()
+        );
+        parse(std::path::Path::new("p.yaml"), &text).unwrap()
+    };
+    let place = CopyPlace::Copy(name("us"));
+    let source = at(&prod);
+    for (other, refused) in [
+        (prod.clone(), true),
+        (link.clone(), true),
+        (link.join("deeper/down"), true),
+        (folder.path().to_owned(), true),
+        (folder.path().join("product"), false),
+        (folder.path().join("us/prod"), false),
+    ] {
+        let outcome = refuse_within(&source, &at(&other), &place);
+        assert_eq!(matches!(outcome, Err(CopyError::Within { .. })), refused, "{}", other.display());
+    }
+}
+
+#[tokio::test]
+async fn where_the_repository_is_gone_its_copies_are_named_and_without_copies_what_makes_one() {
+    let bench = Bench::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut policy = bench.policy.clone();
+    policy.repository.url = format!("file://{}", folder.path().display()).parse().unwrap();
+    let open = async |policy: &Policy| crate::operations::open_of(policy, &KeyOptions::default(), None).await.unwrap_err();
+    let alone = open(&policy).await.to_string();
+    assert!(alone.contains("drctl repository init"), "{alone}");
+    let url = format!("file://{}", folder.path().join("us").display()).parse().unwrap();
+    let spec = crate::policy::CopySpec { url, s3: None, azure: None, keep: None, bandwidth: None };
+    policy.copies.insert(name("us"), spec);
+    let error = open(&policy).await;
+    assert!(matches!(&error, Error::Lost { copies, .. } if copies == &["us"]), "{error}");
+    assert!(!error.to_string().contains("drctl repository init"), "{error}");
+    let gone = folder.path().join("gone");
+    policy.repository.url = format!("file://{}", gone.display()).parse().unwrap();
+    assert!(matches!(open(&policy).await, Error::Lost { .. }));
+}
+
+#[tokio::test]
 async fn what_was_deleted_from_a_place_is_not_brought_back_under_its_tombstone() {
     let bench = Bench::new().await;
     let there = bench.from.replica_in(Arc::new(bench.store.clone()), &*bench.clock).await.unwrap();

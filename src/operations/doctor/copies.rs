@@ -4,13 +4,13 @@ use super::{
     super::{
         Error,
         copy::{CopyPlace, behind},
-        repositories::{open_store_of, refuse_orphans},
+        repositories::{open, open_store_of, refuse_orphans},
     },
     Examination,
 };
 use crate::{
     policy::Policy,
-    repository::Repository,
+    repository::{Repository, Scope},
     sources::{Finding, Severity},
     types::{Name, counted},
 };
@@ -39,6 +39,34 @@ impl Examination<'_> {
                 }
             }
         }
+    }
+
+    /// Looks at every copy by itself, where the repository cannot be used: what they hold is what there is.
+    pub(super) async fn look_at_copies_alone(&mut self) {
+        for name in self.policy.copies.keys() {
+            let subject = format!("copy {name}");
+            let finding = match self.look_at_copy_alone(name).await {
+                Ok((what, next)) => Finding { subject, severity: Severity::Note, what, next },
+                Err(error) => Finding { severity: Severity::Note, ..self.prevents(subject, &error) },
+            };
+            self.findings.push(finding);
+        }
+    }
+
+    async fn look_at_copy_alone(&self, name: &Name) -> Result<(String, Option<String>), Error> {
+        let there: Policy = CopyPlace::Copy(name.clone()).of(self.policy)?;
+        let copy = open(&there.repository, self.given).await?;
+        let entries = copy.backups(&Scope::Policy(self.policy.name.clone())).await?;
+        let location = copy.location().to_owned();
+        let mut usable = entries.iter().filter(|entry| entry.is_good() && !entry.tombstoned);
+        let Some(newest) = usable.next_back() else { return Ok((format!("{location} holds no good backup of the policy"), None)) };
+        let good = counted(usable.count() as u64 + 1, "good backup");
+        let id = &newest.backup;
+        let next = format!(
+            "`drctl restore {id} --copy {name}` restores from it; `drctl copy --from {name} --to repository` brings the \
+             repository back into an empty place"
+        );
+        Ok((format!("{location} holds {good} of the policy, the newest {id}"), Some(next)))
     }
 
     async fn look_at_copy(

@@ -152,8 +152,9 @@ impl Examination<'_> {
             policy.sources.iter().filter(|(name, _)| only.is_empty() || only.contains(name)).collect();
         self.run.monitor.phase("looking", "things", Some(chosen.len() as u64 + 1));
         let repository = self.look_at_repository().await;
-        if let Some(repository) = &repository {
-            self.look_at_copies(repository).await;
+        match &repository {
+            Some(repository) => self.look_at_copies(repository).await,
+            None => self.look_at_copies_alone().await,
         }
         self.run.monitor.advance(1);
         let in_cluster: Vec<&Name> =
@@ -197,7 +198,7 @@ impl Examination<'_> {
 
     async fn look_at_repository(&mut self) -> Option<Repository> {
         let opened = async {
-            let repository = repositories::open(&self.policy.repository, self.given).await?;
+            let repository = repositories::open_of(self.policy, self.given, None).await?;
             repository.can_write().await?;
             let backups = repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
             Ok::<_, Error>((repository, backups.len()))

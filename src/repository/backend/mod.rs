@@ -123,6 +123,8 @@ pub enum ErrorKind {
     Locked,
     /// The store does not know who asks: wrong or expired credentials, or none found.
     Unauthenticated,
+    /// The store takes no requests of this time: the machine's clock is wrong.
+    ClockApart,
     /// No connection: name not resolved, refused, TLS not agreed.
     Unreachable,
     /// A connection but no answer in time, after all retries.

@@ -13,6 +13,7 @@ use super::{
     },
     Copier, CopyCounts, CopyOutcome, Counted,
     packs::owners_of,
+    session::Begun,
 };
 use crate::types::{BackupId, Name};
 
@@ -127,7 +128,7 @@ impl Copier<'_> {
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
         self.to.backend().lock_ready().await?;
-        let session = self.put_session(original, &owners).await?;
+        let Begun { at: session, since, unnamed } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
             let known = self.owners(manifest, &owners, session).await?;
@@ -145,7 +146,8 @@ impl Copier<'_> {
             let lists = self.send_meta(manifest, &mut counts).await?;
             self.check_presence(manifest, &refs).await?;
             self.to.lock_for_copy(&refs, &missing, lists).await?;
-            let age = self.options.clock.now().duration_since(session);
+            self.must_stay(manifest, &unnamed).await?;
+            let age = self.options.clock.now().duration_since(since);
             if age > MAX_SESSION {
                 return Err(Error::SessionTooOld { backup: backup.clone(), age });
             }

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::{
     super::{
         Accept, Error, Manifest, Repository,
-        backend::Key,
+        backend::{ErrorKind, Key},
         control,
         crypt::MAX_SIGNATURE,
         index::{MAX_INDEX, MAX_LINES},
@@ -113,13 +113,14 @@ impl Copier<'_> {
         Ok(objects.map_ok(|meta| (meta.key, meta.size)).try_collect().await?)
     }
 
-    /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. Gives how many.
+    /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. Gives how many, and what
+    /// cannot be one: it accepts nothing, and is left where it is.
     ///
     /// # Errors
     /// What the stores say. A mark that is damaged accepts nothing, and is not sent.
-    pub async fn send_accepts(&self, policy: &Name) -> Result<u64, Error> {
+    pub async fn send_accepts(&self, policy: &Name) -> Result<(u64, Vec<Error>), Error> {
         let there = self.to.marks(&layout::accepts_of(Some(policy))).await?;
-        let mut sent = 0;
+        let (mut sent, mut left) = (0, Vec::new());
         let mut marks: Vec<_> = self.from.marks(&layout::accepts_of(Some(policy))).await?.into_iter().collect();
         marks.sort_by(|a, b| a.0.cmp(&b.0));
         for (mark, meta) in marks {
@@ -129,6 +130,10 @@ impl Copier<'_> {
             let bytes = match self.from.backend().get(&meta.key, control::MAX_CONTROL as u64).await {
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue,
+                Err(error) if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::NotAnObject) => {
+                    left.push(Error::reading(&meta.key, error));
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             let Ok(accept) = control::decode::<Accept>(&bytes) else { continue };
@@ -146,7 +151,7 @@ impl Copier<'_> {
             self.put(&meta.key, bytes).await?;
             sent += 1;
         }
-        Ok(sent)
+        Ok((sent, left))
     }
 
     /// Sends the signature of the object under `key`, if it has one.

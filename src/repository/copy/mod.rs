@@ -12,10 +12,12 @@
 mod backup;
 mod meta;
 mod packs;
+mod pins;
 mod rate;
 mod refused;
 mod replica;
 mod safe;
+mod same;
 mod session;
 
 use std::{collections::HashSet, sync::Arc};

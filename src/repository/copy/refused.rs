@@ -15,6 +15,31 @@ pub enum CopyRefused {
         /// What is there instead.
         why: String,
     },
+    /// It is the repository itself, in whatever way it is reached. Nothing was changed.
+    #[error(
+        "{location} is no copy of {original}, but the same place by another name (a link, another address of the server), or \
+         another tool's mirror of it; nothing was written, name a place of its own"
+    )]
+    SamePlace {
+        /// What is called a copy.
+        location: String,
+        /// The repository.
+        original: String,
+    },
+    /// The backup was made in this place and its manifest is lost. Its own session, which is there, does not name a run whose
+    /// packs it needs, and that has no backup there.
+    #[error(
+        "backup {backup} cannot be brought back into {location}: its own session, which is still there, does not keep the packs \
+         of run {owner} from a prune, and no backup there does; nothing was written, use it in the copy, or bring it to another prefix"
+    )]
+    Unguarded {
+        /// The backup.
+        backup: BackupId,
+        /// The place.
+        location: String,
+        /// The run that nothing keeps from a prune.
+        owner: BackupId,
+    },
     /// The copy's prune may be about to delete packs that a backup needs, and that no other backup in the copy does.
     #[error(
         "backup {backup} cannot be copied yet: {count} packs that it needs are garbage in {location}, or belong to backups \

@@ -1,6 +1,6 @@
 //! Making a replica, and telling one from another repository.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -19,12 +19,19 @@ impl Repository {
     /// The replica of this repository in `store`, if there is one.
     ///
     /// # Errors
-    /// [`CopyRefused::OtherRepository`] if it is one of another repository, [`Error::Damaged`] if its `repository.json` says
+    /// [`CopyRefused::OtherRepository`] if it is one of another repository, [`CopyRefused::SamePlace`] if it is this one by
+    /// another name, [`Error::Damaged`] if its `repository.json` says
     /// something else than this one's, and what the stores say.
     pub async fn find_replica_in(&self, store: Arc<dyn Backend>) -> Result<Option<Self>, Error> {
         let own = self.header_bytes().await?;
         match store.get(&layout::header(), control::MAX_CONTROL as u64).await {
-            Ok(found) => self.check_header(&*store, &found, &own)?,
+            Ok(found) => {
+                self.check_header(&*store, &found, &own)?;
+                if self.is_in(&*store).await? {
+                    let (location, original) = (store.location().to_owned(), self.location().to_owned());
+                    return Err(CopyRefused::SamePlace { location, original }.into());
+                }
+            }
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) if error.kind == ErrorKind::TooLarge => {
                 return Err(self.other(&*store, "its `repository.json` is a file of something else"));
@@ -105,17 +112,30 @@ impl Repository {
         .into()
     }
 
-    /// Sends the key files that are not there. They are encrypted to their recipients: no key is needed for it.
+    /// Sends the key files that are not there; those that are must be equal, or the copy could not be read when it is all
+    /// that is left. They are encrypted to their recipients: no key is needed for it.
     async fn send_key_files(&self, store: &dyn Backend) -> Result<(), Error> {
-        let there: HashMap<_, _> = store.list(layout::KEYS).map_ok(|meta| (meta.key, meta.size)).try_collect().await?;
+        let there: HashSet<_> = store.list(layout::KEYS).map_ok(|meta| meta.key).try_collect().await?;
         let mut files = self.backend.list(layout::KEYS);
         while let Some(meta) = files.try_next().await? {
-            if layout::parse_key_file(&meta.key).is_none() || there.get(&meta.key) == Some(&meta.size) {
+            if layout::parse_key_file(&meta.key).is_none() {
                 continue;
             }
             let bytes = self.backend.get(&meta.key, MAX_KEY_FILE).await;
             let bytes = bytes.map_err(|error| Error::reading(&meta.key, error))?;
-            put_own(store, &meta.key, bytes).await?;
+            if !there.contains(&meta.key) {
+                put_own(store, &meta.key, bytes).await?;
+                continue;
+            }
+            let found = match store.get(&meta.key, MAX_KEY_FILE).await {
+                Ok(found) => Some(found),
+                Err(error) if error.kind == ErrorKind::TooLarge => None,
+                Err(error) => return Err(Error::reading(&meta.key, error)),
+            };
+            if found.as_ref() != Some(&bytes) {
+                let reason = format!("it is not the same in {} and in {}", self.location(), store.location());
+                return Err(Error::damaged(&meta.key, reason));
+            }
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use serde_json::Map;
 
 use super::{
     super::{
-        Copied, Error, Session, StoredManifest,
+        Copied, CopyRefused, Error, Manifest, Scope, Session, StoredManifest,
         backend::{Key, PutOutcome},
+        catalog::Marker,
         control, layout, tool,
         writer::nearest_if_apart,
     },
@@ -17,14 +18,29 @@ use super::{
 };
 use crate::types::BackupId;
 
+/// The session under which a backup is brought over.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// Its time, by the clock of the place.
+    pub(super) at: Timestamp,
+    /// When the copying began that goes on now.
+    pub(super) since: Timestamp,
+    /// Runs whose packs are needed and that it does not name: a backup there must keep each.
+    pub(super) unnamed: Vec<BackupId>,
+}
+
 impl Copier<'_> {
-    /// Puts the session that names `owners`, whose packs the backup needs, and gives its time by the copy's clock. The session
-    /// of an earlier try is taken as it is: from its time on nothing of these has been deleted.
+    /// Puts the session that names `owners`, whose packs the backup needs. That of an earlier try is taken as it is: from its
+    /// time on nothing of these has been deleted.
+    ///
+    /// So is that of the run itself, in the place where the backup was made and has lost its manifest: it has kept the run's own
+    /// packs and its parents', and if a prune takes the run for dead meanwhile, fence and commit compete for one key, as always.
+    /// What it does not name, a backup there must keep.
     pub(super) async fn put_session(
         &self,
         original: &StoredManifest,
         owners: &BTreeSet<BackupId>,
-    ) -> Result<Timestamp, Error> {
+    ) -> Result<Begun, Error> {
         let manifest = &original.manifest;
         let key = layout::session(&manifest.policy, &manifest.backup);
         let copied = Copied { session: self.session_time(original).await? };
@@ -45,14 +61,47 @@ impl Copier<'_> {
         let backend = self.to.backend();
         let before = clock.now();
         if backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
-            return self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup));
+            let at = self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup))?;
+            return Ok(Begun { at, since: at, unnamed: Vec::new() });
         }
         let found = self.to.session(&manifest.policy, &manifest.backup).await?;
-        let names_all = session.parents.iter().all(|owner| found.parents.contains(owner));
-        if found.copied.is_none() || found.schedule != session.schedule || !names_all {
-            return Err(Error::damaged(&key, "it is not the session of a copy of this backup"));
+        let unnamed: Vec<_> = session.parents.into_iter().filter(|owner| !found.parents.contains(owner)).collect();
+        let own = found.copied.is_none();
+        if found.schedule != session.schedule || (!own && !unnamed.is_empty()) {
+            return Err(Error::damaged(&key, "it is not the session of this backup, nor of a copy of it"));
         }
-        Ok(backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified)
+        let at = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+        self.must_stay(manifest, &unnamed).await?;
+        Ok(Begun { at, since: if own { before } else { at }, unnamed })
+    }
+
+    /// Refuses unless a backup of the place without a tombstone is there of each of `runs`: then no prune deletes their packs
+    /// within a day.
+    pub(super) async fn must_stay(&self, manifest: &Manifest, runs: &[BackupId]) -> Result<(), Error> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let policy = &manifest.policy;
+        let tombstones = self.to.believed_tombstones(policy).await?;
+        let listed = self.to.list_manifests(&Scope::Policy(policy.clone())).await?;
+        for run in runs {
+            let schedule = listed.iter().find(|one| one.backup == *run).map(|one| &one.schedule);
+            let stays = match schedule {
+                Some(schedule) if !tombstones.contains_key(&(policy.clone(), run.clone())) => {
+                    match self.to.marker(policy, schedule, run).await {
+                        Ok(marker) => matches!(marker, Marker::Manifest(_)),
+                        Err(error) if error.is_damage() => false,
+                        Err(error) => return Err(error),
+                    }
+                }
+                _ => false,
+            };
+            if !stays {
+                let (backup, location) = (manifest.backup.clone(), self.to.location().to_owned());
+                return Err(CopyRefused::Unguarded { backup, location, owner: run.clone() }.into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -75,17 +124,23 @@ impl Copier<'_> {
     async fn session_time(&self, original: &StoredManifest) -> Result<Option<Timestamp>, Error> {
         let (from, manifest) = (self.from, &original.manifest);
         match from.session(&manifest.policy, &manifest.backup).await {
-            Ok(Session { copied: Some(copied), .. })
-                if from.vouched(self.options.from_copy).await?.of(&manifest.backup, &original.signature) =>
-            {
-                Ok(copied.session)
-            }
-            Ok(_) => {
+            Ok(session) => {
                 let key = layout::session(&manifest.policy, &manifest.backup);
-                match from.backend().head(&key).await {
-                    Ok(meta) => Ok(Some(meta.modified)),
-                    Err(error) if error.is_not_found() => Ok(None),
-                    Err(error) => Err(error.into()),
+                let put = match from.backend().head(&key).await {
+                    Ok(meta) => meta.modified,
+                    Err(error) if error.is_not_found() => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                };
+                match session.copied {
+                    Some(copied)
+                        if from
+                            .vouched(self.options.from_copy)
+                            .await?
+                            .of(&manifest.backup, put, &original.signature) =>
+                    {
+                        Ok(copied.session)
+                    }
+                    _ => Ok(Some(put)),
                 }
             }
             Err(error) if error.is_damage() => Ok(None),

@@ -40,7 +40,7 @@ impl Repository {
             let backup = &entry.backup;
             let said = match self.session(policy, backup).await {
                 Ok(session) => match session.copied {
-                    Some(copied) if vouched.of(backup, &signature_of(entry)) => copied.session,
+                    Some(copied) if vouched.of(backup, written, &signature_of(entry)) => copied.session,
                     _ => Some(written),
                 },
                 Err(error) if error.is_damage() => None,

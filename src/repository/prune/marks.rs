@@ -94,10 +94,10 @@ impl Control for Tombstone {
 /// `pins/<policy>/<backup-id>.json`: never prune this backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Pin {
-    policy: Name,
-    schedule: Name,
-    backup: BackupId,
+pub(in super::super) struct Pin {
+    pub(in super::super) policy: Name,
+    pub(in super::super) schedule: Name,
+    pub(in super::super) backup: BackupId,
     at: Timestamp,
     tool: String,
     #[serde(flatten)]

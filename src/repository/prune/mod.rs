@@ -26,7 +26,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::belief::Belief;
+pub(super) use self::{belief::Belief, marks::Pin};
 pub use self::{
     execute::Pruned,
     marks::{MarkOutcome, Tombstone, TombstoneBy},

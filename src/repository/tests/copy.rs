@@ -354,13 +354,13 @@ async fn a_store_that_fails_is_not_taken_for_one_that_lacks_the_backup_of_an_acc
     let to = replica(&bench, faulty.clone()).await;
     let copier = Copier::new(&from, &to, options(&bench));
     let policy = &one.manifest.policy;
-    assert_eq!(copier.send_accepts(policy).await.unwrap(), 0, "its backup is not there");
+    assert_eq!(copier.send_accepts(policy).await.unwrap().0, 0, "its backup is not there");
     copied(copy_between(&bench, &from, &to, &one).await.unwrap());
     faulty.on(Rule::new(Op::Head, Fault::Fail(ErrorKind::Unreachable)).under("backups/").always());
     let failed = copier.send_accepts(policy).await;
     assert!(matches!(failed, Err(Error::Store(_))), "{failed:?}");
     let to = replica(&bench, Arc::new(store)).await;
-    assert_eq!(Copier::new(&from, &to, options(&bench)).send_accepts(policy).await.unwrap(), 1);
+    assert_eq!(Copier::new(&from, &to, options(&bench)).send_accepts(policy).await.unwrap().0, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ mod round_trip;
 mod sharing;
 mod tombstones;
 mod vouched;
+mod way_back;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -24,7 +24,11 @@ async fn old() -> (Bench, StoredManifest) {
 
 /// A backup that is made now and says that it is ten days old, and that its session is one of a copy.
 async fn planted(bench: &Bench, store: &Memory) -> StoredManifest {
-    let backup = BackupId::new(bench.clock.now() - A_DAY * 10);
+    planted_of(bench, store, 10).await
+}
+
+async fn planted_of(bench: &Bench, store: &Memory, days: i32) -> StoredManifest {
+    let backup = BackupId::new(bench.clock.now() - A_DAY * days);
     let repository = bench.open_on(Arc::new(store.clone())).await;
     let writer = repository.begin(BeginOptions { backup, ..bench.options() }).await.unwrap();
     write(&writer, &data(1)).await.unwrap();
@@ -92,6 +96,10 @@ async fn what_was_brought_back_counts_if_it_is_older_than_the_place() {
     bench.pass(20 * 24);
     let past = planted(&bench, &back).await;
     assert!(in_doubt(&bench, &back, &past, false).await);
+    // Nor of the time before: the repository was brought back long ago, and this comes only now.
+    let older = planted_of(&bench, &back, 30).await;
+    assert!(in_doubt(&bench, &back, &older, false).await);
+    assert!(!in_doubt(&bench, &back, &today, false).await, "what was brought back then still counts");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,10 @@ impl<'a> Verifier<'a> {
         match error {
             Error::Internal(_) | Error::NoKeys { .. } => true,
             Error::Store(error) => match error.kind {
-                ErrorKind::NoSuchStore | ErrorKind::Unauthenticated | ErrorKind::Unreachable => true,
+                ErrorKind::NoSuchStore
+                | ErrorKind::Unauthenticated
+                | ErrorKind::ClockApart
+                | ErrorKind::Unreachable => true,
                 ErrorKind::TimedOut => {
                     self.timeouts += 1;
                     self.timeouts >= MAX_TIMEOUTS

@@ -61,7 +61,7 @@ async fn a_store_that_fails_for_a_moment_is_tried_again() {
 
 #[tokio::test]
 async fn every_refusal_has_its_kind_and_its_next_step() {
-    use ErrorKind::{Full, NoSuchStore, NotFound, Other, PermissionDenied, Unauthenticated, Unsupported};
+    use ErrorKind::{ClockApart, Full, NoSuchStore, NotFound, Other, PermissionDenied, Unauthenticated, Unsupported};
     for (status, code, kind, words) in [
         (404, "NoSuchKey", NotFound, "there is no such object"),
         (404, "NoSuchBucket", NoSuchStore, "the bucket does not exist: make it"),
@@ -72,7 +72,7 @@ async fn every_refusal_has_its_kind_and_its_next_step() {
         (400, "ExpiredToken", Unauthenticated, "the credentials have expired: renew them"),
         (400, "InvalidToken", Unauthenticated, "the store does not accept the credentials"),
         (401, "Unauthorized", Unauthenticated, "the store does not accept the credentials"),
-        (403, "RequestTimeTooSkewed", Unauthenticated, "this machine's clock differs too much"),
+        (403, "RequestTimeTooSkewed", ClockApart, "this machine's clock differs too much"),
         (400, "AuthorizationHeaderMalformed", NoSuchStore, "the bucket is in another region"),
         (301, "PermanentRedirect", NoSuchStore, "the bucket is in another region"),
         (403, "QuotaExceeded", Full, "no space left, or a quota is used up"),

@@ -186,7 +186,8 @@ fn unauthenticated(answer: &Answer<'_>, identity: Identity) -> Failure {
                 .to_owned()
         }
     };
-    Failure::new(ErrorKind::Unauthenticated, reason)
+    let kind = if skew.is_some() { ErrorKind::ClockApart } else { ErrorKind::Unauthenticated };
+    Failure::new(kind, reason)
 }
 
 fn minutes(duration: SignedDuration) -> String {

@@ -143,7 +143,7 @@ const REFUSALS: &[Refusal] = &[
     Refusal {
         codes: &["RequestTimeTooSkewed"],
         statuses: &[],
-        kind: ErrorKind::Unauthenticated,
+        kind: ErrorKind::ClockApart,
         passing: false,
         reason: "this machine's clock differs too much from the store's: set it right",
     },
