@@ -304,16 +304,17 @@ impl Repository {
     ) -> Result<Marker, Error> {
         let damaged = |refusal: control::Refusal| refusal.into_error(key);
         let elsewhere = || Error::damaged(key, "it is the object of another backup or repository");
-        if control::kind(bytes).map_err(damaged)? == ABORT {
-            let abort: Abort = control::decode(bytes).map_err(damaged)?;
+        let checked = control::checked(bytes).map_err(damaged)?;
+        if checked.kind().map_err(damaged)? == ABORT {
+            let abort: Abort = checked.decode().map_err(damaged)?;
             let here = (&abort.policy, &abort.schedule, &abort.backup) == (policy, schedule, backup);
             return if here { Ok(Marker::Aborted) } else { Err(elsewhere()) };
         }
-        let Versioned { format } = control::decode(bytes).map_err(damaged)?;
+        let Versioned { format } = checked.decode().map_err(damaged)?;
         if format > super::FORMAT {
             return Err(Error::NewerFormat { location: self.location().to_owned(), format, supported: super::FORMAT });
         }
-        let manifest: Manifest = control::decode(bytes).map_err(damaged)?;
+        let manifest: Manifest = checked.decode().map_err(damaged)?;
         let here = (&manifest.policy, &manifest.schedule, &manifest.backup) == (policy, schedule, backup);
         if !here || manifest.repository != self.header.id {
             return Err(elsewhere());

@@ -73,9 +73,33 @@ pub(crate) fn encode<T: Control>(value: &T) -> Result<Bytes, Error> {
     Ok(Bytes::from(bytes))
 }
 
+/// The first line of a control object whose checksum was compared, and whose bounds are right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checked<'a>(&'a [u8]);
+
+/// Compares the checksum, once for all that is read of the object.
+pub(crate) fn checked(bytes: &[u8]) -> Result<Checked<'_>, Refusal> {
+    checked_line(bytes).map(Checked)
+}
+
 /// Reads a control object of `T`'s kind. The checksum is compared before anything is parsed.
 pub(crate) fn decode<T: Control>(bytes: &[u8]) -> Result<T, Refusal> {
-    let line = checked_line(bytes)?;
+    checked(bytes)?.decode()
+}
+
+impl<'a> Checked<'a> {
+    /// The kind that it says it is.
+    pub(crate) fn kind(self) -> Result<&'a str, Refusal> {
+        kind_of(self.0).ok_or_else(|| Refusal::Damaged("it does not say what it is".to_owned()))
+    }
+
+    /// Reads it as `T`.
+    pub(crate) fn decode<T: Control>(self) -> Result<T, Refusal> {
+        parsed(self.0)
+    }
+}
+
+fn parsed<T: Control>(line: &[u8]) -> Result<T, Refusal> {
     let found = kind_of(line).unwrap_or_default();
     if found != T::KIND {
         return Err(Refusal::Damaged(format!("it is `{}` where `{}` belongs", for_terminal(found), T::KIND)));
@@ -86,9 +110,9 @@ pub(crate) fn decode<T: Control>(bytes: &[u8]) -> Result<T, Refusal> {
 }
 
 /// The kind that a sound control object says it is.
+#[cfg(test)]
 pub(crate) fn kind(bytes: &[u8]) -> Result<&str, Refusal> {
-    let line = checked_line(bytes)?;
-    kind_of(line).ok_or_else(|| Refusal::Damaged("it does not say what it is".to_owned()))
+    checked(bytes)?.kind()
 }
 
 fn kind_of(line: &[u8]) -> Option<&str> {
