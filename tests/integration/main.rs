@@ -15,6 +15,7 @@ mod capture;
 mod cli_output;
 mod confirm;
 mod copy;
+mod copy_lost;
 mod diff_databases;
 mod disaster;
 mod doctor;
