@@ -128,7 +128,7 @@ impl Copier<'_> {
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
         self.to.backend().lock_ready().await?;
-        let Begun { at: session, since, unnamed } = self.put_session(original, &owners).await?;
+        let Begun { at: session, unnamed } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
             let known = self.owners(manifest, &owners, session).await?;
@@ -147,7 +147,7 @@ impl Copier<'_> {
             self.check_presence(manifest, &refs).await?;
             self.to.lock_for_copy(&refs, &missing, lists).await?;
             self.must_stay(manifest, &unnamed).await?;
-            let age = self.options.clock.now().duration_since(since);
+            let age = self.options.clock.now().duration_since(session);
             if age > MAX_SESSION {
                 return Err(Error::SessionTooOld { backup: backup.clone(), age });
             }

@@ -21,10 +21,8 @@ use crate::types::BackupId;
 /// The session under which a backup is brought over.
 #[derive(Debug)]
 pub(super) struct Begun {
-    /// Its time, by the clock of the place.
+    /// Since when, by the clock of the place, prunes leave alone what it names.
     pub(super) at: Timestamp,
-    /// When the copying began that goes on now.
-    pub(super) since: Timestamp,
     /// Runs whose packs are needed and that it does not name: a backup there must keep each.
     pub(super) unnamed: Vec<BackupId>,
 }
@@ -62,7 +60,7 @@ impl Copier<'_> {
         let before = clock.now();
         if backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
             let at = self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup))?;
-            return Ok(Begun { at, since: at, unnamed: Vec::new() });
+            return Ok(Begun { at, unnamed: Vec::new() });
         }
         let found = self.to.session(&manifest.policy, &manifest.backup).await?;
         let unnamed: Vec<_> = session.parents.into_iter().filter(|owner| !found.parents.contains(owner)).collect();
@@ -70,9 +68,13 @@ impl Copier<'_> {
         if found.schedule != session.schedule || (!own && !unnamed.is_empty()) {
             return Err(Error::damaged(&key, "it is not the session of this backup, nor of a copy of it"));
         }
-        let at = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
         self.must_stay(manifest, &unnamed).await?;
-        Ok(Begun { at, since: if own { before } else { at }, unnamed })
+        if own {
+            // As long as its backup was there, prunes took it for the session of a run that has ended.
+            return Ok(Begun { at: before, unnamed });
+        }
+        let at = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+        Ok(Begun { at, unnamed })
     }
 
     /// Refuses unless a backup of the place without a tombstone is there of each of `runs`: then no prune deletes their packs
