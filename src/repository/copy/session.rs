@@ -71,7 +71,8 @@ impl Copier<'_> {
         self.must_stay(manifest, &unnamed).await?;
         if own {
             // As long as its backup was there, prunes took it for the session of a run that has ended.
-            return Ok(Begun { at: before, unnamed });
+            let at = backend.clock().await?.unwrap_or(before);
+            return Ok(Begun { at, unnamed });
         }
         let at = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
         Ok(Begun { at, unnamed })
