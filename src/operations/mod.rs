@@ -63,7 +63,7 @@ pub use prune::{
     Fate, MarkedBackup, PlannedBackup, PruneAsked, PrunePlan, delete_backup, pin, plan_prune, prune, undo_delete, unpin,
 };
 pub use rbac::{Rbac, RbacOptions, rbac, rbac_of_cluster};
-pub use repositories::{open, open_as_of, open_of, open_at, open_at_as_of};
+pub use repositories::{open, open_as_of, open_at, open_at_as_of, open_of};
 pub use restore::{PhaseTime, Restore, RestoreOptions, RestoreOutcome, RestoredSource};
 pub use restored::{DatabaseOutcome, RestoredDatabase};
 pub use saved_plan::{PlanFile, PlanTotals, SavedAsked, SavedEnd, SavedModifiers, SavedOptions, SavedPlan, save_plan};

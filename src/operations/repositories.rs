@@ -46,7 +46,9 @@ pub async fn open_of(policy: &Policy, given: &KeyOptions, as_of: Option<Timestam
         let why = match &error {
             Error::HeaderMissing { .. } => "its `repository.json` is missing or overwritten".to_owned(),
             Error::Repository(RepositoryError::NotARepository { reason, .. }) => reason.clone(),
-            Error::Repository(RepositoryError::Store(error)) if error.kind == ErrorKind::NoSuchStore => error.reason.clone(),
+            Error::Repository(RepositoryError::Store(error)) if error.kind == ErrorKind::NoSuchStore => {
+                error.reason.clone()
+            }
             _ => return error,
         };
         let location = policy.repository.url.to_string();

@@ -71,7 +71,8 @@ impl Location {
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         let nested = |a: &str, b: &str| {
-            let rest = |long: &str, short: &str| long.strip_prefix(short).map(|rest| rest.is_empty() || rest.starts_with('/'));
+            let rest =
+                |long: &str, short: &str| long.strip_prefix(short).map(|rest| rest.is_empty() || rest.starts_with('/'));
             a.is_empty() || b.is_empty() || rest(a, b) == Some(true) || rest(b, a) == Some(true)
         };
         match (self, other) {

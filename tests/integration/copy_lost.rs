@@ -39,8 +39,7 @@ async fn copied(folder: &Path) -> std::path::PathBuf {
     let store = open(&at("prod").parse().unwrap(), &StoreOptions::default()).await.unwrap();
     let repository = Repository::open(store).await.unwrap();
     let name = |text: &str| Name::new(text).unwrap();
-    let options =
-        BeginOptions::new(name("orders"), name("daily"), vec![name("services")], Arc::new(SystemClock));
+    let options = BeginOptions::new(name("orders"), name("daily"), vec![name("services")], Arc::new(SystemClock));
     let committed = repository.begin(options).await.unwrap().commit(draft(FIRST, State::Complete)).await.unwrap();
     assert!(matches!(committed, CommitOutcome::Committed(_)));
     let copied = with_policy(&policy, &["copy", "--to", "us"]);
@@ -72,13 +71,13 @@ async fn a_lost_repository_is_told_with_its_copies_and_comes_back_from_one() {
         if empty {
             fs::create_dir(&prod).unwrap();
         }
-        for command in ["list", "verify", "prune"] {
-            let ended = with_policy(&policy, &[command]);
-            assert_eq!(ended.code, 5, "{command}: {}", ended.stderr);
+        for command in [&["list"][..], &["verify"], &["prune", "--dry-run"]] {
+            let ended = with_policy(&policy, command);
+            assert_eq!(ended.code, 5, "{command:?}: {}", ended.stderr);
             let says = |text: &str| ended.stderr.contains(text);
-            assert!(says("the policy has copies of it: us"), "{command}: {}", ended.stderr);
+            assert!(says("the policy has copies of it: us"), "{command:?}: {}", ended.stderr);
             assert!(says("drctl restore BACKUP --copy NAME") && says("drctl copy --from NAME --to repository"));
-            assert!(!says("create one with"), "{command}: {}", ended.stderr);
+            assert!(!says("create one with"), "{command:?}: {}", ended.stderr);
         }
         let found = of_copy(&policy);
         assert!(found.len() == 1 && found[0].contains("holds 1 good backup of the policy"), "{found:?}");

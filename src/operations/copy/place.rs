@@ -39,7 +39,9 @@ pub enum CopyError {
         place: String,
     },
     /// One of two places lies within the other.
-    #[error("`{place}` is {url}, and {other} is the same place, or one lies within the other: a copy needs a place of its own")]
+    #[error(
+        "`{place}` is {url}, and {other} is the same place, or one lies within the other: a copy needs a place of its own"
+    )]
     Within {
         /// The place that is copied to.
         place: String,

@@ -208,7 +208,8 @@ async fn where_the_repository_is_gone_its_copies_are_named_and_without_copies_wh
     let folder = tempfile::tempdir().unwrap();
     let mut policy = bench.policy.clone();
     policy.repository.url = format!("file://{}", folder.path().display()).parse().unwrap();
-    let open = async |policy: &Policy| crate::operations::open_of(policy, &KeyOptions::default(), None).await.unwrap_err();
+    let open =
+        async |policy: &Policy| crate::operations::open_of(policy, &KeyOptions::default(), None).await.unwrap_err();
     let alone = open(&policy).await.to_string();
     assert!(alone.contains("drctl repository init"), "{alone}");
     let url = format!("file://{}", folder.path().join("us").display()).parse().unwrap();

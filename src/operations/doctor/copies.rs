@@ -59,7 +59,9 @@ impl Examination<'_> {
         let entries = copy.backups(&Scope::Policy(self.policy.name.clone())).await?;
         let location = copy.location().to_owned();
         let mut usable = entries.iter().filter(|entry| entry.is_good() && !entry.tombstoned);
-        let Some(newest) = usable.next_back() else { return Ok((format!("{location} holds no good backup of the policy"), None)) };
+        let Some(newest) = usable.next_back() else {
+            return Ok((format!("{location} holds no good backup of the policy"), None));
+        };
         let good = counted(usable.count() as u64 + 1, "good backup");
         let id = &newest.backup;
         let next = format!(

@@ -12,7 +12,8 @@ impl Repository {
     /// Whether `store` is the place of this repository, whatever it is called. An object has one time in whatever way it is
     /// reached, and the sessions of a copy are its own: one that is the same in both says that both are one.
     pub(super) async fn is_in(&self, store: &dyn Backend) -> Result<bool, Error> {
-        let (Some(own), Some(there)) = (head(&*self.backend, &layout::header()).await?, head(store, &layout::header()).await?)
+        let (Some(own), Some(there)) =
+            (head(&*self.backend, &layout::header()).await?, head(store, &layout::header()).await?)
         else {
             return Ok(false);
         };

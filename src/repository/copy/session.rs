@@ -136,10 +136,11 @@ impl Copier<'_> {
                 };
                 match session.copied {
                     Some(copied)
-                        if from
-                            .vouched(self.options.from_copy)
-                            .await?
-                            .of(&manifest.backup, put, &original.signature) =>
+                        if from.vouched(self.options.from_copy).await?.of(
+                            &manifest.backup,
+                            put,
+                            &original.signature,
+                        ) =>
                     {
                         Ok(copied.session)
                     }

@@ -61,7 +61,8 @@ impl S3 {
     pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, Error> {
         let location = Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() }.to_string();
         let patience = Patience::new(options.patience);
-        let clients = connect::clients(options, &patience).await.map_err(|failure| failure.at("open", "", &location))?;
+        let clients =
+            connect::clients(options, &patience).await.map_err(|failure| failure.at("open", "", &location))?;
         let connect::Clients { usual: client, small } = clients;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let (page_size, lock) = (options.page_size, options.lock.clone());

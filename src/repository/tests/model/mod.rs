@@ -137,7 +137,11 @@ fn no_schedule_brings_a_backup_anew_into_a_copy_that_is_deleting_it() {
     for (preemptions, faults) in quick.iter().chain(more) {
         let began = Instant::now();
         let explored = everything(&world, Bug::None, budget((*preemptions, *faults)), patience());
-        said(&format!("deleted from the copy, at most {preemptions} preemptions and {faults} faults"), &explored, began);
+        said(
+            &format!("deleted from the copy, at most {preemptions} preemptions and {faults} faults"),
+            &explored,
+            began,
+        );
         assert_eq!(explored.failure, None);
         assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
         assert!(explored.schedules > 100, "{} schedules", explored.schedules);

@@ -282,7 +282,10 @@ impl World {
             // So far apart that neither takes the second after the other.
             let at = clock.now() + SignedDuration::from_mins(10 * i64::from(who == 1));
             let suffix = if who == 0 { "cccccc" } else { "dddddd" };
-            back_up(place, options_of(&clock, id(at, suffix), bug), &of_run(20 + u64::from(who))).await.into_iter().collect()
+            back_up(place, options_of(&clock, id(at, suffix), bug), &of_run(20 + u64::from(who)))
+                .await
+                .into_iter()
+                .collect()
         }
         .boxed_local()
     }
