@@ -89,7 +89,7 @@ pub(super) async fn show(
     output: OutputArgs,
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
-    let repository = operations::open_of(&policy, &context.keys(), None).await?;
+    let repository = operations::open_of(policy, &context.keys(), None).await?;
     let asked = PruneAsked { max_delete, look_only: true };
     let plan = operations::plan_prune(&repository, policy, asked, &context.run).await?;
     let refusal = plan.refuse_too_many().err();
