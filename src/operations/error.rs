@@ -299,16 +299,6 @@ pub enum Error {
         /// The store.
         location: String,
     },
-    /// There is no repository where the policy says, and it has copies.
-    #[error("there is no repository that can be used in {location}: {why}; the policy has copies of it: {}", .copies.join(", "))]
-    Lost {
-        /// The store.
-        location: String,
-        /// What is not as it should be.
-        why: String,
-        /// The copies, by their names.
-        copies: Vec<String>,
-    },
     /// Another run took over this one's place: an abort marker is at its manifest key.
     #[error("another run fenced this one: its backup was not committed")]
     Fenced,

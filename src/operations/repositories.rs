@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Error,
+    CopyError, Error,
     keys::{self, KeyOptions},
 };
 use crate::{
@@ -36,7 +36,7 @@ pub async fn open(policy: &policy::Repository, given: &KeyOptions) -> Result<Rep
 /// and by no means a new repository.
 ///
 /// # Errors
-/// As [`open_as_of`], and [`Error::Lost`].
+/// As [`open_as_of`], and [`CopyError::Lost`].
 pub async fn open_of(policy: &Policy, given: &KeyOptions, as_of: Option<Timestamp>) -> Result<Repository, Error> {
     let opened = open_as_of(&policy.repository, given, as_of).await;
     if policy.copies.is_empty() || policy.is_at_copy() {
@@ -52,7 +52,8 @@ pub async fn open_of(policy: &Policy, given: &KeyOptions, as_of: Option<Timestam
             _ => return error,
         };
         let location = policy.repository.url.to_string();
-        Error::Lost { location, why, copies: policy.copies.keys().map(ToString::to_string).collect() }
+        let copies = policy.copies.keys().map(ToString::to_string).collect();
+        CopyError::Lost { location, why, copies }.into()
     })
 }
 

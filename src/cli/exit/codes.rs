@@ -170,7 +170,7 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
             }
         }
         E::HeaderMissing { .. } => (Exit::CouldNotRun, None),
-        E::Lost { .. } => (
+        E::Copy(CopyError::Lost { .. }) => (
             Exit::CouldNotRun,
             Some(
                 "if the repository is lost, restore from a copy at once (`drctl restore BACKUP --copy NAME`), and bring it back \

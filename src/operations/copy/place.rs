@@ -32,6 +32,16 @@ pub enum CopyError {
         /// The policy's copies.
         choices: Vec<String>,
     },
+    /// There is no repository where the policy says, and it has copies.
+    #[error("there is no repository that can be used in {location}: {why}; the policy has copies of it: {}", .copies.join(", "))]
+    Lost {
+        /// The store.
+        location: String,
+        /// What is not as it should be.
+        why: String,
+        /// The copies, by their names.
+        copies: Vec<String>,
+    },
     /// A place is to be copied to itself.
     #[error("`{place}` cannot be copied to itself")]
     ToItself {

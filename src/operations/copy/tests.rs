@@ -216,11 +216,11 @@ async fn where_the_repository_is_gone_its_copies_are_named_and_without_copies_wh
     let spec = crate::policy::CopySpec { url, s3: None, azure: None, keep: None, bandwidth: None };
     policy.copies.insert(name("us"), spec);
     let error = open(&policy).await;
-    assert!(matches!(&error, Error::Lost { copies, .. } if copies == &["us"]), "{error}");
+    assert!(matches!(&error, Error::Copy(CopyError::Lost { copies, .. }) if copies == &["us"]), "{error}");
     assert!(!error.to_string().contains("drctl repository init"), "{error}");
     let gone = folder.path().join("gone");
     policy.repository.url = format!("file://{}", gone.display()).parse().unwrap();
-    assert!(matches!(open(&policy).await, Error::Lost { .. }));
+    assert!(matches!(open(&policy).await, Error::Copy(CopyError::Lost { .. })));
 }
 
 #[tokio::test]
