@@ -18,7 +18,7 @@ use mongodb_driver::{
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// As a restore's: bytes and documents of a batch.
-const BATCH: usize = 6 << 20;
+const BATCH: usize = 2 << 20;
 const MOST: usize = 10_000;
 
 #[tokio::main]

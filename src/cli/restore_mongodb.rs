@@ -157,7 +157,12 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
     };
     let interrupted = matches!(error, Error::Interrupted);
     let is_of_server = matches!(error, Error::Mongodb(_));
-    let is_refusal = matches!(error, Error::RestoreMongodb(E::Build { .. } | E::Documents { .. } | E::Account { .. }));
+    let is_refusal = matches!(
+        error,
+        Error::RestoreMongodb(
+            E::Build { .. } | E::Documents { .. } | E::MayNotLast { .. } | E::Account { .. } | E::Switch { .. }
+        )
+    );
     let mut failure = Failure::from(error);
     if failure.exit == Exit::CouldNotRun && outcome.wrote {
         failure.exit = Exit::Failed;

@@ -27,6 +27,19 @@ pub(crate) fn fill(database: &Database) {
     database.run(r#"{"create": "empty"}"#);
 }
 
+/// Makes `contacts` too large for one reply of the server, and for one insert.
+pub(crate) fn grow(database: &Database) {
+    // No server keeps it in less.
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + (state >> 59) as u8 % 26)
+    };
+    let text: String = (0..40_000).map(|_| letter()).collect();
+    let update = format!(r#"{{"q": {{}}, "u": {{"$set": {{"text": "{text}"}}}}, "multi": true}}"#);
+    database.run(&format!(r#"{{"update": "contacts", "updates": [{update}]}}"#));
+}
+
 fn note(report: &Value, words: &str) -> bool {
     report["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains(words))
 }
@@ -174,6 +187,7 @@ fn a_killed_cursor_begins_its_stream_again_without_a_moment_and_ends_the_source_
     let (server, proxy) = require!(mongo_proxy::replica_set);
     let database = server.database("crm");
     fill(&database);
+    grow(&database);
     let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
     proxy.inject(Fault::error("getMore", 1, 43));
     let ended = workshop.done(&["backup"]);
@@ -200,8 +214,9 @@ fn a_collection_that_is_dropped_or_renamed_while_it_is_read_is_named() {
         (String::new(), "`session_log` was renamed to `moved`"),
     ] {
         fill_anew(&database);
+        grow(&database);
         let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
-        // The first collection is read to its end by then.
+        // The first collection is on its way then, and the last one has not been read.
         let pause = proxy.pause("getMore", 1);
         let mut command = workshop.command(&["backup"]);
         let backup: Ended = std::thread::scope(|scope| {
@@ -238,6 +253,7 @@ fn what_stands_in_the_way_of_a_connection_is_said_and_no_password_with_it() {
     let mut workshop = Workshop::of_mongodb(&database.url(), NONE);
     workshop.done(&["backup"]);
     let mongos = MongoProxy::before(&server, Part::Mongos);
+    let shard = MongoProxy::before(&server, Part::Shard);
     let wrong_user = database.url().replacen(&password, "wrong", 1);
     let dead = "mongodb://u:hunter2@127.0.0.1:1/crm?serverSelectionTimeoutMS=500".to_owned();
     for (url, code, words) in [
@@ -247,6 +263,7 @@ fn what_stands_in_the_way_of_a_connection_is_said_and_no_password_with_it() {
         (wrong_user, 5, "refuses user"),
         (server.url().to_owned(), 5, "nothing says which database"),
         (mongos.url(&database), 5, "is a mongos"),
+        (shard.url(&database), 5, "is one shard of a sharded cluster"),
     ] {
         workshop.set("TEST_URL_CRM_DB", &url);
         let ended = workshop.run(&["backup"]);
@@ -254,7 +271,14 @@ fn what_stands_in_the_way_of_a_connection_is_said_and_no_password_with_it() {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
         assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains(&password), "{}", ended.stderr);
     }
+    // A shard that does not say whether it was added to a cluster counts as one.
+    workshop.set("TEST_URL_CRM_DB", &shard.url(&database));
+    shard.inject(Fault::error("find", 1, 13));
+    assert_eq!(workshop.run(&["backup"]).code, 5);
+    assert_eq!(shard.faults_made(), 1);
     assert_eq!(workshop.backups().len(), 1);
+    workshop.set("TEST_URL_CRM_DB", &database.url());
+    workshop.done(&["backup"]);
 }
 
 #[test]

@@ -7,17 +7,13 @@ use crate::{
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy},
-        mongodb::{Contents, Database, MongoDb},
+        mongodb::{Database, MongoDb, unordered},
         workshop::Workshop,
     },
 };
 
 const NONE: &str = ", consistency: none";
 const UNCHANGED: &str = "no live collection was changed";
-
-fn unordered(contents: &[Contents]) -> Vec<(String, u64, String)> {
-    contents.iter().map(|it| (it.name.clone(), it.count, it.unordered.clone())).collect()
-}
 
 fn names(database: &Database) -> Vec<String> {
     database.contents().into_iter().map(|it| it.name).collect()
@@ -100,8 +96,10 @@ fn of_what_may_have_been_changed_nothing_is_claimed() {
     through.other_database(database.name()).run(r#"{"create": "view", "viewOn": "contacts", "pipeline": []}"#);
     workshop.done(&["backup"]);
     let restore = ["restore", "--yes", "--drop", "*"];
-    // The live view is dropped by then.
-    proxy.inject(Fault::error("create", 5, 13));
+    let view = r#"{"collMod": "view", "viewOn": "session_log", "pipeline": []}"#;
+    through.other_database(database.name()).run(view);
+    // Collections are in their places by then.
+    proxy.inject(Fault::error("collMod", 1, 13));
     let ended = workshop.ends(1, &restore);
     assert!(ended.stderr.contains("`view` could not take its place"), "{}", ended.stderr);
     assert!(!ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
@@ -115,4 +113,34 @@ fn of_what_may_have_been_changed_nothing_is_claimed() {
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("may have taken its place or not"), "{}", ended.stderr);
     assert!(!ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+}
+
+#[test]
+fn a_view_takes_the_place_of_a_live_one_in_one_step() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (_, database) = backed_up(&server, &proxy, "");
+    let through = server.behind(proxy.address()).other_database(database.name());
+    through.run(r#"{"create": "view", "viewOn": "contacts", "pipeline": [{"$match": {"score": 1}}]}"#);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+    workshop.done(&["backup"]);
+    through.run(r#"{"collMod": "view", "viewOn": "session_log", "pipeline": []}"#);
+    let asks = || {
+        let listed = through.run(r#"{"listCollections": 1, "filter": {"name": "view"}}"#);
+        listed["cursor"]["firstBatch"][0]["options"]["viewOn"].as_str().map(str::to_owned)
+    };
+    let restore = ["restore", "--yes", "--collection", "view", "--drop", "view"];
+    proxy.inject(Fault::error("collMod", 1, 13));
+    let ended = workshop.ends(1, &restore);
+    assert!(ended.stderr.contains("`view` could not take its place"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+    assert_eq!(asks().as_deref(), Some("session_log"));
+    workshop.done(&restore);
+    assert_eq!(asks().as_deref(), Some("contacts"));
+    // The server has done it, and its answer is lost.
+    through.run(r#"{"collMod": "view", "viewOn": "session_log", "pipeline": []}"#);
+    proxy.inject(Fault::cut_after("collMod", 1));
+    workshop.done(&restore);
+    assert_eq!(asks().as_deref(), Some("contacts"));
+    let is_dropped = |it: &mongo_proxy::Seen| it.command == "drop" && it.collection.as_deref() == Some("view");
+    assert!(!proxy.seen().iter().any(is_dropped));
 }

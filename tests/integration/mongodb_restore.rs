@@ -4,20 +4,17 @@
 use mongodb_driver::bson::{Bson, Decimal128, JavaScriptCodeWithScope, RawDocumentBuf, Timestamp, doc, rawdoc};
 
 use crate::{
-    mongodb_backup::fill,
+    mongodb_backup::{fill, grow},
+    recover::{files, recover},
     support::{
         bed::require,
         mongo_proxy::{self, Fault},
-        mongodb::{self, Contents, Database},
+        mongodb::{self, Contents, Database, unordered},
         workshop::Workshop,
     },
 };
 
 const NONE: &str = ", consistency: none";
-
-fn unordered(contents: &[Contents]) -> Vec<(String, u64, String)> {
-    contents.iter().map(|it| (it.name.clone(), it.count, it.unordered.clone())).collect()
-}
 
 fn raw(document: mongodb_driver::bson::Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(&document).unwrap()
@@ -195,4 +192,48 @@ fn what_was_loaded_is_read_back_at_the_primary_and_as_a_majority_has_it() {
         let ended = workshop.ends(1, &["backup"]);
         assert!(ended.stderr.contains("cannot reach the MongoDB server"), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn the_script_recovers_what_the_server_has_and_pymongo_reads() {
+    let server = require!(mongodb::server);
+    require!(program "zstd");
+    require!(program "b3sum");
+    require!(program "jq");
+    let database = server.database("crm");
+    fill(&database);
+    grow(&database);
+    insert_odd(&database);
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    let (out, dump) = (workshop.folder().join("out"), workshop.folder().join("dump"));
+    let output = recover(&[&workshop.repository(), workshop.backups()[0].as_ref(), &out]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let recovered = out.join("crm-db.mongorestore").join(database.name());
+    // The same files as those that drctl writes for mongorestore.
+    workshop.done(&["export", "latest", "crm-db", "-o", dump.to_str().unwrap()]);
+    let exported = files(&dump.join(database.name()));
+    let found = files(&recovered);
+    assert_eq!(found.len(), 10);
+    assert_eq!(found.keys().collect::<Vec<_>>(), exported.keys().collect::<Vec<_>>());
+    for (path, bytes) in &found {
+        assert!(exported.get(path) == Some(bytes), "{}", path.display());
+    }
+    // And what is in them is what the server has, and has again.
+    let again = server.database("again");
+    let collections = database.contents();
+    assert_eq!(collections.len(), 5);
+    for (path, metadata) in &found {
+        let Some(file) = path.to_str().unwrap().strip_suffix(".metadata.json") else { continue };
+        let metadata: serde_json::Value = serde_json::from_slice(metadata).unwrap();
+        let name = metadata["collectionName"].as_str().unwrap();
+        let collection = collections.iter().find(|it| it.name == name).unwrap();
+        let documents = recovered.join(format!("{file}.bson"));
+        let decoded = &database.decoded(std::slice::from_ref(&documents))[0];
+        assert_eq!((decoded.count, &decoded.unordered), (collection.count, &collection.unordered), "{name}");
+        again.insert(name, &std::fs::read(documents).unwrap());
+    }
+    let mut expected = unordered(&collections);
+    expected.retain(|(_, count, _)| *count > 0);
+    assert_eq!(unordered(&again.contents()), expected);
 }

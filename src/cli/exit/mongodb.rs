@@ -23,7 +23,7 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
         Error::Unreachable { .. } => (Exit::CouldNotRun, Some("check the address, and that the server is up")),
         Error::Refused { .. } => (Exit::CouldNotRun, Some(RIGHTS)),
         Error::Accounts { .. } => (Exit::CouldNotRun, Some(ACCOUNTS)),
-        Error::Mongos { .. } | Error::Standalone { .. } => (Exit::CouldNotRun, None),
+        Error::Mongos { .. } | Error::Shard { .. } | Error::Standalone { .. } => (Exit::CouldNotRun, None),
         Error::Command { .. } | Error::Contents(_) => (Exit::Failed, None),
         Error::Capture { source, .. } => match source.as_ref() {
             Failure::NoMoment => (Exit::CouldNotRun, None),
@@ -52,6 +52,7 @@ pub(super) fn of_restore(error: &RestoreError) -> Ending {
         RestoreError::Build { .. } | RestoreError::Documents { .. } | RestoreError::Account { .. } => {
             (Exit::Failed, Some(NOT_TAKEN))
         }
+        RestoreError::MayNotLast { .. } => (Exit::Failed, Some("look at the other members, and run it again")),
         RestoreError::Malformed { .. } => (Exit::Difference, None),
         RestoreError::Switch { .. } => (Exit::Failed, Some("put right what the server says, and run it again")),
         RestoreError::Interrupted => (Exit::Interrupted, None),

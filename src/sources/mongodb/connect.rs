@@ -13,6 +13,7 @@ use mongodb_driver::{
 use super::{
     bridge::Bridge,
     error::{Error, Reason},
+    shard,
     url::Address,
 };
 use crate::types::for_terminal;
@@ -25,16 +26,6 @@ const MOST_CONNECTIONS: u32 = 8;
 const ROUTER: &str = "isdbgrid";
 /// The largest document that servers take, if they do not say otherwise.
 const LARGEST_DOCUMENT: u64 = 16 << 20;
-
-/// From this size on documents are asked for by their number: a server sends up to 16 MiB at once.
-const LARGE_DOCUMENT: u64 = 64 << 10;
-/// What a reply has then, about.
-const REPLY: u64 = 4 << 20;
-
-/// How many documents of this size on the average are asked for at once; absent: the server's own choice is good.
-pub(super) fn batch_size(average: u64) -> Option<u32> {
-    (average >= LARGE_DOCUMENT).then(|| u32::try_from(REPLY / average).unwrap_or(u32::MAX).max(1))
-}
 
 /// One database of one server, and how it is reached.
 #[derive(Debug, Clone)]
@@ -141,7 +132,7 @@ impl Server {
     /// Connects, and looks at what answers.
     ///
     /// # Errors
-    /// [`Error`] names what is in the way. A mongos is refused.
+    /// [`Error`] names what is in the way. A mongos is refused, and so is one shard.
     pub async fn connect(&self) -> Result<Session, Error> {
         let mut options = self.options().await?;
         let bridge = self.bridge(&mut options).await?;
@@ -156,6 +147,9 @@ impl Server {
         let hello = session.admin("ask the server what it is", doc! {"hello": 1}).await?;
         if hello.get_str("msg").is_ok_and(|message| message == ROUTER) {
             return Err(Error::Mongos { server: self.shown() });
+        }
+        if shard::is_one(&session.client, &hello).await {
+            return Err(Error::Shard { server: self.shown() });
         }
         let build = session.admin("ask for the server's version", doc! {"buildInfo": 1}).await?;
         session.facts = Facts::of(&hello, &build);

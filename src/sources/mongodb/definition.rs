@@ -1,5 +1,7 @@
 //! What defines a collection, as the server says it: kept byte for byte, and read as far as it must be understood.
 
+use std::collections::BTreeMap;
+
 use mongodb_driver::bson::{
     raw::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf},
     rawdoc,
@@ -42,7 +44,14 @@ pub(super) struct Definition {
     pub(super) entry: RawDocumentBuf,
     /// Entries of `listIndexes`, in the order of their names.
     pub(super) indexes: Vec<RawDocumentBuf>,
+    /// The id of what holds the documents of a time series, which has none itself.
+    pub(super) buckets: Option<String>,
 }
+
+/// What a view is, and can be made otherwise while it is there.
+pub(super) const QUESTION: [&str; 2] = ["viewOn", "pipeline"];
+/// Where the documents of a time series are, before its name.
+const BUCKETS: &str = "system.buckets.";
 
 /// What cannot be a definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +71,7 @@ impl Definition {
             Ok(word) => Kind::of_word(word).ok_or_else(|| bad("is of an unknown type"))?,
             Err(_) => Kind::Collection,
         };
-        Ok(Self { name: name.to_owned(), kind, entry: entry.to_owned(), indexes: Vec::new() })
+        Ok(Self { name: name.to_owned(), kind, entry: entry.to_owned(), indexes: Vec::new(), buckets: None })
     }
 
     pub(super) fn options(&self) -> Option<&RawDocument> {
@@ -71,6 +80,10 @@ impl Definition {
 
     /// The server's own id of the collection, which a rename does not change: 32 hexadecimal characters.
     pub(super) fn uuid(&self) -> Option<String> {
+        self.own_uuid().or_else(|| self.buckets.clone())
+    }
+
+    fn own_uuid(&self) -> Option<String> {
         let info = self.entry.get_document("info").ok()?;
         let uuid = info.get_binary("uuid").ok()?;
         Some(uuid.bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -84,8 +97,21 @@ impl Definition {
     pub(super) fn holder(&self) -> String {
         match self.kind {
             Kind::Collection | Kind::View => self.name.clone(),
-            Kind::TimeSeries => format!("system.buckets.{}", self.name),
+            Kind::TimeSeries => format!("{BUCKETS}{}", self.name),
         }
+    }
+
+    /// Whether a view can become this one in one step.
+    pub(super) fn is_same_but_for_its_question(&self, live: &Self) -> bool {
+        let rest = |it: &Self| {
+            let options = it.options().into_iter().flat_map(RawDocument::iter).flatten();
+            let mut rest = RawDocumentBuf::new();
+            options
+                .filter(|(key, _)| !QUESTION.contains(&key.as_str()))
+                .for_each(|(key, value)| rest.append(key, value));
+            rest
+        };
+        self.kind == Kind::View && live.kind == Kind::View && rest(self) == rest(live)
     }
 
     /// As a backup keeps it.
@@ -117,12 +143,21 @@ impl Definition {
         }
         let indexes: Vec<String> = self.indexes.iter().map(|index| canonical(index)).collect::<Result<_, _>>()?;
         parts.push(format!("\"indexes\":[{}]", indexes.join(",")));
-        if let Some(uuid) = self.uuid() {
+        if let Some(uuid) = self.own_uuid() {
             parts.push(format!("\"uuid\":\"{uuid}\""));
         }
         parts.push(format!("\"collectionName\":{}", serde_json::Value::from(self.name.as_str())));
         parts.push(format!("\"type\":\"{}\"", self.kind.word()));
         Ok(format!("{{{}}}", parts.join(",")))
+    }
+}
+
+/// Tells each time series of a list the id of what holds its documents, which is in the list, too.
+pub(super) fn find_buckets(all: &mut [Definition]) {
+    let ids: BTreeMap<String, String> =
+        all.iter().filter_map(|it| Some((it.name.strip_prefix(BUCKETS)?.to_owned(), it.own_uuid()?))).collect();
+    for series in all.iter_mut().filter(|it| it.kind == Kind::TimeSeries) {
+        series.buckets = ids.get(&series.name).cloned();
     }
 }
 
@@ -246,5 +281,32 @@ mod tests {
         let both = [old.clone(), definition("new", 9, false, &[])];
         assert_eq!(made(std::slice::from_ref(&old), &both), Some(("new".to_owned(), Change::Made)));
         assert_eq!(made(&both, &both), None);
+    }
+
+    #[test]
+    fn a_time_series_is_known_by_what_holds_its_documents() {
+        let listed = |uuid: u8| {
+            let entry = rawdoc! {"name": "s", "type": "timeseries", "options": {}, "info": {"readOnly": false}};
+            let mut all = [Definition::of_entry(&entry).unwrap(), definition("system.buckets.s", uuid, false, &[])];
+            find_buckets(&mut all);
+            all
+        };
+        let [series, _] = listed(1);
+        assert_eq!(changes(std::slice::from_ref(&series), &listed(1)), []);
+        assert_eq!(changes(std::slice::from_ref(&series), &listed(2)), [("s".to_owned(), Change::MadeAnew)]);
+        assert!(!series.metadata().unwrap().contains("uuid"));
+    }
+
+    #[test]
+    fn a_view_becomes_another_in_one_step_unless_it_compares_otherwise() {
+        let view = |options: RawDocumentBuf| {
+            Definition::of_entry(&rawdoc! {"name": "v", "type": "view", "options": options}).unwrap()
+        };
+        let german = rawdoc! {"viewOn": "a", "pipeline": [], "collation": {"locale": "de"}};
+        let one = view(rawdoc! {"viewOn": "a", "pipeline": []});
+        assert!(one.is_same_but_for_its_question(&view(rawdoc! {"viewOn": "b", "pipeline": [{"$limit": 1}]})));
+        assert!(!one.is_same_but_for_its_question(&view(german.clone())));
+        assert!(view(german.clone()).is_same_but_for_its_question(&view(german)));
+        assert!(!one.is_same_but_for_its_question(&definition("v", 1, false, &[])));
     }
 }

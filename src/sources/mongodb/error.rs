@@ -53,9 +53,19 @@ pub enum Error {
     },
     /// The server is a router of a sharded cluster.
     #[error(
-        "{server} is a mongos: a sharded cluster cannot be captured consistently from outside; back it up with its own tools, or name one replica set's members"
+        "{server} is a mongos: a sharded cluster cannot be captured consistently from outside; back it up with its own tools, or move the \
+         database to a replica set that is no part of one"
     )]
     Mongos {
+        /// Host and port.
+        server: String,
+    },
+    /// The server is one shard of a sharded cluster.
+    #[error(
+        "{server} is one shard of a sharded cluster, or its config server, and has only a part of what the cluster has; back the cluster up \
+         with its own tools, or move the database to a replica set that is no part of one"
+    )]
+    Shard {
         /// Host and port.
         server: String,
     },

@@ -12,7 +12,9 @@ mod definition;
 mod error;
 pub mod export;
 mod extjson;
+mod replies;
 pub mod restore;
+mod shard;
 mod url;
 
 pub use capture::{Consistency, MongodbSource, Selection};

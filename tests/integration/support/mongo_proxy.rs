@@ -4,7 +4,7 @@
 //! that the code for those can run at all on a machine without a real mongod, the proxy reads along and
 //!
 //! - plays a part ([`Part`]): it changes the answers to `hello` so that the server seems to be the primary of a replica set
-//!   with one member, or a mongos. In a replica set it takes `readConcern: snapshot` out of what it passes on, answers with
+//!   with one member, a mongos, or one shard. In a replica set it takes `readConcern: snapshot` out of what it passes on, answers with
 //!   an `atClusterTime`, and notes both; every answer has an `operationTime`. **What is read is not a snapshot.** As a standalone it refuses such reads, as a
 //!   real one does;
 //! - remembers what FerretDB forgets ([`MongoProxy::remember`]): options and kinds of collections, hidden indexes and
@@ -249,7 +249,7 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
             }
             Some(Effect::Cut) => return None,
             Some(Effect::Pause) => state.hold(&request)?,
-            Some(Effect::CutAfter | Effect::Refuse(_)) | None => (),
+            Some(Effect::CutAfter | Effect::Refuse(_) | Effect::Lag) | None => (),
         }
         let refused = match effect {
             Some(Effect::Refuse(code)) => fault::take_last(&mut request).map(|at| (at, code)),
@@ -296,6 +296,9 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
             }
             if let Some((at, code)) = refused {
                 fault::refuse(&mut answer, at, code);
+            }
+            if effect == Some(Effect::Lag) {
+                fault::lag(&mut answer);
             }
             answer.write(&mut client).ok()?;
             if !answer.has_more_to_come() {

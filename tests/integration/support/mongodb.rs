@@ -262,6 +262,11 @@ pub(crate) struct Contents {
     pub(crate) unordered: String,
 }
 
+/// What is in each collection, in whatever order its documents lie.
+pub(crate) fn unordered(contents: &[Contents]) -> Vec<(String, u64, String)> {
+    contents.iter().map(|it| (it.name.clone(), it.count, it.unordered.clone())).collect()
+}
+
 impl Database {
     /// Its name on the server.
     pub(crate) fn name(&self) -> &str {

@@ -9,7 +9,11 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::{Session, connect::batch_size, error::Reason},
+    super::{
+        Session,
+        error::Reason,
+        replies::{batch_size, is_large},
+    },
     doctor::number,
     failure::Failure,
 };
@@ -27,10 +31,6 @@ const PIECE: usize = 1 << 20;
 const SLACK: u64 = 16 << 10;
 /// The shortest document: its length and a zero.
 const SHORTEST: usize = 5;
-/// A reply with more bytes than this, in fewer documents than that, is stored before the next one is fetched: the driver holds
-/// what it receives twice.
-const LARGE_REPLY: usize = 8 << 20;
-const FEW: usize = 16;
 
 /// What was read of a collection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,11 +124,6 @@ pub(super) async fn take(
 async fn average(session: &Session, holder: &str) -> Option<u64> {
     let stats = session.run("ask for a collection's size", doc! {"collStats": holder}).await;
     stats.ok().and_then(|stats| number(&stats, "avgObjSize"))
-}
-
-fn is_large(batch: &RawBatch) -> bool {
-    batch.as_raw_document().as_bytes().len() > LARGE_REPLY
-        && batch.doc_slices().is_ok_and(|documents| documents.into_iter().take(FEW).count() < FEW)
 }
 
 /// Cuts documents into parts, counts and hashes them.

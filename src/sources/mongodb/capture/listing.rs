@@ -8,7 +8,10 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::{Error, Reason, Session, definition::Definition, definition::Kind, definition::index_name},
+    super::{
+        Error, Reason, Session,
+        definition::{Definition, Kind, find_buckets, index_name},
+    },
     failed_capture,
     failure::Failure,
 };
@@ -69,6 +72,7 @@ async fn once(session: &Session, command: RawDocumentBuf) -> Result<(Vec<Definit
         }
         all.push(definition);
     }
+    find_buckets(&mut all);
     all.sort_by(|one, other| one.name.cmp(&other.name));
     if let Some(twice) = all.windows(2).find(|pair| pair.first().map(|it| &it.name) == pair.last().map(|it| &it.name)) {
         let name = twice.first().map(|it| it.name.clone()).unwrap_or_default();

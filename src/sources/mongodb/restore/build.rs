@@ -9,9 +9,14 @@ use mongodb_driver::bson::{
 };
 
 use super::{
-    super::{Reason, Session, capture::listing, definition::Definition, definition::Kind, definition::index_name},
+    super::{
+        Reason, Session,
+        capture::listing,
+        definition::{Definition, Kind, QUESTION, index_name},
+    },
     RestoreError,
     report::Difference,
+    writes::Writes,
 };
 use crate::types::for_terminal;
 
@@ -84,11 +89,12 @@ fn create(definition: &Definition, name: &str) -> RawDocumentBuf {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Builder<'a> {
     pub(super) session: &'a Session,
+    pub(super) writes: &'a Writes,
 }
 
 impl Builder<'_> {
     pub(super) async fn run(&self, doing: &str, collection: &str, command: RawDocumentBuf) -> Result<(), RestoreError> {
-        let done = self.session.database.run_raw_command(command).await;
+        let done = self.writes.run(self.session, command).await;
         done.map(drop).map_err(|error| self.failed(doing, collection, &error))
     }
 
@@ -129,6 +135,16 @@ impl Builder<'_> {
             some = true;
         }
         if some { self.run("set its validator or when it expires", &definition.name, command).await } else { Ok(()) }
+    }
+
+    /// Gives the live view `name` the question of the backup's, in one step: there is always one of them.
+    pub(super) async fn ask_otherwise(&self, definition: &Definition, name: &str) -> Result<(), RestoreError> {
+        let mut command = rawdoc! {"collMod": name};
+        let question = definition.options().into_iter().flat_map(RawDocument::iter).flatten();
+        for (key, value) in question.filter(|(key, _)| QUESTION.contains(&key.as_str())) {
+            command.append(key, value);
+        }
+        self.run("change what the view asks", &definition.name, command).await
     }
 
     /// What is defined at `place` and not as the backup has it.

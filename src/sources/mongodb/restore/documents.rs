@@ -2,15 +2,21 @@
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use mongodb_driver::bson::{RawDocumentBuf, raw::RawBsonRef, raw::RawDocument};
+use mongodb_driver::bson::{
+    RawDocumentBuf,
+    raw::{RawArrayBuf, RawBsonRef, RawDocument},
+};
 
 use super::{super::contents, RestoreError};
 use crate::types::{BackupContents, PartStream, StreamInfo};
 
-/// The most bytes of a batch, unless one document has more.
-pub(super) const BATCH: usize = 6 << 20;
+/// The most bytes of a batch, unless one document has more. Several are on their way at once, and the driver holds each of
+/// them four times.
+pub(super) const BATCH: usize = 2 << 20;
 /// What a batch of several documents may have more.
 const SLACK: usize = 1 << 20;
+/// From here on a document goes alone, and nothing else meanwhile.
+const LARGE: usize = 7 << 20;
 /// The most documents of a batch.
 const MOST: usize = 10_000;
 /// The shortest document: its length and a zero.
@@ -19,33 +25,52 @@ const SHORTEST: usize = 5;
 const LARGEST: usize = (16 << 20) + (16 << 10);
 
 /// Documents that are sent together.
+#[derive(Debug)]
+pub(super) enum Batch {
+    /// Some.
+    Some(Several),
+    /// One on which the memory is better spent alone.
+    Large(RawDocumentBuf),
+}
+
+/// Documents as an `insert` command has them.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) documents: Vec<RawDocumentBuf>,
+pub(super) struct Several {
+    pub(super) documents: RawArrayBuf,
+    pub(super) count: usize,
     pub(super) bytes: usize,
+    /// The server would put its own time into one of them.
+    pub(super) empty_timestamp: bool,
+}
+
+impl Several {
+    pub(super) fn add(&mut self, document: &RawDocument) {
+        self.bytes += document.as_bytes().len();
+        self.count += 1;
+        self.empty_timestamp |= has_empty_timestamp(document);
+        self.documents.push(document);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH || self.count >= MOST
+    }
 }
 
 impl Batch {
-    fn add(&mut self, document: Option<RawDocumentBuf>) {
-        if let Some(document) = document {
-            self.bytes += document.as_bytes().len();
-            self.documents.push(document);
+    /// Bytes of its documents.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Some(several) => several.bytes,
+            Self::Large(document) => document.as_bytes().len(),
         }
     }
+}
 
-    /// Takes the one document out of it, if it is large and as the driver takes it: with an id, and not more than `largest`.
-    pub(super) fn alone(&mut self, largest: u64) -> Option<RawDocumentBuf> {
-        let [document] = self.documents.as_slice() else { return None };
-        let fits = self.is_large() && document.as_bytes().len() as u64 <= largest;
-        let has_id = document.get("_id").is_ok_and(|id| id.is_some());
-        let goes = fits && has_id && !has_empty_timestamp(document);
-        goes.then(|| self.documents.pop()).flatten()
-    }
-
-    /// Whether the memory is better spent on this one alone.
-    pub(super) fn is_large(&self) -> bool {
-        self.bytes > BATCH + SLACK
-    }
+/// Whether the driver sends the document as it is, if it is to send one alone: it must have an id, and not more than
+/// `largest` bytes.
+pub(super) fn goes_alone(document: &RawDocument, largest: u64) -> bool {
+    let has_id = document.get("_id").is_ok_and(|id| id.is_some());
+    document.as_bytes().len() as u64 <= largest && has_id && !has_empty_timestamp(document)
 }
 
 /// Reads the documents of a stream, part by part; each part is proven before the next is begun.
@@ -59,7 +84,7 @@ pub(super) struct Documents<'a> {
     rest: Vec<u8>,
     piece: Bytes,
     /// A document that did not fit into the batch before.
-    held: Option<RawDocumentBuf>,
+    held: Option<Bytes>,
 }
 
 impl<'a> Documents<'a> {
@@ -68,31 +93,43 @@ impl<'a> Documents<'a> {
         Self { contents, info, collection, next_part: 0, part: None, rest, piece, held: None }
     }
 
-    /// The next batch; an empty one is the end.
-    pub(super) async fn next(&mut self) -> Result<Batch, RestoreError> {
-        let mut batch = Batch::default();
-        batch.add(self.held.take());
+    /// The next batch; none is the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Batch>, RestoreError> {
+        let mut batch = Several::default();
         loop {
-            if batch.bytes >= BATCH {
-                return Ok(batch);
-            }
-            while let Some(document) = self.document()? {
-                // A large one goes alone: the driver copies what it sends several times.
-                if !batch.documents.is_empty() && batch.bytes + document.as_bytes().len() > BATCH + SLACK {
+            while let Some(document) = self.one()? {
+                let is_too_much = batch.bytes + document.len() > BATCH + SLACK;
+                if batch.count > 0 && is_too_much {
                     self.held = Some(document);
-                    return Ok(batch);
+                    return Ok(Some(Batch::Some(batch)));
                 }
-                batch.add(Some(document));
-                if batch.bytes >= BATCH || batch.documents.len() >= MOST {
-                    return Ok(batch);
+                if document.len() > LARGE {
+                    let document = RawDocumentBuf::from_bytes(document.into());
+                    return document
+                        .map(|it| Some(Batch::Large(it)))
+                        .map_err(|error| self.malformed(&error.to_string()));
+                }
+                let document =
+                    RawDocument::from_bytes(&document).map_err(|error| self.malformed(&error.to_string()))?;
+                batch.add(document);
+                if batch.is_full() {
+                    return Ok(Some(Batch::Some(batch)));
                 }
             }
             if !self.more().await? {
                 return match self.rest.is_empty() {
-                    true => Ok(batch),
+                    true => Ok((batch.count > 0).then_some(Batch::Some(batch))),
                     false => Err(self.malformed("it ends within a document")),
                 };
             }
+        }
+    }
+
+    /// The document that was held back, or the next one that is there as a whole.
+    fn one(&mut self) -> Result<Option<Bytes>, RestoreError> {
+        match self.held.take() {
+            Some(held) => Ok(Some(held)),
+            None => self.document(),
         }
     }
 
@@ -118,15 +155,14 @@ impl<'a> Documents<'a> {
     }
 
     /// The next document that is there as a whole.
-    fn document(&mut self) -> Result<Option<RawDocumentBuf>, RestoreError> {
+    fn document(&mut self) -> Result<Option<Bytes>, RestoreError> {
         if self.rest.is_empty() {
             // Most documents lie within one piece.
             let Some(length) = self.length(&self.piece)? else { return Ok(self.keep(None)) };
             if self.piece.len() < length {
                 return Ok(self.keep(Some(length)));
             }
-            let document = self.piece.split_to(length);
-            return self.checked(document.to_vec()).map(Some);
+            return Ok(Some(self.piece.split_to(length)));
         }
         if self.rest.len() < 4 {
             let some = self.piece.split_to(self.piece.len().min(4 - self.rest.len()));
@@ -139,12 +175,11 @@ impl<'a> Documents<'a> {
         if self.rest.len() < length {
             return Ok(None);
         }
-        let document = std::mem::take(&mut self.rest);
-        self.checked(document).map(Some)
+        Ok(Some(std::mem::take(&mut self.rest).into()))
     }
 
     /// Keeps what is left of the piece for the document that goes on in the next one.
-    fn keep(&mut self, length: Option<usize>) -> Option<RawDocumentBuf> {
+    fn keep(&mut self, length: Option<usize>) -> Option<Bytes> {
         if !self.piece.is_empty() {
             self.rest.reserve_exact(length.unwrap_or(SHORTEST));
             let piece = std::mem::take(&mut self.piece);
@@ -160,10 +195,6 @@ impl<'a> Documents<'a> {
             return Err(self.malformed(&format!("a document says that it has {length} bytes")));
         }
         Ok(Some(length))
-    }
-
-    fn checked(&self, document: Vec<u8>) -> Result<RawDocumentBuf, RestoreError> {
-        RawDocumentBuf::from_bytes(document).map_err(|error| self.malformed(&error.to_string()))
     }
 
     fn malformed(&self, what: &str) -> RestoreError {
@@ -218,6 +249,14 @@ mod tests {
         StreamInfo { number: 1, source, name: "c".to_owned(), media_type: MediaType::Collection, parts: vec![part] }
     }
 
+    fn of(batch: &Batch) -> Vec<RawDocumentBuf> {
+        let documents = match batch {
+            Batch::Large(document) => return vec![document.clone()],
+            Batch::Some(several) => &several.documents,
+        };
+        documents.into_iter().map(|it| it.unwrap().as_document().unwrap().to_owned()).collect()
+    }
+
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<RawDocumentBuf>, RestoreError> {
         let pieces = Pieces(bytes.chunks(piece.max(1)).map(Bytes::copy_from_slice).collect());
         let info = info();
@@ -225,11 +264,8 @@ mod tests {
         futures::executor::block_on(async {
             let mut all = Vec::new();
             loop {
-                let batch = documents.next().await?;
-                if batch.documents.is_empty() {
-                    return Ok(all);
-                }
-                all.extend(batch.documents);
+                let Some(batch) = documents.next().await? else { return Ok(all) };
+                all.extend(of(&batch));
             }
         })
     }
@@ -252,41 +288,33 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_would_make_a_batch_too_large_goes_alone() {
+    fn a_document_that_would_make_a_batch_too_large_goes_in_the_next_and_a_large_one_alone() {
         let large = |bytes: usize| rawdoc! {"t": "x".repeat(bytes)};
-        let documents = [large(10), large(BATCH + SLACK), large(10), large(BATCH / 2), large(BATCH / 2), large(10)];
+        let sizes = [10, BATCH + SLACK, 10, BATCH / 2, BATCH / 2, 10, LARGE, 10];
+        let documents = sizes.map(large);
         let bytes: Vec<u8> = documents.iter().flat_map(|document| document.as_bytes().to_vec()).collect();
         let pieces = Pieces(bytes.chunks(1 << 20).map(Bytes::copy_from_slice).collect());
         let info = info();
         let mut reader = Documents::new(&pieces, &info, "c");
         let batches: Vec<Batch> = futures::executor::block_on(async {
             let mut all = Vec::new();
-            loop {
-                match reader.next().await.unwrap() {
-                    batch if batch.documents.is_empty() => return all,
-                    batch => all.push(batch),
-                }
+            while let Some(batch) = reader.next().await.unwrap() {
+                all.push(batch);
             }
+            all
         });
-        let counts: Vec<_> = batches.iter().map(|batch| (batch.documents.len(), batch.is_large())).collect();
-        assert_eq!(counts, [(1, false), (1, true), (3, false), (1, false)]);
-        assert_eq!(batches.into_iter().flat_map(|batch| batch.documents).collect::<Vec<_>>(), documents);
+        let counts: Vec<_> = batches.iter().map(|it| (of(it).len(), matches!(it, Batch::Large(_)))).collect();
+        assert_eq!(counts, [(1, false), (1, false), (3, false), (1, false), (1, true), (1, false)]);
+        assert_eq!(batches.iter().flat_map(of).collect::<Vec<_>>(), documents);
     }
 
     #[test]
     fn a_large_document_goes_as_the_driver_sends_it_only_if_the_driver_leaves_it_as_it_is() {
-        let text = "x".repeat(BATCH + SLACK);
-        let alone = |document: RawDocumentBuf, largest: u64| {
-            let mut batch = Batch::default();
-            batch.add(Some(document));
-            batch.alone(largest).is_some()
-        };
-        assert!(alone(rawdoc! {"_id": 1, "t": text.as_str()}, 16 << 20));
-        assert!(!alone(rawdoc! {"_id": 1, "t": text.as_str()}, 1 << 20));
-        assert!(!alone(rawdoc! {"t": text.as_str()}, 16 << 20));
+        assert!(goes_alone(&rawdoc! {"_id": 1, "t": "x"}, 16 << 20));
+        assert!(!goes_alone(&rawdoc! {"_id": 1, "t": "x"}, 10));
+        assert!(!goes_alone(&rawdoc! {"t": "x"}, 16 << 20));
         let zero = Timestamp { time: 0, increment: 0 };
-        assert!(!alone(rawdoc! {"_id": 1, "at": zero, "t": text.as_str()}, 16 << 20));
-        assert!(!alone(rawdoc! {"_id": 1}, 16 << 20));
+        assert!(!goes_alone(&rawdoc! {"_id": 1, "at": zero, "t": "x"}, 16 << 20));
     }
 
     #[test]

@@ -45,6 +45,18 @@ pub enum RestoreError {
         /// Its words about the first.
         reason: Reason,
     },
+    /// The server has documents, and a majority of the members of its set has not.
+    #[error(
+        "the server has the documents of collection `{}`, and cannot promise that they last, since a majority of its replica set \
+         does not have them: {reason}",
+        for_terminal(.collection)
+    )]
+    MayNotLast {
+        /// The collection, as the backup calls it.
+        collection: String,
+        /// Its words.
+        reason: Reason,
+    },
     /// The stream of a collection holds what is no document.
     #[error("the backup's documents of collection `{}` cannot be read: {what}", for_terminal(.collection))]
     Malformed {

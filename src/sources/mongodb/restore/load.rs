@@ -1,129 +1,157 @@
-//! Documents into a collection, and read back.
+//! Documents into a collection.
 
-use futures::StreamExt as _;
-use mongodb_driver::bson::{
-    Bson, Document, RawDocumentBuf, doc,
-    raw::{RawArrayBuf, RawBsonRef, cstr},
-    rawdoc,
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use mongodb_driver::{
+    bson::{Bson, Document, RawDocumentBuf, raw::cstr, rawdoc},
+    error::{Error as DriverError, ErrorKind, WriteFailure},
+    options::WriteConcern,
 };
-use mongodb_driver::options::WriteConcern;
 
 use super::{
-    super::{Reason, Session, connect::batch_size},
+    super::{Reason, Session},
     RestoreContext, RestoreError,
-    documents::{Batch, Documents, has_empty_timestamp},
+    documents::{Batch, Documents, Several, goes_alone},
+    writes::Writes,
 };
-use crate::types::{RowDigest, StreamInfo};
+use crate::types::{StreamInfo, for_terminal};
 
-/// What was counted of a collection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub(super) documents: u64,
-    pub(super) bytes: u64,
-    pub(super) digest: RowDigest,
+/// Batches on their way at once. The server works on one while another one comes.
+const ON_THEIR_WAY: usize = 2;
+
+/// Where documents go.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) session: Session,
+    pub(super) writes: Writes,
+    /// What the backup calls it.
+    pub(super) collection: String,
+    /// What it is called for now.
+    pub(super) place: String,
+    /// In the order in which they are in the backup.
+    pub(super) ordered: bool,
 }
 
-/// Puts all documents of a stream into `place`, in their order if `ordered`.
-pub(super) async fn load(
-    context: RestoreContext<'_>,
-    session: &Session,
-    info: &StreamInfo,
-    collection: &str,
-    place: &str,
-    ordered: bool,
-) -> Result<(), RestoreError> {
-    let mut documents = Documents::new(context.contents, info, collection);
-    let mut batch = documents.next().await?;
+/// Puts all documents of a stream into a collection.
+pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Target) -> Result<(), RestoreError> {
+    let mut documents = Documents::new(context.contents, info, &to.collection);
+    let mut on_their_way = FuturesUnordered::new();
+    let most = if to.ordered { 1 } else { ON_THEIR_WAY };
     let mut untold = 0;
-    while !batch.documents.is_empty() {
-        untold += batch.bytes as u64;
+    while let Some(batch) = documents.next().await? {
+        untold += batch.bytes() as u64;
         context.monitor.advance(untold >> 20);
         untold &= (1 << 20) - 1;
-        if batch.is_large() {
-            insert(session, batch, collection, place, ordered).await?;
-            batch = documents.next().await?;
-            continue;
+        let is_large = matches!(batch, Batch::Large(_));
+        let most = if is_large { 1 } else { most };
+        while on_their_way.len() >= most
+            && let Some(taken) = on_their_way.next().await
+        {
+            taken?;
         }
-        // The next one is fetched while this one is on its way.
-        let (sent, next) = futures::join!(insert(session, batch, collection, place, ordered), documents.next());
-        sent?;
-        batch = next?;
+        on_their_way.push(to.insert(batch));
+        // Nothing is fetched beside a large one.
+        while is_large && let Some(taken) = on_their_way.next().await {
+            taken?;
+        }
+    }
+    while let Some(taken) = on_their_way.next().await {
+        taken?;
     }
     Ok(())
 }
 
-/// Sends one batch. All of it must be taken.
-async fn insert(
-    session: &Session,
-    mut batch: Batch,
-    collection: &str,
-    place: &str,
-    ordered: bool,
-) -> Result<(), RestoreError> {
-    if let Some(document) = batch.alone(session.facts.largest_document) {
-        return insert_alone(session, document, collection, place).await;
-    }
-    let sent = batch.documents.len() as u64;
-    let mut command = rawdoc! {
-        "insert": place, "ordered": ordered, "bypassDocumentValidation": true, "writeConcern": {"w": "majority"},
-    };
-    if batch.documents.iter().any(|document| has_empty_timestamp(document)) {
-        // Else the server writes its own time over it. Servers that do not know this say so.
-        command.append(cstr!("bypassEmptyTsReplacement"), true);
-    }
-    let mut documents = RawArrayBuf::new();
-    // Each is let go as soon as it is copied.
-    batch.documents.into_iter().for_each(|document| documents.push(document));
-    command.append(cstr!("documents"), documents);
-    let refused = |refused: u64, reason: Reason| RestoreError::Documents {
-        collection: collection.to_owned(),
-        refused,
-        sent,
-        reason,
-    };
-    let reply = match session.database.run_raw_command(command).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            let reason = Reason::from(&error);
-            return Err(match reason.code() {
-                Some(_) => refused(sent, reason),
-                None => {
-                    let doing = format!("insert documents of collection `{}`", crate::types::for_terminal(collection));
-                    session.server().failed(&doing, &error).into()
-                }
-            });
+impl Target {
+    /// Sends one batch now. All of it must be taken.
+    fn insert(&self, batch: Batch) -> futures::future::BoxFuture<'static, Result<(), RestoreError>> {
+        match batch {
+            Batch::Some(several) => Box::pin(self.insert_several(several)),
+            Batch::Large(document) if goes_alone(&document, self.session.facts.largest_document) => {
+                Box::pin(self.insert_alone(document))
+            }
+            Batch::Large(document) => {
+                let mut several = Several::default();
+                several.add(&document);
+                Box::pin(self.insert_several(several))
+            }
         }
-    };
-    match verdict(&reply, sent) {
-        Ok(()) => Ok(()),
-        Err((number, reason)) => Err(refused(number, reason)),
+    }
+
+    fn insert_several(&self, batch: Several) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
+        let sent = batch.count as u64;
+        let mut command = rawdoc! {
+            "insert": self.place.as_str(), "ordered": self.ordered, "bypassDocumentValidation": true,
+            "writeConcern": {"w": "majority"},
+        };
+        if batch.empty_timestamp {
+            // Else the server writes its own time over it. Servers that do not know this say so.
+            command.append(cstr!("bypassEmptyTsReplacement"), true);
+        }
+        command.append(cstr!("documents"), batch.documents);
+        let (answer, to) = (self.writes.run(&self.session, command), self.clone());
+        async move {
+            match answer.await {
+                Ok(reply) => verdict(&reply, sent).map_err(|refusal| to.refused(refusal, sent)),
+                Err(error) => Err(to.failed(&error, sent)),
+            }
+        }
+    }
+
+    /// Sends one large document, of which the driver makes fewer copies this way.
+    fn insert_alone(
+        &self,
+        document: RawDocumentBuf,
+    ) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
+        let into = self.session.database.collection::<RawDocumentBuf>(&self.place);
+        let answer = self.writes.send_here(async move {
+            let insert = into.insert_one(&document).bypass_document_validation(true);
+            let insert = insert.write_concern(WriteConcern::majority());
+            // The driver has its own by now.
+            drop(document);
+            insert.await
+        });
+        let to = self.clone();
+        async move {
+            let Err(error) = answer.await else { return Ok(()) };
+            let is_taken = matches!(*error.kind, ErrorKind::Write(WriteFailure::WriteConcernError(_)));
+            if is_taken {
+                Err(to.refused(Refusal::MayNotLast(Reason::from(&error)), 1))
+            } else {
+                Err(to.failed(&error, 1))
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, sent: u64) -> RestoreError {
+        let collection = self.collection.clone();
+        match refusal {
+            Refusal::NotTaken(refused, reason) => RestoreError::Documents { collection, refused, sent, reason },
+            Refusal::MayNotLast(reason) => RestoreError::MayNotLast { collection, reason },
+        }
+    }
+
+    fn failed(&self, error: &DriverError, sent: u64) -> RestoreError {
+        let reason = Reason::from(error);
+        match reason.code() {
+            Some(_) => self.refused(Refusal::NotTaken(sent, reason), sent),
+            None => {
+                let doing = format!("insert documents of collection `{}`", for_terminal(&self.collection));
+                self.session.server().failed(&doing, error).into()
+            }
+        }
     }
 }
 
-/// Sends one large document, of which the driver makes fewer copies this way.
-async fn insert_alone(
-    session: &Session,
-    document: RawDocumentBuf,
-    collection: &str,
-    place: &str,
-) -> Result<(), RestoreError> {
-    let into = session.database.collection::<RawDocumentBuf>(place);
-    let insert = into.insert_one(&document).bypass_document_validation(true).write_concern(WriteConcern::majority());
-    // The driver has its own by now.
-    drop(document);
-    let Err(error) = insert.await else { return Ok(()) };
-    let reason = Reason::from(&error);
-    Err(match reason.code() {
-        Some(_) => RestoreError::Documents { collection: collection.to_owned(), refused: 1, sent: 1, reason },
-        None => {
-            let doing = format!("insert documents of collection `{}`", crate::types::for_terminal(collection));
-            session.server().failed(&doing, &error).into()
-        }
-    })
+/// What a server says of a batch that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Refusal {
+    /// So many documents it did not take; why the first.
+    NotTaken(u64, Reason),
+    /// It has all of them, and fewer members have them than were asked for.
+    MayNotLast(Reason),
 }
 
-/// What the server says of a batch: how many documents it did not take, and why the first.
-fn verdict(reply: &Document, sent: u64) -> Result<(), (u64, Reason)> {
+/// What the server says of a batch.
+fn verdict(reply: &Document, sent: u64) -> Result<(), Refusal> {
     let number = |document: &Document, key: &str| match document.get(key) {
         Some(Bson::Int32(number)) => i64::from(*number),
         Some(Bson::Int64(number)) => *number,
@@ -135,65 +163,41 @@ fn verdict(reply: &Document, sent: u64) -> Result<(), (u64, Reason)> {
     if let Some(first) = errors.and_then(|errors| errors.first()).and_then(Bson::as_document) {
         let code = i32::try_from(number(first, "code")).unwrap_or_default();
         let reason = Reason::of_server(code, "", first.get_str("errmsg").unwrap_or_default());
-        return Err((sent.saturating_sub(taken).max(1), reason));
+        return Err(Refusal::NotTaken(sent.saturating_sub(taken).max(1), reason));
+    }
+    if taken != sent {
+        let reason = Reason::text(format!("it says that it took {taken}, and not why"));
+        return Err(Refusal::NotTaken(sent.saturating_sub(taken), reason));
     }
     if let Ok(error) = reply.get_document("writeConcernError") {
         let code = i32::try_from(number(error, "code")).unwrap_or_default();
-        return Err((0, Reason::of_server(code, "", error.get_str("errmsg").unwrap_or_default())));
-    }
-    if taken != sent {
-        return Err((sent.saturating_sub(taken), Reason::text(format!("it says that it took {taken}, and not why"))));
+        let reason = Reason::of_server(code, "", error.get_str("errmsg").unwrap_or_default());
+        return Err(Refusal::MayNotLast(reason));
     }
     Ok(())
 }
 
-/// Reads all documents of `place`, which are those of `name`, and counts them.
-pub(super) async fn count(
-    session: &Session,
-    name: &str,
-    place: &str,
-    expected: Counted,
-) -> Result<Counted, RestoreError> {
-    let failed = |error: &mongodb_driver::error::Error| {
-        let doing = format!("read collection `{}` back", crate::types::for_terminal(name));
-        RestoreError::from(session.server().failed(&doing, error))
-    };
-    // Whatever member the address prefers: it may not have it yet.
-    let collection = session.at_primary(place, true);
-    let mut find = collection.find(doc! {});
-    if let Some(documents) = expected.bytes.checked_div(expected.documents).and_then(batch_size) {
-        find = find.batch_size(documents);
-    }
-    let mut batches = find.batch().await.map_err(|error| failed(&error))?;
-    let mut counted = Counted::default();
-    while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(|error| failed(&error))?;
-        let mut documents: Vec<&[u8]> = Vec::new();
-        for item in batch.doc_slices().map_err(|error| failed(&error))? {
-            if let Ok(RawBsonRef::Document(document)) = item {
-                counted.bytes += document.as_bytes().len() as u64;
-                documents.push(document.as_bytes());
-            }
-        }
-        counted.documents += documents.len() as u64;
-        counted.digest.add_rows(documents);
-    }
-    Ok(counted)
-}
-
 #[cfg(test)]
 mod tests {
+    use mongodb_driver::bson::doc;
+
     use super::*;
 
     #[test]
-    fn a_batch_counts_only_if_the_server_says_that_it_took_all_of_it() {
+    fn a_batch_counts_only_if_the_server_says_that_it_took_all_of_it_and_that_it_lasts() {
+        let not_taken = |reply: Document| match verdict(&reply, 3) {
+            Err(Refusal::NotTaken(number, reason)) => (number, reason.to_string()),
+            other => panic!("{other:?}"),
+        };
         assert_eq!(verdict(&doc! {"n": 3, "ok": 1}, 3), Ok(()));
-        assert_eq!(verdict(&doc! {"n": 2_i64, "ok": 1}, 3).unwrap_err().0, 1);
-        assert_eq!(verdict(&doc! {"ok": 1}, 3).unwrap_err().0, 3);
+        assert_eq!(not_taken(doc! {"n": 2_i64, "ok": 1}).0, 1);
+        assert_eq!(not_taken(doc! {"ok": 1}).0, 3);
         let twice = doc! {"index": 1, "code": 11000, "errmsg": "E11000 duplicate key dup key: { a: 1 }"};
-        let (refused, reason) = verdict(&doc! {"n": 2, "writeErrors": [twice], "ok": 1}, 3).unwrap_err();
-        assert_eq!((refused, reason.to_string().as_str()), (1, "E11000 duplicate key (11000)"));
+        let told = not_taken(doc! {"n": 2, "writeErrors": [twice], "ok": 1});
+        assert_eq!(told, (1, "E11000 duplicate key (11000)".to_owned()));
         let lagging = doc! {"n": 3, "writeConcernError": {"code": 64, "errmsg": "waiting timed out"}};
-        assert_eq!(verdict(&lagging, 3).unwrap_err().1.code(), Some(64));
+        let Err(Refusal::MayNotLast(reason)) = verdict(&lagging, 3) else { panic!("it may not last") };
+        assert_eq!(reason.code(), Some(64));
+        assert_eq!(not_taken(doc! {"n": 1, "writeConcernError": {"code": 64, "errmsg": "w"}}).0, 2);
     }
 }

@@ -10,17 +10,21 @@ mod documents;
 mod error;
 mod load;
 mod plan;
+mod read_back;
+mod remove;
 mod report;
 mod switch;
+mod writes;
 
-use mongodb_driver::bson::rawdoc;
+use std::cmp::Reverse;
+
 use tokio_util::sync::CancellationToken;
 
 pub use error::RestoreError;
 pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, PlannedCollection, plan};
 pub use report::{Difference, Loaded, LoadedCollection};
 
-use self::{build::Builder, load::Counted};
+use self::{build::Builder, load::Target, read_back::Counted, writes::Writes};
 use super::{Reason, Server, Session, capture::listing, contents, definition::Kind};
 use crate::types::{BackupContents, Monitor, for_terminal};
 
@@ -43,6 +47,7 @@ pub struct Restore<'a> {
     context: RestoreContext<'a>,
     plan: &'a Plan,
     session: Session,
+    writes: Writes,
     /// What was made and has not got its name, by the name that it has.
     made: Vec<String>,
     /// What could not be removed.
@@ -69,6 +74,7 @@ impl<'a> Restore<'a> {
             context,
             plan,
             session,
+            writes: Writes::default(),
             made: Vec::new(),
             left: Vec::new(),
             loaded,
@@ -111,53 +117,68 @@ impl<'a> Restore<'a> {
         ended
     }
 
+    /// One is read back and compared while the next one is loaded; the smallest is the one with which nothing is loaded.
     async fn collections(&mut self) -> Result<(), RestoreError> {
-        let plan = self.plan;
-        for planned in plan.collections.iter().filter(|it| it.kept.definition.kind != Kind::View) {
-            self.collection(planned).await?;
+        let (plan, context) = (self.plan, self.context);
+        let mut before: Option<Comparison<'_>> = None;
+        let mut collections: Vec<_> =
+            plan.collections.iter().filter(|it| it.kept.definition.kind != Kind::View).collect();
+        collections.sort_by_key(|it| Reverse(it.bytes));
+        for planned in collections {
+            let name = planned.kept.collection.stream.as_deref().unwrap_or_default();
+            let info = contents::stream(context.contents, &plan.source_name, name)?;
+            let to = self.make(planned).await?;
+            match before.take() {
+                Some(before) if before.planned.has_large_documents() || planned.has_large_documents() => {
+                    self.take(before.run().await?);
+                    load::load(context, info, &to).await?;
+                }
+                Some(before) => {
+                    let (compared, ()) = futures::try_join!(before.run(), load::load(context, info, &to))?;
+                    self.take(compared);
+                }
+                None => load::load(context, info, &to).await?,
+            }
+            before = Some(Comparison { planned, to });
         }
+        if let Some(last) = before {
+            self.take(last.run().await?);
+        }
+        self.loaded.collections.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(())
     }
 
-    async fn collection(&mut self, planned: &PlannedCollection) -> Result<(), RestoreError> {
-        let (definition, kept) = (&planned.kept.definition, &planned.kept.collection);
-        let name = kept.stream.as_deref().unwrap_or_default();
-        let info = contents::stream(self.context.contents, &self.plan.source_name, name)?;
-        let place = planned.beside.as_deref().unwrap_or(&planned.name);
-        let session = self.session.clone();
-        let builder = Builder { session: &session };
-        let holder = match definition.kind {
-            Kind::TimeSeries => definition.holder(),
-            Kind::Collection | Kind::View => place.to_owned(),
+    /// Makes a collection without documents, under the name that it has until it is compared.
+    async fn make(&mut self, planned: &PlannedCollection) -> Result<Target, RestoreError> {
+        let definition = &planned.kept.definition;
+        let holder = match (definition.kind, &planned.beside) {
+            (Kind::Collection | Kind::View, Some(beside)) => beside.clone(),
+            _ => definition.holder(),
         };
-        // A name of this restore before it is made: what an interrupted command leaves is removed, too.
-        if planned.beside.is_some() {
+        if let Some(beside) = &planned.beside {
             self.wrote = true;
-            self.made.push(place.to_owned());
-            builder.create(definition, place).await?;
+            // Before it is made: what an interrupted command leaves is removed, too.
+            self.made.push(beside.clone());
+            self.builder().create(definition, beside).await?;
         } else {
             self.create_in_place(planned, &holder).await?;
         }
-        load::load(self.context, &session, info, &planned.name, &holder, definition.is_capped()).await?;
-        let expected = Counted { documents: kept.documents, bytes: kept.bytes, digest: kept.digest };
-        let found = load::count(&session, &planned.name, &holder, expected).await?;
-        let shown = for_terminal(&planned.name);
-        if found != expected {
-            self.differs(&format!("{} {shown}", planned.kind), &how(expected, found));
-        } else {
-            builder.indexes(definition, place).await?;
-            builder.rules(definition, place).await?;
-            self.loaded.differences.extend(builder.compare(definition, place).await?);
-        }
-        self.loaded.collections.push(LoadedCollection {
-            name: planned.name.clone(),
-            kind: planned.kind.clone(),
-            documents: found.documents,
-            bytes: found.bytes,
-            indexes: definition.indexes.len() as u64,
-            in_place: planned.beside.is_none(),
-        });
-        Ok(())
+        Ok(Target {
+            session: self.session.clone(),
+            writes: self.writes.clone(),
+            collection: planned.name.clone(),
+            place: holder,
+            ordered: definition.is_capped(),
+        })
+    }
+
+    fn builder(&self) -> Builder<'_> {
+        Builder { session: &self.session, writes: &self.writes }
+    }
+
+    fn take(&mut self, compared: Compared) {
+        self.loaded.differences.extend(compared.differences);
+        self.loaded.collections.push(compared.loaded);
     }
 
     /// Makes what cannot be renamed under its own name, which nothing must have.
@@ -171,39 +192,13 @@ impl<'a> Restore<'a> {
             return Err(taken());
         }
         (self.wrote, self.changed_live) = (true, true);
-        Builder { session: &self.session }.create(&planned.kept.definition, &planned.name).await?;
+        self.builder().create(&planned.kept.definition, &planned.name).await?;
         // A server says that it has made what was there already and is defined alike.
         if !plan::is_empty(&self.session, holder).await? {
             return Err(taken());
         }
         self.made.push(planned.name.clone());
         Ok(())
-    }
-
-    fn differs(&mut self, what: &str, how: &str) {
-        self.loaded.differences.push(Difference { what: what.to_owned(), how: how.to_owned() });
-    }
-
-    /// Removes what has no name yet. What was made under a name that others know stays: they may have written into it.
-    pub async fn clean_up(&mut self) {
-        for made in std::mem::take(&mut self.made) {
-            match self.plan.collections.iter().any(|it| it.beside.is_none() && it.name == made) {
-                true => self.left.push(made),
-                false => self.remove(&made).await,
-            }
-        }
-    }
-
-    /// Drops what has a name of this restore.
-    async fn remove(&mut self, made: &str) {
-        match self.session.database.run_raw_command(rawdoc! {"drop": made}).await {
-            Ok(_) => {}
-            Err(error) if Reason::from(&error).code() == Some(NAMESPACE_NOT_FOUND) => {}
-            Err(error) => {
-                tracing::warn!(collection = %for_terminal(made), error = %Reason::from(&error), "it could not be removed");
-                self.left.push(made.to_owned());
-            }
-        }
     }
 
     /// What stayed and should not.
@@ -214,8 +209,46 @@ impl<'a> Restore<'a> {
     }
 }
 
-/// There is no such collection.
-const NAMESPACE_NOT_FOUND: i32 = 26;
+/// A collection whose documents are in.
+struct Comparison<'a> {
+    planned: &'a PlannedCollection,
+    to: Target,
+}
+
+/// What came of it.
+struct Compared {
+    loaded: LoadedCollection,
+    differences: Vec<Difference>,
+}
+
+impl Comparison<'_> {
+    /// Reads it back and compares it; gives it its indexes and rules, and compares those.
+    async fn run(self) -> Result<Compared, RestoreError> {
+        let Self { planned, to } = self;
+        let (definition, kept) = (&planned.kept.definition, &planned.kept.collection);
+        let place = planned.beside.as_deref().unwrap_or(&planned.name);
+        let builder = Builder { session: &to.session, writes: &to.writes };
+        let expected = Counted { documents: kept.documents, bytes: kept.bytes, digest: kept.digest };
+        let found = read_back::count(&to.session, &planned.name, &to.place, expected).await?;
+        let differences = if found == expected {
+            builder.indexes(definition, place).await?;
+            builder.rules(definition, place).await?;
+            builder.compare(definition, place).await?
+        } else {
+            let what = format!("{} {}", planned.kind, for_terminal(&planned.name));
+            vec![Difference { what, how: how(expected, found) }]
+        };
+        let loaded = LoadedCollection {
+            name: planned.name.clone(),
+            kind: planned.kind.clone(),
+            documents: found.documents,
+            bytes: found.bytes,
+            indexes: definition.indexes.len() as u64,
+            in_place: planned.beside.is_none(),
+        };
+        Ok(Compared { loaded, differences })
+    }
+}
 
 fn how(expected: Counted, found: Counted) -> String {
     if expected.documents == found.documents {

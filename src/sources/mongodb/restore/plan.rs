@@ -22,6 +22,8 @@ use crate::types::{Name, counted, for_terminal};
 const ALL: &str = "*";
 /// The longest `database.collection`, in bytes.
 const LONGEST: usize = 255;
+/// From this size on the average, documents are large.
+const LARGE: u64 = 1 << 20;
 
 /// What is asked of a restore.
 #[derive(Debug, Clone)]
@@ -83,6 +85,13 @@ pub struct PlannedCollection {
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) kept: Kept,
+}
+
+impl PlannedCollection {
+    /// Whether the memory is better spent on it alone.
+    pub(super) fn has_large_documents(&self) -> bool {
+        self.bytes.checked_div(self.documents).is_some_and(|average| average >= LARGE)
+    }
 }
 
 /// A user or a role of a plan.

@@ -43,6 +43,8 @@ enum Room {
     Dropped,
     /// It was empty, and has another name meanwhile.
     Aside,
+    /// A view that becomes another in one step.
+    View,
 }
 
 impl Restore<'_> {
@@ -95,7 +97,7 @@ impl Restore<'_> {
         let room = self.make_room(planned).await?;
         let put = match &planned.beside {
             Some(beside) => self.put(planned, beside, room).await,
-            None => self.view(planned).await,
+            None => self.view(planned, room).await,
         };
         match (put, room) {
             (Ok(()), Room::Aside) => self.remove(&planned.aside).await,
@@ -122,7 +124,10 @@ impl Restore<'_> {
         if is_collection && planned.beside.is_some() {
             return Ok(Room::Dropped);
         }
-        // Views and collections do not replace each other in one step.
+        if !is_collection && planned.kept.definition.is_same_but_for_its_question(&live) {
+            return Ok(Room::View);
+        }
+        // Views and collections do not replace each other in one step, nor do views with different collations.
         self.changed_live = true;
         let dropped = self.session.database.run_raw_command(rawdoc! {"drop": planned.name.as_str()}).await;
         dropped.map_err(|error| Away { reason: Reason::from(&error), unknown: false })?;
@@ -191,22 +196,34 @@ impl Restore<'_> {
         }
     }
 
-    async fn view(&mut self, planned: &PlannedCollection) -> Result<(), Away> {
-        let session = self.session.clone();
-        let builder = Builder { session: &session };
-        self.wrote = true;
-        let made = builder.create(&planned.kept.definition, &planned.name).await;
+    async fn view(&mut self, planned: &PlannedCollection, room: Room) -> Result<(), Away> {
+        let (session, writes, before) = (self.session.clone(), self.writes.clone(), self.changed_live);
+        let builder = Builder { session: &session, writes: &writes };
+        let definition = &planned.kept.definition;
+        (self.wrote, self.changed_live) = (true, true);
+        let made = match room {
+            Room::View => builder.ask_otherwise(definition, &planned.name).await,
+            _ => builder.create(definition, &planned.name).await,
+        };
         if let Err(error) = made {
-            let is_there =
-                listing::find(&session, &planned.name).await.map(|it| it.is_some_and(|it| it.kind == Kind::View));
-            match is_there {
+            let reason = Reason::text(error.to_string());
+            let is_done = match room {
+                Room::View => builder.compare(definition, &planned.name).await.map(|found| found.is_empty()),
+                _ => listing::find(&session, &planned.name)
+                    .await
+                    .map(|it| it.is_some_and(|it| it.kind == Kind::View))
+                    .map_err(RestoreError::from),
+            };
+            match is_done {
                 Ok(true) => {}
-                Ok(false) => return Err(Away::because(error.to_string())),
-                Err(_) => return Err(Away { reason: Reason::text(error.to_string()), unknown: true }),
+                Ok(false) => {
+                    self.changed_live = before;
+                    return Err(Away { reason, unknown: false });
+                }
+                Err(_) => return Err(Away { reason, unknown: true }),
             }
         }
-        self.changed_live = true;
-        let differences = builder.compare(&planned.kept.definition, &planned.name).await;
+        let differences = builder.compare(definition, &planned.name).await;
         self.loaded.differences.extend(differences.map_err(|error| Away::because(error.to_string()))?);
         self.loaded.collections.push(LoadedCollection {
             name: planned.name.clone(),

@@ -31,6 +31,8 @@ pub(super) enum Effect {
     CutAfter,
     /// The last document of an insert is refused with this code. The others are passed on.
     Refuse(i32),
+    /// The server has done it, and says that a majority of the members has not.
+    Lag,
     Pause,
 }
 
@@ -47,6 +49,11 @@ impl Fault {
     /// The last document of the `nth` insert is refused, with 121 (DocumentValidationFailure) or 11000 (a duplicate key).
     pub(crate) fn refused_document(nth: usize, code: i32) -> Self {
         Self::new("insert", nth, Effect::Refuse(code))
+    }
+
+    /// The documents of the `nth` insert are taken, and a majority of the members does not have them (64).
+    pub(crate) fn not_on_a_majority(nth: usize) -> Self {
+        Self::new("insert", nth, Effect::Lag)
     }
 
     /// The connection is lost before the server hears of the command.
@@ -189,4 +196,11 @@ pub(super) fn refuse(answer: &mut Message, at: usize, code: i32) {
     let name = errors.0.len().to_string();
     errors.set_inner(DOCUMENT, &name, &one);
     answer.body.set_inner(ARRAY, "writeErrors", &errors);
+}
+
+/// Adds what a server says whose other members lag behind.
+pub(super) fn lag(answer: &mut Message) {
+    let mut error = Elements::default();
+    error.set_int("code", 64).set_text("codeName", "WriteConcernTimeout").set_text("errmsg", "waiting timed out");
+    answer.body.set_inner(DOCUMENT, "writeConcernError", &error);
 }

@@ -67,6 +67,7 @@ impl Kept {
             }
             "collMod" => {
                 let options = self.options.entry(key).or_default();
+                let is_view = options.get("viewOn").is_some();
                 for name in ["validator", "validationLevel", "validationAction", "pipeline", "viewOn"] {
                     if let Some(each) = request.body.get(name) {
                         options.set(each.kind, name, each.value.clone());
@@ -77,6 +78,10 @@ impl Kept {
                     if is_rule && options.get(name).is_none() {
                         options.set_text(name, usual);
                     }
+                }
+                if is_view {
+                    // Behind, it is a collection.
+                    request.body.0.retain(|each| !["viewOn", "pipeline"].contains(&each.name.as_str()));
                 }
             }
             "drop" => {

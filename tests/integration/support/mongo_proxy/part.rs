@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{
     State,
-    bson::{ARRAY, DATE, DOCUMENT, Elements, OBJECT_ID},
+    bson::{ARRAY, DATE, DOCUMENT, Elements, INT64, OBJECT_ID},
     fault,
     wire::Message,
 };
@@ -20,6 +20,8 @@ pub(crate) enum Part {
     ReplicaSet,
     /// A router of a sharded cluster.
     Mongos,
+    /// A server that was added to a sharded cluster.
+    Shard,
 }
 
 /// The name of the replica set that is played.
@@ -61,8 +63,30 @@ pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
             let time = || concern.timestamp("atClusterTime").unwrap_or_else(|| state.tick());
             Asked::Pass(is_snapshot.then(time))
         }
-        Part::Itself | Part::Standalone | Part::Mongos => Asked::Pass(None),
+        Part::Shard if request.command() == "getCmdLineOpts" => Asked::Answer(started_as_shard()),
+        Part::Shard if request.collection() == Some("system.version") => Asked::Answer(identity()),
+        Part::Itself | Part::Standalone | Part::Mongos | Part::Shard => Asked::Pass(None),
     }
+}
+
+fn started_as_shard() -> Elements {
+    let (mut role, mut parsed, mut body) = (Elements::default(), Elements::default(), Elements::default());
+    role.set_text("clusterRole", "shardsvr");
+    parsed.set_inner(DOCUMENT, "sharding", &role);
+    body.set_inner(DOCUMENT, "parsed", &parsed).set_double("ok", 1.0);
+    body
+}
+
+/// What a cluster writes into `admin.system.version` of a replica set that is added to it.
+fn identity() -> Elements {
+    let (mut one, mut batch, mut cursor) = (Elements::default(), Elements::default(), Elements::default());
+    one.set_text("_id", "shardIdentity").set_text("shardName", "shard1");
+    batch.set_inner(DOCUMENT, "0", &one);
+    cursor.set(INT64, "id", 0_i64.to_le_bytes()).set_text("ns", "admin.system.version");
+    cursor.set_inner(ARRAY, "firstBatch", &batch);
+    let mut body = Elements::default();
+    body.set_inner(DOCUMENT, "cursor", &cursor).set_double("ok", 1.0);
+    body
 }
 
 /// Changes an answer to what the part would say.
@@ -86,7 +110,7 @@ pub(super) fn answer(asked: &Message, answer: &mut Message, snapshot: Option<(u3
 
 fn hello(body: &mut Elements, state: &State) {
     match state.part {
-        Part::Itself => (),
+        Part::Itself | Part::Shard => (),
         Part::Standalone => {
             for each in ["setName", "hosts", "me", "primary", "msg"] {
                 body.remove(each);

@@ -1,0 +1,80 @@
+//! What was loaded, read back.
+
+use futures::StreamExt as _;
+use mongodb_driver::{
+    bson::{doc, raw::RawBsonRef},
+    error::Error as DriverError,
+    raw_batch_cursor::RawBatch,
+};
+
+use super::{
+    super::{
+        Session,
+        replies::{batch_size, is_large},
+    },
+    RestoreError,
+};
+use crate::types::{RowDigest, for_terminal};
+
+/// What was counted of a collection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) documents: u64,
+    pub(super) bytes: u64,
+    pub(super) digest: RowDigest,
+}
+
+impl Counted {
+    fn add(&mut self, batch: &RawBatch) -> Result<(), DriverError> {
+        let mut documents: Vec<&[u8]> = Vec::new();
+        for item in batch.doc_slices()? {
+            if let Ok(RawBsonRef::Document(document)) = item {
+                self.bytes += document.as_bytes().len() as u64;
+                documents.push(document.as_bytes());
+            }
+        }
+        self.documents += documents.len() as u64;
+        self.digest.add_rows(documents);
+        Ok(())
+    }
+}
+
+/// Reads all documents of `place`, which are those of `name`, and counts them.
+pub(super) async fn count(
+    session: &Session,
+    name: &str,
+    place: &str,
+    expected: Counted,
+) -> Result<Counted, RestoreError> {
+    let all = read(session, place, expected).await;
+    all.map_err(|error| {
+        let doing = format!("read collection `{}` back", for_terminal(name));
+        session.server().failed(&doing, &error).into()
+    })
+}
+
+async fn read(session: &Session, place: &str, expected: Counted) -> Result<Counted, DriverError> {
+    // Whatever member the address prefers: it may not have it yet.
+    let collection = session.at_primary(place, true);
+    let mut find = collection.find(doc! {});
+    if let Some(documents) = expected.bytes.checked_div(expected.documents).and_then(batch_size) {
+        find = find.batch_size(documents);
+    }
+    let mut batches = find.batch().await?;
+    let mut counted = Counted::default();
+    let mut batch = batches.next().await;
+    while let Some(present) = batch {
+        let present = present?;
+        if is_large(&present) {
+            counted.add(&present)?;
+            drop(present);
+            batch = batches.next().await;
+            continue;
+        }
+        // The next one is on its way while this one is counted.
+        let (next, added) = futures::join!(batches.next(), async { counted.add(&present) });
+        added?;
+        batch = next;
+    }
+    Ok(counted)
+}
