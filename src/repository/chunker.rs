@@ -4,10 +4,13 @@
 //! comes in pieces. A run ends where its stream ends and, in tables, collections and blobs, where a
 //! part ends. Readers never depend on where the cuts are.
 
-use std::{borrow::Cow, sync::Arc};
+mod gear;
+
+use std::sync::Arc;
 
 use fastcdc::v2020::{self, Normalization};
 
+use self::gear::{Gear, Scan};
 use super::{ChunkerParameters, CutSizes, Error, large::Pool};
 use crate::types::{MediaType, for_terminal};
 
@@ -17,15 +20,12 @@ pub(crate) const MAX_CHUNK: usize = 4 << 20;
 /// How many bytes the hash of the algorithm depends on: it moves one bit a byte.
 const WINDOW: usize = 64;
 
-/// A gear table, made once for a repository.
-type Gear = Cow<'static, [u64]>;
-
 /// How streams of one kind are cut.
 #[derive(Debug, Clone)]
 pub(crate) struct CutRule {
     sizes: CutSizes,
     masks: (u64, u64),
-    gear: Arc<(Gear, Gear)>,
+    gear: Arc<Gear>,
 }
 
 /// The two rules of a repository.
@@ -56,7 +56,9 @@ impl CutRules {
         let seed = parameters.seed.as_str();
         let hex = seed.len() == 16 && seed.bytes().all(|b| b.is_ascii_hexdigit());
         let seed = u64::from_str_radix(seed, 16).ok().filter(|_| hex).ok_or_else(|| wrong("seed"))?;
-        let gear = Arc::new(v2020::get_gear_with_seed(seed));
+        let (gear, _) = v2020::get_gear_with_seed(seed);
+        let gear: Gear = gear.as_ref().try_into().map_err(|_| wrong("gear"))?;
+        let gear = Arc::new(gear);
         let rule = |sizes: CutSizes| {
             let CutSizes { min, avg, max } = sizes;
             let even = [min, avg, max].iter().all(|size| size.is_multiple_of(2));
@@ -96,13 +98,21 @@ impl CutRule {
         if length < passed { self.cut(bytes, 0) } else { length }
     }
 
-    /// The first cut, if there is none in the first `from` bytes.
+    /// The first cut, if there is none in the first `from` bytes. The algorithm looks at pairs of bytes: all borders are
+    /// even, and the last one of an odd number of bytes is not looked at.
     fn cut(&self, bytes: &[u8], from: usize) -> usize {
         let CutSizes { min, avg, max } = self.sizes;
-        let ((strict, loose), (gear, gear_ls)) = (self.masks, &*self.gear);
-        let (min, avg, max) = ((min as usize).max(from), avg as usize, max as usize);
-        let (_, length) = v2020::cut_gear(bytes, min, avg, max, strict, loose, strict << 1, loose << 1, gear, gear_ls);
-        length.clamp(bytes.len().min(1), bytes.len())
+        let (strict, loose) = self.masks;
+        let length = bytes.len().min(max as usize);
+        let (min, end) = ((min as usize).max(from), length & !1);
+        let center = (avg as usize).clamp(min.min(end), end);
+        let mut scan = Scan::new(&self.gear);
+        let mut find = |from: usize, to: usize, mask: u64| {
+            let at = scan.find(bytes.get(from..to).unwrap_or_default(), mask)?;
+            Some(from + at)
+        };
+        let cut = find(min, center, strict).or_else(|| find(center, end, loose)).unwrap_or(length);
+        cut.clamp(bytes.len().min(1), bytes.len())
     }
 }
 

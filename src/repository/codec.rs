@@ -41,7 +41,7 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     pub(crate) fn new(level: i32) -> Result<Self, Error> {
-        let quick = if level > QUICK { Some(compressor(QUICK)?) } else { None };
+        let quick = if level > QUICK { Some(quick()?) } else { None };
         let (levels, decoder) = (Levels::default(), Decoder::new()?);
         let (frame, other, decoded) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { compressor: compressor(level)?, quick, levels, decoder, frame, other, decoded })
@@ -81,9 +81,18 @@ impl Encoder {
 fn compressor(level: i32) -> Result<Compressor<'static>, Error> {
     let failed = |error: io::Error| Error::Internal(format!("zstd could not be started: {error}"));
     let mut compressor = Compressor::new(level).map_err(failed)?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(failed)?;
+    // No checksum of zstd's own: the chunk's id proves the plain bytes, and the pack's name the stored ones (ADR 0018).
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
     Ok(compressor)
+}
+
+/// The quick level looks back over half a megabyte only; over the whole chunk it costs the same, and saves most of what the
+/// higher level saves of rows that resemble each other: of pgbench's 16 of 18 percent.
+fn quick() -> Result<Compressor<'static>, Error> {
+    let mut quick = compressor(QUICK)?;
+    let window = CParameter::WindowLog(MAX_CHUNK.ilog2());
+    quick.set_parameter(window).map_err(|error| Error::Internal(format!("zstd could not be started: {error}")))?;
+    Ok(quick)
 }
 
 fn frame_of(compressor: &mut Compressor<'static>, plain: &[u8], frame: &mut Vec<u8>) -> Result<(), Error> {

@@ -133,8 +133,22 @@ impl RowDigest {
     /// Adds many rows: more quickly than one by one.
     pub fn add_rows<'a>(&mut self, rows: impl IntoIterator<Item = &'a [u8]>) {
         let mut many = many::Many::new();
-        rows.into_iter().for_each(|row| many.push(row));
+        rows.into_iter().for_each(|row| many.push(row, row.len()));
         self.add(&many.finish());
+    }
+
+    /// Adds the lines of a text, without their line ends, and says how many they are: more quickly still. Bytes after the
+    /// last line end are a line as well.
+    pub fn add_lines(&mut self, text: &[u8]) -> u64 {
+        let (mut many, mut lines, mut rest) = (many::Many::new(), 0, text);
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            many.push(rest, end);
+            rest = rest.get(end + 1..).unwrap_or_default();
+            lines += 1;
+        }
+        self.add(&many.finish());
+        lines
     }
 
     /// Adds the digest of other rows.

@@ -23,17 +23,7 @@ impl RowTotals {
     #[must_use]
     pub fn of(rows: &[u8]) -> Self {
         let mut totals = Self::default();
-        let mut rest = rows;
-        let rows = std::iter::from_fn(|| {
-            if rest.is_empty() {
-                return None;
-            }
-            let (row, after) = rest.split_at(memchr::memchr(b'\n', rest).unwrap_or(rest.len()));
-            rest = after.get(1..).unwrap_or_default();
-            totals.rows += 1;
-            Some(row)
-        });
-        totals.digest.add_rows(rows);
+        totals.rows = totals.digest.add_lines(rows);
         totals
     }
 
