@@ -41,7 +41,7 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     pub(crate) fn new(level: i32) -> Result<Self, Error> {
-        let quick = if level > QUICK { Some(quick()?) } else { None };
+        let quick = if level > QUICK { Some(compressor(QUICK)?) } else { None };
         let (levels, decoder) = (Levels::default(), Decoder::new()?);
         let (frame, other, decoded) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { compressor: compressor(level)?, quick, levels, decoder, frame, other, decoded })
@@ -83,16 +83,10 @@ fn compressor(level: i32) -> Result<Compressor<'static>, Error> {
     let mut compressor = Compressor::new(level).map_err(failed)?;
     // No checksum of zstd's own: the chunk's id proves the plain bytes, and the pack's name the stored ones (ADR 0018).
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(failed)?;
+    // By itself the quick level looks back over half a megabyte only. Over the whole chunk it costs the same, and saves most
+    // of what the higher level saves of rows that resemble each other: of pgbench's 17 of 18 percent.
+    compressor.set_parameter(CParameter::WindowLog(MAX_CHUNK.ilog2())).map_err(failed)?;
     Ok(compressor)
-}
-
-/// The quick level looks back over half a megabyte only; over the whole chunk it costs the same, and saves most of what the
-/// higher level saves of rows that resemble each other: of pgbench's 16 of 18 percent.
-fn quick() -> Result<Compressor<'static>, Error> {
-    let mut quick = compressor(QUICK)?;
-    let window = CParameter::WindowLog(MAX_CHUNK.ilog2());
-    quick.set_parameter(window).map_err(|error| Error::Internal(format!("zstd could not be started: {error}")))?;
-    Ok(quick)
 }
 
 fn frame_of(compressor: &mut Compressor<'static>, plain: &[u8], frame: &mut Vec<u8>) -> Result<(), Error> {
@@ -333,17 +327,20 @@ mod tests {
             let alone = |level| Encoder { quick: None, ..Encoder::new(level).unwrap() }.encode(0, plain).unwrap().len();
             let (quick, thorough) = (alone(QUICK), alone(19));
             assert!(tried <= quick.min(thorough) + thorough * 3 / 100, "{tried} of {quick} and {thorough}");
-            let worth = thorough * 100 <= quick * 97;
+            let worth = thorough * 100 <= quick * 95;
             assert_eq!(chosen, if worth { thorough } else { quick }, "stream {stream}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_frame_decodes_to_its_chunk_and_no_flipped_one_does(
+        fn every_frame_decodes_to_its_chunk_and_with_a_checksum_no_flipped_one_does(
             plain in proptest::collection::vec(any::<u8>(), 0..5000), at in any::<prop::sample::Index>(), bit in 0_u8..8,
         ) {
-            let mut frame = Encoder::new(3).unwrap().encode(0, &plain).unwrap().to_vec();
+            // As earlier versions wrote them; without one it is the chunk's id that tells.
+            let mut encoder = Encoder::new(3).unwrap();
+            encoder.compressor.set_parameter(CParameter::ChecksumFlag(true)).unwrap();
+            let mut frame = encoder.encode(0, &plain).unwrap().to_vec();
             let mut decoder = Decoder::new().unwrap();
             prop_assert_eq!(&decoder.decode(&frame, plain.len()).unwrap(), &plain);
             let at = at.index(frame.len());

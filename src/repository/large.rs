@@ -19,11 +19,11 @@ use std::sync::{
 const LARGE: usize = 128 << 10;
 /// Above what glibc ever keeps in an arena.
 const RESERVE: usize = 33 << 20;
-/// How many buffers a [`Pool`] keeps: what is cut, and one for each of two threads that compress.
-const KEPT: usize = 3;
+/// How many buffers a [`Pool`] keeps: what is cut, one for each of two threads that compress, and two chunks that wait.
+const KEPT: usize = 5;
 /// With more streams than these at once nothing is kept.
 const STREAMS: usize = 4;
-/// As much as the largest chunk. Those that have held more are given back: 12 MiB are kept at most.
+/// As much as the largest chunk. Those that have held more are given back: 20 MiB are kept at most.
 const KEPT_BYTES: usize = 4 << 20;
 
 /// An empty buffer that has room for `length` bytes.

@@ -13,7 +13,7 @@ const SMALL: usize = 64 << 10;
 /// A trial holds for so many chunks.
 const HOLDS: u32 = 32;
 /// The higher level must save so many percent.
-const WORTH: u128 = 3;
+const WORTH: u128 = 5;
 /// So many streams are remembered: more are seldom written at once.
 const REMEMBERED: usize = 8;
 
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_trial_holds_for_some_chunks_and_then_the_next_one_is_tried() {
-        for (thorough, expected) in [(97, Choice::Thorough), (98, Choice::Quick), (120, Choice::Quick)] {
+        for (thorough, expected) in [(95, Choice::Thorough), (96, Choice::Quick), (120, Choice::Quick)] {
             let mut levels = Levels::default();
             assert_eq!(levels.choose(7, SMALL), Choice::Both);
             assert_eq!(levels.found(7, 100, thorough), expected == Choice::Thorough);
