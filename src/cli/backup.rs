@@ -63,7 +63,8 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
     let repository = operations::open_of(&policy, &context.keys(), None).await?;
     let outcome = operations::backup(&repository, &policy, &options, &context.run).await?;
     let exit = Exit::of_backup(&outcome);
-    let (copies, copied) = copy::after_backup(&policy, &outcome.manifest.schedule, context).await;
+    let copies = copy::after_backup(&policy, &outcome.manifest.schedule, context).await;
+    let (copies, nexts): (Vec<_>, Vec<_>) = copies.into_iter().unzip();
     context.telemetry.finish();
     let report = BackupReport {
         repository: repository.location().to_owned(),
@@ -84,15 +85,21 @@ pub(super) async fn run(args: &BackupArgs, context: &Context<'_>) -> Result<Exit
         Exit::Partial => context.say.next("put right what is named as missing, and run it again"),
         _ => {}
     }
-    for copy in report.copies.iter().filter(|copy| !copy.whole) {
-        let (to, problems) = (&copy.to, copy.problems());
-        context.say.lines(&format!("backup {id} is whole in the repository, and not in the copy `{to}`:\n{problems}"));
-        context
-            .say
-            .next(&format!("put that right; `drctl copy --to {to}` goes on, and so does the schedule's next run"));
+    for (copy, next) in report.copies.iter().zip(nexts).filter(|(copy, _)| !copy.whole) {
+        let (to, problems, state) = (&copy.to, copy.problems(), &report.backup.state);
+        let schedule = &outcome.manifest.schedule;
+        context.say.lines(&format!(
+            "not everything of schedule {schedule} is in the copy `{to}` (backup {id} is in the repository, and {state}):\n\
+             {problems}"
+        ));
+        if let Some(next) = next {
+            context.say.next(&next);
+        }
+        context.say.next(&format!("`drctl copy --to {to}` goes on, and so does the schedule's next run"));
     }
-    match copied {
-        Exit::Partial if context.run.cancel.is_cancelled() => Ok(Exit::Interrupted),
-        copied => Ok(exit.graver(copied)),
+    match report.copies.iter().all(|copy| copy.whole) {
+        true => Ok(exit),
+        false if context.run.cancel.is_cancelled() => Ok(Exit::Interrupted),
+        false => Ok(exit.graver(Exit::Partial)),
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     context::{Context, Opened},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, unsigned},
     export_mongodb,
     export_objects::{self, ObjectExportArgs},
     new_file::{NewFile, exists},
@@ -80,7 +80,7 @@ pub(super) async fn run(args: &ExportArgs, context: &Context<'_>) -> Result<Exit
     }
     let opened = context.open().await?;
     let stored = opened.find(&args.backup, &context.say).await?.stored;
-    stored.refuse_unsigned(args.allow_unsigned)?;
+    stored.refuse_unsigned(args.allow_unsigned).map_err(unsigned)?;
     let kind = operations::kind_of_source(&stored, &args.source)?;
     if kind != "kubernetes" {
         args.objects.refuse_for_a_database(&args.source)?;

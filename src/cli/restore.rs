@@ -8,7 +8,7 @@ use super::{
     confirm::{self, Answer},
     context::Context,
     duration::duration,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, unsigned},
     new_file,
     output::OutputArgs,
     restore_asked::{self, AskedArgs},
@@ -133,7 +133,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     } else {
         opened.find(&backup, &context.say).await?.stored
     };
-    stored.refuse_unsigned(args.allow_unsigned)?;
+    stored.refuse_unsigned(args.allow_unsigned).map_err(unsigned)?;
     let chosen = operations::choose_sources(&stored, &wanted.objects.sources)?;
     args.databases.are_meant(&chosen)?;
     args.mongodb.are_meant(&chosen)?;

@@ -1,6 +1,6 @@
 //! `drctl verify`.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -13,6 +13,7 @@ use crate::{
     operations::{self, BackupRef, PassedOver, Verification},
     report::{Affected, Problem, ProblemKind, VerifyReport},
     repository::{self, FindingKind, Place, Sample, VerifyOptions},
+    types::Name,
 };
 
 /// Hold the repository against itself.
@@ -112,7 +113,10 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
         Exit::Done if passed_over => Exit::Difference,
         exit => exit,
     };
-    let next = next_steps(&found, exit);
+    let next = match &context.global.copy {
+        Some(name) if exit == Exit::Difference => next_in_a_copy(&found, name),
+        _ => next_steps(&found, exit).into_iter().map(str::to_owned).collect(),
+    };
     let report = document(found, args, opened.repository.location(), began.elapsed().as_secs_f64());
     context.telemetry.finish();
     args.output.print(&report, VerifyReport::text)?;
@@ -120,9 +124,32 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context<'_>) -> Result<Exit
         context.say.lines(&format!("note: {note}\n"));
     }
     for step in next {
-        context.say.next(step);
+        context.say.next(&step);
     }
     Ok(exit)
+}
+
+/// What a person does about damage in a copy: what is missing there is sent again.
+fn next_in_a_copy(found: &repository::VerifyReport, name: &Name) -> Vec<String> {
+    let of = |kind: FindingKind| found.findings.iter().filter(move |finding| finding.kind == kind);
+    let mut steps = Vec::new();
+    if of(FindingKind::Damaged).next().is_some() {
+        steps.push(
+            "take the damaged objects away in the store of the copy, by hand (drctl overwrites and deletes nothing of a backup)"
+                .to_owned(),
+        );
+    }
+    let affected = of(FindingKind::Missing).chain(of(FindingKind::Damaged)).flat_map(|finding| &finding.affects);
+    let backups: BTreeSet<String> = affected.map(|one| one.backup.to_string()).collect();
+    match (backups.first(), backups.len()) {
+        (Some(one), 1) => steps.push(format!("`drctl copy {one} --to {name}` sends again what is missing of it")),
+        (Some(one), count) => steps.push(format!(
+            "`drctl copy ID --to {name}` sends again what is missing of a backup (ID: {one} and {} more)",
+            count - 1
+        )),
+        (None, _) => steps.push(format!("`drctl copy --to {name}` sends again what is missing")),
+    }
+    steps
 }
 
 /// What a person does about what was found, the gravest first.

@@ -66,8 +66,12 @@ pub struct CopiedItem {
 pub enum CopyAction {
     /// It is in the copy now; in a dry run: it would be copied.
     Copied,
+    /// It was there before, and lacked what was sent again; in a dry run: it would be.
+    Mended,
     /// It was there before.
     There,
+    /// It was given up there, and cannot be brought there for long.
+    GivenUp,
     /// It does not belong into the copy.
     LeftOut,
     /// It could not be copied.
@@ -83,6 +87,9 @@ impl CopyAction {
         match (self, dry_run) {
             (Self::Copied, false) => "copied",
             (Self::Copied, true) => "would be copied",
+            (Self::Mended, false) => "mended",
+            (Self::Mended, true) => "would be mended",
+            (Self::GivenUp, _) => "GIVEN UP",
             (Self::There, _) => "there",
             (Self::LeftOut, _) => "left out",
             (Self::Failed, _) => "FAILED",
@@ -96,7 +103,7 @@ impl CopyReport {
     pub fn text(&self) -> String {
         let mut table = Table::new(&["BACKUP", "SCHEDULE", "WHAT", ">PACKS", ">SENT", "WHY"]);
         for one in self.backups.iter().filter(|one| one.action != CopyAction::There) {
-            let sent = one.action == CopyAction::Copied;
+            let sent = matches!(one.action, CopyAction::Copied | CopyAction::Mended);
             table.row([
                 one.id.clone(),
                 one.schedule.clone(),
@@ -127,6 +134,12 @@ impl CopyReport {
             words::size(self.bytes),
             words::count(self.packs, "pack"),
         );
+        let mended = count(CopyAction::Mended);
+        if mended > 0 {
+            let (backups, has) = (words::count(mended, "backup"), if mended == 1 { "has" } else { "have" });
+            let words = CopyAction::Mended.in_words(self.dry_run);
+            text.push_str(&format!("{backups} that {has} lost something there {words}\n"));
+        }
         if self.accepts > 0 {
             text.push_str(&format!("{} sent\n", words::count(self.accepts, "accept mark")));
         }
@@ -136,11 +149,16 @@ impl CopyReport {
     /// What could not be copied and why, a line each.
     #[must_use]
     pub fn problems(&self) -> String {
-        let failed = self.backups.iter().filter(|one| one.action == CopyAction::Failed);
         let mut text = String::new();
-        for one in failed {
+        for one in &self.backups {
+            let said = match (one.action, self.dry_run) {
+                (CopyAction::Failed, false) => " could not be copied:",
+                (CopyAction::Failed, true) => " could not be copied now:",
+                (CopyAction::GivenUp, _) => "",
+                _ => continue,
+            };
             let why = one.why.as_deref().unwrap_or_default();
-            text.push_str(&format!("  backup {} could not be copied: {}\n", for_terminal(&one.id), for_terminal(why)));
+            text.push_str(&format!("  backup {}{said} {}\n", for_terminal(&one.id), for_terminal(why)));
         }
         if let Some(ended) = &self.ended {
             text.push_str(&format!("  it ended before its end: {}\n", for_terminal(ended)));

@@ -119,7 +119,7 @@ pub enum Error {
         signer: String,
     },
     /// The backup does not count, because none of the signers that are pinned has signed it.
-    #[error("backup {backup} does not count: {reason}; with --allow-unsigned it is used all the same")]
+    #[error("backup {backup} does not count: {reason}")]
     Unsigned {
         /// The backup.
         backup: BackupId,

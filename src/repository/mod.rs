@@ -67,7 +67,7 @@ use self::{
 pub use self::{
     catalog::{BackupEntry, Listed, Scope, StoredManifest},
     commit::CommitOutcome,
-    copy::{Copier, CopyCounts, CopyOptions, CopyOutcome, CopyRefused, Counted, Rate},
+    copy::{Copier, CopyCounts, CopyListed, CopyOptions, CopyOutcome, CopyRefused, Counted, Rate},
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
     layout::{Place, is_locked},

@@ -128,6 +128,11 @@ pub(super) fn exit_of(error: &operations::Error) -> Exit {
     codes::of_operation(error).0
 }
 
+/// Why an unsigned backup is not used by a command that has a flag for it.
+pub(super) fn unsigned(error: repository::Error) -> Failure {
+    Failure::from(error).next("`--allow-unsigned` uses it all the same, once you have made sure that it is yours")
+}
+
 /// An error and its causes in one line, as far as they are for people.
 pub(super) fn chain_of(error: &operations::Error) -> String {
     let mut error = chain::concrete(error);

@@ -19,7 +19,6 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
         | E::NoKeysToWrite { .. }
         | E::NoSigningKey { .. }
         | E::SigningKeyNotPinned { .. }
-        | E::Unsigned { .. }
         | E::Copy(
             repository::CopyRefused::OtherRepository { .. }
             | repository::CopyRefused::SamePlace { .. }
@@ -39,6 +38,9 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
                  recipients new-epoch`",
             ),
         ),
+        E::Unsigned { .. } => {
+            (Exit::CouldNotRun, Some("find out who made it; use one that is signed: `drctl list` shows which are not"))
+        }
         E::ClockSkew { .. } => (Exit::CouldNotRun, Some(SET_THE_CLOCK)),
         E::Damaged { .. } | E::Gone { .. } => (Exit::Difference, None),
         E::Store(error) => of_store(error),
@@ -59,6 +61,19 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
             Some(
                 "let `drctl prune --copy NAME` come to its end there, and copy again; or save what is marked with \
                  `drctl prune --undo ID --copy NAME`",
+            ),
+        ),
+        E::Copy(repository::CopyRefused::Goes { .. }) => {
+            (Exit::Usage, Some("`drctl prune --undo ID --copy NAME` saves it there, within a day"))
+        }
+        E::Copy(repository::CopyRefused::PacksGone { .. }) => {
+            (Exit::Failed, Some("find out who deletes in that place, and copy again: what is missing is sent then"))
+        }
+        E::Copy(repository::CopyRefused::TooLong { .. }) => (
+            Exit::CouldNotRun,
+            Some(
+                "`drctl prune --copy NAME --yes` gives it up there, and 30 days later it can be copied again; later backups are \
+                 copied as ever",
             ),
         ),
         E::Copy(repository::CopyRefused::Marked { .. }) => {

@@ -1,5 +1,6 @@
 //! Bringing backups into a copy of the repository, or back from one.
 
+mod behind;
 mod choose;
 mod place;
 #[cfg(test)]
@@ -7,12 +8,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
+pub(super) use self::behind::behind;
 pub use self::place::{CopyError, CopyPlace};
 use self::{
-    choose::{Choice, chosen},
-    place::{open_source, open_target, refuse_within},
+    choose::{Choice, Target, chosen},
+    place::{find_target, make_target, open_source, refuse_within},
 };
 use super::{BackupRef, Error, KeyOptions, Run, catalog};
 use crate::{
@@ -58,6 +58,8 @@ pub struct Copies {
     pub backups: Vec<CopiedBackup>,
     /// Accept marks that were sent.
     pub accepts: u64,
+    /// The repository in the place that is written was made for it.
+    pub made: bool,
     /// Why it ended before its end.
     pub ended: Option<Error>,
 }
@@ -78,8 +80,12 @@ pub struct CopiedBackup {
 pub enum CopyFate {
     /// It is in the copy now, or would be.
     Copied(CopyCounts),
+    /// It was there before, and lacked what was sent again, or would be.
+    Mended(CopyCounts),
     /// It was there before.
     There,
+    /// It was given up in that place, and cannot be brought there for long: why.
+    GivenUp(String),
     /// It does not belong into the copy: why.
     LeftOut(String),
     /// It could not be copied.
@@ -92,7 +98,7 @@ impl Copies {
     pub fn not_begun(policy: &Policy, asked: &CopyAsked, error: Error) -> Self {
         let url = |place: &CopyPlace| place.of(policy).map(|at| at.repository.url.to_string()).unwrap_or_default();
         let (from, to) = (url(&asked.from), url(&asked.to));
-        Self { from, to, backups: Vec::new(), accepts: 0, ended: Some(error) }
+        Self { from, to, backups: Vec::new(), accepts: 0, made: false, ended: Some(error) }
     }
 
     /// How many were copied.
@@ -101,12 +107,24 @@ impl Copies {
         self.backups.iter().filter(|one| matches!(one.fate, CopyFate::Copied(_))).count() as u64
     }
 
+    /// How many were there, and lacked something that was sent again.
+    #[must_use]
+    pub fn mended(&self) -> u64 {
+        self.backups.iter().filter(|one| matches!(one.fate, CopyFate::Mended(_))).count() as u64
+    }
+
+    /// The backups that were given up in that place.
+    pub fn given_up(&self) -> impl Iterator<Item = &BackupId> {
+        self.backups.iter().filter(|one| matches!(one.fate, CopyFate::GivenUp(_))).map(|one| &one.backup)
+    }
+
     /// The sums of all that were copied.
     #[must_use]
     pub fn counts(&self) -> CopyCounts {
         let mut sum = CopyCounts::default();
         for one in &self.backups {
-            if let CopyFate::Copied(CopyCounts { packs, bytes, packs_there }) = &one.fate {
+            if let CopyFate::Copied(counts) | CopyFate::Mended(counts) = &one.fate {
+                let CopyCounts { packs, bytes, packs_there } = counts;
                 sum.packs += packs;
                 sum.bytes += bytes;
                 sum.packs_there += packs_there;
@@ -126,7 +144,7 @@ impl Copies {
     /// Whether everything that belongs into the copy is in it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.ended.is_none() && self.failed().next().is_none()
+        self.ended.is_none() && self.failed().next().is_none() && self.given_up().next().is_none()
     }
 }
 
@@ -143,35 +161,67 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
     }
     refuse_within(&at_source, &at_target, &asked.to)?;
     let source = open_source(&at_source, keys).await?;
-    let target = open_target(&source, &at_target, asked.dry_run, run).await?;
-    between((&source, target.as_ref()), policy, asked, run).await
+    let found = find_target(&source, &at_target).await?;
+    let chosen = chosen_for((&source, found.as_ref()), (&at_target, asked), run).await?;
+    let makes = found.is_none() && !asked.dry_run && chosen.iter().any(Choice::is_missing);
+    let target = match found {
+        Some(_) if !asked.dry_run => Some(make_target(&source, &at_target, run).await?),
+        None if makes => Some(make_target(&source, &at_target, run).await?),
+        found => found,
+    };
+    let copies = bring((&source, target.as_ref()), policy, asked, (chosen, run)).await?;
+    Ok(Copies { made: makes, ..copies })
 }
 
-/// [`copy`] between two opened places; without the second, it is not made yet, and this is a dry run.
+/// [`copy`] between two opened places.
+#[cfg(test)]
 pub(super) async fn between(
-    (source, target): (&Repository, Option<&Repository>),
+    (source, target): (&Repository, &Repository),
     policy: &Policy,
     asked: &CopyAsked,
     run: &Run,
 ) -> Result<Copies, Error> {
+    let at_target = asked.to.of(policy)?;
+    let chosen = chosen_for((source, Some(target)), (&at_target, asked), run).await?;
+    bring((source, Some(target)), policy, asked, (chosen, run)).await
+}
+
+async fn chosen_for(
+    (source, repository): (&Repository, Option<&Repository>),
+    (policy, asked): (&Policy, &CopyAsked),
+    run: &Run,
+) -> Result<Vec<Choice>, Error> {
+    let target = Target { repository, place: &asked.to, policy };
+    chosen(source, &target, &asked.which, run.clock.now()).await
+}
+
+/// Brings what was chosen; without the second place, it is not made yet, and nothing is written.
+async fn bring(
+    (source, target): (&Repository, Option<&Repository>),
+    policy: &Policy,
+    asked: &CopyAsked,
+    (mut chosen, run): (Vec<Choice>, &Run),
+) -> Result<Copies, Error> {
     let (at_source, at_target) = (asked.from.of(policy)?, asked.to.of(policy)?);
-    let chosen = chosen(source, target, &at_target, &asked.which, run.clock.now()).await?;
     let (from, to) = (source.location().to_owned(), at_target.repository.url.to_string());
-    let mut copies = Copies { from, to, backups: Vec::new(), accepts: 0, ended: None };
+    let mut copies = Copies { from, to, backups: Vec::new(), accepts: 0, made: false, ended: None };
     let options = CopyOptions {
         from_copy: at_source.is_at_copy(),
+        names: (asked.from.in_words(), asked.to.in_words()),
         ..CopyOptions::new(
             Arc::clone(&run.clock),
             Arc::clone(&run.monitor),
             Rate::new(asked.bandwidth.or_else(|| asked.to.bandwidth(policy))),
         )
     };
+    let place = Target { repository: target, place: &asked.to, policy: &at_target };
     let work = async {
         match target {
             Some(target) => {
                 let copier = Copier::new(source, target, options);
                 let mut counted = asked.dry_run.then(Counted::default);
-                each((&copier, policy), chosen, &mut counted, &mut copies).await?;
+                those_that_are_whole(&copier, &policy.name, &mut chosen).await?;
+                each((&copier, &place), chosen, &mut counted, &mut copies).await?;
                 if !asked.dry_run {
                     let (accepts, left) = copier.send_accepts(&policy.name).await?;
                     copies.accepts = accepts;
@@ -184,7 +234,7 @@ pub(super) async fn between(
                 }
                 Ok(())
             }
-            None => would_begin(source, policy, chosen, options, &mut copies).await,
+            None => would_begin(source, &place, chosen, options, &mut copies).await,
         }
     };
     let ended: Result<(), Error> = tokio::select! {
@@ -196,30 +246,43 @@ pub(super) async fn between(
     Ok(copies)
 }
 
+/// Of what is listed in both places, what lacks nothing by the listings needs no closer look.
+async fn those_that_are_whole(copier: &Copier<'_>, policy: &Name, chosen: &mut [Choice]) -> Result<(), Error> {
+    let listed: Vec<_> = chosen.iter().filter_map(|one| one.listed.clone()).collect();
+    let lacking = copier.lacking(policy, &listed).await?;
+    for one in chosen.iter_mut().filter(|one| one.listed.is_some() && !lacking.contains(&one.backup)) {
+        one.left_out = Some(CopyFate::There);
+    }
+    Ok(())
+}
+
 /// One after the other. Damage and the like is of one backup; what the stores say ends it.
 async fn each(
-    (copier, policy): (&Copier<'_>, &Policy),
+    (copier, target): (&Copier<'_>, &Target<'_>),
     chosen: Vec<Choice>,
     counted: &mut Option<Counted>,
     copies: &mut Copies,
 ) -> Result<(), Error> {
-    for Choice { schedule, backup, named, left_out } in chosen {
+    let policy = &target.policy.name;
+    for Choice { schedule, backup, named, left_out, .. } in chosen {
         let fate = match left_out {
             Some(fate) => fate,
             None => {
                 let outcome = match counted {
-                    Some(counted) => copier.would_copy((&policy.name, &schedule, &backup), counted).await,
-                    None => copier.copy(&policy.name, &schedule, &backup).await,
+                    Some(counted) => copier.would_copy((policy, &schedule, &backup), counted).await,
+                    None => copier.copy(policy, &schedule, &backup).await,
                 };
                 match outcome {
                     Ok(CopyOutcome::Copied(counts)) => CopyFate::Copied(counts),
+                    Ok(CopyOutcome::Mended(counts)) => CopyFate::Mended(counts),
                     Ok(CopyOutcome::There) => CopyFate::There,
                     Ok(CopyOutcome::Gone) => not_to_be_had(&backup, named, GONE),
                     // While it was under way: something was written by then.
                     Err(error @ repository::Error::Begun { .. }) if named && error.is_given_up() => {
                         CopyFate::Failed(Box::new(error.into()))
                     }
-                    Err(error) if error.is_given_up() => not_to_be_had(&backup, named, GIVEN_UP),
+                    Err(error) if error.is_given_up() && named => not_to_be_had(&backup, named, &target.given_up()),
+                    Err(error) if error.is_given_up() => CopyFate::GivenUp(target.given_up()),
                     Err(error) if concerns_one(&error) => CopyFate::Failed(Box::new(error.into())),
                     Err(error) => return Err(error.into()),
                 }
@@ -239,10 +302,7 @@ fn not_to_be_had(backup: &BackupId, named: bool, why: &str) -> CopyFate {
     }
 }
 
-const GIVEN_UP: &str = "was given up in the copy: it had not ended in 7 days, and its packs may be gone; `drctl prune` takes that \
-                        mark away after 400 days";
-
-const GONE: &str = "was deleted meanwhile, or is about to be";
+const GONE: &str = "was deleted meanwhile from the place that it is copied from, or is about to be";
 
 /// Whether a failure is of this backup and says nothing of the next one.
 fn concerns_one(error: &repository::Error) -> bool {
@@ -258,7 +318,7 @@ fn concerns_one(error: &repository::Error) -> bool {
 /// A dry run of a copy that is not made yet: everything would be sent.
 async fn would_begin(
     source: &Repository,
-    policy: &Policy,
+    place: &Target<'_>,
     chosen: Vec<Choice>,
     options: CopyOptions,
     copies: &mut Copies,
@@ -266,32 +326,7 @@ async fn would_begin(
     let nothing: Arc<dyn repository::backend::Backend> = Arc::new(repository::backend::Memory::default());
     let target = source.planned_in(nothing);
     let copier = Copier::new(source, &target, options);
-    each((&copier, policy), chosen, &mut Some(Counted::default()), copies).await
-}
-
-/// How far a copy is behind: backups of a schedule that belong into it and are not there, and since when the oldest of them
-/// waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Behind {
-    /// How many.
-    pub(super) backups: u64,
-    /// The start of the oldest of them.
-    pub(super) since: Option<Timestamp>,
-}
-
-/// How far the replica `target` is behind `source`, by the rules of the policy as it is at the copy.
-pub(super) async fn behind(
-    source: &Repository,
-    target: &Repository,
-    at_target: &Policy,
-    schedule: &Name,
-    now: Timestamp,
-) -> Result<Behind, Error> {
-    let which = WhichBackups::Schedule(schedule.clone());
-    let chosen = chosen(source, Some(target), at_target, &which, now).await?;
-    let waiting: Vec<Timestamp> =
-        chosen.iter().filter(|one| one.left_out.is_none()).map(|one| one.backup.time()).collect();
-    Ok(Behind { backups: waiting.len() as u64, since: waiting.iter().min().copied() })
+    each((&copier, place), chosen, &mut Some(Counted::default()), copies).await
 }
 
 /// The backup that is asked for by name.

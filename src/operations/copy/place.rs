@@ -87,6 +87,24 @@ impl CopyPlace {
         }
     }
 
+    /// What people call it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Repository => "the repository".to_owned(),
+            Self::Copy(name) => format!("the copy `{name}`"),
+        }
+    }
+
+    /// The flag with which a command works on it, after a space.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        match self {
+            Self::Repository => String::new(),
+            Self::Copy(name) => format!(" --copy {name}"),
+        }
+    }
+
     /// What the policy says of bytes a second to it.
     pub(super) fn bandwidth(&self, policy: &Policy) -> Option<u64> {
         match self {
@@ -141,17 +159,19 @@ pub(super) async fn open_source(at_source: &Policy, keys: &KeyOptions) -> Result
     open_of(at_source, keys, None).await
 }
 
-/// Opens where backups go to, and makes it if there is nothing. `None` in a dry run, if it is not made yet.
-pub(super) async fn open_target(
-    source: &Repository,
-    at_target: &Policy,
-    dry_run: bool,
-    run: &Run,
-) -> Result<Option<Repository>, Error> {
-    let Some(store) = open_store_of(&at_target.repository, !dry_run).await? else { return Ok(None) };
+/// Opens where backups go to, if it is made.
+pub(super) async fn find_target(source: &Repository, at_target: &Policy) -> Result<Option<Repository>, Error> {
+    let Some(store) = open_store_of(&at_target.repository, false).await? else { return Ok(None) };
     repositories::refuse_orphans(store.as_ref()).await?;
-    if dry_run {
-        return Ok(source.find_replica_in(store).await?);
-    }
-    Ok(Some(source.replica_in(store, run.clock.as_ref()).await?))
+    Ok(source.find_replica_in(store).await?)
+}
+
+/// Opens where backups go to, and makes it if there is nothing. Key files that have come since are sent.
+pub(super) async fn make_target(source: &Repository, at_target: &Policy, run: &Run) -> Result<Repository, Error> {
+    let store = match open_store_of(&at_target.repository, true).await? {
+        Some(store) => store,
+        None => return Err(Error::HeaderMissing { location: at_target.repository.url.to_string() }),
+    };
+    repositories::refuse_orphans(store.as_ref()).await?;
+    Ok(source.replica_in(store, run.clock.as_ref()).await?)
 }

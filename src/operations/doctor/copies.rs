@@ -22,6 +22,7 @@ impl Examination<'_> {
             let subject = format!("copy {name}");
             match self.look_at_copy(repository, name).await {
                 Ok(found) => {
+                    self.ills.copies |= found.iter().any(|(severity, ..)| *severity == Severity::Partial);
                     let finding = |(severity, what, next): (Severity, String, Option<String>)| Finding {
                         subject: subject.clone(),
                         severity,
@@ -96,15 +97,32 @@ impl Examination<'_> {
             if !spec.copy_to.contains(name) {
                 continue;
             }
-            let late = behind(repository, &copy, &there, schedule, self.run.clock.now()).await?;
-            found.push(match late.since {
-                None => good(format!("it has every backup of schedule {schedule} that it should have")),
-                Some(since) => {
-                    let backups = counted(late.backups, "backup");
-                    let what = format!("it lacks {backups} of schedule {schedule}, the oldest of {since:.0}");
-                    (Severity::Note, what, Some(format!("`drctl copy --to {name}` brings them there")))
-                }
-            });
+            let late = behind((repository, &copy), (name, &there), schedule, self.run).await?;
+            let before = found.len();
+            if let Some(since) = late.since {
+                let backups = counted(late.backups, "backup");
+                let what = format!("it lacks {backups} of schedule {schedule}, the oldest of {since:.0}");
+                found.push((Severity::Note, what, Some(format!("`drctl copy --to {name}` brings them there"))));
+            }
+            if let Some(first) = late.lacking.first() {
+                let backups = counted(late.lacking.len() as u64, "backup");
+                let what = format!(
+                    "{backups} of schedule {schedule} in it lack something that the repository has (the first: {first})"
+                );
+                found.push((Severity::Note, what, Some(format!("`drctl copy {first} --to {name}` sends it again"))));
+            }
+            if let Some(first) = late.given_up.first() {
+                let backups = counted(late.given_up.len() as u64, "backup");
+                let what = format!(
+                    "{backups} of schedule {schedule} were given up in it, and are not there (the first: {first})"
+                );
+                let next =
+                    format!("`drctl copy {first} --to {name}` says until when; in the repository it is as it was");
+                found.push((Severity::Partial, what, Some(next)));
+            }
+            if found.len() == before {
+                found.push(good(format!("it has every backup of schedule {schedule} that it should have")));
+            }
         }
         Ok(found)
     }

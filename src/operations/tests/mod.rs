@@ -76,7 +76,7 @@ impl Bench {
             bandwidth: None,
             dry_run: false,
         };
-        copy::between((&self.repository, Some(to)), &self.policy, &asked, &self.run()).await.unwrap()
+        copy::between((&self.repository, to), &self.policy, &asked, &self.run()).await.unwrap()
     }
 
     /// All bytes that are stored.

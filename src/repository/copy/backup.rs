@@ -1,8 +1,5 @@
 //! One backup, from the session to the manifest.
 
-use bytes::Bytes;
-use jiff::SignedDuration;
-
 use super::{
     super::{
         CommitOutcome, Error, Scope,
@@ -16,12 +13,11 @@ use super::{
     session::Begun,
 };
 use crate::types::{BackupId, Name};
-
-/// No copy of a backup commits when its session is older: the copy's prune may have given it up.
-const MAX_SESSION: SignedDuration = SignedDuration::from_hours(7 * 24);
+use bytes::Bytes;
 
 impl Copier<'_> {
-    /// Brings a backup into the copy. What is there is not sent again, so a copy that was killed goes on where it was.
+    /// Brings a backup into the copy. What is there is not sent again, so a copy that was killed goes on where it was; and
+    /// what is missing of one that is there is.
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Gone`] if something of the backup is not what was written, in the one store or in the
@@ -31,14 +27,14 @@ impl Copier<'_> {
         let Some((stored, bytes)) = self.original(policy, schedule, backup).await? else {
             return Ok(CopyOutcome::Gone);
         };
-        if self.is_there(&stored, &bytes).await? {
-            return Ok(CopyOutcome::There);
-        }
-        match self.send(&stored, bytes).await {
+        let outcome = match self.is_there(&stored, &bytes).await? {
+            true => self.mend(&stored, false).await,
+            false => self.send(&stored, bytes).await.map(CopyOutcome::Copied),
+        };
+        match outcome {
             // Its packs may go while they are read, if it is pruned meanwhile.
             Err(error) if error.is_damage() && self.is_going(policy, schedule, backup).await? => Ok(CopyOutcome::Gone),
-            Err(error) => Err(error),
-            Ok(counts) => Ok(CopyOutcome::Copied(counts)),
+            outcome => outcome,
         }
     }
 
@@ -55,11 +51,16 @@ impl Copier<'_> {
             return Ok(CopyOutcome::Gone);
         };
         if self.is_there(&stored, &bytes).await? {
-            return Ok(CopyOutcome::There);
+            return self.mend(&stored, true).await;
         }
         let manifest = &stored.manifest;
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
-        let needed = self.needed(&refs, None).await?;
+        let needed = match self.look(manifest, &refs, &owners_of(&refs)).await {
+            Err(error) if error.is_damage() && self.is_going(policy, schedule, backup).await? => {
+                return Ok(CopyOutcome::Gone);
+            }
+            looked => looked?,
+        };
         let mut counts = CopyCounts { bytes: manifest.streams.size + manifest.refs.size, ..CopyCounts::default() };
         for line in needed.missing.iter().filter_map(|at| refs.get(*at)) {
             if counted.0.insert((line.backup.clone(), line.pack)) {
@@ -110,7 +111,9 @@ impl Copier<'_> {
         }
         match self.to.parse_marker(&key, place, &found)? {
             Marker::Aborted => Err(Error::Aborted { backup: place.2.clone() }),
-            Marker::Manifest(_) => Err(Error::damaged(&key, "it differs from the one in the original")),
+            Marker::Manifest(_) => {
+                Err(Error::damaged(&key, format!("the one in {} differs from the original's", self.place_written())))
+            }
         }
     }
 
@@ -127,16 +130,17 @@ impl Copier<'_> {
         let backup = &manifest.backup;
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
+        self.look(manifest, &refs, &owners).await?;
         self.to.backend().lock_ready().await?;
         let Begun { at: session, unnamed } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
+            self.refuse_late(backup, session)?;
             let known = self.owners(manifest, &owners, session).await?;
             let needed = self.needed(&refs, Some(&known)).await?;
             if !self.options.relies_on_all() {
                 self.cover(manifest, needed.doubtful).await?;
             }
-            self.refuse_damaged(manifest, &refs).await?;
             let missing = needed.missing;
             let sizes: u64 = missing.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum();
             self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(sizes));
@@ -147,10 +151,7 @@ impl Copier<'_> {
             self.check_presence(manifest, &refs).await?;
             self.to.lock_for_copy(&refs, &missing, lists).await?;
             self.must_stay(manifest, &unnamed).await?;
-            let age = self.options.clock.now().duration_since(session);
-            if age > MAX_SESSION {
-                return Err(Error::SessionTooOld { backup: backup.clone(), age });
-            }
+            self.refuse_late(backup, session)?;
             let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);
             self.send_signature(&key).await?;
             match self.to.put_manifest(manifest.clone(), bytes).await? {

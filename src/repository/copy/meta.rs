@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::{
@@ -16,96 +17,141 @@ use super::{
         reuse::blocking,
         streams::{IndexRecord, Streams},
     },
-    Copier, CopyCounts,
+    Copier, CopyCounts, said_of,
 };
-use crate::types::Name;
+use crate::types::{Name, Sha256Digest};
+
+/// An index of the original.
+#[derive(Debug)]
+struct Index {
+    key: Key,
+    size: u64,
+    /// Where somebody says it whom we can read.
+    sha256: Option<Sha256Digest>,
+}
+
+/// What lies under `meta/` of a backup in the original, but for the refs.
+#[derive(Debug)]
+pub(super) struct Lists {
+    indexes: Vec<Index>,
+    streams: Bytes,
+}
+
+/// The indexes that the list of streams names, which must be there with their sizes.
+fn plain_indexes(
+    manifest: &Manifest,
+    records: Vec<IndexRecord>,
+    sizes: &HashMap<Key, u64>,
+) -> Result<Vec<Index>, Error> {
+    let mut indexes = Vec::with_capacity(records.len());
+    for record in records {
+        let key = layout::index(&manifest.backup, record.index, false);
+        match sizes.get(&key) {
+            None => return Err(Error::Gone { object: key.to_string() }),
+            Some(size) if *size != record.size => {
+                return Err(Error::damaged(
+                    &key,
+                    format!("it does not have the {} bytes that are recorded", record.size),
+                ));
+            }
+            Some(_) => indexes.push(Index { key, size: record.size, sha256: Some(record.sha256) }),
+        }
+    }
+    Ok(indexes)
+}
+
+/// The indexes of an encrypted backup, by their listing, which must have them all from the first on.
+fn sealed_indexes(manifest: &Manifest, sizes: HashMap<Key, u64>) -> Result<Vec<Index>, Error> {
+    let numbered = |(key, size): (Key, u64)| Some((layout::parse_index(&key)?.1, key, size));
+    let mut found: Vec<(u32, Key, u64)> = sizes.into_iter().filter_map(numbered).collect();
+    found.sort();
+    let gone = |n| Err(Error::Gone { object: layout::index(&manifest.backup, n, true).to_string() });
+    if (found.len() as u64) < manifest.totals.chunks.div_ceil(MAX_LINES as u64) {
+        return gone(u32::try_from(found.len()).unwrap_or(u32::MAX));
+    }
+    let mut indexes = Vec::with_capacity(found.len());
+    for (place, (n, key, size)) in found.into_iter().enumerate() {
+        if u32::try_from(place) != Ok(n) {
+            return gone(n.saturating_sub(1));
+        }
+        indexes.push(Index { key, size, sha256: None });
+    }
+    Ok(indexes)
+}
 
 impl Copier<'_> {
-    /// Sends the lists of a backup: indexes first, then what names them. Those of a plain repository are proven by the
-    /// list of streams; encrypted ones, which nobody can open here, by their sizes.
-    pub(super) async fn send_meta(&self, manifest: &Manifest, counts: &mut CopyCounts) -> Result<Vec<Key>, Error> {
+    /// What lies under `meta/` of a backup in the original, but for the refs: the indexes, then what names them. Those of a
+    /// plain repository are proven by the list of streams; encrypted ones, which nobody can open here, by their sizes.
+    pub(super) async fn lists(&self, manifest: &Manifest) -> Result<Lists, Error> {
         let backup = &manifest.backup;
         let sealed = self.from.is_encrypted();
-        let there: HashMap<Key, u64> = self.sizes(self.to, manifest).await?;
         let key = layout::streams(backup, sealed);
         check_ref(backup, &key, &manifest.streams)?;
         let streams = get_exact(&**self.from.backend(), &key, manifest.streams.size, manifest.streams.sha256).await?;
-        let mut keys = match sealed {
-            true => self.send_sealed_indexes(manifest, &there, counts).await?,
+        let sizes = self.sizes(self.from, manifest).await?;
+        let indexes = match sealed {
+            true => sealed_indexes(manifest, sizes)?,
             false => {
                 let bytes = streams.clone();
                 let records = blocking(&key, move || Streams::decode_indexes(bytes)).await?;
-                self.send_indexes(manifest, records, &there, counts).await?
+                plain_indexes(manifest, records, &sizes)?
             }
         };
-        self.options.rate.pass(manifest.streams.size + manifest.refs.size).await;
-        self.put(&key, streams).await?;
-        keys.push(key);
-        let key = layout::refs(backup);
-        self.send_exact(&key, manifest.refs.size, manifest.refs.sha256).await?;
-        keys.push(key);
-        counts.bytes += manifest.streams.size + manifest.refs.size;
-        Ok(keys)
+        Ok(Lists { indexes, streams })
     }
 
-    async fn send_indexes(
-        &self,
-        manifest: &Manifest,
-        records: Vec<IndexRecord>,
-        there: &HashMap<Key, u64>,
-        counts: &mut CopyCounts,
-    ) -> Result<Vec<Key>, Error> {
-        let mut keys = Vec::new();
-        for record in records {
-            let key = layout::index(&manifest.backup, record.index, false);
-            if there.get(&key) != Some(&record.size) {
-                self.options.rate.pass(record.size).await;
-                self.send_exact(&key, record.size, record.sha256).await?;
-                counts.bytes += record.size;
-            }
-            keys.push(key);
-        }
-        Ok(keys)
-    }
-
-    /// The indexes of an encrypted backup, by their listing, which must have them all from the first on.
-    async fn send_sealed_indexes(
-        &self,
-        manifest: &Manifest,
-        there: &HashMap<Key, u64>,
-        counts: &mut CopyCounts,
-    ) -> Result<Vec<Key>, Error> {
-        let mut sizes: Vec<(u32, Key, u64)> = self
-            .sizes(self.from, manifest)
-            .await?
-            .into_iter()
-            .filter_map(|(key, size)| Some((layout::parse_index(&key)?.1, key, size)))
-            .collect();
-        sizes.sort();
-        let least = manifest.totals.chunks.div_ceil(MAX_LINES as u64);
-        if (sizes.len() as u64) < least {
-            let next = u32::try_from(sizes.len()).unwrap_or(u32::MAX);
-            return Err(Error::Gone { object: layout::index(&manifest.backup, next, true).to_string() });
-        }
-        let mut keys = Vec::new();
-        for (place, (n, key, size)) in sizes.into_iter().enumerate() {
-            if u32::try_from(place) != Ok(n) {
-                let object = layout::index(&manifest.backup, n.saturating_sub(1), true).to_string();
-                return Err(Error::Gone { object });
-            }
+    /// Sends the lists of a backup: indexes first, then what names them. What is there is read and must be equal, but for
+    /// indexes, which must have their sizes. Gives the keys of all.
+    pub(super) async fn send_meta(&self, manifest: &Manifest, counts: &mut CopyCounts) -> Result<Vec<Key>, Error> {
+        let backup = &manifest.backup;
+        let there: HashMap<Key, u64> = self.sizes(self.to, manifest).await?;
+        let Lists { indexes, streams } = self.lists(manifest).await?;
+        let mut keys = Vec::with_capacity(indexes.len() + 2);
+        for Index { key, size, sha256 } in indexes {
             if there.get(&key) != Some(&size) {
                 self.options.rate.pass(size).await;
-                let bytes = self.from.backend().get(&key, MAX_INDEX).await;
-                let bytes = bytes.map_err(|error| Error::reading(&key, error))?;
-                if bytes.len() as u64 != size {
-                    return Err(Error::damaged(&key, format!("it does not have the {size} bytes that were listed")));
+                match sha256 {
+                    Some(sha256) => self.send_exact(&key, size, sha256).await?,
+                    None => self.send_sized(&key, size).await?,
                 }
-                self.put(&key, bytes).await?;
                 counts.bytes += size;
             }
             keys.push(key);
         }
+        let (of_streams, of_refs) = (layout::streams(backup, self.from.is_encrypted()), layout::refs(backup));
+        for (key, object) in [(&of_streams, &manifest.streams), (&of_refs, &manifest.refs)] {
+            if there.contains_key(key) {
+                // No key is put twice: what is there must be it.
+                let found = get_exact(&**self.to.backend(), key, object.size, object.sha256).await;
+                found.map_err(|error| said_of(error, &self.place_written()))?;
+                continue;
+            }
+            self.options.rate.pass(object.size).await;
+            match key == &of_streams {
+                true => self.put(key, streams.clone()).await?,
+                false => self.send_exact(key, object.size, object.sha256).await?,
+            }
+            counts.bytes += object.size;
+        }
+        keys.extend([of_streams, of_refs]);
         Ok(keys)
+    }
+
+    /// The bytes under `meta/` that the copy lacks, by listings.
+    pub(super) async fn meta_missing(&self, manifest: &Manifest) -> Result<u64, Error> {
+        let there = self.sizes(self.to, manifest).await?;
+        let all = self.sizes(self.from, manifest).await?;
+        Ok(all.iter().filter(|(key, size)| there.get(*key) != Some(*size)).map(|(_, size)| size).sum())
+    }
+
+    /// Sends an index that nobody can open here.
+    async fn send_sized(&self, key: &Key, size: u64) -> Result<(), Error> {
+        let bytes = self.from.backend().get(key, MAX_INDEX).await;
+        let bytes = bytes.map_err(|error| Error::reading(key, error))?;
+        if bytes.len() as u64 != size {
+            return Err(Error::damaged(key, format!("it does not have the {size} bytes that were listed")));
+        }
+        self.put(key, bytes).await
     }
 
     async fn sizes(&self, of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, u64>, Error> {
@@ -154,12 +200,16 @@ impl Copier<'_> {
         Ok((sent, left))
     }
 
-    /// Sends the signature of the object under `key`, if it has one.
-    pub(super) async fn send_signature(&self, key: &Key) -> Result<(), Error> {
+    /// Sends the signature of the object under `key`, if it has one, and gives its size.
+    pub(super) async fn send_signature(&self, key: &Key) -> Result<u64, Error> {
         let key = layout::signature(key);
         match self.from.backend().get(&key, MAX_SIGNATURE).await {
-            Ok(bytes) => self.put(&key, bytes).await,
-            Err(error) if error.is_not_found() => Ok(()),
+            Ok(bytes) => {
+                let size = bytes.len() as u64;
+                self.put(&key, bytes).await?;
+                Ok(size)
+            }
+            Err(error) if error.is_not_found() => Ok(0),
             Err(error) => Err(Error::reading(&key, error)),
         }
     }

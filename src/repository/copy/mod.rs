@@ -1,7 +1,7 @@
 //! A copy is a replica: the repository's id, keys, names and bytes in another store. It needs no key.
 //!
-//! [`Repository::replica_in`] makes or opens one, [`Copier::copy`] brings one backup into it. The order is that of
-//! `docs/format.md`, section 9.2: a session that names every backup whose packs are needed, **then** marks and listings of
+//! [`Repository::replica_in`] makes or opens one, [`Copier::copy`] brings one backup into it. First it looks whether it can
+//! ([`look`]). The order then is that of `docs/format.md`, section 9.2: a session that names every backup whose packs are needed, **then** marks and listings of
 //! the copy, then packs, `meta/`, the signature, a listing again, and last the manifest, create-only. So what holds for a
 //! backup beside a prune holds for a copy beside a prune of the copy: one of them sees the other, and the commit and the
 //! fence compete for one key.
@@ -10,6 +10,9 @@
 //! again: [`safe`] says on which packs a copy can rely.
 
 mod backup;
+mod lacking;
+mod look;
+mod mend;
 mod meta;
 mod packs;
 mod pins;
@@ -22,10 +25,10 @@ mod session;
 
 use std::{collections::HashSet, sync::Arc};
 
-pub use self::{rate::Rate, refused::CopyRefused};
-use super::Repository;
+pub use self::{lacking::CopyListed, rate::Rate, refused::CopyRefused};
 #[cfg(any(test, feature = "testing"))]
 use super::planted::Planted;
+use super::{Error, Repository};
 use crate::types::{BackupId, Clock, Monitor, Sha256Digest};
 
 /// Packs on their way at once.
@@ -44,6 +47,8 @@ pub struct CopyOptions {
     pub rate: Arc<Rate>,
     /// The policy calls the place that is read a copy: what its sessions say of the originals' is passed on.
     pub from_copy: bool,
+    /// What people call the place that is read, and the one that is written.
+    pub names: (String, String),
     /// How many packs are on their way at once.
     pub at_once: usize,
     /// What the model test does wrongly on purpose.
@@ -60,6 +65,7 @@ impl CopyOptions {
             monitor,
             rate: Arc::new(rate),
             from_copy: false,
+            names: ("the repository".to_owned(), "the copy".to_owned()),
             at_once: AT_ONCE,
             #[cfg(any(test, feature = "testing"))]
             planted: Planted::default(),
@@ -113,10 +119,21 @@ pub struct CopyCounts {
 pub enum CopyOutcome {
     /// It is in the copy now.
     Copied(CopyCounts),
+    /// It was there before, and lacked what was sent again.
+    Mended(CopyCounts),
     /// It was there before.
     There,
     /// It was deleted, or is about to be, since somebody asked for it: there is nothing to copy.
     Gone,
+}
+
+/// Damage, with the place in which it is.
+fn said_of(error: Error, place: &str) -> Error {
+    match error {
+        Error::Damaged { object, reason } => Error::Damaged { object, reason: format!("{reason}; it is in {place}") },
+        Error::Gone { object } => Error::Damaged { object, reason: format!("it is missing in {place}") },
+        error => error,
+    }
 }
 
 /// Packs that a dry run has counted for an earlier backup.
@@ -128,5 +145,15 @@ impl<'a> Copier<'a> {
     #[must_use]
     pub fn new(from: &'a Repository, to: &'a Repository, options: CopyOptions) -> Self {
         Self { from, to, options }
+    }
+
+    /// The place that is read, for people.
+    fn place_read(&self) -> String {
+        format!("{} ({})", self.options.names.0, self.from.location())
+    }
+
+    /// The place that is written, for people.
+    fn place_written(&self) -> String {
+        format!("{} ({})", self.options.names.1, self.to.location())
     }
 }

@@ -1,6 +1,6 @@
 //! Packs: which of them are there, and those that are not, sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     super::{
-        Error, Manifest, Repository,
+        CopyRefused, Error, Manifest, Repository,
         backend::Key,
         chunks::PackName,
         layout,
@@ -18,6 +18,7 @@ use super::{
     },
     Copier, MEMORY_MIB,
     safe::Owners,
+    said_of,
 };
 use crate::types::{BackupId, Sha256Digest};
 
@@ -39,18 +40,27 @@ impl Copier<'_> {
     /// Lists the copy, one run after the other, and says what is missing of `refs`. A pack of another size is damage: no key
     /// is written twice.
     pub(super) async fn needed(&self, refs: &[Ref], owners: Option<&Owners>) -> Result<Needed, Error> {
+        self.listed((self.to, &self.place_written()), refs, owners).await
+    }
+
+    /// [`Self::needed`] of a place.
+    pub(super) async fn listed(
+        &self,
+        (of, place): (&Repository, &str),
+        refs: &[Ref],
+        owners: Option<&Owners>,
+    ) -> Result<Needed, Error> {
         let mut needed = Needed::default();
         for range in runs_of(refs) {
             let Some(lines) = refs.get(range.clone()) else { continue };
             let Some(owner) = lines.first().map(|line| &line.backup) else { continue };
             let mut there: Vec<Option<Timestamp>> = vec![None; lines.len()];
-            let mut objects = self.to.backend().list(&layout::packs_of(owner));
+            let mut objects = of.backend().list(&layout::packs_of(owner));
             while let Some(meta) = objects.try_next().await? {
                 let Some((_, pack)) = layout::parse_pack(&meta.key) else { continue };
                 let Ok(at) = lines.binary_search_by(|line| line.pack.cmp(&pack)) else { continue };
                 if lines.get(at).is_some_and(|line| line.size != meta.size) {
-                    let reason =
-                        format!("it has {} bytes in {}, and should have others", meta.size, self.to.location());
+                    let reason = format!("it has {} bytes in {place}, and should have others", meta.size);
                     return Err(Error::damaged(&meta.key, reason));
                 }
                 if let Some(there) = there.get_mut(at) {
@@ -87,13 +97,14 @@ impl Copier<'_> {
 
     /// Sends an object whose size and SHA-256 are known, unlimited by the rate.
     pub(super) async fn send_exact(&self, key: &Key, size: u64, sha256: Sha256Digest) -> Result<(), Error> {
-        let bytes = get_exact(&**self.from.backend(), key, size, sha256).await?;
+        let bytes = get_exact(&**self.from.backend(), key, size, sha256).await;
+        let bytes = bytes.map_err(|error| said_of(error, &self.place_read()))?;
         self.put(key, bytes).await
     }
 
     pub(super) async fn put(&self, key: &Key, bytes: Bytes) -> Result<(), Error> {
         let size = bytes.len() as u64;
-        put_own(&**self.to.backend(), key, bytes).await?;
+        put_own(&**self.to.backend(), key, bytes).await.map_err(|error| said_of(error, &self.place_written()))?;
         self.options.monitor.advance(size);
         Ok(())
     }
@@ -102,29 +113,60 @@ impl Copier<'_> {
     pub(super) async fn check_presence(&self, manifest: &Manifest, refs: &[Ref]) -> Result<(), Error> {
         let needed = self.needed(refs, None).await?;
         let Some(first) = needed.missing.first().and_then(|at| refs.get(*at)) else { return Ok(()) };
-        Err(Error::PacksGone {
+        Err(CopyRefused::PacksGone {
             backup: manifest.backup.clone(),
+            place: self.place_written(),
             count: needed.missing.len(),
             first: layout::pack(&first.backup, &first.pack).to_string(),
-        })
-    }
-
-    /// Refuses packs that a verification of the copy has found damaged: they cannot be sent again.
-    pub(super) async fn refuse_damaged(&self, manifest: &Manifest, refs: &[Ref]) -> Result<(), Error> {
-        let needs = |name: &PackName| is_needed(refs, name);
-        let damaged = self.to.damaged_packs(&manifest.policy, needs, &mut Vec::new()).await?;
-        match damaged.iter().min() {
-            Some((owner, pack)) => {
-                let reason = format!("a verification of {} has found it damaged there", self.to.location());
-                Err(Error::damaged(layout::pack(owner, pack), reason))
-            }
-            None => Ok(()),
         }
+        .into())
     }
-}
 
-fn is_needed(refs: &[Ref], (owner, pack): &PackName) -> bool {
-    refs.binary_search_by(|line| (&line.backup, &line.pack).cmp(&(owner, pack))).is_ok()
+    /// Refuses packs in the copy which a verification has found damaged, and still are: they cannot be sent again.
+    pub(super) async fn refuse_damaged(
+        &self,
+        manifest: &Manifest,
+        refs: &[Ref],
+        missing: &[usize],
+    ) -> Result<(), Error> {
+        let there: Vec<&Ref> = {
+            let missing: HashSet<usize> = missing.iter().copied().collect();
+            refs.iter().enumerate().filter(|(at, _)| !missing.contains(at)).map(|(_, line)| line).collect()
+        };
+        let place = self.place_written();
+        let damaged = |key: Key, error: Error| match error {
+            Error::Damaged { .. } => {
+                let reason =
+                    format!("a verification of {place} has found it damaged there, and it is; take it away there");
+                Error::damaged(key, reason)
+            }
+            error => error,
+        };
+        for line in self.noted(self.to, manifest, &there).await? {
+            let key = layout::pack(&line.backup, &line.pack);
+            if let Err(error) = get_exact(&**self.to.backend(), &key, line.size, line.pack).await {
+                return Err(damaged(key, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of these packs, in order, those that a verification of a place has found damaged. They may have been put right since.
+    pub(super) async fn noted<'r>(
+        &self,
+        of: &Repository,
+        manifest: &Manifest,
+        refs: &[&'r Ref],
+    ) -> Result<Vec<&'r Ref>, Error> {
+        if refs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_one = |(owner, pack): &PackName| {
+            refs.binary_search_by(|line| (&line.backup, &line.pack).cmp(&(owner, pack))).is_ok()
+        };
+        let noted = of.damaged_packs(&manifest.policy, is_one, &mut Vec::new()).await?;
+        Ok(refs.iter().copied().filter(|line| noted.contains(&(line.backup.clone(), line.pack))).collect())
+    }
 }
 
 /// The runs of lines of one owner, in order.
@@ -145,7 +187,7 @@ impl Repository {
         if self.backend().locks().is_none() {
             return Ok(());
         }
-        let sent: std::collections::HashSet<usize> = sent.iter().copied().collect();
+        let sent: HashSet<usize> = sent.iter().copied().collect();
         let there = refs.iter().enumerate().filter(|(at, _)| !sent.contains(at));
         let mut keys: Vec<Key> = there.map(|(_, line)| layout::pack(&line.backup, &line.pack)).collect();
         keys.extend(more);
@@ -177,7 +219,5 @@ mod tests {
         assert_eq!(runs_of(&refs).collect::<Vec<_>>(), [0..2, 2..5]);
         assert_eq!(runs_of(&[]).count(), 0);
         assert_eq!(owners_of(&refs).len(), 2);
-        assert!(refs.iter().all(|line| is_needed(&refs, &(line.backup.clone(), line.pack))));
-        assert!(!is_needed(&refs, &(BackupId::parse(one).unwrap(), Sha256Digest::of(b"c"))));
     }
 }

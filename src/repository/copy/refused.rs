@@ -1,6 +1,8 @@
 //! Why a place takes no copy, or not yet.
 
-use crate::types::BackupId;
+use jiff::SignedDuration;
+
+use crate::types::{BackupId, counted};
 
 /// A place takes no copy, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,27 +31,27 @@ pub enum CopyRefused {
     /// The backup was made in this place and its manifest is lost. Its own session, which is there, does not name a run whose
     /// packs it needs, and that has no backup there.
     #[error(
-        "backup {backup} cannot be brought back into {location}: its own session, which is still there, does not keep the packs \
+        "backup {backup} cannot be brought back into {place}: its own session, which is still there, does not keep the packs \
          of run {owner} from a prune, and no backup there does; nothing was written, use it in the copy, or bring it to another prefix"
     )]
     Unguarded {
         /// The backup.
         backup: BackupId,
-        /// The place.
-        location: String,
+        /// The place, as people call it.
+        place: String,
         /// The run that nothing keeps from a prune.
         owner: BackupId,
     },
     /// The copy's prune may be about to delete packs that a backup needs, and that no other backup in the copy does.
     #[error(
-        "backup {backup} cannot be copied yet: {count} packs that it needs are garbage in {location}, or belong to backups \
+        "backup {backup} cannot be copied yet: {count} packs that it needs are garbage in {place}, or belong to backups \
          that are about to be deleted there (the first: `{first}`), and a prune may be deleting them now"
     )]
     Waits {
         /// The backup.
         backup: BackupId,
-        /// The copy.
-        location: String,
+        /// The place, as people call it.
+        place: String,
         /// How many packs.
         count: usize,
         /// The key of the first.
@@ -57,12 +59,53 @@ pub enum CopyRefused {
     },
     /// It was deleted from that place while it was copied, and a prune there would delete it again.
     #[error(
-        "backup {backup} has been deleted from {location}, and its tombstone is still there: a prune would delete it again"
+        "backup {backup} has been deleted from {place}, and its tombstone is still there: a prune would delete it again"
     )]
     Marked {
         /// The backup.
         backup: BackupId,
-        /// The copy.
-        location: String,
+        /// The place, as people call it.
+        place: String,
     },
+    /// It is there, and has a tombstone there.
+    #[error("backup {backup} has a tombstone in {place}, and is about to be deleted there")]
+    Goes {
+        /// The backup.
+        backup: BackupId,
+        /// The place, as people call it.
+        place: String,
+    },
+    /// Somebody has deleted packs while it was copied.
+    #[error(
+        "{count} packs that backup {backup} needs have gone from {place} while it was copied (the first: `{first}`), so it \
+         did not become visible there"
+    )]
+    PacksGone {
+        /// The backup.
+        backup: BackupId,
+        /// The place, as people call it.
+        place: String,
+        /// How many packs.
+        count: usize,
+        /// The key of the first.
+        first: String,
+    },
+    /// Its session there is so old that a prune there may have given it up, or may do so at any moment.
+    #[error(
+        "the copying of backup {backup} into {place} began {} ago, and had to end within 7 days: it may not become visible \
+         there any more",
+        days(*.age)
+    )]
+    TooLong {
+        /// The backup.
+        backup: BackupId,
+        /// The place, as people call it.
+        place: String,
+        /// How old the session is.
+        age: SignedDuration,
+    },
+}
+
+fn days(age: SignedDuration) -> String {
+    counted(u64::try_from(age.as_hours() / 24).unwrap_or_default(), "day")
 }

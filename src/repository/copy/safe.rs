@@ -1,16 +1,21 @@
 //! On which packs of the copy a backup can rely.
 //!
-//! A prune of the copy that began before the copy's session was put knows nothing of it, and may still be deleting. It
-//! never deletes a pack
-//! - of a backup that has no tombstone, or of a run that has not ended (fenced, it would go a day later at the earliest,
-//!   by a prune that sees the session);
+//! A prune of the copy that began before the copy's session was put knows nothing of it, and may still be deleting. By the
+//! store's clock it began before the session's time, and it never deletes a pack
+//! - of a backup without a tombstone, or with one that was younger than a day then;
+//! - of a run that had not ended then, or whose abort marker was younger than a day, or its session than 7 days;
 //! - that a backup without a tombstone needs;
-//! - of a run of which nothing is known, if the pack is younger than 7 days.
+//! - that is younger than 7 days, of a run that has been swept (its packs, then its session are gone, and only the mark is
+//!   left that says so, which stays for long), or of which nothing is known.
+//!
+//! A prune that begins later sees the session, and leaves alone what belongs to the runs that it names. So a session that is
+//! there has not to wait for what was marked after it.
 //!
 //! A tombstone that no pinned signer has signed is none here: no prune deletes because of it, and a copy that gave way to it
 //! could be held up by whoever may put one.
 //!
-//! What is read here is read after the session was put. A backup that needs any other pack waits.
+//! What is read here is read after the session was put, and that decides. Before it, the same is asked of a time that is a
+//! little ahead: a backup that must wait puts no session, because its session would keep alive what it waits for.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -19,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     super::{
         CopyRefused, Error, Listed, Manifest, Repository, Scope,
+        backend::ObjectMeta,
         catalog::Marker,
         chunks::PackName,
         layout,
@@ -30,25 +36,32 @@ use super::{
 };
 use crate::types::{BackupId, Name};
 
+/// A policy and a run of it.
+type Mark = (Name, BackupId);
+
 /// What a prune of the copy takes for garbage is older than this, by an hour at least.
 const YOUNG: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// A mark (tombstone, abort marker) on which a prune of the copy acts is older than this, by ten minutes.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What the copy knows of a run whose packs are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// It stays: a backup without a tombstone, or a run that has not ended.
+    /// No prune deletes of it: a backup, a run that has not ended, or one whose mark is too young to be acted on.
     Stays,
     /// Nothing.
     Unknown,
-    /// It is about to be deleted, or is being deleted.
+    /// A mark says that it had to go, and its session is gone, which is deleted after its packs.
+    Swept,
+    /// It may be deleted right now.
     Going,
 }
 
-/// What the copy knows of all runs whose packs are needed, after the session was put.
+/// What the copy knows of all runs whose packs are needed.
 #[derive(Debug)]
 pub(super) struct Owners {
     known: HashMap<BackupId, Owner>,
-    /// The time of the session by the copy's clock.
+    /// The time of the session by the copy's clock: every prune that does not know of it began before.
     session: Timestamp,
 }
 
@@ -59,13 +72,35 @@ impl Owners {
         match self.known.get(owner).copied().unwrap_or(Owner::Unknown) {
             Owner::Stays => false,
             Owner::Going => true,
-            Owner::Unknown => modified.is_some_and(|modified| self.session.duration_since(modified) >= YOUNG),
+            Owner::Swept | Owner::Unknown => {
+                modified.is_some_and(|modified| self.session.duration_since(modified) >= YOUNG)
+            }
+        }
+    }
+}
+
+/// The marks of a policy in the copy, in the order in which they must be read.
+struct Marks {
+    tombstones: HashMap<Mark, ObjectMeta>,
+    sessions: HashMap<Mark, ObjectMeta>,
+    manifests: HashMap<BackupId, (Name, Timestamp)>,
+}
+
+impl Marks {
+    /// What is known of a run in whose manifest's place there is no backup: a tombstone or an abort marker of the time `mark`
+    /// says that it goes.
+    fn of_gone(&self, run: &Mark, mark: Timestamp, session: Timestamp) -> Owner {
+        match self.sessions.get(run) {
+            _ if session.duration_since(mark) < A_DAY => Owner::Stays,
+            None => Owner::Swept,
+            Some(_) => Owner::Going,
         }
     }
 }
 
 impl Copier<'_> {
-    /// What the copy knows of `owners`. The backup's own packs are guarded by its session and by the key of its manifest.
+    /// What the copy knows of `owners`, as prunes see it that began before `session`. The backup's own packs are guarded by
+    /// its session and by the key of its manifest.
     pub(super) async fn owners(
         &self,
         manifest: &Manifest,
@@ -78,29 +113,45 @@ impl Copier<'_> {
         // that was put just now, and the lists.
         let is_marked = tombstones.contains_key(&(policy.clone(), manifest.backup.clone()));
         if is_marked && !self.options.ignores_marks() {
-            let (backup, location) = (manifest.backup.clone(), self.to.location().to_owned());
-            return Err(CopyRefused::Marked { backup, location }.into());
+            let (backup, place) = (manifest.backup.clone(), self.place_written());
+            return Err(CopyRefused::Marked { backup, place }.into());
         }
         let sessions = self.to.marks(&layout::sessions_of(Some(policy))).await?;
         let listed = self.to.list_manifests(&Scope::Policy(policy.clone())).await?;
-        let schedules: HashMap<_, _> = listed.into_iter().map(|one| (one.backup, one.schedule)).collect();
+        let manifests = listed.into_iter().map(|one| (one.backup, (one.schedule, one.meta.modified))).collect();
+        let marks = Marks { tombstones, sessions, manifests };
         let mut known = HashMap::from([(manifest.backup.clone(), Owner::Stays)]);
         for owner in owners.iter().filter(|owner| **owner != manifest.backup) {
-            let mark = (policy.clone(), owner.clone());
-            let is = match schedules.get(owner) {
-                _ if tombstones.contains_key(&mark) => Owner::Going,
-                Some(schedule) => match self.to.marker(policy, schedule, owner).await {
-                    Ok(Marker::Manifest(_)) => Owner::Stays,
-                    Ok(Marker::Aborted) | Err(Error::Gone { .. }) => Owner::Going,
-                    Err(error) if error.is_damage() => Owner::Going,
-                    Err(error) => return Err(error),
-                },
-                None if sessions.contains_key(&mark) => Owner::Stays,
-                None => Owner::Unknown,
-            };
+            let is = self.owner(&(policy.clone(), owner.clone()), &marks, session).await?;
             known.insert(owner.clone(), is);
         }
         Ok(Owners { known, session })
+    }
+
+    async fn owner(&self, run: &Mark, marks: &Marks, session: Timestamp) -> Result<Owner, Error> {
+        let found = marks.manifests.get(&run.1);
+        if let Some(tombstone) = marks.tombstones.get(run).map(|meta| meta.modified) {
+            let is = marks.of_gone(run, tombstone, session);
+            // With a manifest the deletion has not begun, or only just.
+            return Ok(if found.is_some() && is == Owner::Swept { Owner::Going } else { is });
+        }
+        let Some((schedule, written)) = found else {
+            return Ok(if marks.sessions.contains_key(run) { Owner::Stays } else { Owner::Unknown });
+        };
+        match self.to.marker(&run.0, schedule, &run.1).await {
+            Ok(Marker::Manifest(_)) => Ok(Owner::Stays),
+            Ok(Marker::Aborted) => {
+                let is_young = |meta: &ObjectMeta| session.duration_since(meta.modified) < YOUNG;
+                let stays = marks.sessions.get(run).is_some_and(is_young);
+                Ok(if stays { Owner::Stays } else { marks.of_gone(run, *written, session) })
+            }
+            // Deleted since it was listed.
+            Err(Error::Gone { .. }) => Ok(Owner::Going),
+            // While it is there, and nobody has marked it, prune deletes nothing at all.
+            Err(Error::NewerFormat { .. }) => Ok(Owner::Stays),
+            Err(error) if error.is_damage() => Ok(Owner::Stays),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses if one of `doubtful` is needed by no backup of the copy that stays.
@@ -120,7 +171,7 @@ impl Copier<'_> {
         let Some((owner, pack)) = doubtful.iter().min() else { return Ok(()) };
         Err(CopyRefused::Waits {
             backup: manifest.backup.clone(),
-            location: self.to.location().to_owned(),
+            place: self.place_written(),
             count: doubtful.len(),
             first: layout::pack(owner, pack).to_string(),
         }

@@ -100,8 +100,8 @@ impl Copier<'_> {
                 _ => false,
             };
             if !stays {
-                let (backup, location) = (manifest.backup.clone(), self.to.location().to_owned());
-                return Err(CopyRefused::Unguarded { backup, location, owner: run.clone() }.into());
+                let (backup, place) = (manifest.backup.clone(), self.place_written());
+                return Err(CopyRefused::Unguarded { backup, place, owner: run.clone() }.into());
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::{
         backend::{ErrorKind, Key},
         layout,
     },
-    ABORTS, WAIT,
+    ABORTS, ABORTS_OF_COPIES, WAIT,
     execute::Work,
     live::LivePacks,
     status::{Fate, Fates},
@@ -99,6 +99,7 @@ impl Work<'_> {
         }
         drop(done);
         for key in locked {
+            self.kept.extend(layout::parse_pack(&key).map(|(run, _)| run).or_else(|| layout::run_of_meta(&key)));
             self.note_locked(key).await;
         }
         Ok(sum)
@@ -109,18 +110,19 @@ impl Work<'_> {
         let policy = &self.options.policy;
         let mut gone = Vec::new();
         for ((of, backup), meta) in &self.survey.sessions {
-            if of == policy && fates.of(backup) == Fate::Goes {
+            if of == policy && fates.of(backup) == Fate::Goes && !self.kept.contains(backup) {
                 gone.push((meta.key.clone(), meta.size));
             }
         }
         let accepts = self.repository.marks(&layout::accepts_of(Some(policy))).await?;
         let accepts: Vec<_> =
-            accepts.into_iter().filter(|((_, id), _)| fates.of(id) == Fate::Goes).map(|(_, meta)| meta).collect();
+            accepts.into_iter().filter(|((_, id), _)| fates.has_to_go(id)).map(|(_, meta)| meta).collect();
         let signatures: Vec<_> = accepts.iter().map(|meta| (layout::signature(&meta.key), 0)).collect();
         gone.extend(accepts.into_iter().map(|meta| (meta.key, meta.size)));
         for entry in &self.survey.entries {
             let has_session = self.survey.sessions.contains_key(&(entry.policy.clone(), entry.backup.clone()));
-            let old = self.survey.now.duration_since(entry.modified) >= ABORTS;
+            let kept = if self.options.is_copy { ABORTS_OF_COPIES } else { ABORTS };
+            let old = self.survey.now.duration_since(entry.modified) >= kept;
             if entry.policy == *policy && entry.listed == Listed::Aborted && old && !has_session {
                 gone.push((entry.key.clone(), 0));
             }
@@ -137,7 +139,7 @@ impl Work<'_> {
         let mut tombstones: Vec<_> = self.survey.tombstones.iter().collect();
         tombstones.sort_by(|a, b| a.0.cmp(b.0));
         for ((policy, backup), meta) in tombstones {
-            let ours = *policy == self.options.policy && fates.of(backup) == Fate::Goes;
+            let ours = *policy == self.options.policy && fates.has_to_go(backup);
             if ours && !self.survey.is_named(policy, backup, fates) && self.is_empty(policy, backup).await? {
                 self.delete(&meta.key).await?;
             }

@@ -11,7 +11,7 @@ use super::{
         backend::{ErrorKind, Key, PutOutcome},
         control, layout,
     },
-    IdleRun, PruneOptions, Survey, Surveyed, TombstoneBy,
+    IdleRun, PruneOptions, SETTLED, Survey, Surveyed, TombstoneBy,
     status::{Fate, Fates},
 };
 use crate::types::{BackupId, Name, State};
@@ -53,6 +53,8 @@ pub(super) struct Work<'a> {
     pub(super) done: Pruned,
     /// Something in the store is not what it was.
     pub(super) changed: bool,
+    /// Runs of which a lock keeps something: their sessions stay, as of others whose deletion is under way.
+    pub(super) kept: HashSet<BackupId>,
 }
 
 impl Repository {
@@ -63,7 +65,8 @@ impl Repository {
     /// [`Error::Damaged`] if something cannot be read that says which packs are needed, and what the store says; as
     /// [`Error::HalfPruned`], if something was changed by then. Nothing that is needed is gone, and it can be run again.
     pub async fn prune(&self, survey: &Survey, doomed: &[BackupId], options: &PruneOptions) -> Result<Pruned, Error> {
-        let mut work = Work { repository: self, survey, options, done: Pruned::default(), changed: false };
+        let mut work =
+            Work { repository: self, survey, options, done: Pruned::default(), changed: false, kept: HashSet::new() };
         match work.run(doomed).await {
             Ok(()) => Ok(work.done),
             Err(error) if work.changed => Err(Error::HalfPruned { source: Box::new(error) }),
@@ -230,8 +233,9 @@ impl Work<'_> {
     pub(super) fn goes(&self, backup: &BackupId, meta: &super::super::backend::ObjectMeta, fates: &Fates) -> bool {
         match fates.of(backup) {
             Fate::Stays => false,
-            Fate::Goes => true,
-            Fate::Unknown => self.survey.is_old_garbage(meta),
+            // A copy may have brought it since: its session was put after this survey, which knows nothing of it.
+            Fate::Goes => self.survey.now.duration_since(meta.modified) >= SETTLED,
+            Fate::Swept | Fate::Unknown => self.survey.is_old_garbage(meta),
         }
     }
 }

@@ -46,6 +46,11 @@ const IDLE: SignedDuration = SignedDuration::from_hours(6);
 const GARBAGE: SignedDuration = SignedDuration::from_hours(7 * 24 + 1);
 /// Abort markers are kept so long after the rest of their run is gone: a writer that stood still for less cannot commit.
 const ABORTS: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// In a copy, so long: who copies commits in the moment in which it has looked how old its session is, or stood still since;
+/// and until the marker is gone, the backup cannot be brought there again.
+const ABORTS_OF_COPIES: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// What was put so shortly before a survey, or after it, is not deleted by what that survey knows.
+const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 /// The time of a backup's id and of its session may differ by this; else it is neither counted nor removed.
 const IN_DOUBT: SignedDuration = SignedDuration::from_mins(15);
 

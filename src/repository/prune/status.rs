@@ -15,6 +15,9 @@ pub(super) enum Fate {
     Stays,
     /// Its packs go, but those that others need; and all the rest.
     Goes,
+    /// It has gone: its session is deleted after its packs, and only a mark is left. What is found of it since may have been
+    /// brought by a copy, so each object goes when it is old enough; what marks it, at once.
+    Swept,
     /// Nothing is known of it: each object goes when it is old enough.
     Unknown,
 }
@@ -33,6 +36,11 @@ impl Fates {
         self.of(backup) != Fate::Stays
     }
 
+    /// Whether what marks this run goes, once nothing else of it is left.
+    pub(super) fn has_to_go(&self, backup: &BackupId) -> bool {
+        matches!(self.of(backup), Fate::Goes | Fate::Swept)
+    }
+
     /// Staying wins, where one id is found twice.
     fn note(&mut self, backup: &BackupId, fate: Fate) {
         let known = self.0.entry(backup.clone()).or_insert(fate);
@@ -49,19 +57,26 @@ impl Survey {
         for backup in &self.protected {
             fates.note(backup, Fate::Stays);
         }
+        let goes =
+            |policy: &Name, backup: &BackupId| match self.sessions.contains_key(&(policy.clone(), backup.clone())) {
+                true => Fate::Goes,
+                false => Fate::Swept,
+            };
         for entry in &self.entries {
-            let goes = entry.policy == options.policy
-                && match entry.listed {
-                    Listed::Aborted => self.is_buried(entry),
-                    Listed::Backup(_) | Listed::Newer(_) | Listed::Damaged(_) => due(&entry.backup),
-                };
-            fates.note(&entry.backup, if goes { Fate::Goes } else { Fate::Stays });
+            let fate = match entry.listed {
+                _ if entry.policy != options.policy => Fate::Stays,
+                Listed::Aborted if self.is_buried(entry) => goes(&entry.policy, &entry.backup),
+                Listed::Backup(_) | Listed::Newer(_) | Listed::Damaged(_) if due(&entry.backup) => Fate::Goes,
+                _ => Fate::Stays,
+            };
+            fates.note(&entry.backup, fate);
         }
         for ((policy, backup), meta) in &self.tombstones {
             let has_manifest = fates.0.contains_key(backup);
             let waited = self.now.duration_since(meta.modified) >= WAIT;
             if !has_manifest {
-                fates.note(backup, if *policy == options.policy && waited { Fate::Goes } else { Fate::Stays });
+                let is_over = *policy == options.policy && waited;
+                fates.note(backup, if is_over { goes(policy, backup) } else { Fate::Stays });
             }
         }
         fates

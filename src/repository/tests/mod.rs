@@ -3,6 +3,8 @@
 mod catalog;
 mod chain;
 mod copy;
+mod copy_mends;
+mod copy_waits;
 mod crash;
 mod crypt;
 mod damage;

@@ -194,6 +194,10 @@ async fn bring(
         if entry.tombstoned || !matches!(entry.listed, Listed::Backup(_)) {
             continue;
         }
+        // What is there, and by the listings lacks nothing, is passed over.
+        if entry.backup != *third && to.manifest(&entry.policy, &entry.schedule, &entry.backup).await.is_ok() {
+            continue;
+        }
         match copier.copy(&entry.policy, &entry.schedule, &entry.backup).await {
             Ok(CopyOutcome::Copied(_)) => brought.push(entry.backup),
             // What was there may have a tombstone there.

@@ -1,0 +1,148 @@
+//! A backup that a copy has, and of which something is missing there, is seen and made whole.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    BeginOptions, Bench, TestStream, by_name, committed, contents,
+    copy::{copied, copy_between, copy_to, empty, is_sound, options, replica},
+    draft, noise, small, write,
+};
+use crate::{
+    repository::{
+        Copier, CopyListed, CopyOutcome, CopyRefused, Error, Level, Repository, Scope, StoredManifest, TombstoneBy,
+        backend::{Backend, Key, Memory, Op, Recording},
+        crypt::{Access, SigningKey},
+        layout,
+    },
+    types::{BackupId, Clock, MediaType},
+};
+
+/// A repository with two backups that share packs, signed; and its copy.
+async fn both() -> (Bench, Memory, StoredManifest, StoredManifest) {
+    let mut bench = Bench::new().await;
+    let key = SigningKey::generate("drctl orders").unwrap();
+    bench.access = Access { signing_key: Some(key.clone()), signers: vec![key.signer()], ..Access::default() };
+    let (one, two) = (bench.backup(&small(1)).await, bench.backup(&small(1)).await);
+    let store = empty(&bench);
+    for backup in [&one, &two] {
+        copied(copy_to(&bench, Arc::new(store.clone()), backup).await.unwrap());
+    }
+    (bench, store, one, two)
+}
+
+/// What a run over all backups takes for damaged there, by listings.
+async fn lacking(bench: &Bench, from: &Repository, to: &Repository) -> HashSet<BackupId> {
+    let (originals, there) = (from.backups(&Scope::All).await.unwrap(), to.backups(&Scope::All).await.unwrap());
+    let of = |id: &BackupId| there.iter().find(|entry| entry.backup == *id).and_then(|entry| entry.summary());
+    let listed: Vec<CopyListed> = originals
+        .iter()
+        .filter_map(|entry| Some(CopyListed::of(&entry.backup, entry.summary()?, of(&entry.backup)?)))
+        .collect();
+    let policy = &originals[0].policy;
+    Copier::new(from, to, options(bench)).lacking(policy, &listed).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_of_a_backup_is_missing_in_a_copy_is_seen_by_listings_and_sent_again_by_name() {
+    let (bench, store, one, two) = both().await;
+    let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+    assert_eq!(lacking(&bench, &from, &to).await, HashSet::new(), "the twin: nothing is missing");
+    let manifests =
+        [&one, &two].map(|one| layout::manifest(&one.manifest.policy, &one.manifest.schedule, &one.manifest.backup));
+    let kept = |key: &Key| {
+        let text = key.as_str();
+        ["sessions/", "repository.json", "accepts/"].iter().any(|prefix| text.starts_with(prefix))
+            || manifests.contains(key)
+    };
+    let keys: Vec<Key> = store.keys().into_iter().filter(|key| !kept(key)).collect();
+    assert!(keys.iter().any(|key| key.as_str().ends_with(".sig")) && keys.len() > 8, "{keys:?}");
+    for key in keys {
+        let whole = store.get(&key, u64::MAX).await.unwrap();
+        store.delete(&key).await.unwrap();
+        let found = lacking(&bench, &from, &to).await;
+        assert!(!found.is_empty(), "{key}");
+        let backup = if found.contains(&one.manifest.backup) { &one } else { &two };
+        let before = store.keys();
+        let planned = Copier::new(&from, &to, options(&bench));
+        let name = (&backup.manifest.policy, &backup.manifest.schedule, &backup.manifest.backup);
+        let planned = planned.would_copy(name, &mut Default::default()).await.unwrap();
+        assert!(matches!(planned, CopyOutcome::Mended(_)), "{key}: {planned:?}");
+        assert_eq!(store.keys(), before, "{key}: nothing is written");
+        let CopyOutcome::Mended(counts) = copy_between(&bench, &from, &to, backup).await.unwrap() else {
+            panic!("{key}")
+        };
+        assert!(counts.bytes > 0, "{key}: {counts:?}");
+        assert_eq!(store.get(&key, u64::MAX).await.unwrap(), whole, "{key}");
+        assert_eq!(lacking(&bench, &from, &to).await, HashSet::new(), "{key}");
+        assert_eq!(copy_between(&bench, &from, &to, backup).await.unwrap(), CopyOutcome::There, "{key}");
+    }
+    assert!(is_sound(&to).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_looked_at_without_a_write() {
+    let (bench, store, one, _) = both().await;
+    let recording = Recording::new(Arc::new(store));
+    let (from, to) = (bench.open().await, replica(&bench, recording.clone()).await);
+    recording.clear();
+    assert_eq!(lacking(&bench, &from, &to).await, HashSet::new());
+    assert_eq!(copy_between(&bench, &from, &to, &one).await.unwrap(), CopyOutcome::There);
+    assert_eq!(
+        (recording.bytes_put("data/"), recording.bytes_put("meta/"), recording.count(Op::PutNew, "sessions/")),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_not_given_all_runs_lacks_nothing_of_those_that_it_has() {
+    let bench = Bench::new().await;
+    let stream = |name: &str, seed, bytes| TestStream::new(name, MediaType::Blob, &[(name, &noise(seed, bytes))]);
+    let streams = [stream("a", 1, 200_000), stream("b", 2, 900_000)];
+    bench.pass(1);
+    let begin = BeginOptions { pack_bytes: 100_000, ..bench.options() };
+    let writer = bench.open().await.begin(begin).await.unwrap();
+    write(&writer, &streams).await.unwrap();
+    committed(writer.commit(draft(&streams)).await.unwrap());
+    let two = bench.backup(&streams[..1]).await;
+    let store = empty(&bench);
+    copied(copy_to(&bench, Arc::new(store.clone()), &two).await.unwrap());
+    let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+    assert!(bench.keys("data/").len() > store.keys().iter().filter(|key| key.as_str().starts_with("data/")).count());
+    assert_eq!(lacking(&bench, &from, &to).await, HashSet::new());
+    // The twin: a pack that it needs is missing.
+    let pack = store.keys().into_iter().find(|key| key.as_str().starts_with("data/")).unwrap();
+    store.delete(&pack).await.unwrap();
+    assert_eq!(lacking(&bench, &from, &to).await, HashSet::from([two.manifest.backup.clone()]));
+    assert!(matches!(copy_between(&bench, &from, &to, &two).await.unwrap(), CopyOutcome::Mended(_)));
+    assert_eq!(contents(&to, &two).await, by_name(&streams[..1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_pack_of_a_copy_is_named_until_it_is_taken_away_and_then_sent_again() {
+    let (bench, store, one, _) = both().await;
+    let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+    let pack = store.keys().into_iter().find(|key| key.as_str().starts_with("data/")).unwrap();
+    let mut flipped = store.get(&pack, u64::MAX).await.unwrap().to_vec();
+    flipped[10] ^= 1;
+    store.overwrite(&pack, flipped);
+    let of = (&one.manifest.policy, &one.manifest.backup);
+    to.mark_damaged(of, &[layout::parse_pack(&pack).unwrap()], Level::Stored, bench.clock.now()).await.unwrap();
+    let error = copy_between(&bench, &from, &to, &one).await.unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains(pack.as_str()), "{error}");
+    store.delete(&pack).await.unwrap();
+    assert!(matches!(copy_between(&bench, &from, &to, &one).await.unwrap(), CopyOutcome::Mended(_)));
+    // What a verification has noted is no reason any more.
+    assert_eq!(copy_between(&bench, &from, &to, &one).await.unwrap(), CopyOutcome::There);
+    assert!(is_sound(&to).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_a_tombstone_in_the_copy_is_not_taken_for_one_that_is_there() {
+    let (bench, store, one, two) = both().await;
+    let (from, to) = (bench.open().await, replica(&bench, Arc::new(store)).await);
+    let mark = (&one.manifest.policy, &one.manifest.schedule, &one.manifest.backup);
+    to.put_tombstone(mark, TombstoneBy::Asked, &*bench.clock).await.unwrap();
+    let refused = copy_between(&bench, &from, &to, &one).await.unwrap_err();
+    assert!(matches!(refused, Error::Copy(CopyRefused::Goes { .. })), "{refused}");
+    assert_eq!(copy_between(&bench, &from, &to, &two).await.unwrap(), CopyOutcome::There);
+}
