@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use aws_config::{BehaviorVersion, timeout::TimeoutConfig};
 use aws_sdk_s3::{
-    Client, Config,
+    Client,
     config::{
         Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
         StalledStreamProtectionConfig, retry::RetryConfig,
@@ -63,8 +63,8 @@ const LARGEST_PUT: u64 = 16 << 20;
 const ANY_REGION: &str = "us-east-1";
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The clients that `options` describe.
-pub(super) async fn clients(options: &S3Options, patience: &Patience) -> Result<Clients, Failure> {
+/// The client that `options` describe.
+pub(super) async fn client(options: &S3Options, patience: &Patience) -> Result<Client, Failure> {
     check_endpoint(options.endpoint.as_deref())?;
     // The calls have limits of their own (`retry`); these stand behind them, for every request
     // that the client makes by itself.
@@ -107,23 +107,7 @@ pub(super) async fn clients(options: &S3Options, patience: &Patience) -> Result<
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
-    Ok(Clients { small: small(&config, CONNECT.min(patience.answer)), usual: Client::from_conf(config) })
-}
-
-/// Two views of one store, with the same connections.
-#[derive(Debug)]
-pub(super) struct Clients {
-    /// For all calls.
-    pub(super) usual: Client,
-    /// For reads of small objects, of which there may be many: without the machinery that watches long transfers. Their time is
-    /// limited by the caller, as that of every call.
-    pub(super) small: Client,
-}
-
-fn small(usual: &Config, connect: Duration) -> Client {
-    let timeouts = TimeoutConfig::builder().connect_timeout(connect).build();
-    let config = usual.to_builder().timeout_config(timeouts);
-    Client::from_conf(config.stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build())
+    Ok(Client::from_conf(config))
 }
 
 fn check_endpoint(endpoint: Option<&str>) -> Result<(), Failure> {

@@ -30,9 +30,6 @@ use super::{
 };
 use crate::types::{Location, Sha256Digest};
 
-/// Reads that are not watched like long transfers take at most so many bytes: manifests, signatures, marks.
-const SMALL: u64 = 1 << 20;
-
 /// A bucket, or what lies in it under a prefix.
 #[derive(Debug, Clone)]
 pub struct S3 {
@@ -42,8 +39,6 @@ pub struct S3 {
 #[derive(Debug)]
 struct Inner {
     client: Client,
-    /// For reads of at most [`SMALL`] bytes.
-    small: Client,
     bucket: String,
     /// Empty, or ending in `/`.
     prefix: String,
@@ -61,13 +56,11 @@ impl S3 {
     pub async fn open(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, Error> {
         let location = Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() }.to_string();
         let patience = Patience::new(options.patience);
-        let clients =
-            connect::clients(options, &patience).await.map_err(|failure| failure.at("open", "", &location))?;
-        let connect::Clients { usual: client, small } = clients;
+        let client = connect::client(options, &patience).await.map_err(|failure| failure.at("open", "", &location))?;
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let (page_size, lock) = (options.page_size, options.lock.clone());
         let bucket = bucket.to_owned();
-        Ok(Self { inner: Arc::new(Inner { client, small, bucket, prefix, location, patience, page_size, lock }) })
+        Ok(Self { inner: Arc::new(Inner { client, bucket, prefix, location, patience, page_size, lock }) })
     }
 }
 
@@ -83,18 +76,8 @@ impl Inner {
         version: Option<&str>,
         range: Option<&Range<u64>>,
     ) -> Result<GetObjectOutput, Failure> {
-        self.ask_by(&self.client, key, version, range).await
-    }
-
-    async fn ask_by(
-        &self,
-        client: &Client,
-        key: &Key,
-        version: Option<&str>,
-        range: Option<&Range<u64>>,
-    ) -> Result<GetObjectOutput, Failure> {
         let header = range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let get = client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
+        let get = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(header);
         let get = get.set_version_id(version.map(str::to_owned));
         let answer = async { get.send().await.map_err(|error| error::failure(&error)) };
         within(self.patience.answer, "answer", answer).await
@@ -126,9 +109,7 @@ impl Inner {
 
     /// The bytes `range`, or all of them, of which at most `limit` are taken.
     async fn read(&self, key: &Key, range: Option<&Range<u64>>, limit: u64) -> Result<Bytes, Failure> {
-        // A larger object than the limit is refused by its length, before its bytes.
-        let client = if limit <= SMALL { &self.small } else { &self.client };
-        let answer = self.ask_by(client, key, None, range).await?;
+        let answer = self.ask(key, None, range).await?;
         self.take_body(answer, range, limit).await
     }
 }
