@@ -7,7 +7,8 @@
 //! - of a backup that one of the pinned signers has signed: its id, and with it its time, is theirs;
 //! - of a backup that is older than the place and was brought to it in its first days, where the repository was brought to it
 //!   from a copy: its `repository.json`, which nobody who backs up may write, was put there long after it was made. Who makes
-//!   backups of days that have passed has only these days for it; what is brought back later is in doubt, and so kept.
+//!   backups of days that have passed has only these days for it; what is brought back later is in doubt, and so kept, and so
+//!   is what was put before: nothing is brought to a place that is no repository yet.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -33,7 +34,8 @@ pub(super) struct Vouched {
 impl Vouched {
     /// Whether it is believed of this one, whose session was put there at `put`.
     pub(super) fn of(self, backup: &BackupId, put: Timestamp, signature: &Signature) -> bool {
-        let was_brought = |brought: Timestamp| backup.time() < brought && put.duration_since(brought) <= BRINGING;
+        let in_time = |brought: Timestamp| put >= brought && put.duration_since(brought) <= BRINGING;
+        let was_brought = |brought: Timestamp| backup.time() < brought && in_time(brought);
         self.is_copy || *signature == Signature::Good || self.brought.is_some_and(was_brought)
     }
 }

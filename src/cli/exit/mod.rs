@@ -297,6 +297,18 @@ mod tests {
         assert!(setting.contains("next: correct that setting"), "{setting}");
     }
 
+    #[test]
+    fn what_waits_in_the_repository_itself_is_not_told_to_prune_there() {
+        for to_copy in [true, false] {
+            let backup = crate::types::BackupId::parse("20261120T020000Z-abcdef").unwrap();
+            let (place, first) = ("a place".to_owned(), "data/x".to_owned());
+            let waits = repository::CopyRefused::Waits { backup, place, count: 1, first, to_copy };
+            let failure = Failure::from(repository::Error::Copy(waits));
+            assert_eq!(failure.exit, Exit::CouldNotRun);
+            assert_eq!(failure.text().contains("`drctl prune"), to_copy, "{}", failure.text());
+        }
+    }
+
     /// How a restore ended of which so many objects failed, differ, could not be compared, and were left.
     fn restored(failed: u64, different: u64, not_compared: u64, left: u64) -> Exit {
         after(0, false, [failed, different, not_compared, left])

@@ -56,6 +56,13 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
             Exit::CouldNotRun,
             Some("run it again later; where it stays so, keep backups in a store that lists what it has acknowledged"),
         ),
+        E::Copy(repository::CopyRefused::Waits { to_copy: false, .. }) => (
+            Exit::CouldNotRun,
+            Some(
+                "bring the backup back first whose id is in that key, if it has one: `drctl copy ID --from NAME --to repository`; \
+                 or use this one in the copy, or bring it to another prefix",
+            ),
+        ),
         E::Copy(repository::CopyRefused::Waits { .. }) => (
             Exit::CouldNotRun,
             Some(

@@ -101,11 +101,16 @@ impl Target<'_> {
     /// What there is to be said of one that was given up there.
     pub(super) fn given_up(&self) -> String {
         let place = self.place.in_words();
-        let days = if matches!(self.place, CopyPlace::Copy(_)) { 30 } else { 400 };
+        let (why, days) = match self.place {
+            CopyPlace::Copy(_) => ("its copying had not ended in 7 days", 30),
+            CopyPlace::Repository => {
+                ("a prune has found its run without a manifest, and no sign of life for 6 hours or 7 days", 400)
+            }
+        };
         format!(
-            "was given up in {place}: its copying had not ended in 7 days, and its packs may be gone there; a prune there takes \
-             that mark away after {days} days, and then it can be copied again; until then use it where it is, or copy it under \
-             another prefix"
+            "was given up in {place}: {why}, and its packs may be gone there; a prune there takes that mark away after {days} \
+             days, once no other backup there needs packs of it, and then it can be copied again; until then use it where it is, \
+             or copy it under another prefix"
         )
     }
 

@@ -207,6 +207,7 @@ async fn bring(
     let mut copies = Copies { from, to, backups: Vec::new(), accepts: 0, made: false, ended: None };
     let options = CopyOptions {
         from_copy: at_source.is_at_copy(),
+        to_copy: at_target.is_at_copy(),
         names: (asked.from.in_words(), asked.to.in_words()),
         ..CopyOptions::new(
             Arc::clone(&run.clock),
@@ -225,9 +226,6 @@ async fn bring(
                 if !asked.dry_run {
                     let (accepts, left) = copier.send_accepts(&policy.name).await?;
                     copies.accepts = accepts;
-                    if asked.to == CopyPlace::Repository {
-                        copier.send_pins(&policy.name).await?;
-                    }
                     if let Some(first) = left.into_iter().next() {
                         return Err(first.into());
                     }

@@ -132,14 +132,15 @@ impl Copier<'_> {
         let owners = owners_of(&refs);
         self.look(manifest, &refs, &owners).await?;
         self.to.backend().lock_ready().await?;
-        let Begun { at: session, unnamed } = self.put_session(original, &owners).await?;
+        let Begun { at: session, unnamed, kept } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
             self.refuse_late(backup, session)?;
-            let known = self.owners(manifest, &owners, session).await?;
+            let known = self.owners(manifest, (&owners, &kept), session).await?;
             let needed = self.needed(&refs, Some(&known)).await?;
             if !self.options.relies_on_all() {
                 self.cover(manifest, needed.doubtful).await?;
+                self.cover_lists(manifest, &known).await?;
             }
             let missing = needed.missing;
             let sizes: u64 = missing.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum();
@@ -154,6 +155,9 @@ impl Copier<'_> {
             self.refuse_late(backup, session)?;
             let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);
             self.send_signature(&key).await?;
+            if !self.options.to_copy {
+                self.send_pin(manifest).await?;
+            }
             match self.to.put_manifest(manifest.clone(), bytes).await? {
                 CommitOutcome::Committed(_) => Ok(counts),
                 CommitOutcome::Fenced => Err(Error::Aborted { backup: backup.clone() }),

@@ -32,7 +32,7 @@ impl Copier<'_> {
         refs: &[Ref],
         owners: &BTreeSet<BackupId>,
     ) -> Result<Needed, Error> {
-        let session = self.session_there(manifest, owners).await?;
+        let (session, kept) = self.session_there(manifest, owners).await?;
         if let Some(session) = session {
             self.refuse_late(&manifest.backup, session)?;
         }
@@ -40,9 +40,10 @@ impl Copier<'_> {
         let needed = match self.options.relies_on_all() {
             true => self.needed(refs, None).await?,
             false => {
-                let known = self.owners(manifest, owners, at).await?;
+                let known = self.owners(manifest, (owners, &kept), at).await?;
                 let mut needed = self.needed(refs, Some(&known)).await?;
                 self.cover(manifest, std::mem::take(&mut needed.doubtful)).await?;
+                self.cover_lists(manifest, &known).await?;
                 needed
             }
         };
@@ -76,26 +77,27 @@ impl Copier<'_> {
     }
 
     /// The time of the session that an earlier try has put. That of the run itself, where its manifest is lost, counts from
-    /// the moment in which it is taken.
+    /// the moment in which it is taken; the runs that it names are given, too.
     async fn session_there(
         &self,
         manifest: &Manifest,
         owners: &BTreeSet<BackupId>,
-    ) -> Result<Option<Timestamp>, Error> {
+    ) -> Result<(Option<Timestamp>, Vec<BackupId>), Error> {
+        let none = (None, Vec::new());
         match self.to.session(&manifest.policy, &manifest.backup).await {
             Ok(session) if session.copied.is_none() => {
                 let is_named = |owner: &&BackupId| **owner == manifest.backup || session.parents.contains(owner);
                 let unnamed: Vec<BackupId> = owners.iter().filter(|owner| !is_named(owner)).cloned().collect();
                 self.must_stay(manifest, &unnamed).await?;
-                return Ok(None);
+                return Ok((None, session.parents));
             }
             Ok(_) => {}
-            Err(Error::Gone { .. }) => return Ok(None),
+            Err(Error::Gone { .. }) => return Ok(none),
             Err(error) => return Err(error),
         }
         match self.to.backend().head(&layout::session(&manifest.policy, &manifest.backup)).await {
-            Ok(meta) => Ok(Some(meta.modified)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Ok(meta) => Ok((Some(meta.modified), Vec::new())),
+            Err(error) if error.is_not_found() => Ok(none),
             Err(error) => Err(error.into()),
         }
     }

@@ -54,7 +54,8 @@ impl Copier<'_> {
             }
             Ok::<(), Error>(())
         };
-        work.await.map_err(|error| if sizes > 0 { Error::begun(backup)(error) } else { error })?;
+        let writes = sizes > 0 || missing.bytes > 0 || missing.signature;
+        work.await.map_err(|error| if writes { Error::begun(backup)(error) } else { error })?;
         Ok(if counts.packs > 0 || counts.bytes > 0 { CopyOutcome::Mended(counts) } else { CopyOutcome::There })
     }
 

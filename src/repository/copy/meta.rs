@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jiff::Timestamp;
 
 use super::{
     super::{
         Accept, Error, Manifest, Repository,
-        backend::{ErrorKind, Key},
+        backend::{ErrorKind, Key, ObjectMeta},
         control,
         crypt::MAX_SIGNATURE,
         index::{MAX_INDEX, MAX_LINES},
@@ -41,14 +42,14 @@ pub(super) struct Lists {
 fn plain_indexes(
     manifest: &Manifest,
     records: Vec<IndexRecord>,
-    sizes: &HashMap<Key, u64>,
+    listed: &HashMap<Key, ObjectMeta>,
 ) -> Result<Vec<Index>, Error> {
     let mut indexes = Vec::with_capacity(records.len());
     for record in records {
         let key = layout::index(&manifest.backup, record.index, false);
-        match sizes.get(&key) {
+        match listed.get(&key).map(|meta| meta.size) {
             None => return Err(Error::Gone { object: key.to_string() }),
-            Some(size) if *size != record.size => {
+            Some(size) if size != record.size => {
                 return Err(Error::damaged(
                     &key,
                     format!("it does not have the {} bytes that are recorded", record.size),
@@ -60,23 +61,42 @@ fn plain_indexes(
     Ok(indexes)
 }
 
-/// The indexes of an encrypted backup, by their listing, which must have them all from the first on.
-fn sealed_indexes(manifest: &Manifest, sizes: HashMap<Key, u64>) -> Result<Vec<Index>, Error> {
-    let numbered = |(key, size): (Key, u64)| Some((layout::parse_index(&key)?.1, key, size));
-    let mut found: Vec<(u32, Key, u64)> = sizes.into_iter().filter_map(numbered).collect();
-    found.sort();
-    let gone = |n| Err(Error::Gone { object: layout::index(&manifest.backup, n, true).to_string() });
-    if (found.len() as u64) < manifest.totals.chunks.div_ceil(MAX_LINES as u64) {
-        return gone(u32::try_from(found.len()).unwrap_or(u32::MAX));
-    }
-    let mut indexes = Vec::with_capacity(found.len());
-    for (place, (n, key, size)) in found.into_iter().enumerate() {
-        if u32::try_from(place) != Ok(n) {
-            return gone(n.saturating_sub(1));
+/// The indexes of an encrypted backup, by their listing, which must have them all from the first on. Whoever may put objects
+/// may have put others there since the manifest, at `written`, which are none: of what is younger only what fills a gap counts,
+/// or goes on where the others end, as one does that was sent again.
+fn sealed_indexes(
+    manifest: &Manifest,
+    listed: &HashMap<Key, ObjectMeta>,
+    written: Timestamp,
+) -> Result<Vec<Index>, Error> {
+    let backup = &manifest.backup;
+    let gone = |n| Err(Error::Gone { object: layout::index(backup, n, true).to_string() });
+    let numbered = |meta: &&ObjectMeta| {
+        let n = layout::parse_index(&meta.key)?.1;
+        (meta.key == layout::index(backup, n, true) && meta.modified <= written).then_some(n)
+    };
+    let last = listed.values().filter_map(|meta| numbered(&meta)).max();
+    let mut indexes = Vec::new();
+    for n in 0..=u32::MAX {
+        let key = layout::index(backup, n, true);
+        match listed.get(&key) {
+            Some(meta) if meta.size <= MAX_INDEX || meta.modified <= written => {
+                indexes.push(Index { key, size: meta.size, sha256: None });
+            }
+            _ if last.is_some_and(|last| n <= last) => return gone(n),
+            _ => break,
         }
-        indexes.push(Index { key, size, sha256: None });
+    }
+    if (indexes.len() as u64) < manifest.totals.chunks.div_ceil(MAX_LINES as u64) {
+        return gone(u32::try_from(indexes.len()).unwrap_or(u32::MAX));
     }
     Ok(indexes)
+}
+
+/// What is listed under `meta/` of a backup.
+async fn listed(of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, ObjectMeta>, Error> {
+    let objects = of.backend().list(&layout::meta_of(&manifest.backup));
+    Ok(objects.map_ok(|meta| (meta.key.clone(), meta)).try_collect().await?)
 }
 
 impl Copier<'_> {
@@ -88,13 +108,18 @@ impl Copier<'_> {
         let key = layout::streams(backup, sealed);
         check_ref(backup, &key, &manifest.streams)?;
         let streams = get_exact(&**self.from.backend(), &key, manifest.streams.size, manifest.streams.sha256).await?;
-        let sizes = self.sizes(self.from, manifest).await?;
+        let listed = listed(self.from, manifest).await?;
         let indexes = match sealed {
-            true => sealed_indexes(manifest, sizes)?,
+            true => {
+                let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);
+                let head = self.from.backend().head(&key).await;
+                let written = head.map_err(|error| Error::reading(&key, error))?.modified;
+                sealed_indexes(manifest, &listed, written)?
+            }
             false => {
                 let bytes = streams.clone();
                 let records = blocking(&key, move || Streams::decode_indexes(bytes)).await?;
-                plain_indexes(manifest, records, &sizes)?
+                plain_indexes(manifest, records, &listed)?
             }
         };
         Ok(Lists { indexes, streams })
@@ -104,11 +129,11 @@ impl Copier<'_> {
     /// indexes, which must have their sizes. Gives the keys of all.
     pub(super) async fn send_meta(&self, manifest: &Manifest, counts: &mut CopyCounts) -> Result<Vec<Key>, Error> {
         let backup = &manifest.backup;
-        let there: HashMap<Key, u64> = self.sizes(self.to, manifest).await?;
+        let there = listed(self.to, manifest).await?;
         let Lists { indexes, streams } = self.lists(manifest).await?;
         let mut keys = Vec::with_capacity(indexes.len() + 2);
         for Index { key, size, sha256 } in indexes {
-            if there.get(&key) != Some(&size) {
+            if there.get(&key).map(|meta| meta.size) != Some(size) {
                 self.options.rate.pass(size).await;
                 match sha256 {
                     Some(sha256) => self.send_exact(&key, size, sha256).await?,
@@ -137,11 +162,15 @@ impl Copier<'_> {
         Ok(keys)
     }
 
-    /// The bytes under `meta/` that the copy lacks, by listings.
+    /// The bytes under `meta/` that the copy lacks, by listings: of what belongs to the backup.
     pub(super) async fn meta_missing(&self, manifest: &Manifest) -> Result<u64, Error> {
-        let there = self.sizes(self.to, manifest).await?;
-        let all = self.sizes(self.from, manifest).await?;
-        Ok(all.iter().filter(|(key, size)| there.get(*key) != Some(*size)).map(|(_, size)| size).sum())
+        let there = listed(self.to, manifest).await?;
+        let lists = self.lists(manifest).await.map_err(|error| said_of(error, &self.place_read()))?;
+        let (streams, refs) =
+            (layout::streams(&manifest.backup, self.from.is_encrypted()), layout::refs(&manifest.backup));
+        let named = [(streams, manifest.streams.size), (refs, manifest.refs.size)];
+        let all = lists.indexes.into_iter().map(|index| (index.key, index.size)).chain(named);
+        Ok(all.filter(|(key, size)| there.get(key).map(|meta| meta.size) != Some(*size)).map(|(_, size)| size).sum())
     }
 
     /// Sends an index that nobody can open here.
@@ -152,11 +181,6 @@ impl Copier<'_> {
             return Err(Error::damaged(key, format!("it does not have the {size} bytes that were listed")));
         }
         self.put(key, bytes).await
-    }
-
-    async fn sizes(&self, of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, u64>, Error> {
-        let objects = of.backend().list(&layout::meta_of(&manifest.backup));
-        Ok(objects.map_ok(|meta| (meta.key, meta.size)).try_collect().await?)
     }
 
     /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. Gives how many, and what

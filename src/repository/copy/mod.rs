@@ -47,6 +47,8 @@ pub struct CopyOptions {
     pub rate: Arc<Rate>,
     /// The policy calls the place that is read a copy: what its sessions say of the originals' is passed on.
     pub from_copy: bool,
+    /// The place that is written is a copy, and not the repository itself: there a prune is waited for, and pins are its own.
+    pub to_copy: bool,
     /// What people call the place that is read, and the one that is written.
     pub names: (String, String),
     /// How many packs are on their way at once.
@@ -65,6 +67,7 @@ impl CopyOptions {
             monitor,
             rate: Arc::new(rate),
             from_copy: false,
+            to_copy: true,
             names: ("the repository".to_owned(), "the copy".to_owned()),
             at_once: AT_ONCE,
             #[cfg(any(test, feature = "testing"))]

@@ -3,42 +3,30 @@
 use std::collections::HashSet;
 
 use super::{
-    super::{Error, Repository, control, layout, prune::Pin},
+    super::{Error, Manifest, Repository, control, layout, prune::Pin},
     Copier,
 };
 use crate::types::{BackupId, Name};
 
 impl Copier<'_> {
-    /// Sends the pins of `policy` whose backups are there. Gives how many.
-    ///
-    /// # Errors
-    /// What the stores say. What is no pin of its backup is not sent.
-    pub async fn send_pins(&self, policy: &Name) -> Result<u64, Error> {
-        let there = self.to.marks(&layout::pins_of(Some(policy))).await?;
-        let mut pins: Vec<_> = self.from.marks(&layout::pins_of(Some(policy))).await?.into_iter().collect();
-        pins.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut sent = 0;
-        for (mark, meta) in pins.into_iter().filter(|(mark, _)| !there.contains_key(mark)) {
-            let bytes = match self.from.backend().get(&meta.key, control::MAX_CONTROL as u64).await {
-                Ok(bytes) => bytes,
-                Err(error) => match Error::reading(&meta.key, error) {
-                    error if error.is_damage() => continue,
-                    error => return Err(error),
-                },
-            };
-            let Ok(pin) = control::decode::<Pin>(&bytes) else { continue };
-            if (&pin.policy, &pin.backup) != (&mark.0, &mark.1) {
-                continue;
+    /// Sends the pin of a backup that is brought back, if it has one: before its manifest, so that it is never there without.
+    /// What is no pin of this backup is not sent; one that is there stays as it is.
+    pub(super) async fn send_pin(&self, manifest: &Manifest) -> Result<(), Error> {
+        let key = layout::pin(&manifest.policy, &manifest.backup);
+        let bytes = match self.from.backend().get(&key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) => match Error::reading(&key, error) {
+                error if error.is_damage() => return Ok(()),
+                error => return Err(error),
+            },
+        };
+        match control::decode::<Pin>(&bytes) {
+            Ok(pin) if (&pin.policy, &pin.backup) == (&manifest.policy, &manifest.backup) => {
+                self.to.backend().put_new(&key, bytes).await?;
+                Ok(())
             }
-            match self.to.backend().head(&layout::manifest(&pin.policy, &pin.schedule, &pin.backup)).await {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error.into()),
-            }
-            self.put(&meta.key, bytes).await?;
-            sent += 1;
+            _ => Ok(()),
         }
-        Ok(sent)
     }
 }
 

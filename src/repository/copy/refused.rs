@@ -42,9 +42,9 @@ pub enum CopyRefused {
         /// The run that nothing keeps from a prune.
         owner: BackupId,
     },
-    /// The copy's prune may be about to delete packs that a backup needs, and that no other backup in the copy does.
+    /// The copy's prune may be about to delete packs or lists that a backup needs, and that no other backup in the copy does.
     #[error(
-        "backup {backup} cannot be copied yet: {count} packs that it needs are garbage in {place}, or belong to backups \
+        "backup {backup} cannot be copied yet: {count} packs or lists that it needs are garbage in {place}, or belong to backups \
          that are about to be deleted there (the first: `{first}`), and a prune may be deleting them now"
     )]
     Waits {
@@ -56,6 +56,8 @@ pub enum CopyRefused {
         count: usize,
         /// The key of the first.
         first: String,
+        /// The place is a copy, and not the repository itself, whose prune gives up runs that have no manifest.
+        to_copy: bool,
     },
     /// It was deleted from that place while it was copied, and a prune there would delete it again.
     #[error(

@@ -5,6 +5,7 @@
 //! - of a backup without a tombstone, or with one that was younger than a day then;
 //! - of a run that had not ended then, or whose abort marker was younger than a day, or its session than 7 days;
 //! - that a backup without a tombstone needs;
+//! - that was put after the session of its run, which has not ended, or was there then;
 //! - that is younger than 7 days, of a run that has been swept (its packs, then its session are gone, and only the mark is
 //!   left that says so, which stays for long), or of which nothing is known.
 //!
@@ -19,12 +20,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
         CopyRefused, Error, Listed, Manifest, Repository, Scope,
-        backend::ObjectMeta,
+        backend::{Key, ObjectMeta},
         catalog::Marker,
         chunks::PackName,
         layout,
@@ -47,8 +49,12 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// What the copy knows of a run whose packs are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// No prune deletes of it: a backup, a run that has not ended, or one whose mark is too young to be acted on.
+    /// No prune deletes of it: a backup, or a run whose mark is too young to be acted on, or that a session names which was
+    /// there before.
     Stays,
+    /// A run that has not ended, with a session of this time: a prune that began before that may take what is older for
+    /// garbage.
+    Open(Timestamp),
     /// Nothing.
     Unknown,
     /// A mark says that it had to go, and its session is gone, which is deleted after its packs.
@@ -69,12 +75,12 @@ impl Owners {
     /// Whether a pack can be gone although it was listed just now (`modified`), or was put just now (`None`), unless a
     /// backup that stays needs it.
     pub(super) fn is_doubtful(&self, owner: &BackupId, modified: Option<Timestamp>) -> bool {
+        let is_old = |modified: Timestamp| self.session.duration_since(modified) >= YOUNG;
         match self.known.get(owner).copied().unwrap_or(Owner::Unknown) {
             Owner::Stays => false,
+            Owner::Open(began) => modified.is_some_and(|modified| modified < began && is_old(modified)),
             Owner::Going => true,
-            Owner::Swept | Owner::Unknown => {
-                modified.is_some_and(|modified| self.session.duration_since(modified) >= YOUNG)
-            }
+            Owner::Swept | Owner::Unknown => modified.is_some_and(is_old),
         }
     }
 }
@@ -100,11 +106,12 @@ impl Marks {
 
 impl Copier<'_> {
     /// What the copy knows of `owners`, as prunes see it that began before `session`. The backup's own packs are guarded by
-    /// its session and by the key of its manifest.
+    /// its session and by the key of its manifest, and those of `kept` by its run's own session, which has been there ever since
+    /// they were needed.
     pub(super) async fn owners(
         &self,
         manifest: &Manifest,
-        owners: &BTreeSet<BackupId>,
+        (owners, kept): (&BTreeSet<BackupId>, &[BackupId]),
         session: Timestamp,
     ) -> Result<Owners, Error> {
         let policy = &manifest.policy;
@@ -120,9 +127,13 @@ impl Copier<'_> {
         let listed = self.to.list_manifests(&Scope::Policy(policy.clone())).await?;
         let manifests = listed.into_iter().map(|one| (one.backup, (one.schedule, one.meta.modified))).collect();
         let marks = Marks { tombstones, sessions, manifests };
-        let mut known = HashMap::from([(manifest.backup.clone(), Owner::Stays)]);
+        let own = marks.sessions.get(&(policy.clone(), manifest.backup.clone())).map_or(session, |meta| meta.modified);
+        let mut known = HashMap::from([(manifest.backup.clone(), Owner::Open(own))]);
         for owner in owners.iter().filter(|owner| **owner != manifest.backup) {
-            let is = self.owner(&(policy.clone(), owner.clone()), &marks, session).await?;
+            let is = match kept.contains(owner) {
+                true => Owner::Stays,
+                false => self.owner(&(policy.clone(), owner.clone()), &marks, session).await?,
+            };
             known.insert(owner.clone(), is);
         }
         Ok(Owners { known, session })
@@ -136,7 +147,7 @@ impl Copier<'_> {
             return Ok(if found.is_some() && is == Owner::Swept { Owner::Going } else { is });
         }
         let Some((schedule, written)) = found else {
-            return Ok(if marks.sessions.contains_key(run) { Owner::Stays } else { Owner::Unknown });
+            return Ok(marks.sessions.get(run).map_or(Owner::Unknown, |meta| Owner::Open(meta.modified)));
         };
         match self.to.marker(&run.0, schedule, &run.1).await {
             Ok(Marker::Manifest(_)) => Ok(Owner::Stays),
@@ -169,13 +180,33 @@ impl Copier<'_> {
             }
         }
         let Some((owner, pack)) = doubtful.iter().min() else { return Ok(()) };
-        Err(CopyRefused::Waits {
+        Err(self.waits(manifest, doubtful.len(), &layout::pack(owner, pack)))
+    }
+
+    /// Refuses if lists of the backup are there that a prune may take for garbage. No other backup needs them.
+    pub(super) async fn cover_lists(&self, manifest: &Manifest, owners: &Owners) -> Result<(), Error> {
+        let mut doubtful = Vec::new();
+        let mut objects = self.to.backend().list(&layout::meta_of(&manifest.backup));
+        while let Some(meta) = objects.try_next().await? {
+            if owners.is_doubtful(&manifest.backup, Some(meta.modified)) {
+                doubtful.push(meta.key);
+            }
+        }
+        match doubtful.first() {
+            Some(first) => Err(self.waits(manifest, doubtful.len(), first)),
+            None => Ok(()),
+        }
+    }
+
+    fn waits(&self, manifest: &Manifest, count: usize, first: &Key) -> Error {
+        CopyRefused::Waits {
             backup: manifest.backup.clone(),
             place: self.place_written(),
-            count: doubtful.len(),
-            first: layout::pack(owner, pack).to_string(),
+            count,
+            first: first.to_string(),
+            to_copy: self.options.to_copy,
         }
-        .into())
+        .into()
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Begun {
     pub(super) at: Timestamp,
     /// Runs whose packs are needed and that it does not name: a backup there must keep each.
     pub(super) unnamed: Vec<BackupId>,
+    /// Runs that the run's own session names, which is older: their packs were kept all the time.
+    pub(super) kept: Vec<BackupId>,
 }
 
 impl Copier<'_> {
@@ -60,7 +62,7 @@ impl Copier<'_> {
         let before = clock.now();
         if backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
             let at = self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup))?;
-            return Ok(Begun { at, unnamed: Vec::new() });
+            return Ok(Begun { at, unnamed: Vec::new(), kept: Vec::new() });
         }
         let found = self.to.session(&manifest.policy, &manifest.backup).await?;
         let unnamed: Vec<_> = session.parents.into_iter().filter(|owner| !found.parents.contains(owner)).collect();
@@ -72,10 +74,10 @@ impl Copier<'_> {
         if own {
             // As long as its backup was there, prunes took it for the session of a run that has ended.
             let at = backend.clock().await?.unwrap_or(before);
-            return Ok(Begun { at, unnamed });
+            return Ok(Begun { at, unnamed, kept: found.parents });
         }
         let at = backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
-        Ok(Begun { at, unnamed })
+        Ok(Begun { at, unnamed, kept: Vec::new() })
     }
 
     /// Refuses unless a backup of the place without a tombstone is there of each of `runs`: then no prune deletes their packs

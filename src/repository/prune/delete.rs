@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use super::{
     super::{
         Error, Listed,
-        backend::{ErrorKind, Key},
+        backend::{ErrorKind, Key, ObjectMeta},
         layout,
     },
     ABORTS, ABORTS_OF_COPIES, WAIT,
-    execute::Work,
+    execute::{FoundNow, Work},
     live::LivePacks,
     status::{Fate, Fates},
 };
@@ -20,6 +20,30 @@ use crate::types::{BackupId, Name};
 const DELETIONS: usize = 16;
 /// Keys that are held between a listing and their deletion.
 const BATCH: usize = 1_000;
+
+/// An object that is deleted.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Doomed {
+    key: Key,
+    size: u64,
+    /// The time that the survey saw of it, where it was read then: by now something else may be under its key.
+    surveyed: Option<Timestamp>,
+}
+
+impl Doomed {
+    /// One that was listed just now.
+    fn of(meta: ObjectMeta) -> Self {
+        Self { key: meta.key, size: meta.size, surveyed: None }
+    }
+}
+
+/// What became of one.
+enum Became {
+    Deleted(u64),
+    Locked(Key),
+    /// It is not there any more, or something else is.
+    PassedOver,
+}
 
 impl Work<'_> {
     /// Sweeps what belongs to no backup. Told to stop, it ends between two steps, and the next prune goes on.
@@ -49,7 +73,7 @@ impl Work<'_> {
                 let meta = meta?;
                 let Some((backup, pack)) = layout::parse_pack(&meta.key) else { continue };
                 if self.goes(&backup, &meta, fates) && !live.contains(&backup, &pack) {
-                    dead.push((meta.key, meta.size));
+                    dead.push(Doomed::of(meta));
                 }
             }
             let (packs, bytes) = self.delete_all(dead).await?;
@@ -70,7 +94,7 @@ impl Work<'_> {
                 let meta = meta?;
                 let Some(backup) = layout::run_of_meta(&meta.key) else { continue };
                 if self.goes(&backup, &meta, fates) {
-                    dead.push((meta.key, meta.size));
+                    dead.push(Doomed::of(meta));
                 }
             }
             self.done.objects += self.delete_all(dead).await?.0;
@@ -78,23 +102,30 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Deletes objects, and gives how many and their bytes; what a lock keeps is noted.
-    async fn delete_all(&mut self, objects: Vec<(Key, u64)>) -> Result<(u64, u64), Error> {
+    /// Deletes objects, and gives how many and their bytes; what a lock keeps is noted. What was surveyed is passed over unless
+    /// it is still that.
+    async fn delete_all(&mut self, objects: Vec<Doomed>) -> Result<(u64, u64), Error> {
         self.changed |= !objects.is_empty();
-        let backend = &self.repository.backend;
-        let deletions = stream::iter(objects).map(|(key, size)| async move {
-            match backend.delete(&key).await {
-                Ok(()) => Ok((None, size)),
-                Err(error) if error.kind == ErrorKind::Locked => Ok((Some(key), size)),
+        let repository = self.repository;
+        let deletions = stream::iter(objects).map(|Doomed { key, size, surveyed }| async move {
+            if let Some(surveyed) = surveyed
+                && repository.found_now(&key, surveyed).await? != FoundNow::Same
+            {
+                return Ok(Became::PassedOver);
+            }
+            match repository.backend.delete(&key).await {
+                Ok(()) => Ok(Became::Deleted(size)),
+                Err(error) if error.kind == ErrorKind::Locked => Ok(Became::Locked(key)),
                 Err(error) => Err(Error::from(error)),
             }
         });
         let mut done = deletions.buffer_unordered(DELETIONS);
         let (mut sum, mut locked) = ((0, 0), Vec::new());
-        while let Some((kept, size)) = done.try_next().await? {
-            match kept {
-                None => sum = (sum.0 + 1, sum.1 + size),
-                Some(key) => locked.push(key),
+        while let Some(became) = done.try_next().await? {
+            match became {
+                Became::Deleted(size) => sum = (sum.0 + 1, sum.1 + size),
+                Became::Locked(key) => locked.push(key),
+                Became::PassedOver => {}
             }
         }
         drop(done);
@@ -105,26 +136,32 @@ impl Work<'_> {
         Ok(sum)
     }
 
-    /// Sessions and accept marks of what is gone; and abort markers of runs that have been gone for very long.
+    /// Sessions and accept marks of what is gone; and abort markers of runs that have been gone for very long. Another prune
+    /// may have ended since the survey, and a copy have brought there again what that deleted: then these are not those that
+    /// were surveyed.
     async fn end_runs(&mut self, fates: &Fates) -> Result<(), Error> {
         let policy = &self.options.policy;
         let mut gone = Vec::new();
         for ((of, backup), meta) in &self.survey.sessions {
             if of == policy && fates.of(backup) == Fate::Goes && !self.kept.contains(backup) {
-                gone.push((meta.key.clone(), meta.size));
+                gone.push(Doomed { surveyed: Some(meta.modified), ..Doomed::of(meta.clone()) });
             }
         }
         let accepts = self.repository.marks(&layout::accepts_of(Some(policy))).await?;
+        let goes = |id: &BackupId, meta: &ObjectMeta| fates.has_to_go(id) && meta.modified < self.survey.now;
         let accepts: Vec<_> =
-            accepts.into_iter().filter(|((_, id), _)| fates.has_to_go(id)).map(|(_, meta)| meta).collect();
-        let signatures: Vec<_> = accepts.iter().map(|meta| (layout::signature(&meta.key), 0)).collect();
-        gone.extend(accepts.into_iter().map(|meta| (meta.key, meta.size)));
+            accepts.into_iter().filter(|((_, id), meta)| goes(id, meta)).map(|(_, meta)| meta).collect();
+        let signature = |of: &ObjectMeta| Doomed { key: layout::signature(&of.key), size: 0, surveyed: None };
+        let signatures: Vec<_> = accepts.iter().map(signature).collect();
+        gone.extend(accepts.into_iter().map(Doomed::of));
         for entry in &self.survey.entries {
             let has_session = self.survey.sessions.contains_key(&(entry.policy.clone(), entry.backup.clone()));
             let kept = if self.options.is_copy { ABORTS_OF_COPIES } else { ABORTS };
             let old = self.survey.now.duration_since(entry.modified) >= kept;
-            if entry.policy == *policy && entry.listed == Listed::Aborted && old && !has_session {
-                gone.push((entry.key.clone(), 0));
+            let ours = entry.policy == *policy && entry.listed == Listed::Aborted;
+            // While packs of it are there, which others may need, a copy must not take them for those of a new try.
+            if ours && old && !has_session && self.is_empty(policy, &entry.backup).await? {
+                gone.push(Doomed { key: entry.key.clone(), size: 0, surveyed: Some(entry.modified) });
             }
         }
         gone.sort();
@@ -168,7 +205,7 @@ impl Work<'_> {
         let mut objects = self.repository.backend.list(&layout::evidence_of(policy));
         while let Some(meta) = objects.try_next().await? {
             if old(meta.modified) && layout::run_of_evidence(&meta.key).is_some_and(|backup| !there(&backup)) {
-                gone.push((meta.key, meta.size));
+                gone.push(Doomed::of(meta));
             }
         }
         self.done.objects += self.delete_all(gone).await?.0;

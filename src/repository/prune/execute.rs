@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Map;
 
 use super::{
@@ -75,6 +75,32 @@ impl Repository {
     }
 }
 
+/// What is under a key that was surveyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FoundNow {
+    /// What was there.
+    Same,
+    /// Nothing.
+    Nothing,
+    /// Something that was put there since.
+    Another,
+}
+
+/// Listings of some stores tell fractions of a second, and answers for one object do not.
+const A_SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+impl Repository {
+    /// What is under a key now under which the survey saw what was put at `surveyed`.
+    pub(super) async fn found_now(&self, key: &Key, surveyed: Timestamp) -> Result<FoundNow, Error> {
+        match self.backend.head(key).await {
+            Ok(meta) if meta.modified.duration_since(surveyed).abs() <= A_SECOND => Ok(FoundNow::Same),
+            Ok(_) => Ok(FoundNow::Another),
+            Err(error) if error.is_not_found() => Ok(FoundNow::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 impl Survey {
     /// The backups, of any policy, of which nobody can say what they need, and why: while there is one that is not
     /// about to be deleted, nothing can be pruned.
@@ -109,13 +135,13 @@ impl Work<'_> {
         self.done.live_packs = live.len() as u64;
         self.fence().await?;
         self.mark(doomed).await?;
-        let locked = self.delete_manifests(&due).await?;
+        let stay = self.delete_manifests(&due).await?;
         if self.done.interrupted {
             return Ok(());
         }
-        if !locked.is_empty() {
+        if !stay.is_empty() {
             // What is listed needs all that is its own, and what it shares.
-            due.retain(|backup| !locked.contains(backup));
+            due.retain(|backup| !stay.contains(backup));
             fates = self.survey.fates(self.options, |backup| due.contains(backup));
             live = self.repository.live_packs(self.survey, &fates).await?;
         }
@@ -183,19 +209,29 @@ impl Work<'_> {
     /// P6 begins: first the manifest and its signature, so that nothing that is listed lacks a pack; until it is told to
     /// stop. Gives the backups whose manifests are locked: they stay as they are.
     async fn delete_manifests(&mut self, due: &HashSet<BackupId>) -> Result<HashSet<BackupId>, Error> {
-        let mut locked = HashSet::new();
+        let mut stays = HashSet::new();
         for one in self.survey.backups.iter().filter(|one| due.contains(&one.entry.backup)) {
             if self.stops() {
                 break;
             }
+            match self.repository.found_now(&one.entry.key, one.entry.modified).await? {
+                FoundNow::Same => {}
+                // Another prune has deleted it, and sees to the rest; or a copy is about to bring it again.
+                FoundNow::Nothing => continue,
+                // A copy has brought it again since.
+                FoundNow::Another => {
+                    stays.insert(one.entry.backup.clone());
+                    continue;
+                }
+            }
             if !self.delete(&one.entry.key).await? {
-                locked.insert(one.entry.backup.clone());
+                stays.insert(one.entry.backup.clone());
                 continue;
             }
             self.delete(&layout::signature(&one.entry.key)).await?;
             self.done.deleted.push(one.entry.backup.clone());
         }
-        Ok(locked)
+        Ok(stays)
     }
 
     /// Whether it was told to stop.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     repository::{
         Copier, CopyListed, CopyOutcome, CopyRefused, Error, Level, Repository, Scope, StoredManifest, TombstoneBy,
-        backend::{Backend, Key, Memory, Op, Recording},
+        backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
         crypt::{Access, SigningKey},
         layout,
     },
@@ -145,4 +145,58 @@ async fn a_backup_with_a_tombstone_in_the_copy_is_not_taken_for_one_that_is_ther
     let refused = copy_between(&bench, &from, &to, &one).await.unwrap_err();
     assert!(matches!(refused, Error::Copy(CopyRefused::Goes { .. })), "{refused}");
     assert_eq!(copy_between(&bench, &from, &to, &two).await.unwrap(), CopyOutcome::There);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mending_that_fails_says_that_something_was_written_if_it_may_have_been() {
+    for what in ["data/", "refs.tsv.zst", ".json.sig", "nothing"] {
+        let (bench, store, one, _) = both().await;
+        for key in store.keys() {
+            if key.as_str().contains(what) && key.as_str().contains(one.manifest.backup.as_str()) {
+                store.delete(&key).await.unwrap();
+            }
+        }
+        let faulty = Faulty::new(Arc::new(store));
+        let from = bench.open().await;
+        let to = replica(&bench, faulty.clone()).await;
+        faulty.on(Rule::new(Op::PutNew, Fault::Fail(ErrorKind::Unreachable)).always());
+        let outcome = copy_between(&bench, &from, &to, &one).await;
+        let is_begun = matches!(outcome, Err(Error::Begun { .. }));
+        // The signature that is there is put once more, and that fails, too.
+        assert_eq!((is_begun, outcome.is_err()), (what != "nothing", true), "{what}: {outcome:?}");
+        faulty.heal();
+        let healed = copy_between(&bench, &from, &to, &one).await.unwrap();
+        assert_eq!(matches!(healed, CopyOutcome::Mended(_)), what != "nothing", "{what}: {healed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_puts_among_the_lists_of_an_encrypted_backup_keeps_it_from_no_copy() {
+    for junk in [vec!["index-4000000.tsv.zst.age", "index-0.tsv.zst", "index-2.tsv.zst.age"], vec![]] {
+        let (mut bench, _) = Bench::encrypted().await;
+        let one = bench.backup(&small(1)).await;
+        bench.access = Access::default();
+        bench.pass(1);
+        for name in &junk {
+            let key = Key::new(format!("meta/{}/{name}", one.manifest.backup)).unwrap();
+            bench.store.put_new(&key, "x".into()).await.unwrap();
+        }
+        let store = empty(&bench);
+        copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+        let name = (&one.manifest.policy, &one.manifest.schedule, &one.manifest.backup);
+        let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+        let planned = Copier::new(&from, &to, options(&bench)).would_copy(name, &mut Default::default()).await.unwrap();
+        assert_eq!(planned, CopyOutcome::There, "{junk:?}");
+        // One that was sent again is younger than the manifest, and one of the backup's.
+        let index = layout::index(&one.manifest.backup, 0, true);
+        store.delete(&index).await.unwrap();
+        bench.pass(1);
+        assert!(matches!(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap(), CopyOutcome::Mended(_)));
+        let back = replica(&bench, Arc::new(empty(&bench))).await;
+        copied(copy_between(&bench, &to, &back, &one).await.unwrap());
+        // The twin: without it nothing is copied.
+        store.delete(&index).await.unwrap();
+        let error = copy_between(&bench, &to, &replica(&bench, Arc::new(empty(&bench))).await, &one).await.unwrap_err();
+        assert!(error.is_damage() && error.to_string().contains(index.as_str()), "{error}");
+    }
 }

@@ -244,3 +244,115 @@ async fn a_session_that_is_too_old_is_refused_before_anything_is_sent() {
         assert_eq!(store.bytes_put("meta/") == 0, refused, "{hours} h");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_that_stood_still_deletes_no_backup_that_was_brought_again_since_its_survey() {
+    // What it would delete: an abort marker whose time has come, or a backup with a tombstone.
+    for (given_up, brought) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (bench, store, one) = match given_up {
+            true => {
+                let (bench, store, one, _) = swept().await;
+                bench.pass(30 * 24);
+                (bench, store, one)
+            }
+            false => {
+                let (bench, one, _) = two().await;
+                let store = empty(&bench);
+                copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+                tombstone(&bench, &store, &one).await;
+                bench.pass(25);
+                (bench, store, one)
+            }
+        };
+        let manifest = &one.manifest;
+        let (copy, before) = survey(&bench, &store).await;
+        if brought {
+            prune(&bench, &store).await;
+            assert_eq!(under(&store, "backups/", &manifest.backup), 0, "the other prune has deleted it");
+            copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+            copy.accept(&one, &*bench.clock).await.unwrap();
+        }
+        let pruned = copy.prune(&before, &[], &at_copy(&bench)).await.unwrap();
+        assert_eq!(pruned.deleted.len(), usize::from(!brought && !given_up), "{given_up} {pruned:?}");
+        for prefix in ["backups/", "sessions/", "accepts/"] {
+            let there = under(&store, prefix, &manifest.backup);
+            assert_eq!(there, usize::from(brought), "{prefix}, given up: {given_up}");
+        }
+        // Without it there is no backup, which a verification says.
+        let sound = is_sound(&replica(&bench, Arc::new(store)).await).await;
+        assert_eq!(sound, brought, "given up: {given_up}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_marker_of_what_was_given_up_stays_while_another_backup_needs_packs_of_it() {
+    let (bench, store, one, two) = swept().await;
+    copied(copy_to(&bench, Arc::new(store.clone()), &two).await.unwrap());
+    bench.pass(40 * 24);
+    prune(&bench, &store).await;
+    assert_eq!(under(&store, "backups/", &one.manifest.backup), 1);
+    // That one goes, then the packs, and a prune later the marker.
+    tombstone(&bench, &store, &two).await;
+    for _ in 0..2 {
+        bench.pass(25);
+        prune(&bench, &store).await;
+    }
+    assert_eq!(under(&store, "", &one.manifest.backup), 0);
+    copied(copy_to(&bench, Arc::new(store), &one).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_of_a_backup_that_were_there_long_before_it_is_brought_are_waited_for_and_young_ones_are_not() {
+    for (days, held_up) in [(6, false), (9, true)] {
+        let (bench, one, two) = two().await;
+        let store = empty(&bench);
+        // The packs of the first, which it needs.
+        dies(&bench, &store, &two).await;
+        assert!(under(&store, "data/", &one.manifest.backup) > 0);
+        bench.pass(days * 24 - 25);
+        prune(&bench, &store).await;
+        bench.pass(25);
+        // This one takes the packs for garbage, if they are old enough.
+        let (copy, before) = survey(&bench, &store).await;
+        let keys = store.keys();
+        let outcome = copy_to(&bench, Arc::new(store.clone()), &one).await;
+        assert_eq!((waits(&outcome), outcome.is_ok()), (held_up, !held_up), "{days} days: {outcome:?}");
+        if held_up {
+            assert_eq!(store.keys(), keys, "nothing was written");
+        }
+        let pruned = copy.prune(&before, &[], &at_copy(&bench)).await.unwrap();
+        assert_eq!(pruned.packs > 0, held_up, "{days} days: {pruned:?}");
+        if held_up {
+            copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+        }
+        assert!(is_sound(&replica(&bench, Arc::new(store)).await).await, "{days} days");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_a_backup_that_were_there_long_before_it_is_brought_are_waited_for_and_young_ones_are_not() {
+    for (days, held_up) in [(6, false), (9, true)] {
+        let (bench, one, _) = two().await;
+        let store = empty(&bench);
+        let faulty = Faulty::new(Arc::new(store.clone()));
+        faulty.on(Rule::new(Op::PutNew, Fault::Fail(ErrorKind::Unreachable)).under("backups/").always());
+        copy_to(&bench, faulty, &one).await.unwrap_err();
+        let rest = |key: &Key| ["data/", "sessions/"].iter().any(|prefix| key.as_str().starts_with(prefix));
+        for key in store.keys().into_iter().filter(rest) {
+            store.delete(&key).await.unwrap();
+        }
+        bench.pass(days * 24);
+        let (copy, before) = survey(&bench, &store).await;
+        let keys = store.keys();
+        let outcome = copy_to(&bench, Arc::new(store.clone()), &one).await;
+        assert_eq!((waits(&outcome), outcome.is_ok()), (held_up, !held_up), "{days} days: {outcome:?}");
+        if held_up {
+            assert_eq!(store.keys(), keys, "nothing was written");
+        }
+        copy.prune(&before, &[], &at_copy(&bench)).await.unwrap();
+        if held_up {
+            copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+        }
+        assert!(is_sound(&replica(&bench, Arc::new(store)).await).await, "{days} days");
+    }
+}

@@ -114,3 +114,21 @@ async fn where_signers_are_pinned_the_time_of_a_copy_counts_if_the_backup_is_sig
         assert_eq!(in_doubt(&bench, &bench.store, &past, false).await, !signed, "signed: {signed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_repository_was_brought_back_nothing_counts_that_says_it_was_copied_there_before() {
+    for before in [true, false] {
+        let (bench, _) = old().await;
+        let header = layout::header();
+        let bytes = bench.store.get(&header, u64::MAX).await.unwrap();
+        let early = if before { Some(planted(&bench, &bench.store).await) } else { None };
+        bench.pass(24);
+        bench.store.delete(&header).await.unwrap();
+        bench.store.put_new(&header, bytes).await.unwrap();
+        let past = match early {
+            Some(past) => past,
+            None => planted(&bench, &bench.store).await,
+        };
+        assert_eq!(in_doubt(&bench, &bench.store, &past, false).await, before, "before: {before}");
+    }
+}

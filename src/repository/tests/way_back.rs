@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Bench, TestStream, by_name, contents,
-    copy::{copied, copy_between, empty, options, replica},
+    copy::{copied, copy_between, empty, options, replica, waits},
+    prune::prune,
     put, small,
 };
 use crate::{
@@ -134,4 +135,33 @@ async fn the_repository_by_another_name_is_no_copy_and_a_copy_of_the_same_second
     bench.clock.set(now);
     copied(copy_between(&bench, &repository, &to, &backup).await.unwrap());
     assert!(repository.find_replica_in(Arc::new(store)).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_whose_parent_was_pruned_long_ago_is_brought_back_while_its_own_session_keeps_the_packs() {
+    for session in [true, false] {
+        let bench = Bench::new().await;
+        let (one, two) = (bench.backup(&data()).await, bench.backup(&data()).await);
+        let (from, there) = (bench.open().await, replica(&bench, Arc::new(empty(&bench))).await);
+        copied(copy_between(&bench, &from, &there, &two).await.unwrap());
+        let keep = std::slice::from_ref(&two.manifest.backup);
+        prune(&bench, keep).await;
+        bench.pass(25);
+        assert_eq!(prune(&bench, keep).await.deleted, vec![one.manifest.backup.clone()]);
+        bench.pass(10 * 24);
+        // The manifest is lost, or the session as well.
+        for key in bench.keys(if session { "backups/" } else { "" }) {
+            if key.starts_with("backups/") || key.starts_with("sessions/") {
+                bench.store.delete(&Key::new(key).unwrap()).await.unwrap();
+            }
+        }
+        let back = there.replica_in(Arc::new(bench.store.clone()), &*bench.clock).await.unwrap();
+        let outcome = copy_between(&bench, &there, &back, &two).await;
+        if session {
+            assert_eq!(copied(outcome.unwrap()).packs, 0);
+            assert_eq!(contents(&back, &two).await, by_name(&data()));
+        } else {
+            assert!(waits(&outcome), "{outcome:?}");
+        }
+    }
 }
