@@ -156,7 +156,7 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
         return Ok(if outcome.is_equal() { Exit::Done } else { Exit::Difference });
     };
     let interrupted = matches!(error, Error::Interrupted);
-    let is_of_server = matches!(error, Error::Mongodb(_));
+    let is_of_server = matches!(error, Error::RestoreMongodb(E::Mongodb(_)));
     let is_refusal = matches!(
         error,
         Error::RestoreMongodb(
@@ -180,11 +180,13 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
             failure = failure.next(next);
         }
     }
-    if outcome.left.is_empty() {
-        return Err(failure);
-    }
-    let left: Vec<String> = outcome.left.iter().map(|left| for_terminal(left).into_owned()).collect();
-    Err(failure.say_first(&format!("{} stayed; remove by hand what is not wanted any more", left.join(", "))))
+    Err(failure)
+}
+
+/// What stayed and should not, however the restore ended; absent: nothing.
+pub(super) fn stayed(outcome: &CollectionOutcome) -> Option<String> {
+    let left: Vec<_> = outcome.left.iter().map(|left| for_terminal(left)).collect();
+    (!left.is_empty()).then(|| format!("{} stayed; remove by hand what is not wanted any more", left.join(", ")))
 }
 
 /// What a person does next; absent: there is nothing to say.

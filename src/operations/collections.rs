@@ -229,7 +229,6 @@ impl From<RestoreError> for Error {
         use RestoreError as E;
         match error {
             E::Interrupted => Self::Interrupted,
-            E::Mongodb(error) => Self::Mongodb(error),
             other => Self::RestoreMongodb(other),
         }
     }

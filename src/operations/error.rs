@@ -345,7 +345,9 @@ impl Error {
             Self::Kubernetes(_) | Self::Postgres(E::Unreachable { .. } | E::Tls { .. }) => true,
             Self::Postgres(E::Refused { reason, .. }) => early(reason),
             // An image of MongoDB makes its users, and a replica set its primary, a moment later.
-            Self::Mongodb(M::Unreachable { .. } | M::Tls { .. } | M::Refused { .. }) => true,
+            Self::Mongodb(error) | Self::RestoreMongodb(mongodb::restore::RestoreError::Mongodb(error)) => {
+                matches!(error, M::Unreachable { .. } | M::Tls { .. } | M::Refused { .. })
+            }
             _ => false,
         }
     }

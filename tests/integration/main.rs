@@ -38,6 +38,7 @@ mod mongodb_backup;
 mod mongodb_definitions;
 mod mongodb_faults;
 mod mongodb_live;
+mod mongodb_places;
 mod mongodb_restore;
 mod mongodb_users;
 mod mongodb_via;

@@ -276,7 +276,16 @@ fn what_stands_in_the_way_of_a_connection_is_said_and_no_password_with_it() {
     shard.inject(Fault::error("find", 1, 13));
     assert_eq!(workshop.run(&["backup"]).code, 5);
     assert_eq!(shard.faults_made(), 1);
+    // Whoever may not ask is not told; what is no answer to the question ends the backup.
+    let proxy = MongoProxy::before(&server, Part::Itself);
+    workshop.set("TEST_URL_CRM_DB", &proxy.url(&database));
+    proxy.inject(Fault::error("getCmdLineOpts", 1, 8));
+    let ended = workshop.run(&["backup"]);
+    assert!(ended.code != 0 && ended.stderr.contains("whether the server is a shard"), "{ended:?}");
     assert_eq!(workshop.backups().len(), 1);
+    proxy.inject(Fault::error("getCmdLineOpts", 1, 13));
+    workshop.done(&["backup"]);
+    assert_eq!((proxy.faults_made(), workshop.backups().len()), (2, 2));
     workshop.set("TEST_URL_CRM_DB", &database.url());
     workshop.done(&["backup"]);
 }
@@ -324,6 +333,10 @@ fn doctor_says_what_a_backup_would_meet() {
     let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
     let text = workshop.done(&["doctor"]).stdout;
     assert!(text.contains("replica set") && text.contains("a snapshot is kept for"), "{text}");
+    proxy.inject(Fault::error("getParameter", 1, 13));
+    let text = workshop.done(&["doctor"]).stdout;
+    let words = "the server does not tell this user how long it keeps a snapshot (300 s unless it was raised)";
+    assert!(text.contains(words) && !text.contains("a snapshot is kept for"), "{text}");
     workshop.write_mongodb_policy(NONE);
     let text = workshop.done(&["doctor"]).stdout;
     assert!(text.contains("not point-in-time"), "{text}");

@@ -73,8 +73,8 @@ fn a_document_that_is_refused_or_an_answer_that_is_lost_ends_a_restore_and_leave
         (Fault::cut("insert", 1), "cannot insert documents of collection `contacts`"),
         (Fault::cut_after("insert", 2), "cannot insert documents of collection `session_log`"),
         (
-            Fault::not_on_a_majority(1),
-            "has the documents of collection `contacts`, and cannot promise that they last, since a majority of its replica set",
+            Fault::not_on_a_majority("insert", 1),
+            "has the documents of collection `contacts`, and cannot promise that this lasts, since a majority of its replica set",
         ),
     ] {
         proxy.inject(fault);

@@ -10,7 +10,7 @@ use crate::{
     mongodb_backup::fill,
     support::{
         bed::require,
-        mongo_proxy::{self, MongoProxy, Part},
+        mongo_proxy::{self, Fault, MongoProxy, Part},
         mongodb::{self, Database, MongoDb},
         workshop::Workshop,
     },
@@ -134,6 +134,14 @@ fn users_and_roles_come_back_with_their_passwords_only_if_they_are_asked_for() {
     let plan = workshop.done(&["restore", "--dry-run", "--users", "--drop", "*"]).stdout;
     assert!(plan.contains("create: role boss") && plan.contains("create: user app"), "{plan}");
     assert_eq!(told(&database), nobody);
+    // What proves passwords stays behind: that is said beside why.
+    proxy.inject(Fault::error("_mergeAuthzCollections", 1, 43));
+    proxy.inject(Fault::error("drop", 1, 13).of("tempusers"));
+    let ended = workshop.ends(1, &["restore", "--yes", "--users", "--drop", "*"]);
+    assert!(ended.stderr.contains("not found (CursorNotFound, 43); `admin.tempusers`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("could not be removed; drop it by hand"), "{}", ended.stderr);
+    assert_eq!(proxy.faults_made(), 2);
+    server.behind(proxy.address()).other_database("admin").run(r#"{"drop": "tempusers"}"#);
     let report = workshop.json(0, &["restore", "--yes", "--users", "--drop", "*"]);
     assert_eq!(report["mongodbDatabases"][0]["accounts"], 4, "{report}");
     assert_eq!(told(&database), before);

@@ -8,8 +8,14 @@ use crate::sources::mongodb::{Error, capture::Failure, contents, export::ExportE
 
 /// What is done about a server that refuses.
 const RIGHTS: &str = "correct user or password, or give the user the role `read` on the database";
+/// The same, at a restore.
+const RIGHTS_TO_RESTORE: &str = "correct user or password, or give the user the roles `readWrite` and `dbAdmin` on the database that is restored into";
 /// What is done about a server that does not tell who may log in.
 const ACCOUNTS: &str = "give the user the role `userAdmin` on the database, or take `users: true` out of the policy";
+
+/// The same, at a restore.
+const ACCOUNTS_TO_RESTORE: &str =
+    "give the user the role `userAdmin` on the database and `restore` on `admin`, or leave out --users";
 
 pub(super) fn of_mongodb(error: &Error) -> Ending {
     match error {
@@ -43,6 +49,8 @@ const NOT_TAKEN: &str = "put right what the server says (its log says more), and
 
 pub(super) fn of_restore(error: &RestoreError) -> Ending {
     match error {
+        RestoreError::Mongodb(Error::Refused { .. }) => (Exit::CouldNotRun, Some(RIGHTS_TO_RESTORE)),
+        RestoreError::Mongodb(Error::Accounts { .. }) => (Exit::CouldNotRun, Some(ACCOUNTS_TO_RESTORE)),
         RestoreError::Mongodb(error) => of_mongodb(error),
         RestoreError::Backup(contents::Error::Contents(error)) => of_contents(error),
         _ if error.is_damage() => (Exit::Difference, Some("`drctl verify` names every backup that the damage touches")),

@@ -148,7 +148,7 @@ impl Server {
         if hello.get_str("msg").is_ok_and(|message| message == ROUTER) {
             return Err(Error::Mongos { server: self.shown() });
         }
-        if shard::is_one(&session.client, &hello).await {
+        if shard::is_one(&session, &hello).await? {
             return Err(Error::Shard { server: self.shown() });
         }
         let build = session.admin("ask for the server's version", doc! {"buildInfo": 1}).await?;

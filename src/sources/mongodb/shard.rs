@@ -1,32 +1,45 @@
 //! Whether a server has only a part of its database: one shard of a sharded cluster, or the cluster's config server.
 
-use mongodb_driver::{
-    Client,
-    bson::{Bson, Document, doc},
-};
+use mongodb_driver::bson::{Bson, Document, doc};
+
+use super::{Error, Reason, Session};
 
 /// What a shard's replica set has in `admin.system.version` since it was added to a cluster.
 const IDENTITY: &str = "shardIdentity";
 /// How a server is started that may become one.
 const ROLE: &str = "shardsvr";
 const OPTION: &str = "--shardsvr";
+/// The user may not ask; there is no such command; a hosted server lets nobody give it.
+const NOT_TOLD: [i32; 4] = [13, 59, 115, 8000];
 
 /// Looks as far as the user may: who has no rights on the cluster is told nothing, and then it counts as whole.
-pub(super) async fn is_one(client: &Client, hello: &Document) -> bool {
+///
+/// # Errors
+/// [`Error`] if the server does not answer, or otherwise than by saying that it does not tell.
+pub(super) async fn is_one(session: &Session, hello: &Document) -> Result<bool, Error> {
     if is_config(hello) {
-        return true;
+        return Ok(true);
     }
-    let admin = client.database("admin");
-    let options = admin.run_command(doc! {"getCmdLineOpts": 1}).await.ok();
+    let admin = session.client.database("admin");
+    let options = told(session, admin.run_command(doc! {"getCmdLineOpts": 1}).await)?;
     let may_be = options.as_ref().map(may_be);
     if may_be == Some(false) {
-        return false;
+        return Ok(false);
     }
     let identity = admin.collection::<Document>("system.version").find_one(doc! {"_id": IDENTITY}).await;
-    match identity {
-        Ok(found) => found.is_some(),
+    Ok(match told(session, identity)? {
+        Some(found) => found.is_some(),
         // It may be one, and does not say whether it was added to a cluster.
-        Err(_) => may_be == Some(true),
+        None => may_be == Some(true),
+    })
+}
+
+/// What a server says; nothing if it does not tell.
+fn told<T>(session: &Session, said: mongodb_driver::error::Result<T>) -> Result<Option<T>, Error> {
+    match said {
+        Ok(said) => Ok(Some(said)),
+        Err(error) if Reason::from(&error).code().is_some_and(|code| NOT_TOLD.contains(&code)) => Ok(None),
+        Err(error) => Err(session.server().failed("ask whether the server is a shard", &error)),
     }
 }
 

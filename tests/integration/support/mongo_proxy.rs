@@ -86,6 +86,8 @@ pub(crate) struct Seen {
     pub(crate) at_cluster_time: Option<(u32, u32)>,
     /// Documents that it brought along.
     pub(crate) documents: usize,
+    /// How many members an index is to wait for.
+    pub(crate) quorum: Option<String>,
     /// Its boolean options that were true, such as `bypassDocumentValidation`, sorted.
     pub(crate) options: Vec<String>,
 }
@@ -112,6 +114,8 @@ struct State {
 struct Inner {
     seen: Vec<Seen>,
     faults: Vec<fault::Counted>,
+    /// A command whose client is gone, and that was not done yet.
+    late: Option<Message>,
     kept: Option<(Kept, Accounts)>,
     /// The snapshots' clock.
     ticks: u32,
@@ -248,6 +252,10 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
                 continue;
             }
             Some(Effect::Cut) => return None,
+            Some(Effect::Late) => {
+                state.inner.lock().unwrap().late = Some(request);
+                return None;
+            }
             Some(Effect::Pause) => state.hold(&request)?,
             Some(Effect::CutAfter | Effect::Refuse(_) | Effect::Lag) | None => (),
         }
@@ -261,6 +269,14 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
             fault::refuse(&mut answer, 0, code);
             answer.write(&mut client).ok()?;
             continue;
+        }
+        let late = if request.command() == "drop" { state.inner.lock().unwrap().late.take() } else { None };
+        if let Some(mut late) = late {
+            if let Some((kept, _)) = &mut state.inner.lock().unwrap().kept {
+                kept.ask(&mut late);
+            }
+            late.write(&mut server).ok()?;
+            Message::read(&mut server)?;
         }
         let asked = request.clone();
         let snapshot = match part::ask(&mut request, state) {
@@ -356,6 +372,7 @@ impl Seen {
             at_cluster_time: concern.timestamp("atClusterTime"),
             documents: in_body.map(|array| array.0.len()).sum::<usize>()
                 + request.sequences.iter().map(|each| each.documents.len()).sum::<usize>(),
+            quorum: request.body.text("commitQuorum").map(str::to_owned),
             options,
         }
     }

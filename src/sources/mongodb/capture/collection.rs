@@ -3,8 +3,12 @@
 use bytes::BytesMut;
 use futures::StreamExt as _;
 use mongodb_driver::{
-    ClientSession,
-    bson::{RawDocumentBuf, doc, raw::RawBsonRef},
+    ClientSession, Collection,
+    bson::{
+        RawDocumentBuf, doc,
+        raw::{RawBson, RawBsonRef, RawDocument},
+    },
+    error::Error as DriverError,
     raw_batch_cursor::RawBatch,
 };
 
@@ -84,18 +88,22 @@ impl Ended {
     }
 }
 
-/// Reads all documents that `holder` has into the stream `name`, in the order in which the server sends them.
+/// Reads all documents that `holder` has into the stream `name`, in the order in which the server sends them; of one that is
+/// capped those that it has now: with what comes while it is read, they may be more than it holds.
 pub(super) async fn take(
     context: CaptureContext<'_>,
     source: &Name,
     session: &Session,
     reads: &mut ClientSession,
-    holder: &str,
+    (holder, capped): (&str, bool),
     name: &str,
 ) -> Result<Taken, Ended> {
     let spec = StreamSpec { source: source.clone(), name: name.to_owned(), media_type: MediaType::Collection };
     let mut writer = Writer::new(context, context.sink.open(spec).await?, session.facts.largest_document);
     let collection = session.database.collection::<RawDocumentBuf>(holder);
+    if capped {
+        writer.until = last(&collection, reads).await.map_err(|error| Ended::from(&error))?;
+    }
     // Our own sessions are kept alive, so that no cursor is left behind for ever.
     let mut find = collection.find(doc! {}).no_cursor_timeout(true);
     if let Some(documents) = average(session, holder).await.and_then(batch_size) {
@@ -108,6 +116,9 @@ pub(super) async fn take(
         let present = present.map_err(|error| Ended::from(&error))?;
         if is_large(&present) {
             writer.batch(&present).await?;
+            if writer.is_at_end {
+                break;
+            }
             drop(present);
             batch = batches.next().await;
             continue;
@@ -115,9 +126,33 @@ pub(super) async fn take(
         // The next one is on its way while this one is stored.
         let (next, written) = futures::join!(batches.next(), writer.batch(&present));
         written?;
+        if writer.is_at_end {
+            break;
+        }
         batch = next;
     }
     writer.finish().await
+}
+
+/// The id of the document that came last into a capped collection; absent: there is none, or the server does not read backwards.
+async fn last(
+    collection: &Collection<RawDocumentBuf>,
+    reads: &mut ClientSession,
+) -> Result<Option<RawBson>, DriverError> {
+    let mut ends = Vec::new();
+    for (direction, most) in [(-1, 2), (1, 1)] {
+        let find = collection.find(doc! {}).sort(doc! {"$natural": direction}).limit(most);
+        let mut cursor = find.session(&mut *reads).await?;
+        while let Some(document) = cursor.next(reads).await.transpose()? {
+            ends.push(document.get("_id").ok().flatten().map(RawBson::from));
+        }
+    }
+    Ok(match ends.as_slice() {
+        // What is not MongoDB's own sends its first one first, whatever it is asked for.
+        [last, _, first] if last == first => None,
+        [last, ..] => last.clone(),
+        [] => None,
+    })
 }
 
 /// How many bytes a document of a collection has on the average; absent: the server does not tell, or there is none.
@@ -139,12 +174,18 @@ struct Writer<'a> {
     buffer: BytesMut,
     /// Bytes of which the monitor was not told.
     untold: u64,
+    /// The id of the document after which nothing more is taken.
+    until: Option<RawBson>,
+    /// It has come.
+    is_at_end: bool,
 }
 
 impl<'a> Writer<'a> {
     fn new(context: CaptureContext<'a>, stream: Box<dyn StreamSink>, largest: u64) -> Self {
         let (taken, summary) = (Taken::default(), PartSummary::default());
-        Self { context, stream, largest, taken, parts: 0, open: None, summary, buffer: BytesMut::new(), untold: 0 }
+        let (buffer, until) = (BytesMut::new(), None);
+        let (parts, open, untold, is_at_end) = (0, None, 0, false);
+        Self { context, stream, largest, taken, parts, open, summary, buffer, untold, until, is_at_end }
     }
 
     async fn batch(&mut self, batch: &RawBatch) -> Result<(), Ended> {
@@ -154,7 +195,10 @@ impl<'a> Writer<'a> {
         let mut present = self.open.unwrap_or_default();
         for item in slices {
             let document = match item {
-                Ok(RawBsonRef::Document(document)) => document.as_bytes(),
+                Ok(RawBsonRef::Document(document)) => {
+                    self.is_at_end = self.is_last(document);
+                    document.as_bytes()
+                }
                 Ok(_) => return Err(invalid("it holds what is no document".to_owned())),
                 Err(error) => return Err(invalid(error.to_string())),
             };
@@ -169,11 +213,19 @@ impl<'a> Writer<'a> {
                 documents.clear();
                 present = 0;
             }
+            if self.is_at_end {
+                break;
+            }
         }
         if !documents.is_empty() {
             self.documents(&documents).await?;
         }
         Ok(())
+    }
+
+    fn is_last(&self, document: &RawDocument) -> bool {
+        let Some(until) = &self.until else { return false };
+        document.get("_id").ok().flatten().is_some_and(|id| id == until.as_raw_bson_ref())
     }
 
     async fn documents(&mut self, documents: &[&[u8]]) -> Result<(), SinkError> {

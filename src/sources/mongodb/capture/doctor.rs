@@ -118,11 +118,19 @@ impl MongodbSource {
         let window = session.admin("ask for the snapshot window", parameter).await;
         let window = window.ok().and_then(|reply| number(&reply, "minSnapshotHistoryWindowInSeconds"));
         let seconds = window.unwrap_or(USUAL_WINDOW);
+        let kept = match window {
+            Some(seconds) => format!("a snapshot is kept for {seconds} s"),
+            None => {
+                format!(
+                    "the server does not tell this user how long it keeps a snapshot ({USUAL_WINDOW} s unless it was raised)"
+                )
+            }
+        };
         let size = session.run("ask for the database's size", doc! {"dbStats": 1}).await;
         let Some(bytes) = size.ok().and_then(|reply| number(&reply, "dataSize")) else { return };
         let needed = bytes / SLOW;
         let (size, needs) = (ByteSize(bytes), counted(needed.max(1), "second"));
-        let what = format!("a snapshot is kept for {seconds} s; {size} of documents may take {needs} to read");
+        let what = format!("{kept}; {size} of documents may take {needs} to read");
         if needed < seconds {
             self.add(findings, Severity::Good, what, "");
         } else {

@@ -339,7 +339,8 @@ impl Prepared {
                 }
             };
             let may_again = self.moment.is_none() || read.outside_snapshot;
-            match collection::take(context, &self.source.name, &self.session, reads, &holder, &name).await {
+            let of = (holder.as_str(), definition.is_capped());
+            match collection::take(context, &self.source.name, &self.session, reads, of, &name).await {
                 Ok(taken) => {
                     read.taken = taken;
                     read.stream = Some(name);

@@ -192,6 +192,11 @@ fn notes(prepared: &Prepared, database: &Database, left_out: &[LeftOut], after: 
         )
     }));
     notes.extend(left_out.iter().map(|thing| format!("source {name}: {} left out: {}", thing.what, thing.why)));
+    let of_restore = prepared.listed.iter().filter(|it| prepared.source.selection.choose(it) == Choice::OfRestore);
+    notes.extend(of_restore.map(|it| {
+        let shown = for_terminal(&it.name);
+        format!("source {name}: collection {shown} is what a restore left behind, and is not taken; drop it when it is not wanted any more")
+    }));
     let useless = prepared.source.selection.useless(&names(prepared));
     notes.extend(
         useless

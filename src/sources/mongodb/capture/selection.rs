@@ -25,6 +25,21 @@ pub(super) enum Choice {
     LeftOut,
     /// It would be taken, if the policy asked for its kind.
     NotAskedFor,
+    /// A restore has made it and was killed, or something differed.
+    OfRestore,
+}
+
+/// The form of the names that a restore gives to what it has not put in its place: `drctl_<id>_<n>`, with `_old` what it has
+/// set aside.
+fn is_of_restore(name: &str) -> bool {
+    let parts = name.strip_prefix("drctl_").and_then(|rest| rest.strip_suffix("_old").unwrap_or(rest).split_once('_'));
+    let Some((id, number)) = parts else { return false };
+    let Some((time, suffix)) = id.as_bytes().split_at_checked(14) else { return false };
+    time.iter().all(u8::is_ascii_digit)
+        && suffix.len() == 4
+        && suffix.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit())
+        && !number.is_empty()
+        && number.bytes().all(|it| it.is_ascii_digit())
 }
 
 impl Selection {
@@ -41,6 +56,7 @@ impl Selection {
             return Choice::LeftOut;
         }
         match definition.kind {
+            _ if !named && is_of_restore(name) => Choice::OfRestore,
             Kind::TimeSeries if !self.time_series => Choice::NotAskedFor,
             _ => Choice::Taken,
         }
@@ -116,6 +132,19 @@ mod tests {
         assert_eq!(choice(&all, "system.js", "collection"), Choice::Taken);
         assert_eq!(choice(&all, "t", "timeseries"), Choice::NotAskedFor);
         assert_eq!(choice(&Selection { time_series: true, ..all.clone() }, "t", "timeseries"), Choice::Taken);
+        let left = "drctl_20261120120000ab2d_0";
+        for (name, expected) in [
+            (left, Choice::OfRestore),
+            ("drctl_20261120120000ab2d_12_old", Choice::OfRestore),
+            ("drctl_20261120120000ab2d_", Choice::Taken),
+            ("drctl_20261120120000ab2d_x", Choice::Taken),
+            ("drctl_20261120_0", Choice::Taken),
+            ("drctl_notes_1", Choice::Taken),
+        ] {
+            assert_eq!(choice(&all, name, "collection"), expected, "{name}");
+        }
+        let by_name = Selection { include: vec![left.to_owned()], ..all.clone() };
+        assert_eq!(choice(&by_name, left, "collection"), Choice::Taken);
         let some = Selection {
             include: vec!["a*".to_owned(), "log".to_owned()],
             exclude: vec!["ab*".to_owned(), "log".to_owned(), "zz".to_owned()],

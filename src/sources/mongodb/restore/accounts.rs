@@ -34,12 +34,15 @@ pub(super) async fn make(session: &Session, plan: &Plan) -> Result<Vec<Differenc
         look_at_temporary(session).await.map_err(|reason| refused(first, reason))?;
         let made = make_users(session, &users).await;
         let removed = admin(session, doc! {"drop": TEMPORARY}).await;
-        made.map_err(|reason| refused(first, reason))?;
-        if let Err(reason) = removed
-            && reason.code() != Some(NAMESPACE_NOT_FOUND)
-        {
-            let reason = Reason::text(format!("`admin.{TEMPORARY}` could not be removed: {reason}"));
-            return Err(refused(first, reason));
+        let stays = removed.err().filter(|reason| reason.code() != Some(NAMESPACE_NOT_FOUND));
+        let stays = stays.map(|reason| {
+            format!("`admin.{TEMPORARY}`, with what proves passwords, could not be removed; drop it by hand: {reason}")
+        });
+        match (made, stays) {
+            (Ok(()), None) => {}
+            (Err(reason), None) => return Err(refused(first, reason)),
+            (Ok(()), Some(stays)) => return Err(refused(first, Reason::text(stays))),
+            (Err(reason), Some(stays)) => return Err(refused(first, Reason::text(format!("{reason}; {stays}")))),
         }
     }
     let live = accounts::list(session).await?;

@@ -16,7 +16,7 @@ use super::{
     },
     RestoreError,
     report::Difference,
-    writes::Writes,
+    writes::{Writes, lagging, lasting},
 };
 use crate::types::for_terminal;
 
@@ -93,9 +93,22 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    pub(super) async fn run(&self, doing: &str, collection: &str, command: RawDocumentBuf) -> Result<(), RestoreError> {
+    pub(super) async fn run(
+        &self,
+        doing: &str,
+        collection: &str,
+        mut command: RawDocumentBuf,
+    ) -> Result<(), RestoreError> {
+        command.append(cstr!("writeConcern"), lasting());
         let done = self.writes.run(self.session, command).await;
-        done.map(drop).map_err(|error| self.failed(doing, collection, &error))
+        match done.map(|reply| lagging(&reply)) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => {
+                let (done, collection) = (format!("done as told ({doing}) for"), collection.to_owned());
+                Err(RestoreError::MayNotLast { done, collection, reason })
+            }
+            Err(error) => Err(self.failed(doing, collection, &error)),
+        }
     }
 
     fn failed(&self, doing: &str, collection: &str, error: &mongodb_driver::error::Error) -> RestoreError {
@@ -120,7 +133,12 @@ impl Builder<'_> {
             let mut indexes = RawArrayBuf::new();
             indexes.push(index(kept, is_collated(definition)));
             let doing = format!("create index `{}`", for_terminal(index_name(kept)));
-            self.run(&doing, &definition.name, rawdoc! {"createIndexes": place, "indexes": indexes}).await?;
+            let mut command = rawdoc! {"createIndexes": place, "indexes": indexes};
+            // Else every member with a vote is waited for, also one that is down. Standalones refuse to hear of it.
+            if self.session.facts.replica_set.is_some() {
+                command.append(cstr!("commitQuorum"), "majority");
+            }
+            self.run(&doing, &definition.name, command).await?;
         }
         Ok(())
     }

@@ -15,8 +15,8 @@ use crate::types::{BackupContents, PartStream, StreamInfo};
 pub(super) const BATCH: usize = 2 << 20;
 /// What a batch of several documents may have more.
 const SLACK: usize = 1 << 20;
-/// From here on a document goes alone, and nothing else meanwhile.
-const LARGE: usize = 7 << 20;
+/// From here on a document goes alone, and nothing else meanwhile: it is more than any batch.
+const LARGE: usize = BATCH + SLACK;
 /// The most documents of a batch.
 const MOST: usize = 10_000;
 /// The shortest document: its length and a zero.
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_document_that_would_make_a_batch_too_large_goes_in_the_next_and_a_large_one_alone() {
         let large = |bytes: usize| rawdoc! {"t": "x".repeat(bytes)};
-        let sizes = [10, BATCH + SLACK, 10, BATCH / 2, BATCH / 2, 10, LARGE, 10];
+        let sizes = [10, BATCH + SLACK - 20, 10, BATCH / 2, BATCH / 2, 10, LARGE, 10];
         let documents = sizes.map(large);
         let bytes: Vec<u8> = documents.iter().flat_map(|document| document.as_bytes().to_vec()).collect();
         let pieces = Pieces(bytes.chunks(1 << 20).map(Bytes::copy_from_slice).collect());

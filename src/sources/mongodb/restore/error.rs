@@ -45,13 +45,15 @@ pub enum RestoreError {
         /// Its words about the first.
         reason: Reason,
     },
-    /// The server has documents, and a majority of the members of its set has not.
+    /// The server has done something, and a majority of the members of its set has not.
     #[error(
-        "the server has the documents of collection `{}`, and cannot promise that they last, since a majority of its replica set \
-         does not have them: {reason}",
+        "the server has {done} collection `{}`, and cannot promise that this lasts, since a majority of its replica set \
+         does not have it: {reason}",
         for_terminal(.collection)
     )]
     MayNotLast {
+        /// What: `the documents of`.
+        done: String,
         /// The collection, as the backup calls it.
         collection: String,
         /// Its words.
@@ -75,9 +77,8 @@ pub enum RestoreError {
     },
     /// Collections that are equal could not take their places, others had done so.
     #[error(
-        "collection `{}` {}: {reason}{}",
+        "collection `{}` {place}: {reason}{}",
         for_terminal(.collection),
-        if *.unknown { "may have taken its place or not: the server does not answer" } else { "could not take its place" },
         in_place(.done)
     )]
     Switch {
@@ -85,14 +86,35 @@ pub enum RestoreError {
         collection: String,
         /// The server's words.
         reason: Reason,
-        /// Whether it did is not known.
-        unknown: bool,
+        /// Whether it is in its place.
+        place: Place,
         /// Those that had.
         done: Vec<String>,
     },
     /// The run was told to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Whether a collection has taken its place, of which an error speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It has not.
+    NotTaken,
+    /// Nobody knows.
+    Unknown,
+    /// It has, and a majority of the members has not heard of it.
+    MayNotLast,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotTaken => "could not take its place",
+            Self::Unknown => "may have taken its place or not: the server does not answer",
+            Self::MayNotLast => "has its place, and a majority of the replica set does not know of it yet",
+        })
+    }
 }
 
 fn in_place(done: &[String]) -> String {

@@ -1,5 +1,7 @@
 //! Documents into a collection.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use mongodb_driver::{
     bson::{Bson, Document, RawDocumentBuf, raw::cstr, rawdoc},
@@ -11,12 +13,16 @@ use super::{
     super::{Reason, Session},
     RestoreContext, RestoreError,
     documents::{Batch, Documents, Several, goes_alone},
-    writes::Writes,
+    plan::FUNCTIONS,
+    writes::{Writes, lagging},
 };
 use crate::types::{StreamInfo, for_terminal};
 
 /// Batches on their way at once. The server works on one while another one comes.
 const ON_THEIR_WAY: usize = 2;
+
+/// How long a majority of the members may take to have what the first one has.
+const MAJORITY: Duration = Duration::from_secs(120);
 
 /// Where documents go.
 #[derive(Debug, Clone)]
@@ -76,11 +82,16 @@ impl Target {
         }
     }
 
+    /// A collection of the server's own has no validator, and who may make one has no right to pass by it there.
+    fn passes_by_validators(&self) -> bool {
+        self.place != FUNCTIONS
+    }
+
     fn insert_several(&self, batch: Several) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
         let sent = batch.count as u64;
         let mut command = rawdoc! {
-            "insert": self.place.as_str(), "ordered": self.ordered, "bypassDocumentValidation": true,
-            "writeConcern": {"w": "majority"},
+            "insert": self.place.as_str(), "ordered": self.ordered, "bypassDocumentValidation": self.passes_by_validators(),
+            "writeConcern": {"w": "majority", "wtimeout": MAJORITY.as_millis() as i64},
         };
         if batch.empty_timestamp {
             // Else the server writes its own time over it. Servers that do not know this say so.
@@ -101,10 +112,13 @@ impl Target {
         &self,
         document: RawDocumentBuf,
     ) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
+        let bypass = self.passes_by_validators();
         let into = self.session.database.collection::<RawDocumentBuf>(&self.place);
         let answer = self.writes.send_here(async move {
-            let insert = into.insert_one(&document).bypass_document_validation(true);
-            let insert = insert.write_concern(WriteConcern::majority());
+            let insert = into.insert_one(&document).bypass_document_validation(bypass);
+            let mut concern = WriteConcern::majority();
+            concern.w_timeout = Some(MAJORITY);
+            let insert = insert.write_concern(concern);
             // The driver has its own by now.
             drop(document);
             insert.await
@@ -125,7 +139,9 @@ impl Target {
         let collection = self.collection.clone();
         match refusal {
             Refusal::NotTaken(refused, reason) => RestoreError::Documents { collection, refused, sent, reason },
-            Refusal::MayNotLast(reason) => RestoreError::MayNotLast { collection, reason },
+            Refusal::MayNotLast(reason) => {
+                RestoreError::MayNotLast { done: "the documents of".to_owned(), collection, reason }
+            }
         }
     }
 
@@ -169,12 +185,7 @@ fn verdict(reply: &Document, sent: u64) -> Result<(), Refusal> {
         let reason = Reason::text(format!("it says that it took {taken}, and not why"));
         return Err(Refusal::NotTaken(sent.saturating_sub(taken), reason));
     }
-    if let Ok(error) = reply.get_document("writeConcernError") {
-        let code = i32::try_from(number(error, "code")).unwrap_or_default();
-        let reason = Reason::of_server(code, "", error.get_str("errmsg").unwrap_or_default());
-        return Err(Refusal::MayNotLast(reason));
-    }
-    Ok(())
+    lagging(reply).map_or(Ok(()), |reason| Err(Refusal::MayNotLast(reason)))
 }
 
 #[cfg(test)]

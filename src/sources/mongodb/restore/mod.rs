@@ -8,6 +8,7 @@ mod accounts;
 mod build;
 mod documents;
 mod error;
+mod live;
 mod load;
 mod plan;
 mod read_back;
@@ -20,7 +21,7 @@ use std::cmp::Reverse;
 
 use tokio_util::sync::CancellationToken;
 
-pub use error::RestoreError;
+pub use error::{Place, RestoreError};
 pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, PlannedCollection, plan};
 pub use report::{Difference, Loaded, LoadedCollection};
 
@@ -191,13 +192,22 @@ impl<'a> Restore<'a> {
         if listing::find(&self.session, &planned.name).await?.is_some() {
             return Err(taken());
         }
+        let before = self.changed_live;
         (self.wrote, self.changed_live) = (true, true);
-        self.builder().create(&planned.kept.definition, &planned.name).await?;
+        // Before it is made: what an interrupted command leaves is named, too.
+        self.made.push(planned.name.clone());
+        if let Err(error) = self.builder().create(&planned.kept.definition, &planned.name).await {
+            if matches!(error, RestoreError::Build { .. }) {
+                self.made.pop();
+                self.changed_live = before;
+            }
+            return Err(error);
+        }
         // A server says that it has made what was there already and is defined alike.
-        if !plan::is_empty(&self.session, holder).await? {
+        if !live::is_empty(&self.session, holder).await? {
+            self.made.pop();
             return Err(taken());
         }
-        self.made.push(planned.name.clone());
         Ok(())
     }
 

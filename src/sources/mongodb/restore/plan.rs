@@ -1,23 +1,26 @@
 //! What a restore of a database would do. To plan writes nothing.
 
-use futures::StreamExt as _;
 use mongodb_driver::bson::{Bson, doc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
     super::{
-        Error, Session,
+        Session,
         accounts::{self, Account},
         capture::listing,
         contents,
         contents::Collection,
         definition::{Definition, Kind},
     },
-    RestoreContext, RestoreError,
+    RestoreContext, RestoreError, live,
 };
 use crate::types::{Name, counted, for_terminal};
 
+/// The functions that an application keeps in the server, which refuses to rename them.
+pub(super) const FUNCTIONS: &str = "system.js";
+/// The option of a collection that is encrypted by its application (Queryable Encryption).
+const ENCRYPTED: &str = "encryptedFields";
 /// All collections of the backup.
 const ALL: &str = "*";
 /// The longest `database.collection`, in bytes.
@@ -275,16 +278,26 @@ impl Plan {
         }
         let found = live.iter().find(|live| live.name == name);
         let documents = match found {
-            Some(live) if live.kind == Kind::Collection => Some(count(session, &name).await?),
+            Some(found) if found.kind == Kind::Collection => Some(live::count(session, &name).await?),
             _ => None,
         };
+        let in_place = kept.definition.kind == Kind::TimeSeries || name == FUNCTIONS;
+        let is_encrypted =
+            |it: &Definition| it.options().is_some_and(|options| matches!(options.get(ENCRYPTED), Ok(Some(_))));
+        if is_encrypted(&kept.definition) || found.is_some_and(is_encrypted) {
+            self.refusals.push(format!(
+                "collection {shown} is encrypted by its application (Queryable Encryption), and servers do not rename such ones: name \
+                 the others with --collection, and bring this one back by `drctl export` and mongorestore"
+            ));
+        }
         let may = options.drop.iter().any(|item| item == ALL || *item == name);
         let action = if found.is_some() { Action::Replace } else { Action::Create };
         match (found, documents) {
-            (Some(live), _) if live.kind == Kind::TimeSeries || (kept.definition.kind == Kind::TimeSeries) => {
+            (Some(live), _) if live.kind == Kind::TimeSeries || in_place => {
+                let word = if name == FUNCTIONS { "collection" } else { "time-series collection" };
                 self.refusals.push(format!(
-                    "time-series collection {shown} is there already, and such ones cannot be renamed: drop it by hand, or use \
-                     another database with --target-database"
+                    "{word} {shown} is there already, and such ones cannot be renamed: drop it by hand, or use another database \
+                     with --target-database"
                 ));
             }
             (Some(live), documents) if !may && documents != Some(0) => {
@@ -301,7 +314,8 @@ impl Plan {
         if kept.definition.kind == Kind::TimeSeries {
             self.notes.push(format!("time-series collection {shown} is restored as buckets, which is not tested"));
         }
-        let beside = (kept.definition.kind == Kind::Collection).then(|| format!("drctl_{}_{number}", options.id));
+        let beside =
+            (kept.definition.kind == Kind::Collection && !in_place).then(|| format!("drctl_{}_{number}", options.id));
         self.collections.push(PlannedCollection {
             kind: kept.definition.kind.word().to_owned(),
             documents: kept.collection.documents,
@@ -359,21 +373,4 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-/// How many documents a live collection has; exactly whether it has any.
-async fn count(session: &Session, name: &str) -> Result<u64, Error> {
-    if is_empty(session, name).await? {
-        return Ok(0);
-    }
-    // It may be wrong after a crash, and it is for people only.
-    let about = session.at_primary(name, false).estimated_document_count().await;
-    Ok(about.map_err(|error| session.server().failed("count documents", &error))?.max(1))
-}
-
-/// Whether a live collection has no documents, not even one that an election may still take back.
-pub(super) async fn is_empty(session: &Session, name: &str) -> Result<bool, Error> {
-    let collection = session.at_primary(name, false);
-    let first = async { collection.find(doc! {}).limit(1).await?.next().await.transpose() };
-    Ok(first.await.map_err(|error| session.server().failed("look for documents", &error))?.is_none())
 }

@@ -32,7 +32,7 @@ impl Restore<'_> {
         let mut removed = Vec::new();
         for (at, made) in ours.iter().enumerate() {
             match self.drop_collection(made).await {
-                Dropped::Done => removed.push(made.clone()),
+                Dropped::Done | Dropped::NotThere => removed.push(made.clone()),
                 Dropped::Refused => self.left.push(made.clone()),
                 // It will not answer for the others, either.
                 Dropped::NoAnswer => {
@@ -57,32 +57,45 @@ impl Restore<'_> {
             let are_answered = self.writes.are_answered();
             there.clear();
             for made in removed {
-                if !matches!(listing::find(&self.session, made).await, Ok(None)) {
-                    let gone = matches!(self.drop_collection(made).await, Dropped::Done);
-                    there.extend((!gone).then(|| made.clone()));
+                if matches!(listing::find(&self.session, made).await, Ok(None)) {
+                    continue;
+                }
+                match self.drop_collection(made).await {
+                    Dropped::Done | Dropped::NotThere => {}
+                    Dropped::Refused => there.push(made.clone()),
+                    Dropped::NoAnswer => {
+                        self.left.extend_from_slice(removed);
+                        return;
+                    }
                 }
             }
             if are_answered && there.is_empty() {
                 break;
             }
         }
-        self.left.append(&mut there);
+        match self.writes.are_idle() {
+            true => self.left.append(&mut there),
+            // What still runs may make any of them.
+            false => self.left.extend_from_slice(removed),
+        }
     }
 
     /// Drops what has a name of this restore; what stays is named.
     pub(super) async fn remove(&mut self, made: &str) {
-        if !matches!(self.drop_collection(made).await, Dropped::Done) {
+        if !matches!(self.drop_collection(made).await, Dropped::Done | Dropped::NotThere) {
             self.left.push(made.to_owned());
         }
     }
 
-    async fn drop_collection(&self, made: &str) -> Dropped {
-        let Err(error) = self.session.database.run_raw_command(rawdoc! {"drop": made}).await else {
+    /// Drops it at the primary: the other members may be what is missing.
+    pub(super) async fn drop_collection(&self, made: &str) -> Dropped {
+        let command = rawdoc! {"drop": made, "writeConcern": {"w": 1}};
+        let Err(error) = self.session.database.run_raw_command(command).await else {
             return Dropped::Done;
         };
         let reason = Reason::from(&error);
         if reason.code() == Some(NAMESPACE_NOT_FOUND) {
-            return Dropped::Done;
+            return Dropped::NotThere;
         }
         tracing::warn!(collection = %for_terminal(made), error = %reason, "it could not be removed");
         match error.kind.as_ref() {
@@ -93,9 +106,11 @@ impl Restore<'_> {
 }
 
 /// What came of a `drop`.
-enum Dropped {
-    /// It is gone, or was not there.
+pub(super) enum Dropped {
+    /// It was there, and is gone.
     Done,
+    /// It was not there.
+    NotThere,
     /// The server said why not, or the answer was lost.
     Refused,
     /// There is no server.

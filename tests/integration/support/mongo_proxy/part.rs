@@ -49,7 +49,12 @@ pub(super) fn now_seconds() -> u32 {
 pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
     let concern = request.body.inner("readConcern").unwrap_or_default();
     let is_snapshot = concern.text("level") == Some("snapshot");
+    let names = ["renameCollection", "to"].map(|name| request.body.text(name).unwrap_or_default());
+    if request.command() == "renameCollection" && names.iter().any(|name| name.ends_with(".system.js")) {
+        return Asked::Answer(fault::error(20));
+    }
     match state.part {
+        Part::Standalone if request.body.get("commitQuorum").is_some() => Asked::Answer(fault::error(2)),
         Part::Standalone if is_snapshot => Asked::Answer(fault::error(123)),
         Part::ReplicaSet if request.body.get("minSnapshotHistoryWindowInSeconds").is_some() => {
             let window = state.inner.lock().unwrap().window.unwrap_or(WINDOW);
@@ -60,6 +65,7 @@ pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
         Part::ReplicaSet => {
             request.body.remove("readConcern");
             request.body.remove("$clusterTime");
+            request.body.remove("commitQuorum");
             let time = || concern.timestamp("atClusterTime").unwrap_or_else(|| state.tick());
             Asked::Pass(is_snapshot.then(time))
         }
