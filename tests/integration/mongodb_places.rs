@@ -122,10 +122,9 @@ fn what_stays_is_named_also_where_the_restore_has_done_all_else() {
     let words = format!("collection {} of database {} stayed", stayed[0], again.name());
     assert!(done.stderr.contains(&words), "{}", done.stderr);
     // The next backup passes over it, and says so.
-    let mut workshop = workshop;
-    workshop.set("TEST_URL_CRM_DB", &proxy.url(&again));
-    workshop.done(&["backup"]);
-    let shown = workshop.json(0, &["show", "latest"]);
+    let next = Workshop::of_mongodb(&proxy.url(&again), NONE);
+    next.done(&["backup"]);
+    let shown = next.json(0, &["show", "latest"]);
     assert!(
         shown["notes"].to_string().contains(&format!("collection {} is what a restore left behind", stayed[0])),
         "{shown}"
