@@ -160,7 +160,8 @@ mod tests {
     async fn a_command_whose_task_panics_has_lost_its_answer() {
         let writes = Writes::default();
         let sent = writes.send(async { panic!("a fault of the test") });
-        assert!(sent.await.is_err());
+        let ended: Result<(), _> = sent.await;
+        assert!(ended.is_err());
         assert!(writes.are_idle() && !writes.are_answered());
     }
 
