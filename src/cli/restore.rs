@@ -291,10 +291,7 @@ fn report(
     };
     let done = format!("the restore of backup {} has ended", stored.manifest.backup);
     args.output.print_done(&document, |document| restore_text::report(document, plans), (context.say, &done))?;
-    // Whatever else there is to say.
-    if let Some(stayed) = restore_mongodb::stayed(&collections) {
-        context.say.next(&stayed);
-    }
+    restore_mongodb::stayed(&collections).iter().for_each(|stayed| context.say.next(stayed));
     let of_collections = restore_mongodb::exit_of(&mut collections);
     let of_databases = restore_databases::exit_of(&mut databases)?.graver(of_collections?);
     let of_objects = match objects {

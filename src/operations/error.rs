@@ -338,16 +338,14 @@ fn kinds_with_near(kinds: &[kubernetes::UnknownKind]) -> String {
 impl Error {
     /// Whether a server that has just come up may answer otherwise a moment later.
     pub(super) fn may_pass(&self) -> bool {
-        use {mongodb::Error as M, postgres::Error as E};
+        use postgres::Error as E;
         // 57P03: it is starting up. 3D000, 28P01: its image has not made the database or the role yet.
         let early = |reason: &postgres::Reason| matches!(reason.code(), Some("57P03" | "57P01" | "3D000" | "28P01"));
         match self {
             Self::Kubernetes(_) | Self::Postgres(E::Unreachable { .. } | E::Tls { .. }) => true,
             Self::Postgres(E::Refused { reason, .. }) => early(reason),
-            // An image of MongoDB makes its users, and a replica set its primary, a moment later.
-            Self::Mongodb(error) | Self::RestoreMongodb(mongodb::restore::RestoreError::Mongodb(error)) => {
-                matches!(error, M::Unreachable { .. } | M::Tls { .. } | M::Refused { .. })
-            }
+            Self::RestoreMongodb(error) => error.is_early(),
+            Self::Mongodb(error) => error.is_early(),
             _ => false,
         }
     }

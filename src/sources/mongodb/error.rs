@@ -116,6 +116,14 @@ pub enum Error {
     Contents(#[from] super::contents::Error),
 }
 
+impl Error {
+    /// Whether it may pass by itself: an image of MongoDB makes its users, and a replica set its primary, a moment later.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Tls { .. } | Self::Refused { .. })
+    }
+}
+
 /// What a server or the driver said, in one line, without values of documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {

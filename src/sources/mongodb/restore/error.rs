@@ -126,6 +126,12 @@ fn in_place(done: &[String]) -> String {
 }
 
 impl RestoreError {
+    /// Whether it may pass by itself, as the server's error says.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        matches!(self, Self::Mongodb(error) if error.is_early())
+    }
+
     /// Whether the backup itself is at fault.
     #[must_use]
     pub fn is_damage(&self) -> bool {
