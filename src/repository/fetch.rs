@@ -216,7 +216,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{BackupId, Sha256Digest};
+    use crate::{
+        repository::codec::Encoder,
+        types::{BackupId, Sha256Digest},
+    };
 
     /// Chunks of the given lengths, each compressed to half, in packs of which one follows the other.
     fn chunks(lengths: &[u32], in_pack: usize) -> StreamChunks {
@@ -235,6 +238,25 @@ mod tests {
             offset += length;
         }
         stream
+    }
+
+    /// Frames have no checksum of their own: one that decodes to other bytes is told by the chunk's id alone.
+    #[test]
+    fn a_frame_that_decodes_to_other_bytes_is_refused_by_the_chunks_id() {
+        // What does not compress is stored as it is: the last byte of the frame is the last one of the chunk.
+        let plain: Vec<u8> = (0..100_u8).map(|n| Sha256Digest::of(&[n]).as_bytes()[0]).collect();
+        let mut stored = Encoder::new(3).unwrap().encode(0, &plain).unwrap().to_vec();
+        let mut decoder = Decoder::new().unwrap();
+        let length = u32::try_from(stored.len()).unwrap();
+        let id = Blake3Digest::of(&plain);
+        let chunk = StreamChunk { id, pack: 0, offset: 0, length, plain: 100, start: 0 };
+        let fetch = Fetch { stored: 0..u64::from(length), ..plan(&chunks(&[100], 1), 0, 100).remove(0) };
+        let mut proven =
+            |stored: &[u8]| prove((&mut decoder, &Cipher::Plain), &chunk, &Bytes::copy_from_slice(stored), &fetch);
+        assert_eq!(proven(&stored).unwrap(), plain);
+        *stored.last_mut().unwrap() ^= 1;
+        let refused = proven(&stored).unwrap_err();
+        assert_eq!(refused, format!("the chunk at byte 0 does not have its id {id}"));
     }
 
     #[test]

@@ -12,19 +12,19 @@ use crate::{
     },
 };
 
-const NONE: &str = ", consistency: none";
-const UNCHANGED: &str = "no live collection was changed";
+pub(crate) const NONE: &str = ", consistency: none";
+pub(crate) const UNCHANGED: &str = "no live collection was changed";
 
-fn names(database: &Database) -> Vec<String> {
+pub(crate) fn names(database: &Database) -> Vec<String> {
     database.contents().into_iter().map(|it| it.name).collect()
 }
 
-fn documents_of(database: &Database, collection: &str) -> Option<u64> {
+pub(crate) fn documents_of(database: &Database, collection: &str) -> Option<u64> {
     database.contents().into_iter().find(|it| it.name == collection).map(|it| it.count)
 }
 
 /// A backup of a filled database.
-fn backed_up(server: &MongoDb, proxy: &MongoProxy, more: &str) -> (Workshop, Database) {
+pub(crate) fn backed_up(server: &MongoDb, proxy: &MongoProxy, more: &str) -> (Workshop, Database) {
     let database = server.database("crm");
     fill(&database);
     let workshop = Workshop::of_mongodb(&(proxy.url(&database) + more), NONE);

@@ -4,6 +4,7 @@
 use crate::{
     mongodb_backup::fill,
     mongodb_faults::meanwhile,
+    mongodb_live::{NONE, UNCHANGED, backed_up, documents_of, names},
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy, Seen},
@@ -12,26 +13,7 @@ use crate::{
     },
 };
 
-const NONE: &str = ", consistency: none";
-const UNCHANGED: &str = "no live collection was changed";
 const RESTORE: [&str; 4] = ["restore", "--yes", "--drop", "*"];
-
-fn names(database: &Database) -> Vec<String> {
-    database.contents().into_iter().map(|it| it.name).collect()
-}
-
-fn documents_of(database: &Database, collection: &str) -> Option<u64> {
-    database.contents().into_iter().find(|it| it.name == collection).map(|it| it.count)
-}
-
-/// A backup of a filled database.
-fn backed_up(server: &MongoDb, proxy: &MongoProxy, more: &str) -> (Workshop, Database) {
-    let database = server.database("crm");
-    fill(&database);
-    let workshop = Workshop::of_mongodb(&(proxy.url(&database) + more), NONE);
-    workshop.done(&["backup"]);
-    (workshop, database)
-}
 
 #[test]
 fn functions_that_the_server_does_not_rename_are_made_in_their_place() {

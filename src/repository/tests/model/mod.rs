@@ -106,55 +106,37 @@ fn no_schedule_of_two_backups_and_two_prunes_loses_a_live_chunk() {
 
 #[test]
 fn no_schedule_of_a_copy_beside_two_backups_and_two_prunes_loses_a_live_chunk_in_either_place() {
-    let world = World::copying();
-    let quick: &[(u32, u32)] = &[(1, 0)];
-    let more: &[(u32, u32)] = if whole() { &[(0, 1), (2, 0), (1, 1)] } else { &[] };
-    for (preemptions, faults) in quick.iter().chain(more) {
-        let began = Instant::now();
-        let explored = everything(&world, Bug::None, budget((*preemptions, *faults)), patience());
-        said(&format!("with a copy, at most {preemptions} preemptions and {faults} faults"), &explored, began);
-        assert_eq!(explored.failure, None);
-        assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
-        assert!(explored.schedules > 100, "{} schedules", explored.schedules);
-    }
-    let usual = if whole() { 20_000 } else { 15 };
-    let (began, count, seed) = (Instant::now(), number("DRCTL_MODEL_RANDOM", usual), number("DRCTL_MODEL_SEED", 1));
-    let explored = by_chance(&world, Bug::None, (seed, count), patience());
-    said(&format!("with a copy, by chance, from seed {seed}"), &explored, began);
-    assert_eq!(explored.failure, None);
     // The twin: one that relies on packs which the copy's prune may be deleting.
-    let began = Instant::now();
-    let explored = everything(&world, Bug::ReliesOnAll, budget((1, 0)), patience());
-    said("a copy that relies on all packs, with 1 preemption", &explored, began);
-    assert!(explored.failure.is_some(), "it was not found");
+    copied(&World::copying(), "with a copy", (Bug::ReliesOnAll, "a copy that relies on all packs"));
 }
 
 #[test]
 fn no_schedule_brings_a_backup_anew_into_a_copy_that_is_deleting_it() {
-    let world = World::copying_what_was_deleted();
+    // The twin: one that passes over tombstones of the copy.
+    let twin = (Bug::IgnoresMarks, "a copy that passes over tombstones there");
+    copied(&World::copying_what_was_deleted(), "deleted from the copy", twin);
+}
+
+/// Explores a world with a copy, and its twin with a planted fault, which must be found.
+fn copied(world: &World, what: &str, (bug, planted): (Bug, &str)) {
     let quick: &[(u32, u32)] = &[(1, 0)];
     let more: &[(u32, u32)] = if whole() { &[(0, 1), (2, 0), (1, 1)] } else { &[] };
     for (preemptions, faults) in quick.iter().chain(more) {
         let began = Instant::now();
-        let explored = everything(&world, Bug::None, budget((*preemptions, *faults)), patience());
-        said(
-            &format!("deleted from the copy, at most {preemptions} preemptions and {faults} faults"),
-            &explored,
-            began,
-        );
+        let explored = everything(world, Bug::None, budget((*preemptions, *faults)), patience());
+        said(&format!("{what}, at most {preemptions} preemptions and {faults} faults"), &explored, began);
         assert_eq!(explored.failure, None);
         assert!(explored.ended || whole(), "not all schedules within {:?}", patience());
         assert!(explored.schedules > 100, "{} schedules", explored.schedules);
     }
     let usual = if whole() { 20_000 } else { 15 };
     let (began, count, seed) = (Instant::now(), number("DRCTL_MODEL_RANDOM", usual), number("DRCTL_MODEL_SEED", 1));
-    let explored = by_chance(&world, Bug::None, (seed, count), patience());
-    said(&format!("deleted from the copy, by chance, from seed {seed}"), &explored, began);
+    let explored = by_chance(world, Bug::None, (seed, count), patience());
+    said(&format!("{what}, by chance, from seed {seed}"), &explored, began);
     assert_eq!(explored.failure, None);
-    // The twin: one that passes over tombstones of the copy.
     let began = Instant::now();
-    let explored = everything(&world, Bug::IgnoresMarks, budget((1, 0)), patience());
-    said("a copy that passes over tombstones there, with 1 preemption", &explored, began);
+    let explored = everything(world, bug, budget((1, 0)), patience());
+    said(&format!("{planted}, with 1 preemption"), &explored, began);
     assert!(explored.failure.is_some(), "it was not found");
 }
 
