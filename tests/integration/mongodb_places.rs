@@ -8,7 +8,7 @@ use crate::{
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy, Seen},
-        mongodb::{Database, MongoDb, unordered},
+        mongodb::{MongoDb, unordered},
         workshop::Workshop,
     },
 };
