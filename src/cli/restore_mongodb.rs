@@ -183,10 +183,20 @@ pub(super) fn exit_of(outcome: &mut CollectionOutcome) -> Result<Exit, Failure> 
     Err(failure)
 }
 
-/// What stayed and should not, however the restore ended; absent: nothing.
-pub(super) fn stayed(outcome: &CollectionOutcome) -> Option<String> {
-    let left: Vec<_> = outcome.left.iter().map(|left| for_terminal(left)).collect();
-    (!left.is_empty()).then(|| format!("{} stayed; remove by hand what is not wanted any more", left.join(", ")))
+/// What stayed and should not, or may come again, however the restore ended.
+pub(super) fn stayed(outcome: &CollectionOutcome) -> Vec<String> {
+    let shown = |all: &[String]| all.iter().map(|it| for_terminal(it)).collect::<Vec<_>>().join(", ");
+    let mut stayed = Vec::new();
+    if !outcome.left.is_empty() {
+        stayed.push(format!("{} stayed; remove by hand what is not wanted any more", shown(&outcome.left)));
+    }
+    if !outcome.may_come_again.is_empty() {
+        stayed.push(format!(
+            "{}: removed, and a command whose answer was lost may make it again later; `drctl doctor` names what is there then",
+            shown(&outcome.may_come_again)
+        ));
+    }
+    stayed
 }
 
 /// What a person does next; absent: there is nothing to say.

@@ -55,6 +55,8 @@ pub struct CollectionOutcome {
     pub changed_live: bool,
     /// What a load that failed could not remove again.
     pub left: Vec<String>,
+    /// What it has removed, and what may be made again by a command whose answer was lost.
+    pub may_come_again: Vec<String>,
 }
 
 impl CollectionOutcome {
@@ -71,6 +73,7 @@ impl CollectionOutcome {
         self.wrote |= other.wrote;
         self.changed_live |= other.changed_live;
         self.left.extend(other.left);
+        self.may_come_again.extend(other.may_come_again);
         if self.ended.is_none() {
             self.ended = other.ended;
         }
@@ -205,6 +208,7 @@ impl CollectionRestore {
             outcome.wrote |= restore.has_written();
             outcome.changed_live |= restore.has_changed_live();
             outcome.left.extend(restore.left_behind());
+            outcome.may_come_again.extend(restore.may_come_again());
             outcome.databases.push(restore.loaded);
         }
         Ok(outcome)

@@ -25,7 +25,7 @@ fn change(database: &Database) -> Vec<(String, u64, String)> {
 }
 
 /// What a restore has made and not removed.
-fn left_in(database: &Database) -> Vec<String> {
+pub(crate) fn left_in(database: &Database) -> Vec<String> {
     database.contents().into_iter().map(|it| it.name).filter(|name| name.starts_with("drctl_")).collect()
 }
 

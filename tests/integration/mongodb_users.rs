@@ -134,13 +134,54 @@ fn users_and_roles_come_back_with_their_passwords_only_if_they_are_asked_for() {
     let plan = workshop.done(&["restore", "--dry-run", "--users", "--drop", "*"]).stdout;
     assert!(plan.contains("create: role boss") && plan.contains("create: user app"), "{plan}");
     assert_eq!(told(&database), nobody);
+    // Other members of the set lag behind: that has an end, and is said.
+    for (command, words) in [
+        ("createRole", "cannot make role `"),
+        ("insert", "cannot make user `"),
+        ("_mergeAuthzCollections", "cannot make user `"),
+        (
+            "drop",
+            "is removed, and a majority of the replica set does not know of it yet; if it comes back, drop it by hand",
+        ),
+    ] {
+        let fault = Fault::not_on_a_majority(command, 1);
+        let made = proxy.faults_made();
+        proxy.inject(if matches!(command, "insert" | "drop") { fault.of("tempusers") } else { fault });
+        let ended = workshop.ends(1, &["restore", "--yes", "--users", "--drop", "*"]);
+        assert_eq!(proxy.faults_made(), made + 1, "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains(words) && ended.stderr.contains("a majority of"), "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains("no live collection was changed"), "{command}: {}", ended.stderr);
+        for each in [
+            r#"{"dropUser": "app"}"#,
+            r#"{"dropUser": "report"}"#,
+            r#"{"dropRole": "boss"}"#,
+            r#"{"dropRole": "seller"}"#,
+        ] {
+            // Only some of them were made.
+            database.try_run(each);
+        }
+    }
+    let asked = |it: &mongo_proxy::Seen| {
+        let is_temporary = it.collection.as_deref() == Some("tempusers");
+        match it.command.as_str() {
+            "createRole" | "_mergeAuthzCollections" => true,
+            "insert" | "drop" => is_temporary,
+            _ => false,
+        }
+    };
+    let seen: Vec<_> = proxy.seen().into_iter().filter(asked).filter(|it| it.write_concern.is_some()).collect();
+    assert!(seen.iter().all(|it| it.write_concern == Some(("majority".to_owned(), 60_000))), "{seen:?}");
+    let kinds: std::collections::BTreeSet<&str> = seen.iter().map(|it| it.command.as_str()).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["_mergeAuthzCollections", "createRole", "drop", "insert"]);
+    assert_eq!(told(&database), nobody);
+    let before_faults = proxy.faults_made();
     // What proves passwords stays behind: that is said beside why.
     proxy.inject(Fault::error("_mergeAuthzCollections", 1, 43));
     proxy.inject(Fault::error("drop", 1, 13).of("tempusers"));
     let ended = workshop.ends(1, &["restore", "--yes", "--users", "--drop", "*"]);
     assert!(ended.stderr.contains("not found (CursorNotFound, 43); `admin.tempusers`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("could not be removed; drop it by hand"), "{}", ended.stderr);
-    assert_eq!(proxy.faults_made(), 2);
+    assert_eq!(proxy.faults_made(), before_faults + 2);
     server.behind(proxy.address()).other_database("admin").run(r#"{"drop": "tempusers"}"#);
     let report = workshop.json(0, &["restore", "--yes", "--users", "--drop", "*"]);
     assert_eq!(report["mongodbDatabases"][0]["accounts"], 4, "{report}");

@@ -12,6 +12,7 @@ mod definition;
 mod error;
 pub mod export;
 mod extjson;
+mod left;
 mod replies;
 pub mod restore;
 mod shard;

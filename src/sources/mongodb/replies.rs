@@ -6,9 +6,9 @@ use mongodb_driver::raw_batch_cursor::RawBatch;
 
 /// What a reply has, about.
 const REPLY: u64 = 4 << 20;
-/// A reply with more bytes than this, in fewer documents than that, is dealt with before the next one is fetched.
+/// A reply with more bytes than this is dealt with before the next one is fetched, whatever it holds: where documents are of
+/// very different sizes, the average says little of one reply.
 const LARGE_REPLY: usize = 8 << 20;
-const FEW: usize = 16;
 
 /// How many documents of this size on the average are asked for at once; absent: nobody knows how large they are.
 pub(super) fn batch_size(average: u64) -> Option<u32> {
@@ -18,7 +18,6 @@ pub(super) fn batch_size(average: u64) -> Option<u32> {
 /// Whether the memory is better spent on this one alone.
 pub(super) fn is_large(batch: &RawBatch) -> bool {
     batch.as_raw_document().as_bytes().len() > LARGE_REPLY
-        && batch.doc_slices().is_ok_and(|documents| documents.into_iter().take(FEW).count() < FEW)
 }
 
 #[cfg(test)]

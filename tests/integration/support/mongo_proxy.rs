@@ -88,6 +88,10 @@ pub(crate) struct Seen {
     pub(crate) documents: usize,
     /// How many members an index is to wait for.
     pub(crate) quorum: Option<String>,
+    /// How many members are to have what it does, and for how many milliseconds they are waited for.
+    pub(crate) write_concern: Option<(String, i64)>,
+    /// Options of a collection that it makes, without its name, in their order.
+    pub(crate) made_with: Vec<String>,
     /// Its boolean options that were true, such as `bypassDocumentValidation`, sorted.
     pub(crate) options: Vec<String>,
 }
@@ -294,7 +298,14 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
             None => None,
         };
         if let Some(body) = told {
-            request.answered(body).write(&mut client).ok()?;
+            if effect == Some(Effect::CutAfter) {
+                return None;
+            }
+            let mut answer = request.answered(body);
+            if effect == Some(Effect::Lag) {
+                fault::lag(&mut answer);
+            }
+            answer.write(&mut client).ok()?;
             continue;
         }
         request.write(&mut server).ok()?;
@@ -364,6 +375,10 @@ impl Seen {
         let mut options: Vec<String> =
             request.body.0.iter().filter(|each| each.is_true()).map(|each| each.name.clone()).collect();
         options.sort();
+        let write_concern = request.body.inner("writeConcern").unwrap_or_default();
+        let deadline =
+            write_concern.text("w").map(|w| (w.to_owned(), write_concern.int("wtimeout").unwrap_or_default()));
+        let made_with = if request.command() == "create" { kept::options_of(request) } else { Vec::new() };
         Self {
             command: request.command().to_owned(),
             database: request.database().to_owned(),
@@ -373,6 +388,8 @@ impl Seen {
             documents: in_body.map(|array| array.0.len()).sum::<usize>()
                 + request.sequences.iter().map(|each| each.documents.len()).sum::<usize>(),
             quorum: request.body.text("commitQuorum").map(str::to_owned),
+            write_concern: deadline,
+            made_with,
             options,
         }
     }

@@ -6,7 +6,7 @@ use super::{Consistency, MongodbSource, listing, selection::Choice};
 use crate::{
     sources::{
         Finding, Severity,
-        mongodb::{Error, Session, accounts, contents::AccountCounts},
+        mongodb::{Error, Session, accounts, contents::AccountCounts, left},
     },
     types::{ByteSize, counted, for_terminal},
 };
@@ -90,6 +90,10 @@ impl MongodbSource {
                 what,
                 "write `timeSeries: true` into the policy, or leave it out by `exclude`",
             );
+        }
+        let not_taken = names.iter().copied().filter(|name| !self.selection.include.iter().any(|item| item == name));
+        for traces in left::traces(not_taken, None) {
+            self.add(findings, Severity::Note, traces.what, &traces.next);
         }
         if self.selection.users {
             let accounts = accounts::list(&session).await?;

@@ -10,6 +10,7 @@ use crate::{
             contents::{self, AccountCounts, Collection, Database, LeftOut, file_name},
             definition::Definition,
             error::Error,
+            left,
         },
     },
     types::{MediaType, Missing, Name, PartSummary, SinkError, StreamSpec, counted, for_terminal},
@@ -195,7 +196,8 @@ fn notes(prepared: &Prepared, database: &Database, left_out: &[LeftOut], after: 
     let of_restore = prepared.listed.iter().filter(|it| prepared.source.selection.choose(it) == Choice::OfRestore);
     notes.extend(of_restore.map(|it| {
         let shown = for_terminal(&it.name);
-        format!("source {name}: collection {shown} is what a restore left behind, and is not taken; drop it when it is not wanted any more")
+        let advice = left::advice(&it.name);
+        format!("source {name}: collection {shown} is what a restore left behind, and is not taken; {advice}")
     }));
     let useless = prepared.source.selection.useless(&names(prepared));
     notes.extend(

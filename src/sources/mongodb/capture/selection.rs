@@ -1,6 +1,9 @@
 //! Which collections of a database are captured.
 
-use super::super::definition::{Definition, Kind};
+use super::super::{
+    definition::{Definition, Kind},
+    left::is_of_restore,
+};
 
 /// What a policy says of collections: names, or patterns with `*`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,19 +30,6 @@ pub(super) enum Choice {
     NotAskedFor,
     /// A restore has made it and was killed, or something differed.
     OfRestore,
-}
-
-/// The form of the names that a restore gives to what it has not put in its place: `drctl_<id>_<n>`, with `_old` what it has
-/// set aside.
-fn is_of_restore(name: &str) -> bool {
-    let parts = name.strip_prefix("drctl_").and_then(|rest| rest.strip_suffix("_old").unwrap_or(rest).split_once('_'));
-    let Some((id, number)) = parts else { return false };
-    let Some((time, suffix)) = id.as_bytes().split_at_checked(14) else { return false };
-    time.iter().all(u8::is_ascii_digit)
-        && suffix.len() == 4
-        && suffix.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit())
-        && !number.is_empty()
-        && number.bytes().all(|it| it.is_ascii_digit())
 }
 
 impl Selection {

@@ -4,7 +4,10 @@
 //! `admin.tempusers`, and the server takes over those that it does not have.
 
 use futures::StreamExt as _;
-use mongodb_driver::bson::{Bson, Document, doc};
+use mongodb_driver::{
+    Database,
+    bson::{Bson, Document, RawDocumentBuf, doc, raw::cstr},
+};
 
 use super::{
     super::{
@@ -14,6 +17,7 @@ use super::{
     RestoreError,
     plan::{AccountAction, Plan},
     report::Difference,
+    writes::{lagging, lasting},
 };
 
 /// The collection in `admin` that the server takes users from: the one that its role `restore` is for.
@@ -33,12 +37,7 @@ pub(super) async fn make(session: &Session, plan: &Plan) -> Result<Vec<Differenc
     if let Some(first) = users.first() {
         look_at_temporary(session).await.map_err(|reason| refused(first, reason))?;
         let made = make_users(session, &users).await;
-        let removed = admin(session, doc! {"drop": TEMPORARY}).await;
-        let stays = removed.err().filter(|reason| reason.code() != Some(NAMESPACE_NOT_FOUND));
-        let stays = stays.map(|reason| {
-            format!("`admin.{TEMPORARY}`, with what proves passwords, could not be removed; drop it by hand: {reason}")
-        });
-        match (made, stays) {
+        match (made, remove_temporary(session).await) {
             (Ok(()), None) => {}
             (Err(reason), None) => return Err(refused(first, reason)),
             (Ok(()), Some(stays)) => return Err(refused(first, Reason::text(stays))),
@@ -62,8 +61,24 @@ fn refused(account: &Account, reason: Reason) -> RestoreError {
     RestoreError::Account { account: account.shown(), reason }
 }
 
-async fn admin(session: &Session, command: Document) -> Result<Document, Reason> {
-    session.client.database("admin").run_command(command).await.map_err(|error| Reason::from(&error))
+fn admin(session: &Session) -> Database {
+    session.client.database("admin")
+}
+
+/// Runs a command that changes something. A majority of the members is to know of it, and not for ever: else a server waits
+/// for them as its own default says, which has no end.
+async fn change(database: &Database, command: &Document) -> Result<Document, Reason> {
+    let command = RawDocumentBuf::try_from(command);
+    let mut command = command.map_err(|error| Reason::text(error.to_string()))?;
+    command.append(cstr!("writeConcern"), lasting());
+    database.run_raw_command(command).await.map_err(|error| Reason::from(&error))
+}
+
+/// Whether what the server has done lasts.
+fn lasts(reply: &Document) -> Result<(), Reason> {
+    let why =
+        |reason| format!("the server has done it, and a majority of its replica set does not know of it yet: {reason}");
+    lagging(reply).map_or(Ok(()), |reason| Err(Reason::text(why(reason))))
 }
 
 /// Roles may have the rights of each other: one that names a role which is not there yet waits for it.
@@ -75,8 +90,8 @@ async fn make_roles(session: &Session, mut roles: Vec<&Account>) -> Result<(), R
             let mut command = doc! {"createRole": role.name.as_str()};
             let fields = ["privileges", "roles", "authenticationRestrictions"];
             command.extend(fields.iter().filter_map(|key| Some(((*key).to_owned(), role.told.get(key)?.clone()))));
-            match session.database.run_command(command).await.map_err(|error| Reason::from(&error)) {
-                Ok(_) => {}
+            match change(&session.database, &command).await {
+                Ok(reply) => lasts(&reply).map_err(|reason| refused(role, reason))?,
                 Err(reason) if reason.code().is_some_and(|code| ALREADY.contains(&code)) => {}
                 Err(reason) if reason.code() == Some(ROLE_NOT_FOUND) => {
                     waiting.push(role);
@@ -95,7 +110,7 @@ async fn make_roles(session: &Session, mut roles: Vec<&Account>) -> Result<(), R
 
 /// What others have put there is not ours to remove, nor to make users of.
 async fn look_at_temporary(session: &Session) -> Result<(), Reason> {
-    let temporary = session.client.database("admin").collection::<Document>(TEMPORARY);
+    let temporary = admin(session).collection::<Document>(TEMPORARY);
     let found = async { temporary.find(doc! {}).limit(1).await?.next().await.transpose() };
     if found.await.map_err(|error| Reason::from(&error))?.is_some() {
         return Err(Reason::text(format!(
@@ -108,7 +123,7 @@ async fn look_at_temporary(session: &Session) -> Result<(), Reason> {
 async fn make_users(session: &Session, users: &[&Account]) -> Result<(), Reason> {
     let documents: Vec<Bson> = users.iter().map(|user| Bson::Document(user.told.clone())).collect();
     let sent = documents.len();
-    let reply = admin(session, doc! {"insert": TEMPORARY, "documents": documents}).await?;
+    let reply = change(&admin(session), &doc! {"insert": TEMPORARY, "documents": documents}).await?;
     let taken = match reply.get("n") {
         Some(Bson::Int32(number)) => i64::from(*number),
         Some(Bson::Int64(number)) => *number,
@@ -118,10 +133,29 @@ async fn make_users(session: &Session, users: &[&Account]) -> Result<(), Reason>
     if usize::try_from(taken) != Ok(sent) || reply.contains_key("writeErrors") {
         return Err(Reason::text(format!("`admin.{TEMPORARY}` took {taken} of {sent} documents")));
     }
+    lasts(&reply)?;
     // Users that are there stay as they are; what else it cannot do, the server only writes into its log.
     let merge = doc! {
         "_mergeAuthzCollections": 1, "tempUsersCollection": format!("admin.{TEMPORARY}"), "drop": false,
-        "db": session.server().database(), "writeConcern": {"w": "majority"},
+        "db": session.server().database(),
     };
-    admin(session, merge).await.map(drop)
+    lasts(&change(&admin(session), &merge).await?)
+}
+
+/// Removes what proves passwords; says why it may stay.
+async fn remove_temporary(session: &Session) -> Option<String> {
+    let stays = |what: &str, reason: &Reason| {
+        Some(format!("`admin.{TEMPORARY}`, with what proves passwords, {what} drop it by hand: {reason}"))
+    };
+    match change(&admin(session), &doc! {"drop": TEMPORARY}).await {
+        Ok(reply) => match lagging(&reply) {
+            Some(reason) => stays(
+                "is removed, and a majority of the replica set does not know of it yet; if it comes back,",
+                &reason,
+            ),
+            None => None,
+        },
+        Err(reason) if reason.code() == Some(NAMESPACE_NOT_FOUND) => None,
+        Err(reason) => stays("could not be removed;", &reason),
+    }
 }

@@ -7,7 +7,11 @@ use mongodb_driver::bson::{
     raw::{RawArrayBuf, RawBsonRef, RawDocument},
 };
 
-use super::{super::contents, RestoreError};
+use super::{
+    super::contents,
+    RestoreError,
+    room::{Room, Share},
+};
 use crate::types::{BackupContents, PartStream, StreamInfo};
 
 /// The most bytes of a batch, unless one document has more. Several are on their way at once, and the driver holds each of
@@ -29,8 +33,8 @@ const LARGEST: usize = (16 << 20) + (16 << 10);
 pub(super) enum Batch {
     /// Some.
     Some(Several),
-    /// One on which the memory is better spent alone.
-    Large(RawDocumentBuf),
+    /// One on which the memory is better spent alone, and what lets it.
+    Large(RawDocumentBuf, Share),
 }
 
 /// Documents as an `insert` command has them.
@@ -61,7 +65,7 @@ impl Batch {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Some(several) => several.bytes,
-            Self::Large(document) => document.as_bytes().len(),
+            Self::Large(document, _) => document.as_bytes().len(),
         }
     }
 }
@@ -85,28 +89,43 @@ pub(super) struct Documents<'a> {
     piece: Bytes,
     /// A document that did not fit into the batch before.
     held: Option<Bytes>,
+    room: Room,
+    /// What the large document has that comes next.
+    share: Option<Share>,
 }
 
 impl<'a> Documents<'a> {
-    pub(super) fn new(contents: &'a dyn BackupContents, info: &'a StreamInfo, collection: &'a str) -> Self {
+    pub(super) fn new(contents: &'a dyn BackupContents, info: &'a StreamInfo, collection: &'a str, room: Room) -> Self {
         let (rest, piece) = (Vec::new(), Bytes::new());
-        Self { contents, info, collection, next_part: 0, part: None, rest, piece, held: None }
+        Self { contents, info, collection, next_part: 0, part: None, rest, piece, held: None, room, share: None }
     }
 
     /// The next batch; none is the end.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, RestoreError> {
         let mut batch = Several::default();
         loop {
-            while let Some(document) = self.one()? {
+            loop {
+                // Before it is put together.
+                if self.share.is_none() && self.is_large_next()? {
+                    if batch.count > 0 {
+                        return Ok(Some(Batch::Some(batch)));
+                    }
+                    self.share = Some(self.room.alone().await);
+                }
+                let Some(document) = self.one()? else { break };
                 let is_too_much = batch.bytes + document.len() > BATCH + SLACK;
                 if batch.count > 0 && is_too_much {
                     self.held = Some(document);
                     return Ok(Some(Batch::Some(batch)));
                 }
                 if document.len() > LARGE {
+                    let share = match self.share.take() {
+                        Some(share) => share,
+                        None => self.room.alone().await,
+                    };
                     let document = RawDocumentBuf::from_bytes(document.into());
                     return document
-                        .map(|it| Some(Batch::Large(it)))
+                        .map(|it| Some(Batch::Large(it, share)))
                         .map_err(|error| self.malformed(&error.to_string()));
                 }
                 let document =
@@ -130,6 +149,26 @@ impl<'a> Documents<'a> {
         match self.held.take() {
             Some(held) => Ok(Some(held)),
             None => self.document(),
+        }
+    }
+
+    /// Whether the document that comes next is a large one, as far as its length is there.
+    fn is_large_next(&mut self) -> Result<bool, RestoreError> {
+        if self.held.is_some() {
+            return Ok(false);
+        }
+        if self.rest.is_empty() {
+            return Ok(self.length(&self.piece)?.is_some_and(|length| length > LARGE));
+        }
+        self.complete_length();
+        Ok(self.length(&self.rest)?.is_some_and(|length| length > LARGE))
+    }
+
+    /// Takes as much of the piece as the length of the document wants that has begun in `rest`.
+    fn complete_length(&mut self) {
+        if self.rest.len() < 4 {
+            let some = self.piece.split_to(self.piece.len().min(4 - self.rest.len()));
+            self.rest.extend_from_slice(&some);
         }
     }
 
@@ -164,10 +203,7 @@ impl<'a> Documents<'a> {
             }
             return Ok(Some(self.piece.split_to(length)));
         }
-        if self.rest.len() < 4 {
-            let some = self.piece.split_to(self.piece.len().min(4 - self.rest.len()));
-            self.rest.extend_from_slice(&some);
-        }
+        self.complete_length();
         let Some(length) = self.length(&self.rest)? else { return Ok(None) };
         self.rest.reserve_exact(length - self.rest.len());
         let some = self.piece.split_to(self.piece.len().min(length - self.rest.len()));
@@ -251,7 +287,7 @@ mod tests {
 
     fn of(batch: &Batch) -> Vec<RawDocumentBuf> {
         let documents = match batch {
-            Batch::Large(document) => return vec![document.clone()],
+            Batch::Large(document, _) => return vec![document.clone()],
             Batch::Some(several) => &several.documents,
         };
         documents.into_iter().map(|it| it.unwrap().as_document().unwrap().to_owned()).collect()
@@ -260,7 +296,7 @@ mod tests {
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<RawDocumentBuf>, RestoreError> {
         let pieces = Pieces(bytes.chunks(piece.max(1)).map(Bytes::copy_from_slice).collect());
         let info = info();
-        let mut documents = Documents::new(&pieces, &info, "c");
+        let mut documents = Documents::new(&pieces, &info, "c", Room::default());
         futures::executor::block_on(async {
             let mut all = Vec::new();
             loop {
@@ -295,7 +331,7 @@ mod tests {
         let bytes: Vec<u8> = documents.iter().flat_map(|document| document.as_bytes().to_vec()).collect();
         let pieces = Pieces(bytes.chunks(1 << 20).map(Bytes::copy_from_slice).collect());
         let info = info();
-        let mut reader = Documents::new(&pieces, &info, "c");
+        let mut reader = Documents::new(&pieces, &info, "c", Room::default());
         let batches: Vec<Batch> = futures::executor::block_on(async {
             let mut all = Vec::new();
             while let Some(batch) = reader.next().await.unwrap() {
@@ -303,7 +339,7 @@ mod tests {
             }
             all
         });
-        let counts: Vec<_> = batches.iter().map(|it| (of(it).len(), matches!(it, Batch::Large(_)))).collect();
+        let counts: Vec<_> = batches.iter().map(|it| (of(it).len(), matches!(it, Batch::Large(..)))).collect();
         assert_eq!(counts, [(1, false), (1, false), (3, false), (1, false), (1, true), (1, false)]);
         assert_eq!(batches.iter().flat_map(of).collect::<Vec<_>>(), documents);
     }

@@ -14,6 +14,7 @@ use super::{
     RestoreContext, RestoreError,
     documents::{Batch, Documents, Several, goes_alone},
     plan::FUNCTIONS,
+    room::{Room, Share},
     writes::{Writes, lagging},
 };
 use crate::types::{StreamInfo, for_terminal};
@@ -29,6 +30,7 @@ const MAJORITY: Duration = Duration::from_secs(120);
 pub(super) struct Target {
     pub(super) session: Session,
     pub(super) writes: Writes,
+    pub(super) room: Room,
     /// What the backup calls it.
     pub(super) collection: String,
     /// What it is called for now.
@@ -37,9 +39,10 @@ pub(super) struct Target {
     pub(super) ordered: bool,
 }
 
-/// Puts all documents of a stream into a collection.
-pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Target) -> Result<(), RestoreError> {
-    let mut documents = Documents::new(context.contents, info, &to.collection);
+/// Puts all documents of a stream into a collection. Says whether there was a large one among them.
+pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Target) -> Result<bool, RestoreError> {
+    let mut documents = Documents::new(context.contents, info, &to.collection, to.room.clone());
+    let mut some_large = false;
     let mut on_their_way = FuturesUnordered::new();
     let most = if to.ordered { 1 } else { ON_THEIR_WAY };
     let mut untold = 0;
@@ -47,14 +50,15 @@ pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Ta
         untold += batch.bytes() as u64;
         context.monitor.advance(untold >> 20);
         untold &= (1 << 20) - 1;
-        let is_large = matches!(batch, Batch::Large(_));
+        let is_large = matches!(batch, Batch::Large(..));
+        some_large |= is_large;
         let most = if is_large { 1 } else { most };
         while on_their_way.len() >= most
             && let Some(taken) = on_their_way.next().await
         {
             taken?;
         }
-        on_their_way.push(to.insert(batch));
+        on_their_way.push(to.insert(batch).await);
         // Nothing is fetched beside a large one.
         while is_large && let Some(taken) = on_their_way.next().await {
             taken?;
@@ -63,21 +67,22 @@ pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Ta
     while let Some(taken) = on_their_way.next().await {
         taken?;
     }
-    Ok(())
+    Ok(some_large)
 }
 
 impl Target {
-    /// Sends one batch now. All of it must be taken.
-    fn insert(&self, batch: Batch) -> futures::future::BoxFuture<'static, Result<(), RestoreError>> {
+    /// Sends one batch as soon as there is room for it. All of it must be taken.
+    async fn insert(&self, batch: Batch) -> futures::future::BoxFuture<'static, Result<(), RestoreError>> {
         match batch {
-            Batch::Some(several) => Box::pin(self.insert_several(several)),
-            Batch::Large(document) if goes_alone(&document, self.session.facts.largest_document) => {
-                Box::pin(self.insert_alone(document))
+            Batch::Some(several) => Box::pin(self.insert_several(several, self.room.beside_others().await)),
+            Batch::Large(document, share) if goes_alone(&document, self.session.facts.largest_document) => {
+                Box::pin(self.insert_alone(document, share))
             }
-            Batch::Large(document) => {
+            Batch::Large(document, share) => {
                 let mut several = Several::default();
                 several.add(&document);
-                Box::pin(self.insert_several(several))
+                drop(document);
+                Box::pin(self.insert_several(several, share))
             }
         }
     }
@@ -87,7 +92,11 @@ impl Target {
         self.place != FUNCTIONS
     }
 
-    fn insert_several(&self, batch: Several) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
+    fn insert_several(
+        &self,
+        batch: Several,
+        share: Share,
+    ) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
         let sent = batch.count as u64;
         let mut command = rawdoc! {
             "insert": self.place.as_str(), "ordered": self.ordered, "bypassDocumentValidation": self.passes_by_validators(),
@@ -98,7 +107,14 @@ impl Target {
             command.append(cstr!("bypassEmptyTsReplacement"), true);
         }
         command.append(cstr!("documents"), batch.documents);
-        let (answer, to) = (self.writes.run(&self.session, command), self.clone());
+        let database = self.session.database.clone();
+        // The share goes back when the server has answered, whoever looks at the answer, and when.
+        let answer = self.writes.send(async move {
+            let answer = database.run_raw_command(command).await;
+            drop(share);
+            answer
+        });
+        let to = self.clone();
         async move {
             match answer.await {
                 Ok(reply) => verdict(&reply, sent).map_err(|refusal| to.refused(refusal, sent)),
@@ -111,6 +127,7 @@ impl Target {
     fn insert_alone(
         &self,
         document: RawDocumentBuf,
+        share: Share,
     ) -> impl Future<Output = Result<(), RestoreError>> + Send + 'static {
         let bypass = self.passes_by_validators();
         let into = self.session.database.collection::<RawDocumentBuf>(&self.place);
@@ -125,7 +142,9 @@ impl Target {
         });
         let to = self.clone();
         async move {
-            let Err(error) = answer.await else { return Ok(()) };
+            let answer = answer.await;
+            drop(share);
+            let Err(error) = answer else { return Ok(()) };
             let is_taken = matches!(*error.kind, ErrorKind::Write(WriteFailure::WriteConcernError(_)));
             if is_taken {
                 Err(to.refused(Refusal::MayNotLast(Reason::from(&error)), 1))

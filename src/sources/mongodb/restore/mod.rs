@@ -14,6 +14,7 @@ mod plan;
 mod read_back;
 mod remove;
 mod report;
+mod room;
 mod switch;
 mod writes;
 
@@ -25,7 +26,7 @@ pub use error::{Place, RestoreError};
 pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, PlannedCollection, plan};
 pub use report::{Difference, Loaded, LoadedCollection};
 
-use self::{build::Builder, load::Target, read_back::Counted, writes::Writes};
+use self::{build::Builder, load::Target, read_back::Counted, room::Room, writes::Writes};
 use super::{Reason, Server, Session, capture::listing, contents, definition::Kind};
 use crate::types::{BackupContents, Monitor, for_terminal};
 
@@ -49,10 +50,13 @@ pub struct Restore<'a> {
     plan: &'a Plan,
     session: Session,
     writes: Writes,
+    room: Room,
     /// What was made and has not got its name, by the name that it has.
     made: Vec<String>,
     /// What could not be removed.
     left: Vec<String>,
+    /// What was removed, and what a command may make again whose answer was lost.
+    doubtful: Vec<String>,
     /// What was done so far.
     pub loaded: Loaded,
     wrote: bool,
@@ -76,8 +80,10 @@ impl<'a> Restore<'a> {
             plan,
             session,
             writes: Writes::default(),
+            room: Room::default(),
             made: Vec::new(),
             left: Vec::new(),
+            doubtful: Vec::new(),
             loaded,
             wrote: false,
             changed_live: false,
@@ -129,18 +135,19 @@ impl<'a> Restore<'a> {
             let name = planned.kept.collection.stream.as_deref().unwrap_or_default();
             let info = contents::stream(context.contents, &plan.source_name, name)?;
             let to = self.make(planned).await?;
-            match before.take() {
+            let large = match before.take() {
                 Some(before) if before.planned.has_large_documents() || planned.has_large_documents() => {
                     self.take(before.run().await?);
-                    load::load(context, info, &to).await?;
+                    load::load(context, info, &to).await?
                 }
                 Some(before) => {
-                    let (compared, ()) = futures::try_join!(before.run(), load::load(context, info, &to))?;
+                    let (compared, large) = futures::try_join!(before.run(), load::load(context, info, &to))?;
                     self.take(compared);
+                    large
                 }
                 None => load::load(context, info, &to).await?,
-            }
-            before = Some(Comparison { planned, to });
+            };
+            before = Some(Comparison { planned, to, large });
         }
         if let Some(last) = before {
             self.take(last.run().await?);
@@ -167,6 +174,7 @@ impl<'a> Restore<'a> {
         Ok(Target {
             session: self.session.clone(),
             writes: self.writes.clone(),
+            room: self.room.clone(),
             collection: planned.name.clone(),
             place: holder,
             ordered: definition.is_capped(),
@@ -214,8 +222,18 @@ impl<'a> Restore<'a> {
     /// What stayed and should not.
     #[must_use]
     pub fn left_behind(&self) -> Vec<String> {
-        let database = &self.plan.database;
-        self.left.iter().map(|made| format!("collection {made} of database {database}")).collect()
+        self.in_full(&self.left)
+    }
+
+    /// What was removed, and may be made again by a command whose answer was lost and that the server does later than anybody
+    /// waits for it.
+    #[must_use]
+    pub fn may_come_again(&self) -> Vec<String> {
+        self.in_full(&self.doubtful)
+    }
+
+    fn in_full(&self, names: &[String]) -> Vec<String> {
+        names.iter().map(|made| format!("collection {made} of database {}", self.plan.database)).collect()
     }
 }
 
@@ -223,6 +241,8 @@ impl<'a> Restore<'a> {
 struct Comparison<'a> {
     planned: &'a PlannedCollection,
     to: Target,
+    /// There are large documents among them.
+    large: bool,
 }
 
 /// What came of it.
@@ -234,12 +254,12 @@ struct Compared {
 impl Comparison<'_> {
     /// Reads it back and compares it; gives it its indexes and rules, and compares those.
     async fn run(self) -> Result<Compared, RestoreError> {
-        let Self { planned, to } = self;
+        let Self { planned, to, large } = self;
         let (definition, kept) = (&planned.kept.definition, &planned.kept.collection);
         let place = planned.beside.as_deref().unwrap_or(&planned.name);
         let builder = Builder { session: &to.session, writes: &to.writes };
         let expected = Counted { documents: kept.documents, bytes: kept.bytes, digest: kept.digest };
-        let found = read_back::count(&to.session, &planned.name, &to.place, expected).await?;
+        let found = read_back::count(&to, expected, large).await?;
         let differences = if found == expected {
             builder.indexes(definition, place).await?;
             builder.rules(definition, place).await?;

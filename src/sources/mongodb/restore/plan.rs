@@ -12,6 +12,7 @@ use super::{
         contents,
         contents::Collection,
         definition::{Definition, Kind},
+        left,
     },
     RestoreContext, RestoreError, live,
 };
@@ -234,6 +235,11 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
     for (number, kept) in chosen.into_iter().enumerate() {
         plan.add(&session, kept, number, &live, options).await?;
     }
+    // A backup may have one of such a name, if it was asked for.
+    let names =
+        live.iter().map(|it| it.name.as_str()).filter(|name| !plan.collections.iter().any(|it| it.name == *name));
+    let left = left::traces(names, Some(&options.id));
+    plan.notes.extend(left.into_iter().map(|left::Traces { what, next }| format!("{what}: {next}")));
     plan.look_at_names(&session).await?;
     if options.users {
         let Some(kept) = contents::accounts(context.contents, &options.source, &database).await? else {

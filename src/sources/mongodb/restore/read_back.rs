@@ -8,11 +8,9 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::{
-        Session,
-        replies::{batch_size, is_large},
-    },
+    super::replies::{batch_size, is_large},
     RestoreError,
+    load::Target,
 };
 use crate::types::{RowDigest, for_terminal};
 
@@ -39,38 +37,39 @@ impl Counted {
     }
 }
 
-/// Reads all documents of `place`, which are those of `name`, and counts them.
-pub(super) async fn count(
-    session: &Session,
-    name: &str,
-    place: &str,
-    expected: Counted,
-) -> Result<Counted, RestoreError> {
-    let all = read(session, place, expected).await;
+/// Reads all documents of the place of `to`, and counts them. Replies to come may be `large`: then each of them is alone.
+pub(super) async fn count(to: &Target, expected: Counted, large: bool) -> Result<Counted, RestoreError> {
+    let all = read(to, expected, large).await;
     all.map_err(|error| {
-        let doing = format!("read collection `{}` back", for_terminal(name));
-        session.server().failed(&doing, &error).into()
+        let doing = format!("read collection `{}` back", for_terminal(&to.collection));
+        to.session.server().failed(&doing, &error).into()
     })
 }
 
-async fn read(session: &Session, place: &str, expected: Counted) -> Result<Counted, DriverError> {
+async fn read(to: &Target, expected: Counted, large: bool) -> Result<Counted, DriverError> {
     // Whatever member the address prefers: it may not have it yet.
-    let collection = session.at_primary(place, true);
+    let collection = to.session.at_primary(&to.place, true);
     let mut find = collection.find(doc! {});
     if let Some(documents) = expected.bytes.checked_div(expected.documents).and_then(batch_size) {
         find = find.batch_size(documents);
     }
+    let mut share = to.room.share(large).await;
     let mut batches = find.batch().await?;
     let mut counted = Counted::default();
     let mut batch = batches.next().await;
     while let Some(present) = batch {
         let present = present?;
-        if is_large(&present) {
+        if large || is_large(&present) {
             counted.add(&present)?;
             drop(present);
+            // What waits to be sent comes in between.
+            drop(share);
+            share = to.room.share(large).await;
             batch = batches.next().await;
             continue;
         }
+        drop(share);
+        share = to.room.share(large).await;
         // The next one is on its way while this one is counted.
         let (next, added) = futures::join!(batches.next(), async { counted.add(&present) });
         added?;

@@ -74,7 +74,13 @@ impl Restore<'_> {
             }
         }
         match self.writes.are_idle() {
-            true => self.left.append(&mut there),
+            true => {
+                if !self.writes.are_answered() {
+                    // No pause is long enough to know that it does not come any more.
+                    self.doubtful.extend(removed.iter().filter(|made| !there.contains(made)).cloned());
+                }
+                self.left.append(&mut there);
+            }
             // What still runs may make any of them.
             false => self.left.extend_from_slice(removed),
         }

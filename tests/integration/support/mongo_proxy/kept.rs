@@ -15,9 +15,19 @@ const OF_INDEXES: [&str; 2] = ["hidden", "collation"];
 const NO_OPTIONS: [&str; 8] =
     ["create", "idIndex", "writeConcern", "comment", "maxTimeMS", "lsid", "txnNumber", "apiVersion"];
 
-/// FerretDB has no collection of this name, and the proxy keeps it under another one.
-const FUNCTIONS: &str = "system.js";
-const INSTEAD: &str = "system_js";
+/// FerretDB has no collections whose names begin so, and the proxy keeps them under others: the functions of a database, and
+/// the buckets of its time series.
+const OWN: [(&str, &str); 2] = [("system.js", "system_js"), ("system.buckets.", "system_buckets_")];
+
+/// The name under which FerretDB has such a collection.
+fn instead(name: &str) -> Option<String> {
+    OWN.into_iter().find_map(|(own, instead)| Some(format!("{instead}{}", name.strip_prefix(own)?)))
+}
+
+/// And back.
+fn own(name: &str) -> Option<String> {
+    OWN.into_iter().find_map(|(own, instead)| Some(format!("{own}{}", name.strip_prefix(instead)?)))
+}
 
 /// What mongod adds to a collation.
 fn full(collation: &Elements) -> Elements {
@@ -40,6 +50,15 @@ fn tell_collation(options: &mut Elements) {
     }
 }
 
+fn is_option(name: &str) -> bool {
+    !name.starts_with('$') && !NO_OPTIONS.contains(&name)
+}
+
+/// The options that a `create` asks for.
+pub(super) fn options_of(request: &Message) -> Vec<String> {
+    request.body.0.iter().filter(|each| is_option(&each.name)).map(|each| each.name.clone()).collect()
+}
+
 /// By database and collection.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -52,13 +71,14 @@ impl Kept {
     pub(super) fn ask(&mut self, request: &mut Message) {
         let command = request.command().to_owned();
         let named = if command == "getMore" { "collection" } else { command.as_str() };
-        if request.body.text(named) == Some(FUNCTIONS) {
-            request.body.set_text(named, INSTEAD);
+        if let Some(name) = request.body.text(named).and_then(instead) {
+            request.body.set_text(named, &name);
         }
-        if let Some(mut filter) = request.body.inner("filter")
-            && filter.text("name") == Some(FUNCTIONS)
+        if command == "listCollections"
+            && let Some(mut filter) = request.body.inner("filter")
+            && let Some(name) = filter.text("name").and_then(instead)
         {
-            filter.set_text("name", INSTEAD);
+            filter.set_text("name", &name);
             request.body.set_inner(DOCUMENT, "filter", &filter);
         }
         let Some(collection) = request.collection().map(str::to_owned) else {
@@ -78,7 +98,6 @@ impl Kept {
                 request.body.set_inner(DOCUMENT, "sort", &sort);
             }
             "create" => {
-                let is_option = |name: &str| !name.starts_with('$') && !NO_OPTIONS.contains(&name);
                 let (options, rest) =
                     std::mem::take(&mut request.body.0).into_iter().partition(|each| is_option(&each.name));
                 request.body.0 = rest;
@@ -93,6 +112,11 @@ impl Kept {
                     if let Some(each) = request.body.get(name) {
                         options.set(each.kind, name, each.value.clone());
                     }
+                }
+                if options.get("timeseries").is_some()
+                    && let Some(end) = request.body.remove("expireAfterSeconds")
+                {
+                    options.set(end.kind, "expireAfterSeconds", end.value);
                 }
                 let is_rule = request.body.get("validator").is_some();
                 for (name, usual) in [("validationLevel", "strict"), ("validationAction", "error")] {
@@ -154,8 +178,8 @@ impl Kept {
             match asked.command() {
                 "listCollections" => {
                     self.tell_collection(asked.database(), &mut entry);
-                    if entry.text("name") == Some(INSTEAD) {
-                        entry.set_text("name", FUNCTIONS);
+                    if let Some(name) = entry.text("name").and_then(own) {
+                        entry.set_text("name", &name);
                     }
                 }
                 "listIndexes" => self.tell_index(asked, &mut entry),
@@ -178,6 +202,11 @@ impl Kept {
             entry.set_inner(DOCUMENT, "info", &info);
         } else if options.get("timeseries").is_some() {
             entry.set_text("type", "timeseries");
+            // Its buckets have an id, and it has none.
+            entry.remove("idIndex");
+            let mut info = Elements::default();
+            info.set_bool("readOnly", false);
+            entry.set_inner(DOCUMENT, "info", &info);
         }
         if entry.get("options").is_some() {
             entry.set_inner(DOCUMENT, "options", options);

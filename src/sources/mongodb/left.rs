@@ -1,0 +1,148 @@
+//! What restores have left in a database.
+//!
+//! A restore names all that has no place yet after itself. One that was killed, or had no server any more, leaves it; so does
+//! a command that the server did long after the connection was lost. Nothing in a database tells whether a restore is still
+//! running, so nobody but a person may drop it.
+
+use std::collections::BTreeMap;
+
+use crate::types::{counted, for_terminal};
+
+/// So many names are shown of one restore.
+const SHOWN: usize = 10;
+
+/// What a restore calls a collection: `drctl_<id>_<n>`, with `_old` what it has set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left<'a> {
+    restore: &'a str,
+    /// It was live under another name.
+    aside: bool,
+}
+
+/// Reads the name of a collection; nothing if no restore has given it.
+fn read(name: &str) -> Option<Left<'_>> {
+    let rest = name.strip_prefix("drctl_")?;
+    let (rest, aside) = rest.strip_suffix("_old").map_or((rest, false), |rest| (rest, true));
+    let (restore, number) = rest.split_once('_')?;
+    let (time, suffix) = restore.as_bytes().split_at_checked(14)?;
+    let is_one = time.iter().all(u8::is_ascii_digit)
+        && suffix.len() == 4
+        && suffix.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit())
+        && !number.is_empty()
+        && number.bytes().all(|it| it.is_ascii_digit());
+    is_one.then_some(Left { restore, aside })
+}
+
+/// Whether a restore has given this name.
+pub(super) fn is_of_restore(name: &str) -> bool {
+    read(name).is_some()
+}
+
+/// What a person does with a collection of this name.
+pub(super) fn advice(name: &str) -> &'static str {
+    match read(name) {
+        Some(Left { aside: true, .. }) => "it was live under another name: look at what it holds before you drop it",
+        _ => "drop it when it is not wanted any more",
+    }
+}
+
+/// What one restore has left, and what is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Traces {
+    pub(super) what: String,
+    pub(super) next: String,
+}
+
+/// Of all collections those that restores have left, but for the restore `own`: for each what it loaded, and what it set aside.
+pub(super) fn traces<'a>(names: impl IntoIterator<Item = &'a str>, own: Option<&str>) -> Vec<Traces> {
+    let mut all: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
+    for name in names {
+        if let Some(Left { restore, aside }) = read(name).filter(|left| Some(left.restore) != own) {
+            all.entry((restore, aside)).or_default().push(name);
+        }
+    }
+    all.into_iter().map(|((restore, aside), names)| told(restore, aside, &names)).collect()
+}
+
+fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
+    let mut shown = names.iter().take(SHOWN).map(|name| for_terminal(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        shown.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    let held = counted(names.len() as u64, "collection");
+    let first = for_terminal(names.first().copied().unwrap_or_default());
+    match aside {
+        false => Traces {
+            what: format!("restore {restore} has left {held}, loaded or half loaded: {shown}"),
+            next: format!(
+                "if that restore does not run any more, drop what it has left: `db.getCollection(\"{first}\").drop()` in mongosh"
+            ),
+        },
+        true => Traces {
+            what: format!("restore {restore} has set {held} aside that had another name before, and left it: {shown}"),
+            next: format!(
+                "look at what it holds, which may be nowhere else: `db.getCollection(\"{first}\").renameCollection(\"NAME\")` in \
+                 mongosh gives it its name back, `.drop()` removes it"
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restore_has_left_is_told_for_each_restore_and_for_what_was_live_apart() {
+        let (one, other) = ("20261120120000ab2d", "20261121120000zz22");
+        let names = [
+            format!("drctl_{one}_0"),
+            format!("drctl_{one}_11"),
+            format!("drctl_{one}_3_old"),
+            format!("drctl_{other}_0"),
+            "contacts".to_owned(),
+            "drctl_notes_1".to_owned(),
+        ];
+        let names = || names.iter().map(String::as_str);
+        let told = traces(names(), None);
+        let whats: Vec<&str> = told.iter().map(|it| it.what.as_str()).collect();
+        assert_eq!(
+            whats,
+            [
+                format!("restore {one} has left 2 collections, loaded or half loaded: drctl_{one}_0, drctl_{one}_11"),
+                format!(
+                    "restore {one} has set 1 collection aside that had another name before, and left it: drctl_{one}_3_old"
+                ),
+                format!("restore {other} has left 1 collection, loaded or half loaded: drctl_{other}_0"),
+            ]
+        );
+        assert!(told[0].next.contains("does not run any more") && told[0].next.contains(".drop()"));
+        assert!(told[1].next.contains("nowhere else") && told[1].next.contains(".renameCollection("));
+        assert_eq!(traces(names(), Some(one)).len(), 1);
+        assert_eq!(traces(["contacts"], None), []);
+    }
+
+    #[test]
+    fn of_many_collections_some_are_shown_and_the_others_counted() {
+        let names: Vec<String> = (0..12).map(|number| format!("drctl_20261120120000ab2d_{number}")).collect();
+        let told = traces(names.iter().map(String::as_str), None);
+        assert!(told[0].what.contains("12 collections") && told[0].what.ends_with("and 2 more"), "{told:?}");
+    }
+
+    #[test]
+    fn only_names_of_the_exact_form_are_a_restores() {
+        let left = "drctl_20261120120000ab2d_0";
+        assert!(is_of_restore(left) && is_of_restore("drctl_20261120120000ab2d_12_old"));
+        for name in [
+            "drctl_20261120120000ab2d_",
+            "drctl_20261120120000ab2d_x",
+            "drctl_20261120_0",
+            "drctl_notes_1",
+            "drctl_",
+            "contacts",
+        ] {
+            assert!(!is_of_restore(name), "{name}");
+        }
+        assert_ne!(advice(left), advice("drctl_20261120120000ab2d_12_old"));
+    }
+}
