@@ -8,7 +8,7 @@ use super::{
     output::OutputArgs,
 };
 use crate::{
-    operations::{self, BackupRef, Copies, CopyAsked, CopyFate, CopyPlace, WhichBackups},
+    operations::{self, BackupRef, Copies, CopyAsked, CopyFate, CopyPlace, Originals, WhichBackups},
     policy::{Bandwidth, Policy},
     report::{CopiedItem, CopyAction, CopyReport},
     types::Name,
@@ -22,7 +22,8 @@ Without BACKUP, all backups are copied that the copy lacks and that its `keep` w
 not sent again, so a copy that was stopped goes on; what a backup has lost there is, also of one that is asked for. Every pack is proven by its name on the way; a backup of which
 anything is damaged or missing does not become visible in the copy.
 The first copy makes the repository there, byte for byte; a place that holds another repository is refused (exit 5).
-The exit code is 4 if something is damaged, and 3 if some backups could be copied and others not, or were given up there.
+The exit code is 4 if something is damaged, and 3 if some backups could be copied and others not, were given up there, or
+belong there and are about to be deleted there.
 
 Examples:
   drctl copy --to us -f policies/orders.yaml
@@ -63,7 +64,7 @@ pub(super) async fn run(args: &CopyArgs, context: &Context<'_>) -> Result<Exit, 
         bandwidth: args.bandwidth.as_ref().map(Bandwidth::bytes),
         dry_run: args.dry_run,
     };
-    let copies = operations::copy(&policy, &asked, &context.keys(), &context.run).await?;
+    let copies = operations::copy(&policy, (&asked, &Originals::default()), &context.keys(), &context.run).await?;
     context.telemetry.finish();
     let report = report(&policy, &asked, &copies);
     let exit = exit_of(&copies);
@@ -115,7 +116,10 @@ fn gravest(copies: &Copies) -> Option<(Exit, &operations::Error)> {
 /// What a person does next, in the words of the places that are meant.
 fn next_of(copies: &Copies, to: &CopyPlace) -> Option<String> {
     let Some((_, error)) = gravest(copies) else {
-        let first = copies.given_up().next()?;
+        let Some(first) = copies.given_up().next() else {
+            let (first, flag) = (copies.going().next()?, to.flag());
+            return Some(format!("`drctl prune --undo {first}{flag}` saves it there, within a day of its marking"));
+        };
         return Some(format!(
             "use {first} where it is (`drctl list` shows it), or copy it under another prefix; the rest is copied as ever"
         ));
@@ -151,6 +155,7 @@ fn item(one: &operations::CopiedBackup) -> CopiedItem {
         CopyFate::Mended(counts) => (CopyAction::Mended, None, counts.clone()),
         CopyFate::There => (CopyAction::There, None, Default::default()),
         CopyFate::GivenUp(why) => (CopyAction::GivenUp, Some(why.clone()), Default::default()),
+        CopyFate::Going(why) => (CopyAction::Going, Some(why.clone()), Default::default()),
         CopyFate::LeftOut(why) => (CopyAction::LeftOut, Some(why.clone()), Default::default()),
         CopyFate::Failed(error) => (CopyAction::Failed, Some(exit::chain_of(error)), Default::default()),
     };
@@ -171,7 +176,7 @@ pub(super) async fn after_backup(
     schedule: &Name,
     context: &Context<'_>,
 ) -> Vec<(CopyReport, Option<String>)> {
-    let mut reports = Vec::new();
+    let (mut reports, originals) = (Vec::new(), Originals::default());
     let names = policy.schedules.get(schedule).map(|schedule| schedule.copy_to.as_slice()).unwrap_or_default();
     for name in names {
         let asked = CopyAsked {
@@ -181,7 +186,7 @@ pub(super) async fn after_backup(
             bandwidth: None,
             dry_run: false,
         };
-        let copies = match operations::copy(policy, &asked, &context.keys(), &context.run).await {
+        let copies = match operations::copy(policy, (&asked, &originals), &context.keys(), &context.run).await {
             Ok(copies) => copies,
             Err(error) => Copies::not_begun(policy, &asked, error),
         };
@@ -248,6 +253,12 @@ mod tests {
         assert_eq!((exit_of(&given_up), given_up.is_whole()), (Exit::Partial, false));
         assert!(next_of(&given_up, &CopyPlace::Repository).unwrap().contains("20261120T020000Z-aaaaaa"));
         assert_eq!(exit_of(&Copies { made: true, ..of(vec![newer()]) }), Exit::Failed);
+        // So it is with what is about to be deleted there.
+        let going = of(vec![CopyFate::There, CopyFate::Going("has a tombstone".to_owned())]);
+        assert_eq!((exit_of(&going), going.is_whole()), (Exit::Partial, false));
+        let us = CopyPlace::Copy(Name::new("us").unwrap());
+        let said = next_of(&going, &us).unwrap();
+        assert!(said.starts_with("`drctl prune --undo 20261120T020000Z-aaaaaa --copy us`"), "{said}");
     }
 
     #[test]

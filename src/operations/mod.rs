@@ -47,7 +47,7 @@ pub use backup::{BackupOptions, BackupOutcome, backup};
 pub use catalog::{Found, PassedOver, find, list};
 pub use chosen::{ChosenSources, choose_sources};
 pub use collections::{CollectionOptions, CollectionOutcome, CollectionRestore};
-pub use copy::{CopiedBackup, Copies, CopyAsked, CopyError, CopyFate, CopyPlace, WhichBackups, copy};
+pub use copy::{CopiedBackup, Copies, CopyAsked, CopyError, CopyFate, CopyPlace, Originals, WhichBackups, copy};
 pub use databases::{DatabaseOptions, DatabaseRestore, DatabaseUndo, LoadedDatabases, find_kept, plan_undo};
 pub use diff::{ChangedField, DiffItem, DiffKind, DiffOptions, DiffSubject, DiffTotals, diff};
 pub use doctor::{Advise, Diagnosis, Expected, doctor};

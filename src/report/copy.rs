@@ -51,7 +51,7 @@ pub struct CopiedItem {
     pub schedule: String,
     /// What became of it.
     pub action: CopyAction,
-    /// Why it was left out, or could not be copied.
+    /// Why it was left out, is going, or could not be copied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The packs that were sent for it.
@@ -72,6 +72,8 @@ pub enum CopyAction {
     There,
     /// It was given up there, and cannot be brought there for long.
     GivenUp,
+    /// It is there, belongs there, and has a tombstone there.
+    Going,
     /// It does not belong into the copy.
     LeftOut,
     /// It could not be copied.
@@ -90,6 +92,7 @@ impl CopyAction {
             (Self::Mended, false) => "mended",
             (Self::Mended, true) => "would be mended",
             (Self::GivenUp, _) => "GIVEN UP",
+            (Self::Going, _) => "GOING",
             (Self::There, _) => "there",
             (Self::LeftOut, _) => "left out",
             (Self::Failed, _) => "FAILED",
@@ -154,7 +157,7 @@ impl CopyReport {
             let said = match (one.action, self.dry_run) {
                 (CopyAction::Failed, false) => " could not be copied:",
                 (CopyAction::Failed, true) => " could not be copied now:",
-                (CopyAction::GivenUp, _) => "",
+                (CopyAction::GivenUp | CopyAction::Going, _) => "",
                 _ => continue,
             };
             let why = one.why.as_deref().unwrap_or_default();

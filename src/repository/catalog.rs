@@ -14,13 +14,12 @@ use super::{
     backend::{Key, ObjectMeta},
     control::{self, Control},
     crypt::{Signature, signature},
-    layout, spread,
+    layout,
+    listed::{Listing, MAX_BACKUPS},
+    spread,
     summary::Summary,
 };
 use crate::types::{BackupId, Name, Sha256Digest, State, for_terminal};
-
-/// The most manifests a listing takes: years of hourly backups, and a bound for a hostile store.
-const MAX_BACKUPS: usize = 200_000;
 
 /// Which backups are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         match self {
             Self::All => layout::manifests_of(None, None),
             Self::Policy(policy) => layout::manifests_of(Some(policy), None),
@@ -137,15 +136,6 @@ impl Control for Versioned {
     const KIND: &'static str = Manifest::KIND;
 }
 
-/// A manifest's key and what it says, without reading the object.
-#[derive(Debug, Clone)]
-pub(crate) struct Listing {
-    pub(crate) meta: ObjectMeta,
-    pub(crate) policy: Name,
-    pub(crate) schedule: Name,
-    pub(crate) backup: BackupId,
-}
-
 impl Repository {
     /// All backups of `scope`, oldest first. A damaged manifest is an entry, not an error; one that is
     /// pruned meanwhile is none.
@@ -153,7 +143,11 @@ impl Repository {
     /// # Errors
     /// What the store says.
     pub async fn backups(&self, scope: &Scope) -> Result<Vec<BackupEntry>, Error> {
-        let listings = self.list_manifests(scope).await?;
+        self.entries_of(scope, self.list_manifests(scope).await?).await
+    }
+
+    /// [`Self::backups`] of manifests that were listed just now.
+    pub(crate) async fn entries_of(&self, scope: &Scope, listings: Vec<Listing>) -> Result<Vec<BackupEntry>, Error> {
         let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let marked = listings.into_iter().map(|listing| {
@@ -267,22 +261,6 @@ impl Repository {
             }
         }
         Ok(None)
-    }
-
-    /// The keys of all manifests of `scope`, oldest backup first.
-    pub(crate) async fn list_manifests(&self, scope: &Scope) -> Result<Vec<Listing>, Error> {
-        let mut listings = Vec::new();
-        let mut objects = self.backend.list(&scope.prefix());
-        while let Some(meta) = objects.try_next().await? {
-            let Some((policy, schedule, backup)) = layout::parse_manifest(&meta.key) else { continue };
-            if listings.len() == MAX_BACKUPS {
-                let what = format!("the number of backups in {}", self.location());
-                return Err(Error::OverLimit { what, limit: MAX_BACKUPS.to_string() });
-            }
-            listings.push(Listing { meta, policy, schedule, backup });
-        }
-        listings.sort_by(|a, b| a.backup.cmp(&b.backup));
-        Ok(listings)
     }
 
     pub(crate) async fn marker(&self, policy: &Name, schedule: &Name, backup: &BackupId) -> Result<Marker, Error> {

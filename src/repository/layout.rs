@@ -90,6 +90,13 @@ pub(crate) fn run_of_meta(key: &Key) -> Option<BackupId> {
     BackupId::parse(backup).ok()
 }
 
+/// The run whose list `key` names: its streams, its refs, or one of its indexes.
+pub(crate) fn run_of_list(key: &Key) -> Option<BackupId> {
+    let run = run_of_meta(key)?;
+    let is_named = [streams(&run, false), streams(&run, true), refs(&run)].contains(key);
+    (is_named || parse_index(key).is_some()).then_some(run)
+}
+
 /// What follows the names of encrypted lists.
 fn suffix(sealed: bool) -> &'static str {
     if sealed { ".age" } else { "" }
@@ -177,6 +184,12 @@ pub(crate) fn parse_manifest(key: &Key) -> Option<(Name, Name, BackupId)> {
     }
     let backup = BackupId::parse(file.strip_suffix(".json")?).ok()?;
     Some((Name::new(policy).ok()?, Name::new(schedule).ok()?, backup))
+}
+
+/// The run beside whose manifest, or its place, lies the signature that `key` names.
+pub(crate) fn parse_signature(key: &Key) -> Option<BackupId> {
+    let of = Key::new(key.as_str().strip_suffix(SIGNATURE)?).ok()?;
+    parse_manifest(&of).map(|(_, _, backup)| backup)
 }
 
 /// The mark of a running backup.
@@ -337,10 +350,16 @@ mod tests {
         );
         assert_eq!(parse_pack(&pack(&id, &sha)), Some((id.clone(), sha)));
         assert_eq!(parse_index(&index(&id, 12, false)), Some((id.clone(), 12)));
+        for list in [streams(&id, true), streams(&id, false), index(&id, 1, true), refs(&id)] {
+            assert_eq!(run_of_list(&list), Some(id.clone()));
+        }
         assert_eq!(
             parse_manifest(&manifest(&name("orders"), &name("daily"), &id)),
             Some((name("orders"), name("daily"), id.clone()))
         );
+        let signed = signature(&manifest(&name("orders"), &name("daily"), &id));
+        assert_eq!(parse_signature(&signed), Some(id.clone()));
+        assert_eq!(parse_signature(&accept(&name("orders"), &id)), None);
         assert_eq!(parse_mark(&session(&name("orders"), &id)), Some((name("orders"), id)));
     }
 
@@ -385,6 +404,7 @@ mod tests {
             "sessions/orders/x/20261120T020000Z-abcdef.json",
         ] {
             let key = Key::new(other).unwrap();
+            assert_eq!(run_of_list(&key), None, "{other}");
             assert!(
                 parse_manifest(&key).is_none()
                     && parse_index(&key).is_none()

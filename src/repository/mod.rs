@@ -26,6 +26,7 @@ mod known;
 mod large;
 mod layout;
 mod levels;
+mod listed;
 mod locks;
 mod looks;
 mod manifest;
@@ -57,6 +58,8 @@ mod writer;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 #[cfg(any(test, feature = "testing"))]
 pub use self::planted::Planted;
 use self::{
@@ -67,7 +70,7 @@ use self::{
 pub use self::{
     catalog::{BackupEntry, Listed, Scope, StoredManifest},
     commit::CommitOutcome,
-    copy::{Copier, CopyCounts, CopyListed, CopyOptions, CopyOutcome, CopyRefused, Counted, Rate},
+    copy::{Copier, CopyCounts, CopyListed, CopyOptions, CopyOutcome, CopyRefused, Counted, Listings, Rate},
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
     layout::{Place, is_locked},
@@ -97,6 +100,8 @@ pub struct Repository {
     backend: Arc<dyn Backend>,
     header: Arc<Header>,
     access: Arc<crypt::Access>,
+    /// When its `repository.json` was put in this place, once somebody has asked.
+    came: Arc<tokio::sync::OnceCell<Timestamp>>,
 }
 
 impl Repository {
@@ -126,7 +131,7 @@ impl Repository {
         locks::prepare(&*backend, clock).await?;
         let header = Header::encrypted(clock.now(), &epoch.name());
         let (header, access) = (Arc::new(header), Arc::default());
-        let planned = Self { backend: Arc::clone(&backend), header, access };
+        let planned = Self { backend: Arc::clone(&backend), header, access, came: Arc::default() };
         match backend.head(&layout::header()).await {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
@@ -159,7 +164,7 @@ impl Repository {
                 }
             }
         }
-        Ok(Self { backend, header: Arc::new(header), access: Arc::default() })
+        Ok(Self { backend, header: Arc::new(header), access: Arc::default(), came: Arc::default() })
     }
 
     /// Opens the repository in a store.
@@ -186,7 +191,7 @@ impl Repository {
         control::decode::<Gate>(&bytes).map_err(refusal)?.pass(&location)?;
         let header = control::decode::<Header>(&bytes).map_err(refusal)?;
         header.agree().map_err(|reason| Error::damaged(&key, reason))?;
-        Ok(Self { backend, header: Arc::new(header), access: Arc::default() })
+        Ok(Self { backend, header: Arc::new(header), access: Arc::default(), came: Arc::default() })
     }
 
     /// What the repository says of itself.

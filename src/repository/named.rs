@@ -2,10 +2,7 @@
 
 use futures::{StreamExt, stream};
 
-use super::{
-    Error, Repository, Scope, StoredManifest,
-    catalog::{Listing, Marker},
-};
+use super::{Error, Repository, Scope, StoredManifest, catalog::Marker, listed::Listing};
 
 /// Manifests fetched at once.
 const FETCHES: usize = 32;

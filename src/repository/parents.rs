@@ -11,9 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Error, Repository, Scope, Session,
-    catalog::{Listing, Marker, StoredManifest},
+    catalog::{Marker, StoredManifest},
     crypt::Signature,
     layout,
+    listed::Listing,
 };
 use crate::types::{BackupId, Name, State};
 

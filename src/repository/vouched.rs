@@ -41,13 +41,23 @@ impl Vouched {
 }
 
 impl Repository {
+    /// When `repository.json` was put in this place, by its own clock. It tells the places of a repository from each other: nobody
+    /// writes over it, and no store lets a writer choose the time.
+    pub(super) async fn came(&self) -> Result<Timestamp, Error> {
+        let look = || async {
+            let key = layout::header();
+            let found = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?;
+            Ok(found.modified)
+        };
+        self.came.get_or_try_init(look).await.copied()
+    }
+
     /// Of which backups it is believed here; `is_copy` if the policy calls this place a copy.
     pub(super) async fn vouched(&self, is_copy: bool) -> Result<Vouched, Error> {
         if is_copy {
             return Ok(Vouched { is_copy, brought: None });
         }
-        let key = layout::header();
-        let put = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?.modified;
+        let put = self.came().await?;
         let brought = (put.duration_since(self.header.created) > BROUGHT).then_some(put);
         Ok(Vouched { is_copy, brought })
     }

@@ -84,4 +84,5 @@ mod support;
 mod suspect;
 mod systems;
 mod testbed;
+mod tombstones;
 mod volumes;

@@ -165,7 +165,13 @@ fn left_out(
     let not_kept = "the copy's `keep` would not keep it";
     match found {
         Some(other) if matches!(other.listed, Listed::Backup(_)) && other.tombstoned => {
-            return because(if is_kept { target.goes(&entry.backup) } else { not_kept.to_owned() }.as_str());
+            let goes = target.goes(&entry.backup);
+            return match (entry.tombstoned, is_kept) {
+                // In both places somebody means it.
+                (true, _) => because(&goes),
+                (false, true) => Some(CopyFate::Going(goes)),
+                (false, false) => because(not_kept),
+            };
         }
         // What cannot be read in the original cannot be compared with it.
         Some(other) if matches!(other.listed, Listed::Backup(_)) && entry.summary().is_some() => return None,

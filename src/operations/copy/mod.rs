@@ -8,7 +8,9 @@ mod tests;
 
 use std::sync::Arc;
 
-pub(super) use self::behind::behind;
+use tokio::sync::OnceCell;
+
+pub(super) use self::behind::{Behind, behind};
 pub use self::place::{CopyError, CopyPlace};
 use self::{
     choose::{Choice, Target, chosen},
@@ -17,7 +19,7 @@ use self::{
 use super::{BackupRef, Error, KeyOptions, Run, catalog};
 use crate::{
     policy::Policy,
-    repository::{self, Copier, CopyCounts, CopyOptions, CopyOutcome, Counted, Rate, Repository, Scope},
+    repository::{self, Copier, CopyCounts, CopyOptions, CopyOutcome, Counted, Listings, Rate, Repository, Scope},
     types::{BackupId, Name},
 };
 
@@ -34,6 +36,16 @@ pub struct CopyAsked {
     pub bandwidth: Option<u64>,
     /// Nothing is written.
     pub dry_run: bool,
+}
+
+/// What was listed of the place that is read: once for all the places that are compared with it.
+#[derive(Debug, Default)]
+pub struct Originals(OnceCell<Listings>);
+
+impl Originals {
+    async fn of(&self, source: &Repository, policy: &Name) -> Result<&Listings, Error> {
+        Ok(self.0.get_or_try_init(|| source.listings(policy)).await?)
+    }
 }
 
 /// Which backups are copied.
@@ -86,6 +98,8 @@ pub enum CopyFate {
     There,
     /// It was given up in that place, and cannot be brought there for long: why.
     GivenUp(String),
+    /// It is there, belongs there, and has a tombstone there: a prune is about to delete it.
+    Going(String),
     /// It does not belong into the copy: why.
     LeftOut(String),
     /// It could not be copied.
@@ -118,6 +132,11 @@ impl Copies {
         self.backups.iter().filter(|one| matches!(one.fate, CopyFate::GivenUp(_))).map(|one| &one.backup)
     }
 
+    /// The backups that belong there, are there, and are about to be deleted there.
+    pub fn going(&self) -> impl Iterator<Item = &BackupId> {
+        self.backups.iter().filter(|one| matches!(one.fate, CopyFate::Going(_))).map(|one| &one.backup)
+    }
+
     /// The sums of all that were copied.
     #[must_use]
     pub fn counts(&self) -> CopyCounts {
@@ -141,19 +160,26 @@ impl Copies {
         })
     }
 
-    /// Whether everything that belongs into the copy is in it.
+    /// Whether everything that belongs into the copy is in it, and stays there.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.ended.is_none() && self.failed().next().is_none() && self.given_up().next().is_none()
+        let lacks = |fate: &CopyFate| matches!(fate, CopyFate::Failed(_) | CopyFate::GivenUp(_) | CopyFate::Going(_));
+        self.ended.is_none() && !self.backups.iter().any(|one| lacks(&one.fate))
     }
 }
 
 /// Brings backups of the policy from one of its places into another, oldest first. One that is damaged does not keep the
-/// others from being copied; a store that fails ends it, which [`Copies::ended`] says.
+/// others from being copied; a store that fails ends it, which [`Copies::ended`] says. `originals` is for all copies from one
+/// place.
 ///
 /// # Errors
 /// [`Error`] if one of the stores cannot be used, or what is asked for cannot be copied: then nothing was written.
-pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &Run) -> Result<Copies, Error> {
+pub async fn copy(
+    policy: &Policy,
+    (asked, originals): (&CopyAsked, &Originals),
+    keys: &KeyOptions,
+    run: &Run,
+) -> Result<Copies, Error> {
     run.monitor.phase("connecting", "step", None);
     let (at_source, at_target) = (asked.from.of(policy)?, asked.to.of(policy)?);
     if asked.from == asked.to {
@@ -169,7 +195,7 @@ pub async fn copy(policy: &Policy, asked: &CopyAsked, keys: &KeyOptions, run: &R
         None if makes => Some(make_target(&source, &at_target, run).await?),
         found => found,
     };
-    let copies = bring((&source, target.as_ref()), policy, asked, (chosen, run)).await?;
+    let copies = bring((&source, target.as_ref()), policy, (asked, originals), (chosen, run)).await?;
     Ok(Copies { made: makes, ..copies })
 }
 
@@ -183,7 +209,7 @@ pub(super) async fn between(
 ) -> Result<Copies, Error> {
     let at_target = asked.to.of(policy)?;
     let chosen = chosen_for((source, Some(target)), (&at_target, asked), run).await?;
-    bring((source, Some(target)), policy, asked, (chosen, run)).await
+    bring((source, Some(target)), policy, (asked, &Originals::default()), (chosen, run)).await
 }
 
 async fn chosen_for(
@@ -199,7 +225,7 @@ async fn chosen_for(
 async fn bring(
     (source, target): (&Repository, Option<&Repository>),
     policy: &Policy,
-    asked: &CopyAsked,
+    (asked, originals): (&CopyAsked, &Originals),
     (mut chosen, run): (Vec<Choice>, &Run),
 ) -> Result<Copies, Error> {
     let (at_source, at_target) = (asked.from.of(policy)?, asked.to.of(policy)?);
@@ -221,7 +247,7 @@ async fn bring(
             Some(target) => {
                 let copier = Copier::new(source, target, options);
                 let mut counted = asked.dry_run.then(Counted::default);
-                those_that_are_whole(&copier, &policy.name, &mut chosen).await?;
+                those_that_are_whole((&copier, originals), (source, target), &policy.name, &mut chosen).await?;
                 each((&copier, &place), chosen, &mut counted, &mut copies).await?;
                 if !asked.dry_run {
                     let (accepts, left) = copier.send_accepts(&policy.name).await?;
@@ -245,9 +271,18 @@ async fn bring(
 }
 
 /// Of what is listed in both places, what lacks nothing by the listings needs no closer look.
-async fn those_that_are_whole(copier: &Copier<'_>, policy: &Name, chosen: &mut [Choice]) -> Result<(), Error> {
+async fn those_that_are_whole(
+    (copier, originals): (&Copier<'_>, &Originals),
+    (source, target): (&Repository, &Repository),
+    policy: &Name,
+    chosen: &mut [Choice],
+) -> Result<(), Error> {
     let listed: Vec<_> = chosen.iter().filter_map(|one| one.listed.clone()).collect();
-    let lacking = copier.lacking(policy, &listed).await?;
+    if listed.is_empty() {
+        return Ok(());
+    }
+    let lists = (originals.of(source, policy).await?, &target.listings(policy).await?);
+    let lacking = copier.lacking(lists, &listed).await?;
     for one in chosen.iter_mut().filter(|one| one.listed.is_some() && !lacking.contains(&one.backup)) {
         one.left_out = Some(CopyFate::There);
     }

@@ -7,7 +7,7 @@ use crate::{
     policy::parse,
     repository::{
         BeginOptions, CommitOutcome, ManifestDraft,
-        backend::{Backend as _, Fault, Faulty, Key, Memory, Op, Rule},
+        backend::{Backend as _, Fault, Faulty, Key, Memory, Op, Recording, Rule},
     },
     types::{Clock as _, SetClock, Sha256Digest, Silent, State},
 };
@@ -77,7 +77,8 @@ impl Bench {
             made: false,
             ended: None,
         };
-        those_that_are_whole(&copier, &self.policy.name, &mut chosen).await?;
+        let originals = Originals::default();
+        those_that_are_whole((&copier, &originals), (&self.from, &to), &self.policy.name, &mut chosen).await?;
         if fenced {
             faulty.on(Rule::new(Op::PutNew, Fault::Stall).under(format!("meta/{}", self.backups[0])));
         }
@@ -96,10 +97,11 @@ impl Bench {
     }
 
     /// What `doctor` finds of the schedule.
-    async fn behind(&self, there: &Repository) -> behind::Behind {
+    async fn behind(&self, there: &Repository) -> Behind {
         let run = Run { clock: self.clock.clone(), monitor: Arc::new(Silent), cancel: Default::default() };
         let (from, at) = ((&self.from, there), (&name("us"), &self.policy));
-        behind::behind(from, at, &name("daily"), &run).await.unwrap()
+        let found = behind(from, at, &[&name("daily")], (&Originals::default(), &run)).await.unwrap();
+        found.into_iter().next().unwrap()
     }
 
     fn named(&self) -> WhichBackups {
@@ -113,6 +115,7 @@ fn fates(copies: &Copies) -> Vec<String> {
         CopyFate::Mended(_) => "mended".to_owned(),
         CopyFate::There => "there".to_owned(),
         CopyFate::GivenUp(why) => format!("given up: it {why}"),
+        CopyFate::Going(why) => format!("going: it {why}"),
         CopyFate::LeftOut(why) => format!("left out: {why}"),
         CopyFate::Failed(error) => format!("failed: {error}"),
     };
@@ -273,4 +276,69 @@ async fn what_was_deleted_from_a_place_is_not_brought_back_under_its_tombstone()
         (0, vec![], vec![]),
         "nobody is told to copy what is left out"
     );
+}
+
+#[tokio::test]
+async fn what_belongs_into_a_copy_and_has_a_tombstone_there_is_named_and_the_copy_is_not_whole() {
+    let (policy, daily, asked) = (name("orders"), name("daily"), crate::repository::TombstoneBy::Asked);
+    for (in_copy, in_original) in [(true, false), (true, true), (false, false)] {
+        let bench = Bench::new().await;
+        assert_eq!(fates(&bench.copy(&WhichBackups::All, false).await.unwrap()), ["copied", "copied"]);
+        let there = bench.from.replica_in(Arc::new(bench.store.clone()), &*bench.clock).await.unwrap();
+        let mark = (&policy, &daily, &bench.backups[0]);
+        if in_copy {
+            there.put_tombstone(mark, asked, &*bench.clock).await.unwrap();
+        }
+        if in_original {
+            bench.from.put_tombstone(mark, asked, &*bench.clock).await.unwrap();
+        }
+        let copies = bench.copy(&WhichBackups::All, false).await.unwrap();
+        let (all, behind) = (fates(&copies), bench.behind(&there).await);
+        let goes = format!(
+            "has a tombstone in the copy `us`, and is about to be deleted there: `drctl prune --undo {} --copy us` saves it, \
+             within a day",
+            bench.backups[0]
+        );
+        let (said, whole) = match (in_copy, in_original) {
+            (true, false) => (format!("going: it {goes}"), false),
+            // The twins: it is given up in both places, or in none.
+            (true, true) => (format!("left out: {goes}"), true),
+            _ => ("there".to_owned(), true),
+        };
+        assert_eq!((all[0].as_str(), all[1].as_str(), copies.is_whole()), (said.as_str(), "there", whole));
+        assert_eq!(behind.going, if whole { vec![] } else { vec![bench.backups[0].clone()] });
+    }
+}
+
+#[tokio::test]
+async fn each_place_is_listed_once_however_many_schedules_and_copies_there_are() {
+    let bench = Bench::new().await;
+    assert_eq!(fates(&bench.copy(&WhichBackups::All, false).await.unwrap()), ["copied", "copied"]);
+    let from = Recording::new(bench.from.backend().clone());
+    let source = Repository::open(from.clone()).await.unwrap();
+    let run = Run { clock: bench.clock.clone(), monitor: Arc::new(Silent), cancel: Default::default() };
+    let (daily, originals) = (name("daily"), Originals::default());
+    for _copy in 0..2 {
+        let to = Recording::new(Arc::new(bench.store.copy()));
+        let there = bench.from.replica_in(to.clone(), &*bench.clock).await.unwrap();
+        let at = (&name("us"), &bench.policy);
+        let found = behind((&source, &there), at, &[&daily, &daily], (&originals, &run)).await.unwrap();
+        assert!(found.len() == 2 && found.iter().all(|one| one.backups == 0 && one.lacking.is_empty()), "{found:?}");
+        // A copy after a backup shares them, too.
+        let asked = CopyAsked {
+            from: CopyPlace::Repository,
+            to: CopyPlace::Repository,
+            which: WhichBackups::All,
+            bandwidth: None,
+            dry_run: true,
+        };
+        let place = CopyPlace::Copy(name("us"));
+        let target = Target { repository: Some(&there), place: &place, policy: &bench.policy };
+        let chosen = chosen(&source, &target, &asked.which, bench.clock.now()).await.unwrap();
+        let copies = bring((&source, Some(&there)), &bench.policy, (&asked, &originals), (chosen, &run)).await.unwrap();
+        assert_eq!(fates(&copies), ["there", "there"]);
+        for prefix in ["data/", "meta/"] {
+            assert_eq!((from.count(Op::List, prefix), to.count(Op::List, prefix)), (1, 2), "{prefix}");
+        }
+    }
 }

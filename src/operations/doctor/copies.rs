@@ -3,7 +3,7 @@
 use super::{
     super::{
         Error,
-        copy::{CopyPlace, behind},
+        copy::{Behind, CopyPlace, Originals, behind},
         repositories::{open, open_store_of, refuse_orphans},
     },
     Examination,
@@ -18,9 +18,10 @@ use crate::{
 impl Examination<'_> {
     /// Looks at every copy. One that a schedule copies to and that fails would end `backup` with 3.
     pub(super) async fn look_at_copies(&mut self, repository: &Repository) {
+        let originals = Originals::default();
         for name in self.policy.copies.keys() {
             let subject = format!("copy {name}");
-            match self.look_at_copy(repository, name).await {
+            match self.look_at_copy((repository, &originals), name).await {
                 Ok(found) => {
                     self.ills.copies |= found.iter().any(|(severity, ..)| *severity == Severity::Partial);
                     let finding = |(severity, what, next): (Severity, String, Option<String>)| Finding {
@@ -74,7 +75,7 @@ impl Examination<'_> {
 
     async fn look_at_copy(
         &self,
-        repository: &Repository,
+        (repository, originals): (&Repository, &Originals),
         name: &Name,
     ) -> Result<Vec<(Severity, String, Option<String>)>, Error> {
         let there: Policy = CopyPlace::Copy(name.clone()).of(self.policy)?;
@@ -93,37 +94,49 @@ impl Examination<'_> {
         let proof = copy.prove(&self.policy.name, first, self.run.clock.as_ref()).await?;
         let key = crate::types::for_terminal(&proof.key).into_owned();
         found.push(good(format!("{location} takes an object and refuses a second one under its key (`{key}`)")));
-        for (schedule, spec) in &self.policy.schedules {
-            if !spec.copy_to.contains(name) {
-                continue;
-            }
-            let late = behind((repository, &copy), (name, &there), schedule, self.run).await?;
-            let before = found.len();
-            if let Some(since) = late.since {
-                let backups = counted(late.backups, "backup");
-                let what = format!("it lacks {backups} of schedule {schedule}, the oldest of {since:.0}");
-                found.push((Severity::Note, what, Some(format!("`drctl copy --to {name}` brings them there"))));
-            }
-            if let Some(first) = late.lacking.first() {
-                let backups = counted(late.lacking.len() as u64, "backup");
-                let what = format!(
-                    "{backups} of schedule {schedule} in it lack something that the repository has (the first: {first})"
-                );
-                found.push((Severity::Note, what, Some(format!("`drctl copy {first} --to {name}` sends it again"))));
-            }
-            if let Some(first) = late.given_up.first() {
-                let backups = counted(late.given_up.len() as u64, "backup");
-                let what = format!(
-                    "{backups} of schedule {schedule} were given up in it, and are not there (the first: {first})"
-                );
-                let next =
-                    format!("`drctl copy {first} --to {name}` says until when; in the repository it is as it was");
-                found.push((Severity::Partial, what, Some(next)));
-            }
-            if found.len() == before {
-                found.push(good(format!("it has every backup of schedule {schedule} that it should have")));
-            }
+        let schedules = self.policy.schedules.iter().filter(|(_, spec)| spec.copy_to.contains(name));
+        let schedules: Vec<&Name> = schedules.map(|(schedule, _)| schedule).collect();
+        let late = behind((repository, &copy), (name, &there), &schedules, (originals, self.run)).await?;
+        for (schedule, late) in schedules.into_iter().zip(late) {
+            found.extend(said_of(name, schedule, late));
         }
         Ok(found)
     }
+}
+
+/// What there is to be said of how far a copy is behind with a schedule.
+fn said_of(name: &Name, schedule: &Name, late: Behind) -> Vec<(Severity, String, Option<String>)> {
+    let mut found = Vec::new();
+    if let Some(since) = late.since {
+        let backups = counted(late.backups, "backup");
+        let what = format!("it lacks {backups} of schedule {schedule}, the oldest of {since:.0}");
+        found.push((Severity::Note, what, Some(format!("`drctl copy --to {name}` brings them there"))));
+    }
+    if let Some(first) = late.lacking.first() {
+        let backups = counted(late.lacking.len() as u64, "backup");
+        let what = format!(
+            "{backups} of schedule {schedule} in it lack something that the repository has (the first: {first})"
+        );
+        found.push((Severity::Note, what, Some(format!("`drctl copy {first} --to {name}` sends it again"))));
+    }
+    if let Some(first) = late.given_up.first() {
+        let backups = counted(late.given_up.len() as u64, "backup");
+        let what =
+            format!("{backups} of schedule {schedule} were given up in it, and are not there (the first: {first})");
+        let next = format!("`drctl copy {first} --to {name}` says until when; in the repository it is as it was");
+        found.push((Severity::Partial, what, Some(next)));
+    }
+    if let Some(first) = late.going.first() {
+        let backups = counted(late.going.len() as u64, "backup");
+        let what = format!(
+            "{backups} of schedule {schedule} that should be in it have a tombstone there, and are about to be deleted there \
+                     (the first: {first})"
+        );
+        let next = format!("`drctl prune --undo {first} --copy {name}` saves it, within a day of its marking");
+        found.push((Severity::Partial, what, Some(next)));
+    }
+    if found.is_empty() {
+        found.push((Severity::Good, format!("it has every backup of schedule {schedule} that it should have"), None));
+    }
+    found
 }

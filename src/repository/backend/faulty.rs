@@ -14,6 +14,7 @@ use super::{
     Backend, BucketLock, Error, ErrorKind, Key, Listing, LockOptions, ObjectMeta, Op, Powers, PutOutcome, Relock,
     failure::Failure,
 };
+use crate::types::Sha256Digest;
 
 /// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,6 +316,10 @@ impl Backend for Faulty {
 
     async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, Error> {
         self.inner.locked_until(key).await
+    }
+
+    async fn sha256_of(&self, key: &Key) -> Result<Option<Sha256Digest>, Error> {
+        self.inner.sha256_of(key).await
     }
 
     async fn remove_leftovers(&self, before: jiff::Timestamp) -> Result<u64, Error> {

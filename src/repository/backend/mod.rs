@@ -30,6 +30,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
+use crate::types::Sha256Digest;
+
 pub use self::{
     azure::{Azure, AzureOptions},
     fs::Directory,
@@ -264,6 +266,14 @@ pub trait Backend: Debug + Send + Sync {
     /// # Errors
     /// What the store says.
     async fn locked_until(&self, _key: &Key) -> Result<Option<Timestamp>, Error> {
+        Ok(None)
+    }
+
+    /// The SHA-256 of the object's bytes, as the store itself has computed and kept it; `None` if it does not tell one.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn sha256_of(&self, _key: &Key) -> Result<Option<Sha256Digest>, Error> {
         Ok(None)
     }
 

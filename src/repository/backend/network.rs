@@ -14,7 +14,7 @@ use super::{
     failure::Failure,
     retry::{Patience, within},
 };
-use crate::repository::large;
+use crate::{repository::large, types::Sha256Digest};
 
 /// A store, by what one attempt of each call on it is. A clone is the same store.
 #[async_trait]
@@ -75,6 +75,11 @@ pub(super) trait Remote: Clone + Debug + Send + Sync + 'static {
     /// Locks the object anew, for longer than before.
     async fn set_lock(&self, _key: &Key, _lock: Lock) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// As [`Backend::sha256_of`].
+    async fn kept_sum(&self, _key: &Key) -> Result<Option<Sha256Digest>, Failure> {
+        Ok(None)
     }
 
     /// As [`Backend::probe`].
@@ -192,6 +197,13 @@ impl<S: Remote> Backend for S {
             Ok(found) => Ok(found.map(|lock| lock.until)),
             Err(failure) if matches!(failure.kind, ErrorKind::PermissionDenied | ErrorKind::NotFound) => Ok(None),
             Err(failure) => Err(at(self, "look at the lock of", key.as_str())(failure)),
+        }
+    }
+
+    async fn sha256_of(&self, key: &Key) -> Result<Option<Sha256Digest>, Error> {
+        match self.patience().persist(|| self.kept_sum(key)).await {
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+            found => found.map_err(at(self, "look at the checksum of", key.as_str())),
         }
     }
 

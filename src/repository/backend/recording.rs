@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Backend, BucketLock, Error, Key, Listing, LockOptions, ObjectMeta, Powers, PutOutcome, Relock};
+use crate::types::Sha256Digest;
 
 /// The methods of a [`Backend`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +170,10 @@ impl Backend for Recording {
 
     async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, Error> {
         self.inner.locked_until(key).await
+    }
+
+    async fn sha256_of(&self, key: &Key) -> Result<Option<Sha256Digest>, Error> {
+        self.inner.sha256_of(key).await
     }
 
     async fn remove_leftovers(&self, before: jiff::Timestamp) -> Result<u64, Error> {

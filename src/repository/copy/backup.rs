@@ -149,7 +149,7 @@ impl Copier<'_> {
             let (packs, all) = (missing.len() as u64, refs.len() as u64);
             let mut counts = CopyCounts { packs, bytes: sizes, packs_there: all - packs };
             let lists = self.send_meta(manifest, &mut counts).await?;
-            self.check_presence(manifest, &refs).await?;
+            self.check_presence(manifest, &refs, &lists).await?;
             self.to.lock_for_copy(&refs, &missing, lists).await?;
             self.must_stay(manifest, &unnamed).await?;
             self.refuse_late(backup, session)?;

@@ -48,6 +48,14 @@ impl CopyListed {
     }
 }
 
+/// What was listed of a place, once for all that is compared with it.
+#[derive(Debug, Default)]
+pub struct Listings {
+    manifests: Prints,
+    meta: Prints,
+    packs: Prints,
+}
+
 /// How many objects were listed of each run, and the sum of numbers for their names and sizes.
 type Prints = HashMap<BackupId, (u64, u64)>;
 
@@ -67,6 +75,21 @@ async fn prints(of: &Repository, prefix: &str, run_of: RunOf) -> Result<Prints, 
     Ok(prints)
 }
 
+impl Repository {
+    /// Lists packs, lists, and the manifests of a policy with their signatures: a request for each 1,000 keys.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn listings(&self, policy: &Name) -> Result<Listings, Error> {
+        let run_of_pack: RunOf = |key| layout::parse_pack(key).map(|(run, _)| run);
+        Ok(Listings {
+            manifests: prints(self, &layout::manifests_of(Some(policy), None), run_of_manifest).await?,
+            meta: prints(self, layout::META, layout::run_of_list).await?,
+            packs: prints(self, layout::PACKS, run_of_pack).await?,
+        })
+    }
+}
+
 /// The backup of a manifest or of its signature.
 fn run_of_manifest(key: &Key) -> Option<BackupId> {
     let text = key.as_str();
@@ -82,28 +105,24 @@ struct Held {
 }
 
 impl Copier<'_> {
-    /// Of these backups those that lack something in the copy which the original has.
+    /// Of these backups those that lack something in the copy which the original has, by what was listed of both.
     ///
     /// # Errors
     /// What the stores say.
-    pub async fn lacking(&self, policy: &Name, listed: &[CopyListed]) -> Result<HashSet<BackupId>, Error> {
-        if listed.is_empty() {
-            return Ok(HashSet::new());
-        }
+    pub async fn lacking(
+        &self,
+        (from, to): (&Listings, &Listings),
+        listed: &[CopyListed],
+    ) -> Result<HashSet<BackupId>, Error> {
         let mut lacking: HashSet<BackupId> =
             listed.iter().filter(|one| !one.equal).map(|one| one.backup.clone()).collect();
-        let manifests = layout::manifests_of(Some(policy), None);
-        let places: [(&str, RunOf); 2] = [(&manifests, run_of_manifest), (layout::META, layout::run_of_meta)];
-        for (prefix, run_of) in places {
-            let (from, to) = (prints(self.from, prefix, run_of).await?, prints(self.to, prefix, run_of).await?);
+        for (from, to) in [(&from.manifests, &to.manifests), (&from.meta, &to.meta)] {
             let differs = |one: &&CopyListed| from.get(&one.backup) != to.get(&one.backup);
             lacking.extend(listed.iter().filter(differs).map(|one| one.backup.clone()));
         }
-        let run_of_pack = |key: &Key| layout::parse_pack(key).map(|(run, _)| run);
-        let (from, to) =
-            (prints(self.from, layout::PACKS, run_of_pack).await?, prints(self.to, layout::PACKS, run_of_pack).await?);
+        let has_all = |(run, print): &(&BackupId, &(u64, u64))| to.packs.get(*run) == Some(*print);
         let differ: BTreeSet<BackupId> =
-            from.into_iter().filter(|(run, print)| to.get(run) != Some(print)).map(|(run, _)| run).collect();
+            from.packs.iter().filter(|one| !has_all(one)).map(|(run, _)| run.clone()).collect();
         let mut held = Held::default();
         for one in listed {
             let suspect = differ.iter().any(|run| one.may_need(run)) && !lacking.contains(&one.backup);

@@ -44,6 +44,7 @@ impl Copier<'_> {
                 let mut needed = self.needed(refs, Some(&known)).await?;
                 self.cover(manifest, std::mem::take(&mut needed.doubtful)).await?;
                 self.cover_lists(manifest, &known).await?;
+                self.refuse_planted(manifest, refs, (&needed.missing, &known)).await?;
                 needed
             }
         };

@@ -49,7 +49,7 @@ impl Copier<'_> {
                 counts.bytes += signature;
             }
             if packs > 0 || counts.bytes > 0 {
-                self.check_presence(manifest, &refs).await?;
+                self.check_presence(manifest, &refs, &lists).await?;
                 self.to.lock_for_copy(&refs, &missing.packs, lists).await?;
             }
             Ok::<(), Error>(())

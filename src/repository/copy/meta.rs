@@ -94,7 +94,7 @@ fn sealed_indexes(
 }
 
 /// What is listed under `meta/` of a backup.
-async fn listed(of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, ObjectMeta>, Error> {
+pub(super) async fn listed(of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, ObjectMeta>, Error> {
     let objects = of.backend().list(&layout::meta_of(&manifest.backup));
     Ok(objects.map_ok(|meta| (meta.key.clone(), meta)).try_collect().await?)
 }
@@ -184,7 +184,7 @@ impl Copier<'_> {
     }
 
     /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. Gives how many, and what
-    /// cannot be one: it accepts nothing, and is left where it is.
+    /// cannot be one, in the original or in the copy: it accepts nothing, and is left where it is.
     ///
     /// # Errors
     /// What the stores say. A mark that is damaged accepts nothing, and is not sent.
@@ -194,9 +194,6 @@ impl Copier<'_> {
         let mut marks: Vec<_> = self.from.marks(&layout::accepts_of(Some(policy))).await?.into_iter().collect();
         marks.sort_by(|a, b| a.0.cmp(&b.0));
         for (mark, meta) in marks {
-            if there.contains_key(&mark) {
-                continue;
-            }
             let bytes = match self.from.backend().get(&meta.key, control::MAX_CONTROL as u64).await {
                 Ok(bytes) => bytes,
                 Err(error) if error.is_not_found() => continue,
@@ -211,6 +208,10 @@ impl Copier<'_> {
             if (&accept.policy, &accept.backup) != (&mark.0, &mark.1) {
                 continue;
             }
+            if let Some(found) = there.get(&mark) {
+                left.extend(self.other_accept(&found.key, &bytes, &accept).await?);
+                continue;
+            }
             match self.to.backend().head(&manifest).await {
                 Ok(_) => {}
                 Err(error) if error.is_not_found() => continue,
@@ -222,6 +223,24 @@ impl Copier<'_> {
             sent += 1;
         }
         Ok((sent, left))
+    }
+
+    /// What is under the key of a mark in the copy, if it accepts another manifest than the original's mark, or nothing. One that
+    /// was made there accepts the same.
+    async fn other_accept(&self, key: &Key, original: &Bytes, accept: &Accept) -> Result<Option<Error>, Error> {
+        let found = match self.to.backend().get(key, control::MAX_CONTROL as u64).await {
+            Ok(found) if found == *original => return Ok(None),
+            Ok(found) => control::decode::<Accept>(&found).ok(),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::NotAnObject) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if found.is_some_and(|found| (&found.manifest, &found.backup) == (&accept.manifest, &accept.backup)) {
+            return Ok(None);
+        }
+        let place = self.place_written();
+        let reason = format!("the one in {place} does not accept what the original's accepts; take it away there");
+        Ok(Some(Error::damaged(key, reason)))
     }
 
     /// Sends the signature of the object under `key`, if it has one, and gives its size.

@@ -10,12 +10,14 @@
 //! again: [`safe`] says on which packs a copy can rely.
 
 mod backup;
+mod covered;
 mod lacking;
 mod look;
 mod mend;
 mod meta;
 mod packs;
 mod pins;
+mod planted;
 mod rate;
 mod refused;
 mod replica;
@@ -25,7 +27,11 @@ mod session;
 
 use std::{collections::HashSet, sync::Arc};
 
-pub use self::{lacking::CopyListed, rate::Rate, refused::CopyRefused};
+pub use self::{
+    lacking::{CopyListed, Listings},
+    rate::Rate,
+    refused::CopyRefused,
+};
 #[cfg(any(test, feature = "testing"))]
 use super::planted::Planted;
 use super::{Error, Repository};
@@ -104,6 +110,8 @@ pub struct Copier<'a> {
     from: &'a Repository,
     to: &'a Repository,
     options: CopyOptions,
+    /// What backups of the copy need, as far as somebody has asked.
+    read: tokio::sync::Mutex<covered::Read>,
 }
 
 /// What bringing one backup over was, or would be.
@@ -147,7 +155,7 @@ impl<'a> Copier<'a> {
     /// Copies from `from` into `to`, which is a replica of it.
     #[must_use]
     pub fn new(from: &'a Repository, to: &'a Repository, options: CopyOptions) -> Self {
-        Self { from, to, options }
+        Self { from, to, options, read: Default::default() }
     }
 
     /// The place that is read, for people.

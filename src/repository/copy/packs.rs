@@ -16,7 +16,7 @@ use super::{
         objects::{get_exact, put_own},
         refs::Ref,
     },
-    Copier, MEMORY_MIB,
+    Copier, MEMORY_MIB, meta,
     safe::Owners,
     said_of,
 };
@@ -58,7 +58,12 @@ impl Copier<'_> {
             let mut objects = of.backend().list(&layout::packs_of(owner));
             while let Some(meta) = objects.try_next().await? {
                 let Some((_, pack)) = layout::parse_pack(&meta.key) else { continue };
-                let Ok(at) = lines.binary_search_by(|line| line.pack.cmp(&pack)) else { continue };
+                let Ok(at) = lines.binary_search_by(|line| line.pack.cmp(&pack)) else {
+                    if owners.is_some_and(|owners| owners.asks_for_all(owner)) {
+                        needed.doubtful.push((owner.clone(), pack));
+                    }
+                    continue;
+                };
                 if lines.get(at).is_some_and(|line| line.size != meta.size) {
                     let reason = format!("it has {} bytes in {place}, and should have others", meta.size);
                     return Err(Error::damaged(&meta.key, reason));
@@ -109,17 +114,16 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// B5: lists once more what the backup needs; something missing = no manifest.
-    pub(super) async fn check_presence(&self, manifest: &Manifest, refs: &[Ref]) -> Result<(), Error> {
+    /// B5: lists once more what the backup needs, packs and these lists; something missing = no manifest.
+    pub(super) async fn check_presence(&self, manifest: &Manifest, refs: &[Ref], lists: &[Key]) -> Result<(), Error> {
         let needed = self.needed(refs, None).await?;
-        let Some(first) = needed.missing.first().and_then(|at| refs.get(*at)) else { return Ok(()) };
-        Err(CopyRefused::PacksGone {
-            backup: manifest.backup.clone(),
-            place: self.place_written(),
-            count: needed.missing.len(),
-            first: layout::pack(&first.backup, &first.pack).to_string(),
-        }
-        .into())
+        let missing = needed.missing.iter().filter_map(|at| refs.get(*at));
+        let there = meta::listed(self.to, manifest).await?;
+        let lists = lists.iter().filter(|key| !there.contains_key(*key)).cloned();
+        let mut gone = missing.map(|line| layout::pack(&line.backup, &line.pack)).chain(lists);
+        let Some(first) = gone.next() else { return Ok(()) };
+        let (backup, place) = (manifest.backup.clone(), self.place_written());
+        Err(CopyRefused::PacksGone { backup, place, count: 1 + gone.count(), first: first.to_string() }.into())
     }
 
     /// Refuses packs in the copy which a verification has found damaged, and still are: they cannot be sent again.

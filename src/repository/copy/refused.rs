@@ -77,9 +77,9 @@ pub enum CopyRefused {
         /// The place, as people call it.
         place: String,
     },
-    /// Somebody has deleted packs while it was copied.
+    /// Somebody has deleted packs or lists while it was copied.
     #[error(
-        "{count} packs that backup {backup} needs have gone from {place} while it was copied (the first: `{first}`), so it \
+        "{count} packs or lists that backup {backup} needs have gone from {place} while it was copied (the first: `{first}`), so it \
          did not become visible there"
     )]
     PacksGone {
@@ -87,7 +87,7 @@ pub enum CopyRefused {
         backup: BackupId,
         /// The place, as people call it.
         place: String,
-        /// How many packs.
+        /// How many packs and lists.
         count: usize,
         /// The key of the first.
         first: String,

@@ -77,7 +77,8 @@ impl Repository {
 
     /// This repository, in another store.
     fn on(&self, store: Arc<dyn Backend>) -> Self {
-        Self { backend: store, header: Arc::clone(&self.header), access: Arc::clone(&self.access) }
+        let (header, access) = (Arc::clone(&self.header), Arc::clone(&self.access));
+        Self { backend: store, header, access, came: Arc::default() }
     }
 
     async fn header_bytes(&self) -> Result<Bytes, Error> {

@@ -49,9 +49,10 @@ const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// What the copy knows of a run whose packs are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// No prune deletes of it: a backup, or a run whose mark is too young to be acted on, or that a session names which was
-    /// there before.
+    /// No prune deletes of it: a backup, or a run that a session names which was there before.
     Stays,
+    /// No prune deletes of it yet: its mark is too young to be acted on.
+    Young,
     /// A run that has not ended, with a session of this time: a prune that began before that may take what is older for
     /// garbage.
     Open(Timestamp),
@@ -59,6 +60,9 @@ pub(super) enum Owner {
     Unknown,
     /// A mark says that it had to go, and its session is gone, which is deleted after its packs.
     Swept,
+    /// The same, but that a lock keeps the session, and its lists are gone, which are deleted after the packs: whatever of its packs
+    /// is there, others need, or the deletion has not come to its end.
+    Locked,
     /// It may be deleted right now.
     Going,
 }
@@ -77,11 +81,23 @@ impl Owners {
     pub(super) fn is_doubtful(&self, owner: &BackupId, modified: Option<Timestamp>) -> bool {
         let is_old = |modified: Timestamp| self.session.duration_since(modified) >= YOUNG;
         match self.known.get(owner).copied().unwrap_or(Owner::Unknown) {
-            Owner::Stays => false,
+            Owner::Stays | Owner::Young => false,
             Owner::Open(began) => modified.is_some_and(|modified| modified < began && is_old(modified)),
             Owner::Going => true,
+            Owner::Locked => modified.is_some(),
             Owner::Swept | Owner::Unknown => modified.is_some_and(is_old),
         }
+    }
+
+    /// Whether a run is a backup that stays: what is there of it was put, or proven, when that was copied.
+    pub(super) fn stays(&self, owner: &BackupId) -> bool {
+        self.known.get(owner) == Some(&Owner::Stays)
+    }
+
+    /// Whether all packs that are there of this run say whether its deletion has come to its end, not those alone that are
+    /// needed now.
+    pub(super) fn asks_for_all(&self, owner: &BackupId) -> bool {
+        self.known.get(owner) == Some(&Owner::Locked)
     }
 }
 
@@ -97,7 +113,7 @@ impl Marks {
     /// says that it goes.
     fn of_gone(&self, run: &Mark, mark: Timestamp, session: Timestamp) -> Owner {
         match self.sessions.get(run) {
-            _ if session.duration_since(mark) < A_DAY => Owner::Stays,
+            _ if session.duration_since(mark) < A_DAY => Owner::Young,
             None => Owner::Swept,
             Some(_) => Owner::Going,
         }
@@ -144,7 +160,11 @@ impl Copier<'_> {
         if let Some(tombstone) = marks.tombstones.get(run).map(|meta| meta.modified) {
             let is = marks.of_gone(run, tombstone, session);
             // With a manifest the deletion has not begun, or only just.
-            return Ok(if found.is_some() && is == Owner::Swept { Owner::Going } else { is });
+            return match found {
+                Some(_) if is == Owner::Swept => Ok(Owner::Going),
+                Some(_) => Ok(is),
+                None => self.unless_locked(run, marks, is).await,
+            };
         }
         let Some((schedule, written)) = found else {
             return Ok(marks.sessions.get(run).map_or(Owner::Unknown, |meta| Owner::Open(meta.modified)));
@@ -153,8 +173,10 @@ impl Copier<'_> {
             Ok(Marker::Manifest(_)) => Ok(Owner::Stays),
             Ok(Marker::Aborted) => {
                 let is_young = |meta: &ObjectMeta| session.duration_since(meta.modified) < YOUNG;
-                let stays = marks.sessions.get(run).is_some_and(is_young);
-                Ok(if stays { Owner::Stays } else { marks.of_gone(run, *written, session) })
+                match marks.sessions.get(run).is_some_and(is_young) {
+                    true => Ok(Owner::Young),
+                    false => self.unless_locked(run, marks, marks.of_gone(run, *written, session)).await,
+                }
             }
             // Deleted since it was listed.
             Err(Error::Gone { .. }) => Ok(Owner::Going),
@@ -165,22 +187,47 @@ impl Copier<'_> {
         }
     }
 
+    /// A run that goes as long as its session is there: a lock may keep that, when all the rest has gone.
+    async fn unless_locked(&self, run: &Mark, marks: &Marks, is: Owner) -> Result<Owner, Error> {
+        let (Owner::Going, Some(session)) = (is, marks.sessions.get(run)) else { return Ok(is) };
+        // Who may not look, or a store that knows no locks, says nothing of one.
+        let until = self.to.backend().locked_until(&session.key).await.ok().flatten();
+        if until.is_none_or(|until| until <= self.options.clock.now()) {
+            return Ok(is);
+        }
+        let lists = self.to.backend().list(&layout::meta_of(&run.1)).try_next().await?;
+        Ok(if lists.is_none() { Owner::Locked } else { is })
+    }
+
     /// Refuses if one of `doubtful` is needed by no backup of the copy that stays.
     pub(super) async fn cover(&self, manifest: &Manifest, doubtful: Vec<PackName>) -> Result<(), Error> {
-        let mut doubtful: HashSet<PackName> = doubtful.into_iter().collect();
-        if doubtful.is_empty() {
-            return Ok(());
-        }
-        let mut entries = self.to.backups(&Scope::Policy(manifest.policy.clone())).await?;
-        while let (false, Some(entry)) = (doubtful.is_empty(), entries.pop()) {
-            if let (Listed::Backup(summary), false) = (&entry.listed, entry.tombstoned) {
-                for line in self.to.refs_lines(&entry.backup, &summary.refs).await? {
-                    doubtful.remove(&(line.backup, line.pack));
-                }
-            }
-        }
+        let doubtful = self.not_needed(&manifest.policy, doubtful.into_iter().collect()).await?;
         let Some((owner, pack)) = doubtful.iter().min() else { return Ok(()) };
         Err(self.waits(manifest, doubtful.len(), &layout::pack(owner, pack)))
+    }
+
+    /// Those of these packs that no backup of the copy needs which stays.
+    pub(super) async fn not_needed(
+        &self,
+        policy: &Name,
+        mut doubtful: HashSet<PackName>,
+    ) -> Result<HashSet<PackName>, Error> {
+        if doubtful.is_empty() {
+            return Ok(doubtful);
+        }
+        // Which backups stay is asked each time; what each of them needs never changes.
+        let mut entries = self.to.backups(&Scope::Policy(policy.clone())).await?;
+        let mut read = self.read.lock().await;
+        while let (false, Some(entry)) = (doubtful.is_empty(), entries.pop()) {
+            if let (Listed::Backup(summary), false) = (&entry.listed, entry.tombstoned) {
+                if !read.knows(&entry.backup, &summary.refs) {
+                    let lines = self.to.refs_lines(&entry.backup, &summary.refs).await?;
+                    read.keep(&entry.backup, &summary.refs, &lines);
+                }
+                read.cover(&entry.backup, &mut doubtful);
+            }
+        }
+        Ok(doubtful)
     }
 
     /// Refuses if lists of the backup are there that a prune may take for garbage. No other backup needs them.

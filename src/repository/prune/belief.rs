@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use futures::future;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
@@ -25,6 +25,8 @@ use crate::types::{BackupId, Name};
 /// The store's time of a tombstone is at most so much later than the one that it says itself: one that was taken away, and that
 /// somebody who had kept it puts back later, is none.
 const LATER: SignedDuration = SignedDuration::from_mins(15);
+/// Two times of one object, of which a store may tell one to the second alone.
+const A_SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// Tombstones read at once.
 const FETCHES: usize = 32;
 
@@ -39,11 +41,12 @@ pub(crate) enum Belief {
 
 impl Tombstone {
     /// What its signature is over.
-    pub(super) fn statement(&self, repository: &RepositoryId) -> String {
+    pub(super) fn statement(&self, repository: &RepositoryId, place: Timestamp) -> String {
         let Self { policy, schedule, backup, at, by, .. } = self;
         let by = by.as_str();
         format!(
-            "drctl tombstone\nrepository {repository}\npolicy {policy}\nschedule {schedule}\nbackup {backup}\nat {at}\nby {by}\n"
+            "drctl tombstone\nrepository {repository}\nplace {place}\npolicy {policy}\nschedule {schedule}\nbackup {backup}\nat {at}\n\
+             by {by}\n"
         )
     }
 }
@@ -77,9 +80,14 @@ impl Repository {
             return not("it is the tombstone of another backup");
         }
         let Some(signed) = &tombstone.signature else { return not("it is not signed") };
-        let statement = tombstone.statement(&self.header.id);
+        let Some(place) = tombstone.place else { return not("it does not say for which place it was signed") };
+        let statement = tombstone.statement(&self.header.id, place);
         match signature::check(signed.as_bytes(), signature::TOMBSTONE, statement.as_bytes(), &self.access.signers) {
             Err(why) => Ok(Belief::Not(why)),
+            // The repository has other places, and what was given up in one of them is kept in this one.
+            Ok(_) if self.place().await?.duration_since(place).abs() > A_SECOND => {
+                not("it was signed for another place of this repository")
+            }
             Ok(_) if meta.modified.duration_since(tombstone.at) > LATER => {
                 not("it was signed long before it was put: somebody may have put back one that was taken away")
             }
@@ -134,6 +142,12 @@ impl Repository {
         policy: &Name,
     ) -> Result<HashMap<Mark, ObjectMeta>, Error> {
         self.that_hold(self.marks(&layout::tombstones_of(Some(policy))).await?).await
+    }
+
+    /// What tombstones of this place are signed for: the time of its `repository.json`, to the second.
+    pub(super) async fn place(&self) -> Result<Timestamp, Error> {
+        let came = self.came().await?;
+        Ok(Timestamp::from_second(came.as_second()).unwrap_or(came))
     }
 
     fn unread(&self, why: &str) -> Belief {

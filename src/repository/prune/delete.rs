@@ -164,6 +164,12 @@ impl Work<'_> {
                 gone.push(Doomed { key: entry.key.clone(), size: 0, surveyed: Some(entry.modified) });
             }
         }
+        let ours = layout::manifests_of(Some(policy), None);
+        for (backup, meta) in &self.survey.strays {
+            if meta.key.as_str().starts_with(&ours) && self.goes(backup, meta, fates) {
+                gone.push(Doomed { surveyed: Some(meta.modified), ..Doomed::of(meta.clone()) });
+            }
+        }
         gone.sort();
         // Which of the marks are signed, their listing does not say: so these are not counted.
         self.delete_all(signatures).await?;

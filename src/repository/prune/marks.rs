@@ -35,6 +35,9 @@ pub struct Tombstone {
     /// The program that wrote it.
     #[serde(default)]
     pub tool: String,
+    /// The place that it was signed for: the time there of its `repository.json`, to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Timestamp>,
     /// The SSH signature of who wrote it, where signers are pinned (`docs/format.md` says what it is over).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
@@ -81,6 +84,7 @@ impl Tombstone {
             at,
             by,
             tool: tool(),
+            place: None,
             signature: None,
             unknown: Map::new(),
         }
@@ -135,7 +139,9 @@ impl Repository {
         let at = self.backend.clock().await?.unwrap_or_else(|| clock.now());
         let mut tombstone = Tombstone::new(policy, schedule, backup, at, by);
         if let Some(key) = &self.access.signing_key {
-            let statement = tombstone.statement(&self.header.id);
+            let place = self.place().await?;
+            tombstone.place = Some(place);
+            let statement = tombstone.statement(&self.header.id, place);
             tombstone.signature = Some(key.sign(signature::TOMBSTONE, statement.as_bytes())?);
         }
         control::encode(&tombstone)

@@ -34,6 +34,8 @@ pub struct Survey {
     pub active: usize,
     /// All manifests and abort markers, of every policy.
     pub(super) entries: Vec<BackupEntry>,
+    /// Signatures without manifests: of a deletion that was killed between the two, or of runs that have not committed.
+    pub(super) strays: Vec<(BackupId, ObjectMeta)>,
     pub(super) sessions: HashMap<Mark, ObjectMeta>,
     pub(super) tombstones: HashMap<Mark, ObjectMeta>,
     pub(super) pins: HashMap<Mark, ObjectMeta>,
@@ -87,12 +89,12 @@ impl Repository {
             true => self.backend.clock().await?.unwrap_or_else(|| options.clock.now()),
             false => self.probe(options).await?,
         };
-        let (sessions, entries) = if options.planted(|it| it.sessions_last) {
-            let entries = self.backups(&Scope::All).await?;
-            (self.still_open(self.all_sessions().await?, &entries).await?, entries)
+        let (sessions, (entries, strays)) = if options.planted(|it| it.sessions_last) {
+            let all = self.all_backups().await?;
+            (self.still_open(self.all_sessions().await?, &all.0).await?, all)
         } else {
             let sessions = self.all_sessions().await?;
-            (sessions, self.backups(&Scope::All).await?)
+            (sessions, self.all_backups().await?)
         };
         let tombstones = self.that_hold(self.marks(&layout::tombstones_of(None)).await?).await?;
         let pins = self.marks(&layout::pins_of(None)).await?;
@@ -105,6 +107,7 @@ impl Repository {
             idle: self.idle(&open, options, now).await?,
             active: open.len(),
             entries,
+            strays,
             sessions,
             tombstones,
             pins,
@@ -118,6 +121,11 @@ impl Repository {
         }
         survey.spare_the_last();
         Ok(survey)
+    }
+
+    async fn all_backups(&self) -> Result<(Vec<BackupEntry>, Vec<(BackupId, ObjectMeta)>), Error> {
+        let (listings, strays) = self.list_with_strays(&Scope::All).await?;
+        Ok((self.entries_of(&Scope::All, listings).await?, strays))
     }
 
     async fn all_sessions(&self) -> Result<HashMap<Mark, ObjectMeta>, Error> {

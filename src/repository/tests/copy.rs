@@ -290,9 +290,9 @@ async fn signed() -> (Bench, SigningKey, StoredManifest, StoredManifest) {
     (bench, key, one, two)
 }
 
-/// The key and the bytes of a tombstone, signed by `key` or by nobody.
-async fn tombstone(bench: &Bench, key: Option<SigningKey>, of: &StoredManifest) -> (Key, Bytes) {
-    let elsewhere = bench.store.copy();
+/// The key and the bytes of a tombstone for the place `store`, signed by `key` or by nobody.
+async fn tombstone(bench: &Bench, store: &Memory, key: Option<SigningKey>, of: &StoredManifest) -> (Key, Bytes) {
+    let elsewhere = store.copy();
     let signers = key.iter().map(SigningKey::signer).collect();
     let access = Access { signing_key: key, signers, ..Access::default() };
     let repository = Repository::open(Arc::new(elsewhere.clone())).await.unwrap().with_access(access);
@@ -310,7 +310,7 @@ async fn a_tombstone_that_nobody_has_signed_holds_up_no_copy_and_a_signed_one_do
         let (bench, key, one, two) = signed().await;
         let store = empty(&bench);
         copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
-        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        let (mark, bytes) = tombstone(&bench, &store, believed.then_some(key), &one).await;
         store.put_new(&mark, bytes).await.unwrap();
         bench.pass(25);
         let outcome = copy_to(&bench, Arc::new(store), &two).await;
@@ -324,7 +324,7 @@ async fn a_backup_with_a_tombstone_in_the_copy_does_not_become_visible_there() {
         let (bench, key, one, _) = signed().await;
         let store = empty(&bench);
         let to = replica(&bench, Arc::new(store.clone())).await;
-        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        let (mark, bytes) = tombstone(&bench, &store, believed.then_some(key), &one).await;
         store.put_new(&mark, bytes).await.unwrap();
         let outcome = copy_to(&bench, Arc::new(store), &one).await;
         let refused = matches!(&outcome, Err(Error::Copy(CopyRefused::Marked { .. })));
@@ -337,7 +337,7 @@ async fn a_backup_with_a_tombstone_in_the_copy_does_not_become_visible_there() {
 async fn a_tombstone_that_nobody_has_signed_excuses_no_damage_of_the_original() {
     for believed in [false, true] {
         let (bench, key, one, _) = signed().await;
-        let (mark, bytes) = tombstone(&bench, believed.then_some(key), &one).await;
+        let (mark, bytes) = tombstone(&bench, &bench.store, believed.then_some(key), &one).await;
         put(&bench, &mark, bytes).await;
         bench.store.delete(&Key::new(bench.keys("data/").remove(0)).unwrap()).await.unwrap();
         let outcome = copy_to(&bench, Arc::new(empty(&bench)), &one).await;

@@ -10,11 +10,15 @@ use super::{
 use crate::{
     repository::{
         Copier, CopyListed, CopyOutcome, CopyRefused, Error, Level, Repository, Scope, StoredManifest, TombstoneBy,
-        backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
+        VerifyOptions,
+        backend::{
+            Backend, Error as StoreError, ErrorKind, Fault, Faulty, Key, Listing, Memory, ObjectMeta, Op, PutOutcome,
+            Recording, Rule,
+        },
         crypt::{Access, SigningKey},
-        layout,
+        layout, verify_all,
     },
-    types::{BackupId, Clock, MediaType},
+    types::{BackupId, Clock, MediaType, Sha256Digest, Silent},
 };
 
 /// A repository with two backups that share packs, signed; and its copy.
@@ -39,7 +43,8 @@ async fn lacking(bench: &Bench, from: &Repository, to: &Repository) -> HashSet<B
         .filter_map(|entry| Some(CopyListed::of(&entry.backup, entry.summary()?, of(&entry.backup)?)))
         .collect();
     let policy = &originals[0].policy;
-    Copier::new(from, to, options(bench)).lacking(policy, &listed).await.unwrap()
+    let lists = (&from.listings(policy).await.unwrap(), &to.listings(policy).await.unwrap());
+    Copier::new(from, to, options(bench)).lacking(lists, &listed).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,5 +203,187 @@ async fn what_somebody_puts_among_the_lists_of_an_encrypted_backup_keeps_it_from
         store.delete(&index).await.unwrap();
         let error = copy_between(&bench, &to, &replica(&bench, Arc::new(empty(&bench))).await, &one).await.unwrap_err();
         assert!(error.is_damage() && error.to_string().contains(index.as_str()), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_in_the_copy_that_accepts_something_else_is_named_and_one_that_was_made_there_is_not() {
+    for case in ["bogus", "of another manifest", "made there", "the original's"] {
+        let (bench, store, one, _) = both().await;
+        let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+        let policy = &one.manifest.policy;
+        let key = layout::accept(policy, &one.manifest.backup);
+        from.accept(&one, &*bench.clock).await.unwrap();
+        bench.pass(1);
+        match case {
+            "bogus" => drop(store.put_new(&key, "not a mark".into()).await.unwrap()),
+            "of another manifest" => {
+                let other = StoredManifest { sha256: Sha256Digest::of(b"other"), ..one.clone() };
+                to.accept(&other, &*bench.clock).await.unwrap();
+            }
+            "made there" => drop(to.accept(&one, &*bench.clock).await.unwrap()),
+            _ => {}
+        }
+        let copier = Copier::new(&from, &to, options(&bench));
+        let (sent, left) = copier.send_accepts(policy).await.unwrap();
+        let is_other = ["bogus", "of another manifest"].contains(&case);
+        assert_eq!(
+            (sent, left.len()),
+            (u64::from(case == "the original's"), usize::from(is_other)),
+            "{case}: {left:?}"
+        );
+        let said = |error: &Error| error.is_damage() && error.to_string().contains(key.as_str());
+        assert!(left.iter().all(said), "{case}: {left:?}");
+        assert_eq!(copier.send_accepts(policy).await.unwrap().1.len(), left.len(), "{case}: again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_among_the_lists_of_a_copy_does_not_make_it_look_closely_each_time() {
+    for (junk, looked_at) in
+        [("x", false), ("streams.jsonl.zst.bak", false), ("index-01.tsv.zst", false), ("index-9.tsv.zst", true)]
+    {
+        let (bench, store, one, _) = both().await;
+        let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+        let key = Key::new(format!("meta/{}/{junk}", one.manifest.backup)).unwrap();
+        store.put_new(&key, "x".into()).await.unwrap();
+        let found = lacking(&bench, &from, &to).await;
+        // What has the name of an index may be one. It is looked at, and nothing is missing.
+        assert_eq!(found.contains(&one.manifest.backup), looked_at, "{junk}");
+        assert_eq!(copy_between(&bench, &from, &to, &one).await.unwrap(), CopyOutcome::There, "{junk}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_was_planted_in_a_copy_before_it_was_sent_is_found_by_a_verification_and_then_sent() {
+    for planted in [true, false] {
+        let bench = Bench::new().await;
+        let one = bench.backup(&small(1)).await;
+        let store = empty(&bench);
+        let (from, to) = (bench.open().await, replica(&bench, Arc::new(store.clone())).await);
+        let pack = Key::new(bench.keys("data/").remove(0)).unwrap();
+        let size = bench.store.head(&pack).await.unwrap().size;
+        if planted {
+            store.put_new(&pack, vec![7; usize::try_from(size).unwrap()].into()).await.unwrap();
+        }
+        let counts = copied(copy_between(&bench, &from, &to, &one).await.unwrap());
+        assert_eq!(counts.packs_there, u64::from(planted), "{counts:?}");
+        let (silent, cancel) = (Silent, tokio_util::sync::CancellationToken::new());
+        let wanted = VerifyOptions::new(Level::Stored);
+        let report = verify_all(&to, &Scope::All, &wanted, &silent, &cancel).await.unwrap();
+        let named: Vec<_> = report.findings.iter().map(|finding| finding.object.as_str()).collect();
+        assert_eq!(named, if planted { vec![pack.as_str()] } else { vec![] });
+        if planted {
+            let of = (&one.manifest.policy, &one.manifest.backup);
+            to.mark_damaged(of, &[layout::parse_pack(&pack).unwrap()], Level::Stored, bench.clock.now()).await.unwrap();
+            let error = copy_between(&bench, &from, &to, &one).await.unwrap_err();
+            assert!(error.is_damage() && error.to_string().contains(pack.as_str()), "{error}");
+            store.delete(&pack).await.unwrap();
+            assert!(matches!(copy_between(&bench, &from, &to, &one).await.unwrap(), CopyOutcome::Mended(_)));
+        }
+        assert!(is_sound(&to).await);
+    }
+}
+
+/// A store that keeps the SHA-256 of what was put with one.
+#[derive(Debug)]
+struct Keeping {
+    inner: Memory,
+    keeps: bool,
+    without: Vec<Key>,
+}
+
+#[async_trait::async_trait]
+impl Backend for Keeping {
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+    async fn put_new(&self, key: &Key, bytes: bytes::Bytes) -> Result<PutOutcome, StoreError> {
+        self.inner.put_new(key, bytes).await
+    }
+    async fn get(&self, key: &Key, limit: u64) -> Result<bytes::Bytes, StoreError> {
+        self.inner.get(key, limit).await
+    }
+    async fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        self.inner.head(key).await
+    }
+    fn list(&self, prefix: &str) -> Listing {
+        self.inner.list(prefix)
+    }
+    async fn clock(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
+        self.inner.clock().await
+    }
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+    async fn sha256_of(&self, key: &Key) -> Result<Option<Sha256Digest>, StoreError> {
+        if !self.keeps || self.without.contains(key) {
+            return Ok(None);
+        }
+        Ok(Some(Sha256Digest::of(&self.inner.get(key, u64::MAX).await?)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_pack_is_told_by_the_checksum_of_a_store_that_keeps_one() {
+    // A pack that was put without a checksum is read: drctl puts none without.
+    for (keeps, with_checksum, honest) in
+        [(true, true, false), (true, false, false), (true, true, true), (true, false, true), (false, false, false)]
+    {
+        let bench = Bench::new().await;
+        let one = bench.backup(&small(1)).await;
+        let store = empty(&bench);
+        let from = bench.open().await;
+        let pack = Key::new(bench.keys("data/").remove(0)).unwrap();
+        let bytes = bench.store.get(&pack, u64::MAX).await.unwrap();
+        let planted = if honest { bytes } else { vec![7; bytes.len()].into() };
+        store.put_new(&pack, planted).await.unwrap();
+        let without = if with_checksum { vec![] } else { vec![pack.clone()] };
+        let to = replica(&bench, Arc::new(Keeping { inner: store.clone(), keeps, without })).await;
+        let before = store.keys();
+        let outcome = copy_between(&bench, &from, &to, &one).await;
+        let told = keeps && !honest;
+        assert_eq!(outcome.is_err(), told, "{keeps} {with_checksum} {honest}: {outcome:?}");
+        if let Err(error) = outcome {
+            assert!(error.is_damage() && error.to_string().contains(pack.as_str()), "{error}");
+            assert_eq!(store.keys(), before, "nothing was written");
+            store.delete(&pack).await.unwrap();
+            copied(copy_between(&bench, &from, &to, &one).await.unwrap());
+        }
+        assert_eq!(is_sound(&to).await, keeps);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_from_a_copy_before_the_manifest_is_put_keeps_it_from_being_put() {
+    for gone in ["data/", "index-0.tsv.zst", "streams.jsonl.zst", "nothing"] {
+        let bench = Bench::new().await;
+        let one = bench.backup(&small(1)).await;
+        let store = empty(&bench);
+        let faulty = Faulty::new(Arc::new(store.clone()));
+        let (from, to) = (bench.open().await, replica(&bench, faulty.clone()).await);
+        let last = layout::refs(&one.manifest.backup);
+        faulty.on(Rule::new(Op::PutNew, Fault::Stall).under(last.as_str()));
+        let meanwhile = async {
+            while faulty.stalled() == 0 {
+                tokio::task::yield_now().await;
+            }
+            for key in store.keys().into_iter().filter(|key| key.as_str().contains(gone)) {
+                store.delete(&key).await.unwrap();
+            }
+            faulty.release();
+        };
+        let (outcome, ()) = futures::join!(copy_between(&bench, &from, &to, &one), meanwhile);
+        assert_eq!(outcome.is_ok(), gone == "nothing", "{gone}: {outcome:?}");
+        let listed = to.backups(&Scope::All).await.unwrap().len();
+        assert_eq!(listed, usize::from(gone == "nothing"), "{gone}");
+        if let Err(error) = outcome {
+            let said = error.to_string();
+            let Error::Begun { source, .. } = error else { panic!("{gone}: {said}") };
+            assert!(matches!(*source, Error::Copy(CopyRefused::PacksGone { count: 1, .. })), "{gone}: {source}");
+        }
     }
 }

@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     repository::{
-        CopyRefused, Error, Level, Listed, PruneOptions, Pruned, Repository, Scope, StoredManifest, Survey,
+        Copier, CopyRefused, Error, Level, Listed, PruneOptions, Pruned, Repository, Scope, StoredManifest, Survey,
         TombstoneBy,
-        backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
+        backend::{
+            Backend, Error as StoreError, ErrorKind, Fault, Faulty, Key, Listing, Memory, ObjectMeta, Op, PutOutcome,
+            Recording, Rule,
+        },
         layout,
     },
     types::{BackupId, Clock},
@@ -354,5 +357,120 @@ async fn lists_of_a_backup_that_were_there_long_before_it_is_brought_are_waited_
             copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
         }
         assert!(is_sound(&replica(&bench, Arc::new(store)).await).await, "{days} days");
+    }
+}
+
+/// A store in which a lock keeps sessions from deletion.
+#[derive(Debug)]
+struct LockedSessions {
+    inner: Memory,
+    until: Option<jiff::Timestamp>,
+}
+
+#[async_trait::async_trait]
+impl Backend for LockedSessions {
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+    async fn put_new(&self, key: &Key, bytes: bytes::Bytes) -> Result<PutOutcome, StoreError> {
+        self.inner.put_new(key, bytes).await
+    }
+    async fn get(&self, key: &Key, limit: u64) -> Result<bytes::Bytes, StoreError> {
+        self.inner.get(key, limit).await
+    }
+    async fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+        self.inner.head(key).await
+    }
+    fn list(&self, prefix: &str) -> Listing {
+        self.inner.list(prefix)
+    }
+    async fn clock(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
+        self.inner.clock().await
+    }
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        if self.locked_until(key).await?.is_some() {
+            let (subject, location) = (key.to_string(), self.location().to_owned());
+            let (kind, reason) = (ErrorKind::Locked, "it is locked".to_owned());
+            return Err(StoreError { kind, act: "delete", subject, location, reason, source: None });
+        }
+        self.inner.delete(key).await
+    }
+    async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, StoreError> {
+        Ok(self.until.filter(|_| key.as_str().starts_with("sessions/")))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_locked_session_of_a_run_that_has_ended_holds_up_no_copy_longer_than_its_packs_do() {
+    for (locked, given_up) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (bench, one, two) = two().await;
+        let store = empty(&bench);
+        match given_up {
+            true => {
+                dies(&bench, &store, &one).await;
+                bench.pass(8 * 24);
+                assert_eq!(prune(&bench, &store).await.fenced, vec![one.manifest.backup.clone()]);
+            }
+            false => {
+                copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+                tombstone(&bench, &store, &one).await;
+            }
+        }
+        bench.pass(25);
+        let until = locked.then(|| bench.clock.now() + jiff::SignedDuration::from_hours(1_000));
+        let place: Arc<dyn Backend> = Arc::new(LockedSessions { inner: store.clone(), until });
+        let outcome = copy_to(&bench, place.clone(), &two).await;
+        assert!(waits(&outcome), "its packs may be deleted now: {outcome:?}");
+        let copy = bench.open_on(place.clone()).await;
+        let looked = copy.survey(&at_copy(&bench), false).await.unwrap();
+        let pruned = copy.prune(&looked, &[], &at_copy(&bench)).await.unwrap();
+        assert_eq!((pruned.packs > 0, pruned.locked > 0), (true, locked), "{pruned:?}");
+        assert_eq!(under(&store, "sessions/", &one.manifest.backup), usize::from(locked));
+
+        // A pack that nobody needs says that the deletion has not come to its end, although this backup does not need it.
+        let rest = layout::pack(&one.manifest.backup, &crate::types::Sha256Digest::of(b"rest"));
+        store.put_new(&rest, "rest".into()).await.unwrap();
+        assert_eq!(waits(&copy_to(&bench, place.clone(), &two).await), locked, "given up: {given_up}");
+        if locked {
+            store.delete(&rest).await.unwrap();
+            copied(copy_to(&bench, place, &two).await.unwrap());
+        }
+        store.delete(&rest).await.unwrap();
+        assert!(is_sound(&replica(&bench, Arc::new(store)).await).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refs_of_a_backup_are_read_once_for_all_that_may_have_to_wait() {
+    for marked in [true, false] {
+        let bench = Bench::new().await;
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(bench.backup(&small(1)).await);
+        }
+        let store = empty(&bench);
+        for backup in &all[..2] {
+            copied(copy_to(&bench, Arc::new(store.clone()), backup).await.unwrap());
+        }
+        if marked {
+            tombstone(&bench, &store, &all[0]).await;
+        }
+        bench.pass(25);
+        let recording = Recording::new(Arc::new(store));
+        let (from, to) = (bench.open().await, replica(&bench, recording.clone()).await);
+        let copier = Copier::new(&from, &to, super::copy::options(&bench));
+        for StoredManifest { manifest, .. } in &all[2..] {
+            copied(copier.copy(&manifest.policy, &manifest.schedule, &manifest.backup).await.unwrap());
+        }
+        let reads = |backup: &StoredManifest| {
+            let key = layout::refs(&backup.manifest.backup);
+            recording.count(Op::Get, key.as_str())
+        };
+        // The second keeps the first's packs. Without a tombstone nobody asks.
+        assert_eq!(all[..2].iter().map(reads).collect::<Vec<_>>(), [0, usize::from(marked)]);
+        assert!(reads(&all[2]) <= 1);
     }
 }

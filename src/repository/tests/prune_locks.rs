@@ -4,7 +4,10 @@ use super::{
     prune::{data, days, ids, prune, prune_on, sound},
     *,
 };
-use crate::repository::backend::{ErrorKind, Fault, Faulty, Op, Rule};
+use crate::repository::{
+    backend::{ErrorKind, Fault, Faulty, Op, Rule},
+    crypt::SigningKey,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lock_keeps_is_passed_over_and_named_and_goes_when_the_lock_has_ended() {
@@ -36,4 +39,56 @@ async fn what_a_lock_keeps_is_passed_over_and_named_and_goes_when_the_lock_has_e
         let newest = bench.open().await.newest(&crate::repository::Scope::All).await.unwrap().unwrap();
         assert_eq!(contents(&bench.open().await, &newest).await, by_name(&data(2)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_a_killed_prune_has_left_goes_with_the_next_one() {
+    let signatures = |bench: &Bench| -> Vec<String> {
+        bench.keys("backups/").into_iter().filter(|key| key.ends_with(".sig")).collect()
+    };
+    for killed in [true, false] {
+        let mut bench = Bench::new().await;
+        let key = SigningKey::generate("drctl orders").unwrap();
+        bench.access = Access { signing_key: Some(key.clone()), ..Access::default() };
+        let all = ids(&days(&bench, 3).await);
+        assert_eq!(signatures(&bench).len(), 3);
+        prune(&bench, &all[1..]).await;
+        bench.pass(25);
+        if killed {
+            let faulty = Faulty::new(Arc::new(bench.store.clone()));
+            let first = format!("backups/orders/daily/{}.json.sig", all[0]);
+            faulty.on(Rule::new(Op::Delete, Fault::Fail(ErrorKind::Unreachable)).under(&first).always());
+            prune_on(&bench, faulty, &all[1..]).await.unwrap_err();
+            assert_eq!((signatures(&bench).len(), bench.keys("backups/").len()), (3, 5));
+            bench.pass(2);
+        }
+        prune(&bench, &all[1..]).await;
+        assert_eq!((signatures(&bench).len(), bench.keys("backups/").len()), (2, 4), "killed: {killed}");
+        assert_eq!(sound(&bench).await, all[1..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signature_of_a_run_that_is_about_to_commit_stays() {
+    let mut bench = Bench::new().await;
+    let key = SigningKey::generate("drctl orders").unwrap();
+    bench.access = Access { signing_key: Some(key.clone()), ..Access::default() };
+    let writer = bench.open().await.begin(bench.options()).await.unwrap();
+    write(&writer, &data(0)).await.unwrap();
+    writer.checkpoint().await.unwrap();
+    let place = format!("backups/orders/daily/{}.json.sig", writer.backup());
+    put(&bench, &Key::new(place.clone()).unwrap(), "a signature").await;
+    bench.pass(5);
+    prune(&bench, &[]).await;
+    assert_eq!(bench.keys("backups/"), [place]);
+    // The twin: it has never committed, and is swept.
+    for _ in 0..3 {
+        bench.pass(8 * 24);
+        prune(&bench, &[]).await;
+    }
+    bench.pass(400 * 24);
+    for _ in 0..2 {
+        prune(&bench, &[]).await;
+    }
+    assert_eq!(bench.keys("backups/"), [""; 0]);
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     repository::{
-        BackupEntry, Error, MarkOutcome, Pruned, Scope, TombstoneBy,
+        BackupEntry, Error, MarkOutcome, Pruned, Scope, TombstoneBy, control,
         crypt::{Signer, SigningKey},
         layout,
     },
@@ -98,6 +98,58 @@ async fn a_tombstone_that_no_pinned_signer_has_signed_hides_nothing_and_deletes_
             let entries = nobody.backups(&scope()).await.unwrap();
             assert!(entries.iter().any(|entry| entry.backup == *newest && entry.tombstoned), "{case}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_that_was_signed_for_another_place_is_none_in_this_one() {
+    let another = "it was signed for another place of this repository";
+    // Where the copy was made in the same second, both are one place as far as anybody can tell.
+    for (seconds, why) in [(3_600, Some(another)), (-3_600, Some(another)), (2, Some(another)), (1, None), (0, None)] {
+        let (bench, _) = signed().await;
+        let made = bench.clock.now();
+        let all = ids(&days(&bench, 2).await);
+        let now = bench.clock.now();
+        let store = super::copy::empty(&bench);
+        bench.clock.set(made + jiff::SignedDuration::from_secs(seconds));
+        let place = bench.open().await.replica_in(Arc::new(store.clone()), &*bench.clock).await.unwrap();
+        bench.clock.set(now);
+        let (policy, schedule) = (name("orders"), name("daily"));
+        let key = layout::tombstone(&policy, &all[0]);
+        let of = (&policy, &schedule, &all[0]);
+        place.put_tombstone(of, TombstoneBy::Asked, &*bench.clock).await.unwrap();
+        let bytes = store.get(&key, 1 << 20).await.unwrap();
+        put(&bench, &key, bytes).await;
+        assert_eq!(entry(&bench, &all[0]).await.disbelieved.as_deref(), why, "{seconds}");
+        bench.pass(25);
+        let deleted = if why.is_none() { &all[..1] } else { &[] };
+        assert_eq!(prune_due(&bench).await.deleted, deleted, "{seconds}");
+        assert_eq!(sound(&bench).await, all[deleted.len()..], "{seconds}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_of_a_tombstone_is_signed_and_cannot_be_left_out_or_changed() {
+    let (bench, key) = signed().await;
+    let all = ids(&days(&bench, 1).await);
+    let bytes = tombstone(&bench, access(&key, &[key.signer()]), &all[0]).await;
+    let honest: crate::repository::Tombstone = control::decode(&bytes).unwrap();
+    assert_eq!(honest.place, Some("2026-11-20T02:00:00Z".parse().unwrap()), "when the bench was made");
+    let place = layout::tombstone(&name("orders"), &all[0]);
+    let later = honest.place.map(|place| place + jiff::SignedDuration::from_secs(1));
+    for (said, why) in [
+        (None, Some("it does not say for which place it was signed")),
+        (later, Some("is not over")),
+        (honest.place, None),
+    ] {
+        let changed = crate::repository::Tombstone { place: said, ..honest.clone() };
+        put(&bench, &place, control::encode(&changed).unwrap()).await;
+        let found = entry(&bench, &all[0]).await.disbelieved;
+        match why {
+            Some("is not over") => assert!(found.is_some(), "{said:?}"),
+            why => assert_eq!(found.as_deref(), why, "{said:?}"),
+        }
+        bench.store.delete(&place).await.unwrap();
     }
 }
 

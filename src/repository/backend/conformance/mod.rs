@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{TryStreamExt, future::join_all};
 
 use super::{Backend, Error, ErrorKind, Fault, Faulty, Key, ObjectMeta, Op, PutOutcome, Rule};
+use crate::types::Sha256Digest;
 
 /// What the suite found.
 #[derive(Debug, Default)]
@@ -100,6 +101,7 @@ impl Suite {
         let (name, first, second) = (key("create/only"), bytes_of("first"), bytes_of("the second, longer"));
         let outcome = self.store.put_new(&name, first.clone()).await?;
         self.holds(outcome == PutOutcome::Created, "the first put creates");
+        let made = self.store.head(&name).await?.modified;
         for other in [second, first.clone(), Bytes::new()] {
             let outcome = self.store.put_new(&name, other).await?;
             self.holds(outcome == PutOutcome::Exists, "a later put finds the object there");
@@ -109,8 +111,16 @@ impl Suite {
         let mut large = vec![7; 9 << 20];
         let outcome = self.store.put_new(&name, Bytes::from(std::mem::take(&mut large))).await?;
         self.holds(outcome == PutOutcome::Exists, "a later put of a large object finds the small one there");
-        let size = self.store.head(&name).await?.size;
+        let ObjectMeta { size, modified, .. } = self.store.head(&name).await?;
         self.holds(size == first.len() as u64, "a later put does not touch the size");
+        self.holds(modified == made, "a later put does not touch the time");
+        let sum = self.store.sha256_of(&name).await?;
+        self.holds(
+            sum.is_none_or(|sum| sum == Sha256Digest::of(&first)),
+            "a checksum that is told is that of the bytes",
+        );
+        let none = self.store.sha256_of(&key("create/none")).await?;
+        self.holds(none.is_none(), "what is not there has no checksum");
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{get_object::GetObjectOutput, list_objects_v2::ListObjectsV2Output},
     primitives::{ByteStream, DateTime},
+    types::ChecksumMode,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -251,6 +252,21 @@ impl Remote for S3 {
         };
         let answer = within(self.inner.patience.answer, "answer", answer).await?;
         meta(key.clone(), size(answer.content_length()), modified(answer.last_modified()))
+    }
+
+    async fn kept_sum(&self, key: &Key) -> Result<Option<Sha256Digest>, Failure> {
+        let head = self.inner.client.head_object().bucket(&self.inner.bucket).key(self.inner.full(key));
+        let head = head.checksum_mode(ChecksumMode::Enabled);
+        let answer = async {
+            head.send().await.map_err(|error| match error.raw_response().map(|answer| answer.status().as_u16()) {
+                Some(404) => Failure::not_found(),
+                _ => error::failure(&error),
+            })
+        };
+        let answer = within(self.inner.patience.answer, "answer", answer).await?;
+        // One of several parts is of another kind, and no base64 alone.
+        let told = answer.checksum_sha256().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        Ok(told.and_then(|bytes| Some(Sha256Digest::from_bytes(bytes.try_into().ok()?))))
     }
 
     async fn page(&self, prefix: &str, cursor: &Cursor) -> Result<ListObjectsV2Output, Failure> {
