@@ -33,7 +33,7 @@ part's plain bytes. Nothing is left in OUT under a final name that was not prove
 A PostgreSQL database is made again from its pieces, in the order of their names:
 
   jq '{owner, encoding, locale, settings, acl}' OUT/SOURCE/database.json/000000-whole.txt
-  jq -r '.roles[].name' OUT/SOURCE/roles.json/000000-whole.txt     # the roles that must be there
+  jq -r '.roles[].name' OUT/SOURCE/roles.json/000000-whole.txt     # the roles that must be there (docs/databases.md makes them)
   createdb --template=template0 --encoding=ENCODING --locale=LOCALE --owner=OWNER NEW
   cat OUT/SOURCE.psql/*/* | psql -X -q -v ON_ERROR_STOP=1 -d NEW
 

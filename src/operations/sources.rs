@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Error, capture::Failed, repositories::kubernetes_selection};
 use crate::{
-    policy::{self, KubernetesSpec, Policy, PostgresSpec, SecretRef, SourceSpec, Via, ViaService},
+    policy::{self, Encryption, KubernetesSpec, Policy, PostgresSpec, SecretRef, SourceSpec, Via, ViaService},
     sources::{
         Source,
         kubernetes::{
@@ -121,7 +121,9 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
                     }
                 };
                 reached.forwards.extend(forward);
-                let source = database(name, spec, server)?;
+                // A repository that is encrypted otherwise than the policy says was refused when it was opened.
+                let encrypted = policy.repository.encryption != Encryption::None;
+                let source = database(name, spec, server)?.with_passwords(encrypted);
                 databases.push(match options.patience {
                     Some(patience) => source.with_patience(patience),
                     None => source,

@@ -24,6 +24,7 @@ use crate::{
     support::{
         bed::require,
         program::{Ended, drctl},
+        workshop::Workshop,
     },
 };
 
@@ -78,6 +79,26 @@ pub(crate) fn values_of(secret: &str) -> BTreeMap<String, String> {
         }
     }
     values
+}
+
+/// Makes the repository of a workshop anew, encrypted and signed; whoever runs `drctl` there may read it, too.
+/// `write_policy` writes the policy with these lines in the place of `encryption: none`.
+pub(crate) fn encrypt(workshop: &mut Workshop, write_policy: impl Fn(&Workshop, &str)) {
+    let (recipient, secret) = (keygen(&workshop.folder().join("one.age")), workshop.folder().join("secret.yaml"));
+    write_policy(workshop, &format!("encryption: {{recipients: [{recipient}]}}"));
+    fs::remove_dir_all(workshop.repository()).unwrap();
+    let made = workshop.json(0, &["repository", "init", "--cluster-secret", secret.to_str().unwrap()]);
+    for (name, value) in values_of(&fs::read_to_string(&secret).unwrap()) {
+        workshop.set(&name, &value);
+    }
+    let identity = fs::read_to_string(workshop.folder().join("one.age")).unwrap();
+    workshop.set("DRCTL_IDENTITY", identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap());
+    let pins = &made["policy"];
+    let lines = format!(
+        "id: {}, signers: {}, encryption: {{epoch: {}, recipients: [{recipient}]}}",
+        pins["id"], pins["signers"], pins["epoch"]
+    );
+    write_policy(workshop, &lines);
 }
 
 impl Vault {

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::{
-    encryption::{keygen, values_of},
+    encryption::encrypt,
     mongodb_backup::fill,
     support::{
         bed::require,
@@ -22,21 +22,7 @@ const USERS: &str = ", consistency: none, users: true";
 /// An encrypted repository of a source at `url`, which takes users; whoever runs `drctl` may read, too.
 fn vault(url: &str) -> Workshop {
     let mut workshop = Workshop::of_mongodb(url, NONE);
-    let (recipient, secret) = (keygen(&workshop.folder().join("one.age")), workshop.folder().join("secret.yaml"));
-    encrypted(&workshop, &format!("encryption: {{recipients: [{recipient}]}}"), USERS);
-    fs::remove_dir_all(workshop.repository()).unwrap();
-    let made = workshop.json(0, &["repository", "init", "--cluster-secret", secret.to_str().unwrap()]);
-    for (name, value) in values_of(&fs::read_to_string(&secret).unwrap()) {
-        workshop.set(&name, &value);
-    }
-    let identity = fs::read_to_string(workshop.folder().join("one.age")).unwrap();
-    workshop.set("DRCTL_IDENTITY", identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap());
-    let pins = &made["policy"];
-    let lines = format!(
-        "id: {}, signers: {}, encryption: {{epoch: {}, recipients: [{recipient}]}}",
-        pins["id"], pins["signers"], pins["epoch"]
-    );
-    encrypted(&workshop, &lines, USERS);
+    encrypt(&mut workshop, |workshop, lines| encrypted(workshop, lines, USERS));
     workshop
 }
 

@@ -18,8 +18,8 @@ use super::{archive::Toc, quote};
 use crate::types::{BackupContents, Name, StreamInfo, for_terminal};
 pub use definitions::definitions;
 pub use documents::{
-    Archive, Database, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale, Membership, Role, Roles,
-    Sequence, Server, Setting, Snapshot, Table,
+    Archive, Database, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale, Membership, PasswordVerifier,
+    Role, Roles, Sequence, Server, Setting, Snapshot, Table,
 };
 pub use error::Error;
 use error::json_error;

@@ -1,8 +1,8 @@
 //! The schedules: all of them up to a budget, or many by chance.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{HashMap, HashSet},
+    hash::Hash,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -11,11 +11,18 @@ use jiff::SignedDuration;
 
 use super::{
     process::{Answer, Call, Next},
+    seen::Seen,
+    shelf::wide,
     state::{State, Step, Stores},
     transcript::{Place, Transcripts},
     world::{A_DAY, AFTERWARDS, Bug, COPIER, LAST_BACKUP, PROCESSES, SECOND_PRUNE, Who, World},
 };
 use crate::{repository::backend::ErrorKind, types::BackupId};
+
+/// Of the states from which only one way leads, one in so many is remembered: from the others it is not far to one that is.
+const FEW: u128 = 8;
+/// Steps that are known at least, and half of those that are known at most: each holds a list of what is stored.
+const STEPS: usize = 250_000;
 
 /// How far schedules may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +78,10 @@ pub(super) struct Explored {
     pub(super) schedules: u64,
     /// Schedules that came to a state from which all was explored already.
     pub(super) merged: u64,
+    /// States that are remembered: of those from which only one way leads, one in [`FEW`].
     pub(super) states: u64,
+    /// How often it came to a state.
+    pub(super) visits: u64,
     /// Different ends that were looked at.
     pub(super) ends: u64,
     /// Calls of the store.
@@ -90,14 +100,13 @@ struct Search<'a> {
     deadline: Instant,
     transcripts: Transcripts<'a>,
     stores: Stores,
-    /// For each state the budgets, as bits, with which it was explored.
-    seen: HashMap<u64, u16>,
+    seen: Seen,
     /// Ends of schedules that were looked at.
-    ends: HashSet<u64>,
+    ends: HashSet<u128>,
     /// What is wrong with what is stored, as far as it was looked at.
-    sound: HashMap<u64, Option<String>>,
-    /// What follows where a process stands, with what is stored then and at that time.
-    steps: HashMap<(Place, Verdict, u64, i64), Step>,
+    sound: HashMap<u128, Option<String>>,
+    /// What follows where a process stands, with what is stored then and at that time: what was asked for of late.
+    steps: Lately<(Place, Verdict, u128, i64), Step>,
     explored: Explored,
 }
 
@@ -125,11 +134,12 @@ pub(super) fn everything(world: &World, bug: Bug, budget: Budget, patience: Dura
             None => told,
         };
         let current = choice.map(|choice| choice.who).filter(|who| state.place(*who).is_some());
-        if !search.is_new(&state, current, left) {
+        search.explored.visits += 1;
+        let choices = search.choices(&state, current, left);
+        if !search.is_new(&state, current, left, choices.len()) {
             search.explored.merged += 1;
             continue;
         }
-        let choices = search.choices(&state, current, left);
         if choices.is_empty() {
             search.explored.schedules += 1;
             if let Some(what) = search.wrong(&mut state, false) {
@@ -175,11 +185,11 @@ impl<'a> Search<'a> {
             world,
             deadline: Instant::now() + patience,
             transcripts: Transcripts::new(world, bug),
-            stores: Stores::new(world, bug),
-            seen: HashMap::new(),
+            stores: Stores::new(bug),
+            seen: Seen::new(),
             ends: HashSet::new(),
             sound: HashMap::new(),
-            steps: HashMap::new(),
+            steps: Lately::default(),
             explored: Explored::default(),
         }
     }
@@ -194,7 +204,7 @@ impl<'a> Search<'a> {
 
     fn end(self, ended: bool) -> Explored {
         Explored {
-            states: self.seen.len() as u64,
+            states: self.seen.len(),
             ends: self.ends.len() as u64,
             runs: self.transcripts.started,
             places: self.transcripts.len() as u64,
@@ -238,7 +248,7 @@ impl<'a> Search<'a> {
             self.carry_on(state, choice, place, true);
         } else {
             // With the same store, time and place the same follows.
-            let same = (place, verdict, state.stored(), state.now.as_second());
+            let same = (place, verdict, state.store.number(), state.now.as_second());
             if let Some(step) = self.steps.get(&same) {
                 state.go(who, step);
             } else {
@@ -256,10 +266,10 @@ impl<'a> Search<'a> {
                 let answer = self.carry_out(state, &call);
                 self.go_on(state, who, answer);
             }
-            Verdict::DieBefore => state.end(who, Vec::new()),
+            Verdict::DieBefore => state.end(who, &[]),
             Verdict::DieAfter => {
                 self.carry_out(state, &call);
-                state.end(who, Vec::new());
+                state.end(who, &[]);
             }
             Verdict::LoseAnswer => {
                 self.carry_out(state, &call);
@@ -291,23 +301,18 @@ impl<'a> Search<'a> {
         let after = self.transcripts.after(place, answer, state.now);
         match self.transcripts.next(after) {
             Next::Call(_) => state.put(who, after),
-            Next::Ended(done) => state.end(who, done.clone()),
+            Next::Ended(done) => state.end(who, done),
         }
     }
 
-    /// Whether this state was not seen with as much left.
-    fn is_new(&mut self, state: &State, current: Option<Who>, left: Budget) -> bool {
-        let bit = |preemptions: u32, faults: u32| 1_u16 << (preemptions * 4 + faults);
-        let seen = self.seen.entry(state.number(current)).or_default();
-        if *seen & bit(left.preemptions, left.faults) != 0 {
-            return false;
+    /// Whether what is reached from this state was not explored with as much left. From a state with one way on it is not far to
+    /// one with more, or to the end: of these not all are remembered.
+    fn is_new(&mut self, state: &State, current: Option<Who>, left: Budget, ways: usize) -> bool {
+        let number = state.number();
+        if ways == 1 && number % FEW != 0 {
+            return true;
         }
-        for preemptions in 0..=left.preemptions {
-            for faults in 0..=left.faults {
-                *seen |= bit(preemptions, faults);
-            }
-        }
-        true
+        self.seen.is_new(number, current.map(|who| who.min(SECOND_PRUNE + 1)), left)
     }
 
     /// What can be decided now, with what is left afterwards; first what goes on with the same process.
@@ -381,10 +386,10 @@ impl<'a> Search<'a> {
     /// what prune waits for, but for a week, and younger than a week. So ends that differ in times alone are one.
     fn wrong(&mut self, state: &mut State, by_chance: bool) -> Option<String> {
         if let Some(what) = state.broken.take() {
-            return Some(what);
+            return Some(what.to_string());
         }
         let mut committed = state.committed();
-        let end = if by_chance { state.number(None) } else { number((state.contents(), &committed)) };
+        let end = if by_chance { state.number() } else { wide((state.store.timeless(), &committed)) };
         if !self.ends.insert(end) {
             return None;
         }
@@ -394,13 +399,16 @@ impl<'a> Search<'a> {
                 break;
             }
             state.now += pass;
-            state.begin(who, self.transcripts.root(who));
-            while let Some(place) = state.place(who) {
-                self.one(state, who, place);
-            }
+            let (stores, mut calls) = (&self.stores, 0);
+            let done = self.transcripts.alone(who, state.now, |call| {
+                calls += 1;
+                stores.carry_out(state, call)
+            });
+            self.explored.calls += calls;
+            state.end(who, &done);
             let before = committed.len();
             committed = state.committed();
-            wrong = state.broken.take().or_else(|| self.damage(state, &committed));
+            wrong = state.broken.take().map(|what| what.to_string()).or_else(|| self.damage(state, &committed));
             if wrong.is_none() && who == LAST_BACKUP && committed.len() == before {
                 wrong = Some("a backup cannot be made any more".to_owned());
             }
@@ -411,15 +419,38 @@ impl<'a> Search<'a> {
 
     fn damage(&mut self, state: &State, committed: &[BackupId]) -> Option<String> {
         let world = self.world;
-        let look = || world.damage(&state.store, committed);
-        self.sound.entry(number((state.contents(), committed))).or_insert_with(look).clone()
+        let look = || world.damage(&state.store.to_store(), committed);
+        self.sound.entry(wide((state.store.timeless(), committed))).or_insert_with(look).clone()
     }
 }
 
-fn number(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+/// What was asked for of late: when there is too much of it, what was not asked for since the last time goes.
+#[derive(Debug)]
+struct Lately<K, V> {
+    now: HashMap<K, V>,
+    before: HashMap<K, V>,
+}
+
+impl<K, V> Default for Lately<K, V> {
+    fn default() -> Self {
+        Self { now: HashMap::new(), before: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Lately<K, V> {
+    fn get(&mut self, key: &K) -> Option<&V> {
+        if let Some(value) = self.before.remove(key) {
+            self.insert(*key, value);
+        }
+        self.now.get(key)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.now.len() == STEPS {
+            self.before = std::mem::take(&mut self.now);
+        }
+        self.now.insert(key, value);
+    }
 }
 
 /// Numbers by chance, the same for the same seed.
@@ -428,6 +459,6 @@ struct Chance(u64);
 impl Chance {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(1);
-        number(self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % end
+        wide(self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as u64 % end
     }
 }

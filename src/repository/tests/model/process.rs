@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     super::*,
+    shelf::Object,
     world::{Bug, Who, World},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// What a process asks of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     /// Nothing yet: it has not begun.
     Begin,
@@ -75,28 +76,23 @@ pub(super) enum Answer {
     Begun,
     Put(PutOutcome),
     Bytes(Bytes),
-    Meta(ObjectMeta),
-    List(Vec<ObjectMeta>),
+    Meta(Arc<Object>),
+    List(Arc<[Arc<Object>]>),
     Deleted,
     Failed(ErrorKind),
 }
 
 impl Answer {
-    /// It, and when it came, as a number. What proves the store is of no account.
-    pub(super) fn number(&self, at: Timestamp) -> u64 {
+    /// It as a number. What proves the store is of no account.
+    pub(super) fn number(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        at.hash(&mut hasher);
         std::mem::discriminant(self).hash(&mut hasher);
         match self {
             Self::Begun | Self::Deleted => {}
             Self::Put(outcome) => (*outcome == PutOutcome::Created).hash(&mut hasher),
             Self::Bytes(bytes) => bytes.hash(&mut hasher),
-            Self::Meta(meta) => (&meta.key, meta.size, meta.modified).hash(&mut hasher),
-            Self::List(all) => {
-                for meta in all {
-                    (&meta.key, meta.size, meta.modified).hash(&mut hasher);
-                }
-            }
+            Self::Meta(object) => object.listed.hash(&mut hasher),
+            Self::List(all) => all.iter().for_each(|object| object.listed.hash(&mut hasher)),
             Self::Failed(kind) => kind.hash(&mut hasher),
         }
         hasher.finish()
@@ -104,7 +100,7 @@ impl Answer {
 }
 
 /// What a process does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Next {
     Call(Call),
     /// It has ended; with the backups that it was told to have committed.
@@ -298,7 +294,7 @@ impl Backend for Asking {
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta, Error> {
         match self.ask(Call::Head(self.public_key(key))).await? {
-            Answer::Meta(meta) => Ok(self.private(meta)),
+            Answer::Meta(object) => Ok(self.private(object.meta.clone())),
             other => self.unfit(&other),
         }
     }
@@ -310,7 +306,7 @@ impl Backend for Asking {
             let prefix = if is_proof(&prefix) { asking.public(&prefix) } else { prefix };
             let answer = asking.ask(Call::List(format!("{}{prefix}", asking.under))).await;
             let all = match answer {
-                Ok(Answer::List(all)) => all.into_iter().map(|meta| Ok(asking.private(meta))).collect(),
+                Ok(Answer::List(all)) => all.iter().map(|object| Ok(asking.private(object.meta.clone()))).collect(),
                 Ok(other) => vec![asking.unfit(&other)],
                 Err(error) => vec![Err(error)],
             };

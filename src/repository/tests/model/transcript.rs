@@ -4,16 +4,21 @@
 //! that it had: a tree, whose edges are answers. The search walks these trees; only where it comes to an answer that was
 //! never given there, the process itself runs: it is answered what leads there, and has to ask what it asked before (it is
 //! checked that it does), and what it asks then is new.
+//!
+//! There are millions of places: what is asked, what was answered and when is kept once each, and a place names them. What is
+//! done after the ends of schedules hardly ever comes twice, and is not kept.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use tokio::{runtime::Runtime, task::LocalSet};
 
 use super::{
     process::{Answer, Call, Next, Process, is_proof},
+    shelf::wide,
     world::{Bug, COPIER, PROCESSES, Who, World, in_place, is_prune},
 };
+use crate::types::BackupId;
 
 /// A place in a process's tree.
 pub(super) type Place = u32;
@@ -21,12 +26,43 @@ pub(super) type Place = u32;
 /// Processes that are kept where they stand, of each kind.
 const KEPT: usize = 6;
 
+/// What is kept once of each kind, by its number.
+#[derive(Debug)]
+struct Kept<T> {
+    all: Vec<T>,
+    by_number: HashMap<u128, u32>,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), by_number: HashMap::new() }
+    }
+}
+
+impl<T> Kept<T> {
+    fn keep(&mut self, number: u128, value: impl FnOnce() -> T) -> u32 {
+        let next = u32::try_from(self.all.len()).unwrap();
+        let (all, place) = (&mut self.all, self.by_number.entry(number));
+        *place.or_insert_with(|| {
+            all.push(value());
+            next
+        })
+    }
+
+    fn get(&self, place: u32) -> &T {
+        &self.all[place as usize]
+    }
+}
+
 #[derive(Debug)]
 struct Node {
+    next: u32,
+    /// What leads there: the place before, itself at the beginning; the answer there, and when it came.
+    before: Place,
+    answer: u32,
+    time: u16,
     who: Who,
-    next: Arc<Next>,
     matters: bool,
-    from: Option<(Place, Arc<Answer>, Timestamp)>,
 }
 
 /// The trees of all processes.
@@ -39,8 +75,9 @@ pub(super) struct Transcripts<'a> {
     nodes: Vec<Node>,
     edges: HashMap<(Place, u64), Place>,
     roots: Vec<Place>,
-    /// What was answered, each once.
-    answers: HashMap<u64, Arc<Answer>>,
+    nexts: Kept<Next>,
+    answers: Kept<Answer>,
+    times: Kept<Timestamp>,
     /// Processes that stand somewhere, the one that was used last at the end.
     kept: Vec<Vec<(Place, Process)>>,
     /// Processes that were started.
@@ -57,7 +94,9 @@ impl<'a> Transcripts<'a> {
             nodes: Vec::new(),
             edges: HashMap::new(),
             roots: Vec::new(),
-            answers: HashMap::new(),
+            nexts: Kept::default(),
+            answers: Kept::default(),
+            times: Kept::default(),
             kept: (0..PROCESSES).map(|_| Vec::new()).collect(),
             started: 0,
         };
@@ -69,7 +108,7 @@ impl<'a> Transcripts<'a> {
     pub(super) fn forget(&mut self) {
         self.nodes.clear();
         self.edges.clear();
-        self.answers.clear();
+        (self.nexts, self.answers, self.times) = (Kept::default(), Kept::default(), Kept::default());
         self.kept.iter_mut().for_each(Vec::clear);
         self.roots = (0..PROCESSES)
             .collect::<Vec<_>>()
@@ -90,7 +129,7 @@ impl<'a> Transcripts<'a> {
 
     /// What is done at a place.
     pub(super) fn next(&self, place: Place) -> &Next {
-        &self.nodes[place as usize].next
+        self.nexts.get(self.nodes[place as usize].next)
     }
 
     /// Whether what is done there may matter to others, so that a schedule may split before it.
@@ -100,23 +139,40 @@ impl<'a> Transcripts<'a> {
 
     /// The place after an answer.
     pub(super) fn after(&mut self, place: Place, answer: Answer, at: Timestamp) -> Place {
-        let number = answer.number(at);
-        if let Some(known) = self.edges.get(&(place, number)) {
+        let number = answer.number();
+        let time = u16::try_from(self.times.keep(wide(at), || at)).unwrap();
+        let edge = (place, number ^ (u64::from(time) << 48));
+        if let Some(known) = self.edges.get(&edge) {
             return *known;
         }
-        let answer = Arc::clone(self.answers.entry(number).or_insert_with(|| Arc::new(answer)));
         let process = self.process_at(place);
         process.answer(&answer, at);
         let next = self.tasks.block_on(&self.runtime, process.settled());
+        let answer = self.answers.keep(number.into(), || answer);
         let who = self.nodes[place as usize].who;
-        let found = self.add(who, next, Some((place, answer, at)));
-        self.edges.insert((place, number), found);
+        let found = self.add(who, next, Some((place, answer, time)));
+        self.edges.insert(edge, found);
         let kept = &mut self.kept[usize::from(who)];
         kept.push((found, process));
         if kept.len() > KEPT {
             kept.remove(0);
         }
         found
+    }
+
+    /// What a process that runs alone from its beginning to its end is told to have committed. Nothing of it is kept.
+    pub(super) fn alone(&mut self, who: Who, at: Timestamp, mut answer: impl FnMut(&Call) -> Answer) -> Vec<BackupId> {
+        self.started += 1;
+        let (world, bug) = (self.world, self.bug);
+        self.tasks.block_on(&self.runtime, async {
+            let process = Process::start(world, who, bug);
+            loop {
+                match process.settled().await {
+                    Next::Ended(done) => return done,
+                    Next::Call(call) => process.answer(&answer(&call), at),
+                }
+            }
+        })
     }
 
     /// A process that stands there: one that was kept, or a new one that is answered all that leads there.
@@ -129,41 +185,49 @@ impl<'a> Transcripts<'a> {
         self.started += 1;
         let mut way = Vec::new();
         let mut at = place;
-        while let Some((before, answer, when)) = &self.nodes[at as usize].from {
-            way.push((*before, Arc::clone(answer), *when));
-            at = *before;
+        while let Some(before) = self.before(at) {
+            way.push((before, at));
+            at = before;
         }
-        let (nodes, world, bug) = (&self.nodes, self.world, self.bug);
+        let (this, world, bug) = (&*self, self.world, self.bug);
         self.tasks.block_on(&self.runtime, async {
             let process = Process::start(world, who, bug);
-            for (before, answer, when) in way.into_iter().rev() {
+            for (before, after) in way.into_iter().rev() {
                 let asked = process.settled().await;
-                assert_eq!(asked, *nodes[before as usize].next, "not what it asked after the same answers before");
-                process.answer(&answer, when);
+                assert_eq!(asked, *this.next(before), "not what it asked after the same answers before");
+                let Node { answer, time, .. } = this.nodes[after as usize];
+                process.answer(this.answers.get(answer), *this.times.get(time.into()));
             }
             let asked = process.settled().await;
-            assert_eq!(asked, *nodes[place as usize].next, "not what it asked after the same answers before");
+            assert_eq!(asked, *this.next(place), "not what it asked after the same answers before");
             process
         })
     }
 
-    fn add(&mut self, who: Who, next: Next, from: Option<(Place, Arc<Answer>, Timestamp)>) -> Place {
+    /// The place before; `None` where a process begins.
+    fn before(&self, place: Place) -> Option<Place> {
+        Some(self.nodes[place as usize].before).filter(|before| *before != place)
+    }
+
+    fn add(&mut self, who: Who, next: Next, from: Option<(Place, u32, u16)>) -> Place {
+        let place = Place::try_from(self.nodes.len()).unwrap();
         let matters = match &next {
-            Next::Call(call) => self.may_matter(who, call, from.as_ref().map(|from| from.0)),
+            Next::Call(call) => self.may_matter(who, call, from.map(|from| from.0)),
             Next::Ended(_) => false,
         };
-        self.nodes.push(Node { who, next: Arc::new(next), matters, from });
-        Place::try_from(self.nodes.len() - 1).unwrap()
+        let next = self.nexts.keep(wide(&next), || next);
+        let (before, answer, time) = from.unwrap_or((place, 0, 0));
+        self.nodes.push(Node { next, before, answer, time, who, matters });
+        place
     }
 
     /// Whether a call was made before the one after `place`, which is included.
     fn called(&self, mut place: Option<Place>, which: impl Fn(&Call) -> bool) -> bool {
         while let Some(at) = place {
-            let node = &self.nodes[at as usize];
-            if matches!(&*node.next, Next::Call(call) if which(call)) {
+            if matches!(self.next(at), Next::Call(call) if which(call)) {
                 return true;
             }
-            place = node.from.as_ref().map(|from| from.0);
+            place = self.before(at);
         }
         false
     }

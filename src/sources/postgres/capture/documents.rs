@@ -9,7 +9,8 @@ use crate::sources::postgres::{
     archive::{Entry, Field, Split},
     contents::{
         API_VERSION, Archive, Database, Document as _, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale,
-        Membership, Role, Roles, Sequence, Server, Setting, Snapshot, Table, large_objects_stream, table_streams,
+        Membership, PasswordVerifier, Role, Roles, Sequence, Server, Setting, Snapshot, Table, large_objects_stream,
+        table_streams,
     },
 };
 
@@ -52,8 +53,11 @@ related AS (
     UNION SELECT m.member FROM pg_auth_members m JOIN related ON related.oid = m.roleid
 )";
 
+/// What a server compares a role's password with: only superusers may read that catalog.
+const VERIFIER: &str = "(SELECT a.rolpassword FROM pg_authid a WHERE a.oid = r.oid)";
+
 const ROLES: &str = "
-SELECT r.rolname::text, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,
+SELECT VERIFIER, r.rolname::text, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,
        r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil::text, r.rolconfig, shobj_description(r.oid, 'pg_authid')
 FROM pg_roles r JOIN related ON related.oid = r.oid
 WHERE r.rolname !~ '^pg_' ORDER BY r.rolname";
@@ -191,10 +195,11 @@ fn extension(row: &Row) -> Result<Extension, tokio_postgres::Error> {
     Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? })
 }
 
-/// Makes `roles.json`. Passwords are in a catalog that only superusers may read; it is not read.
-pub(super) async fn roles(client: &Client) -> Result<Roles, tokio_postgres::Error> {
+/// Makes `roles.json`, with what proves the roles' passwords only if that is asked for.
+pub(super) async fn roles(client: &Client, passwords: bool) -> Result<Roles, tokio_postgres::Error> {
     let mut roles = Vec::new();
-    for row in client.query(&format!("{NAMED}{ROLES}"), &[]).await? {
+    let columns = ROLES.replacen("VERIFIER", if passwords { VERIFIER } else { "NULL::text" }, 1);
+    for row in client.query(&format!("{NAMED}{columns}"), &[]).await? {
         roles.push(role(&row)?);
     }
     let mut memberships = Vec::new();
@@ -205,21 +210,22 @@ pub(super) async fn roles(client: &Client) -> Result<Roles, tokio_postgres::Erro
 }
 
 fn role(row: &Row) -> Result<Role, tokio_postgres::Error> {
-    let limit: i32 = row.try_get(8)?;
-    let settings: Option<Vec<Sent>> = row.try_get(10)?;
+    let limit: i32 = row.try_get(9)?;
+    let settings: Option<Vec<Sent>> = row.try_get(11)?;
     Ok(Role {
-        name: text(row, 0)?,
-        superuser: row.try_get(1)?,
-        inherit: row.try_get(2)?,
-        create_role: row.try_get(3)?,
-        create_db: row.try_get(4)?,
-        login: row.try_get(5)?,
-        replication: row.try_get(6)?,
-        bypass_rls: row.try_get(7)?,
+        name: text(row, 1)?,
+        superuser: row.try_get(2)?,
+        inherit: row.try_get(3)?,
+        create_role: row.try_get(4)?,
+        create_db: row.try_get(5)?,
+        login: row.try_get(6)?,
+        replication: row.try_get(7)?,
+        bypass_rls: row.try_get(8)?,
         connection_limit: Some(limit).filter(|limit| *limit >= 0),
-        valid_until: optional(row, 9)?,
+        valid_until: optional(row, 10)?,
         settings: settings.unwrap_or_default().iter().map(|setting| split_setting(None, &setting.text)).collect(),
-        comment: optional(row, 11)?,
+        comment: optional(row, 12)?,
+        password: row.try_get::<_, Option<String>>(0)?.map(PasswordVerifier::new),
     })
 }
 

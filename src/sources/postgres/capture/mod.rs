@@ -64,13 +64,15 @@ pub struct PostgresSource {
     patience: Duration,
     /// How long a transaction is open when it is old.
     old: Duration,
+    /// What proves the passwords of roles is taken, too.
+    passwords: bool,
 }
 
 impl PostgresSource {
     /// The source `name` of the policy: what `selection` takes of the database at `server`.
     #[must_use]
     pub fn new(name: Name, server: Server, selection: Selection) -> Self {
-        Self { name, server, selection, patience: PATIENCE, old: OLD }
+        Self { name, server, selection, patience: PATIENCE, old: OLD, passwords: false }
     }
 
     /// The same, but that it gives way to who has waited so long (60 s otherwise).
@@ -83,6 +85,13 @@ impl PostgresSource {
     #[must_use]
     pub fn with_old_transactions(self, old: Duration) -> Self {
         Self { old, ..self }
+    }
+
+    /// The same, but that what proves the roles' passwords is taken as well, where the server shows it, which is to
+    /// superusers. Only for what is stored encrypted.
+    #[must_use]
+    pub fn with_passwords(self, passwords: bool) -> Self {
+        Self { passwords, ..self }
     }
 
     /// Tries what a backup needs before anything is stored: the server, the client programs, the privileges.

@@ -41,7 +41,7 @@ pub(super) async fn finish(
     let toc = &dumped.split.toc;
     let references = lacking::references(session.client(), &source.selection).await.map_err(read)?;
     let lacking = lacking::lacking(&references, toc);
-    let roles = documents::roles(session.client()).await.map_err(read)?;
+    let roles = documents::roles(session.client(), source.passwords && survey.facts.superuser).await.map_err(read)?;
     let run = documents::Run {
         facts: &survey.facts,
         server_number: survey.number,

@@ -1,5 +1,7 @@
 //! What `database.json` and `roles.json` say.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -263,7 +265,7 @@ pub struct Lacking {
     pub rows_only: bool,
 }
 
-/// `roles.json`: the roles that the database's objects and grants name, without passwords.
+/// `roles.json`: the roles that the database's objects and grants name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Roles {
@@ -314,6 +316,29 @@ pub struct Role {
     /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// `PASSWORD`, as the server keeps it; only if a superuser has captured it into an encrypted repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordVerifier>,
+}
+
+/// What a server compares a role's password with (`SCRAM-SHA-256$...`, `md5...`), never the password. Still, who has it
+/// can try passwords for as long as they like: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PasswordVerifier(String);
+
+impl PasswordVerifier {
+    /// The text that the server keeps.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for PasswordVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordVerifier(…)")
+    }
 }
 
 /// One role's membership in another.
