@@ -281,6 +281,14 @@ pub(super) fn databases_of(policy: &Policy, wanted: &[Name]) -> Result<Vec<Name>
     let is_database = |name: &&Name| matches!(policy.sources.get(*name), Some(SourceSpec::Postgres(_)));
     let all: Vec<&Name> = policy.sources.keys().filter(is_database).collect();
     let choices = || all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if all.is_empty() && policy.sources.values().any(|it| matches!(it, SourceSpec::Mongodb(_))) {
+        let message = format!(
+            "policy `{}` has no PostgreSQL database, and of a MongoDB database no restore keeps what could be swapped: what \
+             `--drop` named is gone",
+            policy.name
+        );
+        return Err(Failure::usage(message).next("restore another backup; `drctl list` names them"));
+    }
     if all.is_empty() {
         let message = format!("policy `{}` has no database, and there is nothing to swap", policy.name);
         return Err(Failure::usage(message).next("name the policy that the database was restored by with --file"));

@@ -320,6 +320,16 @@ fn a_private_authority_is_asked_for_and_taken_from_the_policy() {
     workshop.write_mongodb_policy(&format!("{NONE}, tls: {{caFile: /there/is/none.pem}}"));
     let ended = workshop.ends(5, &["backup"]);
     assert!(ended.stderr.contains("/there/is/none.pem"), "{}", ended.stderr);
+    let nonsense = workshop.folder().join("nonsense.pem");
+    std::fs::write(&nonsense, "no certificate").unwrap();
+    workshop.write_mongodb_policy(&format!("{NONE}, tls: {{caFile: {}}}", nonsense.display()));
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("nonsense.pem` holds no certificate"), "{}", ended.stderr);
+    // A server that speaks no TLS, and one who asks for it.
+    let plain = require!(mongodb::ferretdb).database("crm").url() + "&serverSelectionTimeoutMS=2000";
+    let plain = Workshop::of_mongodb(&plain, &format!("{NONE}, tls: {{caFile: {}}}", authority.display()));
+    let ended = plain.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("perhaps since it takes no encrypted connections"), "{}", ended.stderr);
 }
 
 #[test]

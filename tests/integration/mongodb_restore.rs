@@ -128,6 +128,12 @@ fn live_collections_are_replaced_only_if_they_are_named_and_indexes_come_back() 
     assert!(refused.stderr.contains("`--drop contacts` replaces it"), "{}", refused.stderr);
     let refused = workshop.ends(2, &["restore", "--yes", "--drop", "nobody"]);
     assert!(refused.stderr.contains("nobody"), "{}", refused.stderr);
+    let refused = workshop.ends(2, &["restore", "--undo", "--yes"]);
+    assert!(
+        refused.stderr.contains("of a MongoDB database no restore keeps what could be swapped"),
+        "{}",
+        refused.stderr
+    );
     // One collection alone.
     workshop.done(&["restore", "--yes", "--collection", "contacts", "--drop", "contacts"]);
     let now = database.contents();

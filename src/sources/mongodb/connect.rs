@@ -1,6 +1,12 @@
 //! Sessions of a MongoDB server.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use mongodb_driver::{
@@ -9,6 +15,7 @@ use mongodb_driver::{
     error::ErrorKind,
     options::{ClientOptions, CollectionOptions, ReadConcern, ReadPreference, ServerAddress, Tls, TlsOptions},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::{
     bridge::Bridge,
@@ -113,12 +120,8 @@ impl Server {
             tls.allow_invalid_certificates = None;
             options.tls = Some(Tls::Enabled(tls));
         }
-        if let Some(Tls::Enabled(TlsOptions { ca_file_path: Some(file), .. })) = &options.tls
-            && let Err(error) = std::fs::File::open(file)
-        {
-            let reason =
-                format!("cannot read the authorities in `{}`: {error}", for_terminal(&file.display().to_string()));
-            return Err(Error::Tls { server: self.shown(), reason });
+        if let Some(Tls::Enabled(TlsOptions { ca_file_path: Some(file), .. })) = &options.tls {
+            look_at_authorities(file).map_err(|reason| Error::Tls { server: self.shown(), reason })?;
         }
         if let Some(address) = self.forwarded {
             options.hosts = vec![ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) }];
@@ -180,6 +183,11 @@ impl Server {
     pub(super) fn failed(&self, doing: &str, error: &mongodb_driver::error::Error) -> Error {
         let reason = Reason::from(error);
         let text = reason.to_string();
+        if text.contains("tls handshake eof") {
+            let reason =
+                format!("the server ends the handshake, perhaps since it takes no encrypted connections ({text})");
+            return Error::Tls { server: self.shown(), reason };
+        }
         if matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) || text.contains("certificate") {
             return Error::Tls { server: self.shown(), reason: text };
         }
@@ -207,6 +215,18 @@ impl Server {
             server: self.shown(),
             reason,
         }
+    }
+}
+
+/// Sees that there are authorities in a file. The driver passes over what is no certificate, and then knows none.
+fn look_at_authorities(file: &Path) -> Result<(), String> {
+    let shown = for_terminal(&file.display().to_string()).into_owned();
+    match std::fs::read(file) {
+        Err(error) => Err(format!("cannot read the authorities in `{shown}`: {error}")),
+        Ok(text) if !CertificateDer::pem_slice_iter(&text).any(|it| it.is_ok()) => {
+            Err(format!("`{shown}` holds no certificate (PEM)"))
+        }
+        Ok(_) => Ok(()),
     }
 }
 

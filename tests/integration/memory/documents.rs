@@ -14,8 +14,6 @@ use crate::support::{
 const DOCUMENTS: i32 = 18;
 /// What is not optimised needs more.
 const LIMIT: u64 = if cfg!(debug_assertions) { 160 << 20 } else { super::LIMIT };
-/// Where they are among small ones. What the allocator keeps of each of its sizes comes on top; docs/mongodb.md says so.
-const MIXED: u64 = 192 << 20;
 /// A document has at most 16 MiB; this is what its key and its headers take.
 const HEADERS: usize = 64;
 
@@ -111,6 +109,6 @@ fn large_documents_among_small_ones_in_several_collections_stay_within_two_docum
         &restore,
         &["export", "latest", "crm-db", "-o", folder.to_str().unwrap()],
     ];
-    stay_within(MIXED, &workshop, &commands);
+    stay_within(LIMIT, &workshop, &commands);
     assert_eq!(unordered(&target.contents()), unordered(&database.contents()));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use mongodb_driver::{
     bson::{Bson, Document, RawDocumentBuf, raw::cstr, rawdoc},
     error::{Error as DriverError, ErrorKind, WriteFailure},
@@ -52,15 +52,16 @@ pub(super) async fn load(context: RestoreContext<'_>, info: &StreamInfo, to: &Ta
         untold &= (1 << 20) - 1;
         let is_large = matches!(batch, Batch::Large(..));
         some_large |= is_large;
-        let most = if is_large { 1 } else { most };
+        let one_by_one = is_large || to.room.has_had_large();
+        let most = if one_by_one { 1 } else { most };
         while on_their_way.len() >= most
             && let Some(taken) = on_their_way.next().await
         {
             taken?;
         }
         on_their_way.push(to.insert(batch).await);
-        // Nothing is fetched beside a large one.
-        while is_large && let Some(taken) = on_their_way.next().await {
+        // Nothing is fetched beside a large one, nor after it.
+        while one_by_one && let Some(taken) = on_their_way.next().await {
             taken?;
         }
     }
@@ -109,11 +110,15 @@ impl Target {
         command.append(cstr!("documents"), batch.documents);
         let database = self.session.database.clone();
         // The share goes back when the server has answered, whoever looks at the answer, and when.
-        let answer = self.writes.send(async move {
+        let command = async move {
             let answer = database.run_raw_command(command).await;
             drop(share);
             answer
-        });
+        };
+        let answer = match self.room.has_had_large() {
+            true => self.writes.send_here(command).boxed(),
+            false => self.writes.send(command).boxed(),
+        };
         let to = self.clone();
         async move {
             match answer.await {

@@ -136,7 +136,11 @@ impl<'a> Restore<'a> {
             let info = contents::stream(context.contents, &plan.source_name, name)?;
             let to = self.make(planned).await?;
             let large = match before.take() {
-                Some(before) if before.planned.has_large_documents() || planned.has_large_documents() => {
+                Some(before)
+                    if before.planned.has_large_documents()
+                        || planned.has_large_documents()
+                        || self.room.has_had_large() =>
+                {
                     self.take(before.run().await?);
                     load::load(context, info, &to).await?
                 }

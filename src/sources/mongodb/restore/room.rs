@@ -4,13 +4,19 @@
 //! document of 16 MiB, which the driver copies as a whole, or a reply with one, there is no room for that: what is large waits
 //! until nothing else is on its way, and all else waits for it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// The room. A clone is the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Room(Arc<RwLock<()>>);
+pub(super) struct Room {
+    shares: Arc<RwLock<()>>,
+    some_large: Arc<AtomicBool>,
+}
 
 /// What one step uses of it, until this ends.
 #[derive(Debug)]
@@ -22,12 +28,19 @@ pub(super) struct Share {
 impl Room {
     /// Waits for a share beside others.
     pub(super) async fn beside_others(&self) -> Share {
-        Share { _beside_others: Some(Arc::clone(&self.0).read_owned().await), _alone: None }
+        Share { _beside_others: Some(Arc::clone(&self.shares).read_owned().await), _alone: None }
     }
 
     /// Waits until nobody else has a share. Those who come later wait.
     pub(super) async fn alone(&self) -> Share {
-        Share { _beside_others: None, _alone: Some(Arc::clone(&self.0).write_owned().await) }
+        self.some_large.store(true, Ordering::Relaxed);
+        Share { _beside_others: None, _alone: Some(Arc::clone(&self.shares).write_owned().await) }
+    }
+
+    /// Whether something large has come. From then on the allocator keeps much more of what is freed, and for each thread: what
+    /// follows stays on one of them.
+    pub(super) fn has_had_large(&self) -> bool {
+        self.some_large.load(Ordering::Relaxed)
     }
 
     /// As the size of what comes is.
@@ -45,6 +58,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_large_is_alone_and_what_is_not_is_beside_others() {
         let room = Room::default();
+        assert!(!room.has_had_large());
         let (one, other) = (room.share(false).await, room.share(false).await);
         let mut alone = Box::pin(room.share(true));
         assert!(alone.as_mut().now_or_never().is_none());
@@ -58,5 +72,6 @@ mod tests {
         assert!(later.as_mut().now_or_never().is_none());
         drop(alone);
         drop(later.await);
+        assert!(room.has_had_large());
     }
 }
