@@ -309,7 +309,7 @@ impl<'a> Search<'a> {
     /// one with more, or to the end: of these not all are remembered.
     fn is_new(&mut self, state: &State, current: Option<Who>, left: Budget, ways: usize) -> bool {
         let number = state.number();
-        if ways == 1 && number % FEW != 0 {
+        if ways == 1 && !number.is_multiple_of(FEW) {
             return true;
         }
         self.seen.is_new(number, current.map(|who| who.min(SECOND_PRUNE + 1)), left)
