@@ -13,11 +13,11 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::{super::*, process::is_proof, world::in_place};
-use crate::repository::backend::ObjectMeta;
+use crate::{repository::backend::ObjectMeta, types::Blake3Hasher};
 
 /// Makes a number of 128 bits of whatever can be hashed: of two things that differ, the same one in one case of 2^128.
 #[derive(Debug, Default)]
-struct Wide(blake3::Hasher);
+struct Wide(Blake3Hasher);
 
 impl Hasher for Wide {
     fn write(&mut self, bytes: &[u8]) {
@@ -32,7 +32,7 @@ impl Hasher for Wide {
 impl Wide {
     fn wide(&self) -> u128 {
         let mut first = [0; 16];
-        first.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
+        first.copy_from_slice(&self.0.finish().as_bytes()[..16]);
         u128::from_le_bytes(first)
     }
 }

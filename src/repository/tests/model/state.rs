@@ -17,7 +17,7 @@ use crate::{
         backend::{ErrorKind, PutOutcome},
         control, layout,
     },
-    types::BackupId,
+    types::{BackupId, Blake3Digest},
 };
 
 /// Where a process stands.
@@ -122,7 +122,7 @@ impl State {
             add(&more.to_le_bytes());
         }
         let mut number = [0; 16];
-        number.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+        number.copy_from_slice(&Blake3Digest::of(&bytes).as_bytes()[..16]);
         u128::from_le_bytes(number)
     }
 }
