@@ -51,10 +51,16 @@ impl Encoder {
     /// the memory must show now, when the source is still there.
     pub(crate) fn encode(&mut self, stream: u32, plain: &[u8]) -> Result<&[u8], Error> {
         self.compress(stream, plain)?;
-        self.decoder.decode_into(&self.frame, plain.len(), &mut self.decoded).map_err(|reason| {
+        // It only grows: what a shorter chunk leaves of it is not cleared for the next longer one.
+        if self.decoded.len() < plain.len() {
+            large::make_room(&mut self.decoded, plain.len());
+            self.decoded.resize(plain.len(), 0);
+        }
+        let decoded = self.decoded.get_mut(..plain.len()).unwrap_or_default();
+        self.decoder.decode_into(&self.frame, decoded).map_err(|reason| {
             Error::Internal(format!("a chunk that was just compressed cannot be decoded: {reason}"))
         })?;
-        if self.decoded != plain {
+        if decoded != plain {
             return Err(Error::Internal("a chunk that was just compressed decodes to other bytes".to_owned()));
         }
         Ok(&self.frame)
@@ -69,7 +75,7 @@ impl Encoder {
                 frame_of(&mut self.compressor, plain, &mut self.frame)?;
                 frame_of(quick, plain, &mut self.other)?;
                 let (thorough, quick) = (self.frame.len(), self.other.len());
-                if !self.levels.found(stream, quick, thorough) && quick < thorough {
+                if !self.levels.found(stream, plain.len(), (quick, thorough)) && quick < thorough {
                     std::mem::swap(&mut self.frame, &mut self.other);
                 }
                 Ok(())
@@ -117,30 +123,40 @@ impl Decoder {
     /// # Errors
     /// What is wrong with the frame, for people.
     pub(crate) fn decode(&mut self, frame: &[u8], length: usize) -> Result<Vec<u8>, String> {
+        check(frame, length)?;
         let mut plain = Vec::new();
-        self.decode_into(frame, length, &mut plain)?;
+        large::make_room(&mut plain, length);
+        plain.resize(length, 0);
+        self.fill(frame, &mut plain)?;
         Ok(plain)
     }
 
-    fn decode_into(&mut self, frame: &[u8], length: usize, plain: &mut Vec<u8>) -> Result<(), String> {
-        if length > MAX_CHUNK {
-            return Err(format!("a chunk of {length} bytes is over 4 MiB"));
-        }
-        match zstd_safe::get_frame_content_size(frame) {
-            Ok(Some(size)) if size == length as u64 => {}
-            Ok(_) => return Err("a frame does not have the chunk's length".to_owned()),
-            Err(_) => return Err("a chunk does not begin with a zstd frame".to_owned()),
-        }
-        match zstd_safe::find_frame_compressed_size(frame) {
-            Ok(size) if size == frame.len() => {}
-            _ => return Err("a chunk is not exactly one zstd frame".to_owned()),
-        }
-        large::make_room(plain, length);
-        // A frame may hold more than it says, so it gets no more room than that. What is in it already is not cleared.
-        plain.resize(length, 0);
-        let written =
-            self.0.decompress_to_buffer(frame, plain.as_mut_slice()).map_err(|error| format!("zstd: {error}"))?;
-        if written == length { Ok(()) } else { Err("a frame decodes to another length".to_owned()) }
+    /// Into `plain`, which has the very length of the chunk.
+    fn decode_into(&mut self, frame: &[u8], plain: &mut [u8]) -> Result<(), String> {
+        check(frame, plain.len())?;
+        self.fill(frame, plain)
+    }
+
+    /// A frame may hold more than it says: it gets no more room than that.
+    fn fill(&mut self, frame: &[u8], plain: &mut [u8]) -> Result<(), String> {
+        let written = self.0.decompress_to_buffer(frame, plain).map_err(|error| format!("zstd: {error}"))?;
+        if written == plain.len() { Ok(()) } else { Err("a frame decodes to another length".to_owned()) }
+    }
+}
+
+/// Whether `frame` is exactly one, and says the length that a chunk is to have.
+fn check(frame: &[u8], length: usize) -> Result<(), String> {
+    if length > MAX_CHUNK {
+        return Err(format!("a chunk of {length} bytes is over 4 MiB"));
+    }
+    match zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(size)) if size == length as u64 => {}
+        Ok(_) => return Err("a frame does not have the chunk's length".to_owned()),
+        Err(_) => return Err("a chunk does not begin with a zstd frame".to_owned()),
+    }
+    match zstd_safe::find_frame_compressed_size(frame) {
+        Ok(size) if size == frame.len() => Ok(()),
+        _ => Err("a chunk is not exactly one zstd frame".to_owned()),
     }
 }
 
@@ -327,7 +343,8 @@ mod tests {
             let alone = |level| Encoder { quick: None, ..Encoder::new(level).unwrap() }.encode(0, plain).unwrap().len();
             let (quick, thorough) = (alone(QUICK), alone(19));
             assert!(tried <= quick.min(thorough) + thorough * 3 / 100, "{tried} of {quick} and {thorough}");
-            let worth = thorough * 100 <= quick * 95;
+            let saved = quick.saturating_sub(thorough);
+            let worth = saved * 100 >= quick * 5 && saved * 1000 >= plain.len() * 5;
             assert_eq!(chosen, if worth { thorough } else { quick }, "stream {stream}");
         }
     }

@@ -12,8 +12,11 @@ pub(crate) const QUICK: i32 = 1;
 const SMALL: usize = 64 << 10;
 /// A trial holds for so many chunks.
 const HOLDS: u32 = 32;
-/// The higher level must save so many percent.
+/// The higher level must save so many percent of what the quick one leaves.
 const WORTH: u128 = 5;
+/// And so many thousandths of the chunk itself: where the quick level leaves a hundredth of it, as of `pgbench`'s rows, a
+/// twentieth of that is not worth the time.
+const WORTH_OF_PLAIN: u128 = 5;
 /// So many streams are remembered: more are seldom written at once.
 const REMEMBERED: usize = 8;
 
@@ -55,9 +58,11 @@ impl Levels {
         known.choice
     }
 
-    /// What came of a chunk of `stream` that was compressed at both levels. Whether the thorough one was worth it.
-    pub(crate) fn found(&mut self, stream: u32, quick: usize, thorough: usize) -> bool {
-        let worth = (thorough as u128) * 100 <= (quick as u128) * (100 - WORTH);
+    /// What came of a chunk of `stream`, of `plain` bytes, that was compressed at both levels. Whether the thorough one was
+    /// worth it.
+    pub(crate) fn found(&mut self, stream: u32, plain: usize, (quick, thorough): (usize, usize)) -> bool {
+        let saved = quick.saturating_sub(thorough) as u128;
+        let worth = saved * 100 >= quick as u128 * WORTH && saved * 1000 >= plain as u128 * WORTH_OF_PLAIN;
         let choice = if worth { Choice::Thorough } else { Choice::Quick };
         self.0.retain(|known| known.stream != stream);
         if self.0.len() == REMEMBERED {
@@ -74,10 +79,17 @@ mod tests {
 
     #[test]
     fn a_trial_holds_for_some_chunks_and_then_the_next_one_is_tried() {
-        for (thorough, expected) in [(95, Choice::Thorough), (96, Choice::Quick), (120, Choice::Quick)] {
+        let cases = [
+            (400, 95, Choice::Thorough),
+            (400, 96, Choice::Quick),
+            (400, 120, Choice::Quick),
+            (2000, 90, Choice::Thorough),
+            (2001, 90, Choice::Quick),
+        ];
+        for (plain, thorough, expected) in cases {
             let mut levels = Levels::default();
             assert_eq!(levels.choose(7, SMALL), Choice::Both);
-            assert_eq!(levels.found(7, 100, thorough), expected == Choice::Thorough);
+            assert_eq!(levels.found(7, plain, (100, thorough)), expected == Choice::Thorough);
             for _ in 0..HOLDS {
                 assert_eq!(levels.choose(7, SMALL), expected);
             }
@@ -93,11 +105,11 @@ mod tests {
     #[test]
     fn streams_know_nothing_of_each_other_and_the_oldest_is_forgotten() {
         let mut levels = Levels::default();
-        levels.found(0, 100, 50);
-        levels.found(1, 100, 100);
+        levels.found(0, 400, (100, 50));
+        levels.found(1, 400, (100, 100));
         assert_eq!((levels.choose(0, SMALL), levels.choose(1, SMALL)), (Choice::Thorough, Choice::Quick));
         for stream in 2..=REMEMBERED {
-            levels.found(u32::try_from(stream).unwrap(), 100, 100);
+            levels.found(u32::try_from(stream).unwrap(), 400, (100, 100));
         }
         assert_eq!((levels.choose(0, SMALL), levels.choose(1, SMALL)), (Choice::Both, Choice::Quick));
     }

@@ -54,6 +54,7 @@ mod postgres_capture;
 mod postgres_doctor;
 mod postgres_exclusions;
 mod postgres_growth;
+mod postgres_proven;
 mod postgres_restore;
 mod postgres_restore_faults;
 mod postgres_restore_killed;

@@ -440,6 +440,37 @@ async fn a_disk_that_is_full_ends_the_restore_and_leaves_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn a_disk_that_is_full_while_an_index_is_built_is_no_difference() {
+    require!(program "mount");
+    let server = require!(postgres::v15);
+    let disk = SmallDisk::new(&server, 40);
+    let space = postgres::quoted(&server.name("space"));
+    server.sql(&format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.0.display()));
+    let live = server.create_database("fullindex");
+    live.sql(&format!(
+        "CREATE TABLE a (id int, t text); INSERT INTO a SELECT g, md5(g::text) FROM generate_series(1, 100000) g; \
+         CREATE INDEX a_t ON a (t) TABLESPACE {space}"
+    ));
+    let contents = live.contents();
+    let bench = Bench::new(&live, &live, Role::Admin);
+    // The index is dropped of the live database, so that the small disk is empty.
+    live.sql("DROP INDEX a_t");
+    disk.mount(&["-o", "remount,size=2m"]);
+    let error = bench.load().await.unwrap_err();
+    let text = chain(&error);
+    assert!(text.contains("cannot build INDEX public a_t") && text.contains("(53100)"), "{text}");
+    untouched(&live, &contents);
+
+    disk.mount(&["-o", "remount,size=40m"]);
+    bench.restore().await;
+    assert_eq!(live.contents(), contents);
+    for name in server.databases() {
+        server.sql(&format!("DROP DATABASE {} WITH (FORCE)", postgres::quoted(&name)));
+    }
+    server.sql(&format!("DROP TABLESPACE {space}"));
+}
+
+#[tokio::test]
 async fn a_table_that_is_left_out_takes_the_sequence_of_its_identity_column_along() {
     let server = require!(postgres::v15);
     let live = server.create_database("identity");

@@ -186,6 +186,10 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
 fn of_database(error: &postgres::Error) -> Ending {
     use postgres::Error as E;
     match error {
+        error if error.is_lack_of_room() => (
+            Exit::Failed,
+            Some("make room on the server (its disk, memory or sessions; its log says more), and run it again"),
+        ),
         E::Url { .. } => (Exit::CouldNotRun, Some("correct the address where the policy's `url` points to")),
         E::Tls { .. } => (
             Exit::CouldNotRun,

@@ -88,6 +88,8 @@ pub struct Server {
     pinned: Arc<OnceLock<SocketAddr>>,
     /// Whether sessions are read by threads of their own.
     apart: bool,
+    /// Set once sessions are to be begun without event triggers.
+    silent: Arc<OnceLock<()>>,
 }
 
 impl Server {
@@ -108,7 +110,7 @@ impl Server {
             let failed = |reason| Error::Tls { server: url.server(), reason };
             tls::client_config(&url, roots.as_deref()).map_err(failed)?;
         }
-        Ok(Self { url, roots, forwarded: None, pinned: Arc::default(), apart: false })
+        Ok(Self { url, roots, forwarded: None, pinned: Arc::default(), apart: false, silent: Arc::default() })
     }
 
     /// The same server, reached by a port-forward that listens at `address` on this machine. The forward is
@@ -128,6 +130,17 @@ impl Server {
     #[must_use]
     pub(super) fn read_apart(self) -> Self {
         Self { apart: true, ..self }
+    }
+
+    /// From now on no event trigger fires in sessions of ours, not even that of a login. Not every role may say so, and
+    /// no server before 17.
+    pub(super) fn without_event_triggers(&self) {
+        self.silent.get_or_init(|| ());
+    }
+
+    /// What options of a session end with for that.
+    pub(super) fn silence(&self) -> &'static str {
+        if self.silent.get().is_some() { " -c event_triggers=off" } else { "" }
     }
 
     /// The address, without what must not be shown.
@@ -170,7 +183,7 @@ impl Server {
     pub async fn connect_to(&self, database: &str, purpose: &str) -> Result<Session, Error> {
         let mut config = Config::new();
         config.user(&self.url.user).dbname(database).application_name(format!("drctl: {purpose}"));
-        config.options(FIRST_SETTINGS);
+        config.options(format!("{FIRST_SETTINGS}{}", self.silence()));
         if let Some(password) = &self.url.password {
             config.password(password.expose());
         }

@@ -132,6 +132,22 @@ impl Error {
         const OBJECT_IN_USE: &str = "55006";
         matches!(self, Self::Statement { reason, .. } if reason.code() == Some(OBJECT_IN_USE))
     }
+
+    /// Whether the server itself could not do it, whatever it was: no room, no memory, somebody who intervened, an
+    /// error of its disk.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        const CLASSES: [&str; 3] = ["53", "57", "58"];
+        let is_it = |code: &str| CLASSES.iter().any(|class| code.starts_with(class));
+        matches!(self, Self::Statement { reason, .. } if reason.code().is_some_and(is_it))
+    }
+
+    /// Whether the server has no room for it: its disk is full, or its memory.
+    #[must_use]
+    pub fn is_lack_of_room(&self) -> bool {
+        const INSUFFICIENT_RESOURCES: &str = "53";
+        let is_it = |code: &str| code.starts_with(INSUFFICIENT_RESOURCES);
+        matches!(self, Self::Statement { reason, .. } if reason.code().is_some_and(is_it))
+    }
 }
 
 fn found_instead(found: &[(PathBuf, u32)]) -> String {

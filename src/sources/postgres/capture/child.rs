@@ -95,9 +95,31 @@ impl Order<'_> {
     }
 }
 
-/// `pg_dump` of exactly the server's major version.
-pub(super) async fn find_tool(program: Program, major: u32) -> Result<Tool, Error> {
-    tools::find(program, major).await
+/// The client programs of a capture, of exactly the server's major version.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    pub(super) pg_dump: Tool,
+    pub(super) pg_restore: Tool,
+    /// Whether this `pg_restore` has a fence against psql's commands, of which the key can be said.
+    pub(super) has_fence: bool,
+}
+
+impl Tools {
+    /// Looks for them.
+    pub(super) async fn find(major: u32) -> Result<Self, Error> {
+        let (pg_dump, pg_restore) = tokio::join!(tools::find(Program::PgDump, major), restoring(major));
+        // Where both are missing, it is always the first that is named.
+        let (pg_dump, (pg_restore, has_fence)) = (pg_dump?, pg_restore?);
+        Ok(Self { pg_dump, pg_restore, has_fence })
+    }
+}
+
+async fn restoring(major: u32) -> Result<(Tool, bool), Error> {
+    let tool = tools::find(Program::PgRestore, major).await?;
+    let mut command = tool.command();
+    let help = command.arg("--help").stdout(Stdio::piped()).stderr(Stdio::null()).output().await;
+    let has_fence = help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--restrict-key"));
+    Ok((tool, has_fence))
 }
 
 impl Dump {

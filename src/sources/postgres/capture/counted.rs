@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Pieces that may wait to be counted: some 4 MiB.
-const PIECES: usize = 16;
+const PIECES: usize = 8;
 
 /// What the relay takes, in the order in which it comes.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Pieces that may wait for the sink: some 2 MiB.
-pub(super) const WAITING: usize = 8;
+pub(super) const WAITING: usize = 4;
 
 /// What becomes of a database, in order.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use super::{
     PostgresSource,
     catalog::{self, Facts, Relation, RelationKind},
-    child::find_tool,
     failure::some_of,
     lacking,
     leader::{hidden, named, no_text, not_text, unreadable},
@@ -12,7 +11,10 @@ use super::{
 use crate::{
     sources::{
         Finding, Severity,
-        postgres::{Error, Session, SslMode, tools::Program},
+        postgres::{
+            Error, Session, SslMode,
+            tools::{self, Program},
+        },
     },
     types::{Name, counted},
 };
@@ -68,7 +70,7 @@ impl PostgresSource {
         );
         findings.add(Severity::Good, reached, "");
         for program in [Program::PgDump, Program::PgRestore] {
-            match find_tool(program, facts.major).await {
+            match tools::find(program, facts.major).await {
                 Ok(tool) => findings.add(Severity::Good, format!("{} at {}", tool.version, tool.path.display()), ""),
                 Err(error) => findings.add(Severity::Prevents, error.to_string(), ""),
             }

@@ -43,7 +43,7 @@ pub(super) async fn dump(
 ) -> Result<Dumped, Ended> {
     let order = Order {
         server: &source.server,
-        tool: &survey.pg_dump,
+        tool: &survey.tools.pg_dump,
         selection: &source.selection,
         snapshot: &hold.snapshot,
         token: &hold.token,

@@ -25,7 +25,10 @@ mod take;
 mod watchdog;
 mod writer;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use crate::types::InvalidPattern;
 use async_trait::async_trait;
@@ -35,14 +38,12 @@ pub use selection::Selection;
 
 use self::{
     catalog::{Facts, LargeObjects, Relation},
+    child::Tools,
     leader::{Hold, LOCK_WAIT, NoHold},
     watchdog::{ENDED, Verdict},
     writer::Writer,
 };
-use super::{
-    Error, Server,
-    tools::{Program, Tool},
-};
+use super::{Error, Server};
 use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, PreparedSource, Source},
     types::{Moment, Name},
@@ -66,13 +67,15 @@ pub struct PostgresSource {
     old: Duration,
     /// What proves the passwords of roles is taken, too.
     passwords: bool,
+    /// The client programs, once they were found.
+    tools: Arc<Mutex<Option<Tools>>>,
 }
 
 impl PostgresSource {
     /// The source `name` of the policy: what `selection` takes of the database at `server`.
     #[must_use]
     pub fn new(name: Name, server: Server, selection: Selection) -> Self {
-        Self { name, server, selection, patience: PATIENCE, old: OLD, passwords: false }
+        Self { name, server, selection, patience: PATIENCE, old: OLD, passwords: false, tools: Arc::default() }
     }
 
     /// The same, but that it gives way to who has waited so long (60 s otherwise).
@@ -107,10 +110,7 @@ impl PostgresSource {
         let session = catalog::connect(&self.server, "survey").await?;
         let failed = |error: &tokio_postgres::Error| session.failed("read the catalogs", error);
         let facts = catalog::facts(session.client()).await.map_err(|error| failed(&error))?;
-        let tool = |program| child::find_tool(program, facts.major);
-        let (pg_dump, pg_restore) = tokio::join!(tool(Program::PgDump), tool(Program::PgRestore));
-        // Where both are missing, it is always the first that is named.
-        let (pg_dump, pg_restore) = (pg_dump?, pg_restore?);
+        let tools = self.tools(facts.major).await?;
         let counts =
             catalog::pattern_counts(session.client(), &self.selection).await.map_err(|error| failed(&error))?;
         if counts.has_no_schema() {
@@ -122,7 +122,18 @@ impl PostgresSource {
         self.refuse(&facts.role, &relations)?;
         let (number, encoding) = (session.version.number, session.encoding.clone());
         session.close().await;
-        Ok(Survey { facts, number, encoding, pg_dump, pg_restore, objects })
+        Ok(Survey { facts, number, encoding, tools, objects })
+    }
+
+    /// The client programs of `major`: looked for once, however often the database is surveyed.
+    async fn tools(&self, major: u32) -> Result<Tools, Error> {
+        let known = self.tools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(tools) = known.filter(|tools| tools.pg_dump.major == major) {
+            return Ok(tools);
+        }
+        let found = Tools::find(major).await?;
+        *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        Ok(found)
     }
 
     /// Locks and takes the snapshot; `tries` counts how often that, or a capture, was begun.
@@ -181,8 +192,7 @@ struct Survey {
     facts: Facts,
     number: u32,
     encoding: String,
-    pg_dump: Tool,
-    pg_restore: Tool,
+    tools: Tools,
     objects: LargeObjects,
 }
 
@@ -288,7 +298,7 @@ impl Prepared {
         let mut writer = Writer::new(context, &source.name);
         let work = async {
             let dumped = dump::dump(source, survey, hold, &mut writer).await?;
-            sql::write(&survey.pg_restore, &dumped.split.toc, &mut writer).await?;
+            sql::write(&survey.tools, &dumped.split.toc, &mut writer).await?;
             let report = report::finish(source, survey, hold, &dumped, &mut writer).await?;
             // The last thing: up to here nothing has torn the snapshot.
             hold.is_held().await?;

@@ -11,7 +11,7 @@ use crate::sources::postgres::rows::{CutRow, RowScanner, RowTotals};
 /// Kind and length of a message.
 const HEAD: usize = 5;
 /// Rows are handed out in pieces of about this size.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 512 << 10;
 /// The most bytes of a message that is looked at as a whole.
 const SMALL: usize = 64 << 10;
 /// Authentication by one of several mechanisms.

@@ -18,18 +18,18 @@ use crate::{
     types::{Blake3Digest, MediaType, PartSummary},
 };
 
-use super::{CaptureError, writer::Writer};
+use super::{CaptureError, child::Tools, writer::Writer};
 
 /// Bytes of what `pg_restore` says that are kept.
 const SAID: usize = 4 << 10;
 
 /// Writes `pre-data.sql`, `post-data.sql` and `sequences.sql`, and `large-objects.sql` where the archive makes
 /// large objects apart from all else.
-pub(super) async fn write(tool: &Tool, toc: &Toc, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
+pub(super) async fn write(tools: &Tools, toc: &Toc, writer: &mut Writer<'_>) -> Result<(), CaptureError> {
     let archive = MemoryFile::new("drctl-toc", toc.bytes())?;
     let sequences = list(toc.sequence_sets())?;
     let objects = list(toc.large_object_metadata())?;
-    let fence = fence(tool, toc).await;
+    let (tool, fence) = (&tools.pg_restore, tools.has_fence.then(|| fence(toc)));
     // All at once, so that one starts while another writes.
     let mut running = Vec::new();
     for name in [PRE_DATA, LARGE_OBJECTS, SEQUENCES, POST_DATA] {
@@ -95,12 +95,7 @@ async fn said(stderr: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 /// takes no commands of its own from it. The key must not be in the SQL, and who wrote the SQL must not
 /// know it: a digest of all definitions is neither, and unlike a random key it is the same in the next
 /// backup of an unchanged database.
-async fn fence(tool: &Tool, toc: &Toc) -> Option<String> {
-    let mut command = tool.command();
-    let help = command.arg("--help").stdout(Stdio::piped()).stderr(Stdio::null()).output().await.ok()?;
-    if !String::from_utf8_lossy(&help.stdout).contains("--restrict-key") {
-        return None;
-    }
+fn fence(toc: &Toc) -> String {
     let mut definitions = Vec::new();
     for entry in toc.entries().filter(|entry| !entry.is_sequence_set()) {
         for field in [Field::Tag, Field::Owner, Field::Definition] {
@@ -108,5 +103,5 @@ async fn fence(tool: &Tool, toc: &Toc) -> Option<String> {
             definitions.push(0);
         }
     }
-    Some(format!("--restrict-key={}", Blake3Digest::of(&definitions)))
+    format!("--restrict-key={}", Blake3Digest::of(&definitions))
 }

@@ -24,6 +24,7 @@ use super::{
     report::{Difference, Loaded},
     rows::Rows,
     sequences,
+    since::Brought,
     work::Work,
 };
 use crate::types::StreamInfo;
@@ -66,7 +67,12 @@ impl Restore<'_> {
         if self.plan.dropped.is_empty() {
             return Ok(());
         }
+        let closed = self.open_unmarked().await?;
         let traces = databases::traces_of(self.context.server, &self.session, &self.plan.database).await?;
+        for other in closed.iter().filter(|name| !traces.abandoned.iter().any(|(half, _)| half.name == **name)) {
+            let sql = format!("ALTER DATABASE {} ALLOW_CONNECTIONS = false", identifier(other));
+            self.session.run("close a database that is somebody else's", &sql).await?;
+        }
         for (half, marker) in traces.abandoned {
             if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
                 let dropped = databases::drop_unused(&self.session, &half.name).await?;
@@ -82,6 +88,18 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// Opens what a run has created and not marked any more, to its owner: whether it holds something is seen from within.
+    async fn open_unmarked(&self) -> Result<Vec<String>, RestoreError> {
+        let traces = databases::traces(&self.session, &self.plan.database).await?;
+        let closed =
+            traces.unmarked.into_iter().filter(|(half, _)| half.owned && !half.open).map(|(half, _)| half.name);
+        let closed: Vec<String> = closed.filter(|name| self.plan.dropped.contains(name)).collect();
+        for name in &closed {
+            properties::opened(&self.session, name, None).await?;
+        }
+        Ok(closed)
+    }
+
     async fn remove_scratch(&self) -> Result<(), RestoreError> {
         if self.session.is_closed() {
             let session = databases::beside(self.context.server, &self.plan.database).await?;
@@ -90,7 +108,7 @@ impl Restore<'_> {
         Ok(databases::drop_database(&self.session, self.plan.loaded_database()).await?)
     }
 
-    fn owner(&self) -> Option<String> {
+    pub(super) fn owner(&self) -> Option<String> {
         let (ownership, document) = (&self.plan.ownership, &self.plan.inner.document);
         ownership.keeps_owners().then(|| ownership.name(&document.owner).unwrap_or(&document.owner).to_owned())
     }
@@ -107,7 +125,8 @@ impl Restore<'_> {
     }
 
     async fn fill(&self, phases: &mut Phases) -> Result<Loaded, RestoreError> {
-        self.mark(Stage::Loading).await?;
+        let marker = self.marker(Stage::Loading).text();
+        properties::opened(&self.session, self.plan.loaded_database(), Some(&marker)).await?;
         let mut loaded = self.load_database(phases, true).await?;
         let (plan, name) = (self.plan, self.plan.loaded_database());
         let (document, ownership) = (&plan.inner.document, &plan.ownership);
@@ -144,16 +163,18 @@ impl Restore<'_> {
         self.own_public(session).await?;
         phases.end("create database");
 
-        let mut loaded = self.bring_rows(session, phases).await?;
+        let (mut loaded, brought) = self.bring_rows(session, phases).await?;
         phases.end("compare");
 
         self.context.monitor.phase("building indexes and constraints", "step", None);
-        let mut failures = builder.make("build what follows the rows", &plan.inner.selection.after).await?;
+        let failed = builder.make_named("build what follows the rows", &plan.inner.selection.after).await?;
+        let mut failures = self.try_again(session, failed).await?;
         let tried = self.try_doubtful(session, &builder).await?;
         failures.extend(tried.failures);
         loaded.left_out.extend(tried.left_out);
         let last = Builder { jobs: 1, time_zone: self.time_zone(), ..builder };
-        failures.extend(last.make("fill materialized views", &self.last()).await?);
+        let failed = last.make_named("fill materialized views", &self.last()).await?;
+        failures.extend(self.try_again(session, failed).await?);
         phases.end("build");
         pause::at(Point::Built).await;
 
@@ -163,12 +184,13 @@ impl Restore<'_> {
 
         self.context.monitor.phase("analyzing", "step", None);
         loaded.notes.extend(analyze(session).await?);
+        self.compare_changed(session, brought, &mut loaded).await?;
         phases.end("analyze");
         Ok(loaded)
     }
 
     /// Gives schema `public` to who owned it, if that was not whom a new database gives it to (PostgreSQL 15 and later).
-    async fn own_public(&self, session: &Session) -> Result<(), RestoreError> {
+    pub(super) async fn own_public(&self, session: &Session) -> Result<(), RestoreError> {
         let inner = &self.plan.inner;
         let entries = inner.selection.there.iter().filter_map(|id| inner.toc.entry(*id));
         let mut schemas =
@@ -231,7 +253,7 @@ impl Restore<'_> {
     }
 
     /// Rows, large objects and sequences, loaded and compared.
-    async fn bring_rows(&self, session: &Session, phases: &mut Phases) -> Result<Loaded, RestoreError> {
+    async fn bring_rows(&self, session: &Session, phases: &mut Phases) -> Result<(Loaded, Brought), RestoreError> {
         let (plan, context) = (self.plan, self.context);
         let mut loads = plan.inner.loads.clone();
         extension_tables(session, &mut loads).await?;
@@ -245,7 +267,7 @@ impl Restore<'_> {
         let work = Work { rows, server: context.server, database, jobs: plan.inner.jobs };
         let worked = work.load_and_compare(&loads, &objects).await?;
         phases.end_at("load", worked.loaded.unwrap_or_else(Instant::now));
-        Ok(Loaded {
+        let loaded = Loaded {
             database: database.to_owned(),
             tables: plan.tables,
             rows: plan.rows,
@@ -256,7 +278,8 @@ impl Restore<'_> {
             differences: worked.differences,
             left_out: plan.left_out.clone(),
             ..Loaded::default()
-        })
+        };
+        Ok((loaded, Brought { loads, marks: worked.marks }))
     }
 
     /// The sequences of the backup, but those that are left out: a table takes that of its identity column along.
@@ -297,9 +320,8 @@ impl Restore<'_> {
             loaded.differences.extend(sequences::compare(session, &sequences).await?);
             loaded.compared_sequences = sequences.len() as u64;
         }
-        let pg_dump = self.tool(inner.pg_dump.as_ref(), Program::PgDump)?;
         let database = plan.loaded_database();
-        let found = catalogs::read(pg_dump, self.context.server, database, self.context.cancel).await?;
+        let found = catalogs::read(self.pg_dump()?, self.context.server, database, self.context.cancel).await?;
         // What was never to be filled is not looked for, nor what did not hold.
         let (selection, last) = (&inner.selection, self.last());
         let wanted =
@@ -310,11 +332,11 @@ impl Restore<'_> {
             same_major: inner.target_major == inner.document.server.number / 10_000,
             nothing_else,
         };
-        let compared = catalogs::compare(&inner.toc, &wanted, &found, strictness);
-        loaded.compared_objects = compared.entries;
-        loaded.differences.extend(compared.differences);
-        loaded.notes.extend(compared.notes);
-        Ok(())
+        self.prove(&wanted, &found, strictness, loaded).await
+    }
+
+    pub(super) fn pg_dump(&self) -> Result<&Tool, RestoreError> {
+        self.tool(self.plan.inner.pg_dump.as_ref(), Program::PgDump)
     }
 }
 

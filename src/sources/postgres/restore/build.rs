@@ -64,6 +64,11 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     /// Makes the entries of these dump ids. Returns what could not be made, in the server's words.
     pub(super) async fn make(&self, doing: &str, entries: &[u32]) -> Result<Vec<String>, RestoreError> {
+        Ok(self.make_named(doing, entries).await?.into_iter().map(|failure| failure.words).collect())
+    }
+
+    /// The same, and which entries they are.
+    pub(super) async fn make_named(&self, doing: &str, entries: &[u32]) -> Result<Vec<Failure>, RestoreError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,7 +124,7 @@ impl Builder<'_> {
         if self.replication_role {
             options.push("-c session_replication_role=origin".to_owned());
         }
-        options.join(" ")
+        options.join(" ") + self.server.silence()
     }
 }
 
@@ -138,12 +143,22 @@ pub(super) fn connection_string(database: &str) -> String {
     format!("dbname='{}' {ALIVE}", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// What could not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The entry's dump id, if it was named.
+    pub(super) entry: Option<u32>,
+    /// The server's words.
+    pub(super) words: String,
+}
+
 /// What `pg_restore` says: of each failure the entry and the server's error, and nothing of the
 /// statement, which may hold a password.
 #[derive(Debug, Default)]
 struct Words {
     entry: String,
-    failures: Vec<String>,
+    id: Option<u32>,
+    failures: Vec<Failure>,
     tail: VecDeque<String>,
 }
 
@@ -167,12 +182,13 @@ impl Words {
         let Some(said) = line.strip_prefix("pg_restore: ") else { return };
         if let Some(entry) = said.strip_prefix("from TOC entry ") {
             // `3282; 2606 16397 CONSTRAINT public t t_pkey postgres`
+            self.id = entry.split(';').next().and_then(|id| id.trim().parse().ok());
             self.entry = entry.splitn(4, ' ').nth(3).unwrap_or(entry).to_owned();
         } else if let Some(error) = said.strip_prefix("error: ") {
             let error = error.strip_prefix("could not execute query: ").unwrap_or(error).replace("ERROR:  ", "");
             if self.failures.len() < KEPT {
                 let at = if self.entry.is_empty() { String::new() } else { format!("{}: ", self.entry) };
-                self.failures.push(format!("{at}{error}"));
+                self.failures.push(Failure { entry: self.id, words: format!("{at}{error}") });
             }
         }
         if self.tail.len() == 5 {
@@ -203,7 +219,8 @@ mod tests {
         ] {
             words.take(line);
         }
-        assert_eq!(words.failures, ["CONSTRAINT public t t_pkey postgres: could not create unique index \"t_pkey\""]);
+        let words_of = "CONSTRAINT public t t_pkey postgres: could not create unique index \"t_pkey\"".to_owned();
+        assert_eq!(words.failures, [Failure { entry: Some(3282), words: words_of }]);
         assert!(!words.last().contains("hunter2"));
     }
 

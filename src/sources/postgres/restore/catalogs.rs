@@ -3,7 +3,8 @@
 //! `pg_dump` is asked what it would dump of the restored database, and its table of contents is held
 //! against the backup's: each entry by what it is, its name, owner and grants, and its definition. So
 //! an index that is missing or not valid, a trigger that is off, or a constraint that was not checked
-//! is seen: `pg_dump` writes each of them in another way, or not at all.
+//! is seen: `pg_dump` writes each of them in another way, or not at all. Definitions are texts: those that are not
+//! equal as they are, because a server writes what it has read in words of its own, are held against those of a twin.
 
 use std::{
     borrow::Cow,
@@ -24,7 +25,6 @@ use super::{
     RestoreError, build,
     report::Difference,
     selection::{self, Turn},
-    sql,
 };
 
 /// The table of contents that `pg_dump` writes of `database` now. It is ended before the rows.
@@ -36,8 +36,8 @@ pub(super) async fn read(
 ) -> Result<Arc<Toc>, RestoreError> {
     let doing = "read the restored catalogs";
     let (mut command, _password) = tool.command_for(server, database)?;
-    command
-        .env("PGOPTIONS", build::options(&[("quote_all_identifiers", "off"), ("standard_conforming_strings", "on")]));
+    let options = build::options(&[("quote_all_identifiers", "off"), ("standard_conforming_strings", "on")]);
+    command.env("PGOPTIONS", options + server.silence());
     command.arg("-d").arg(build::connection_string(database));
     command.args(["-Fc", "-Z0", "--no-sync"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| tool.not_started(error))?;
@@ -93,7 +93,7 @@ async fn drained(mut words: impl AsyncRead + Unpin) -> Vec<u8> {
 pub(super) struct Strictness {
     /// Owners and grants too.
     pub(super) owners: bool,
-    /// Both were written by the same major version: definitions and what is there in addition count.
+    /// Both were written by the same major version: what is there in addition is a difference without a doubt.
     pub(super) same_major: bool,
     /// There was nothing before: what is there in addition is a difference.
     pub(super) nothing_else: bool,
@@ -105,6 +105,8 @@ pub(super) struct Compared {
     pub(super) entries: u64,
     pub(super) differences: Vec<Difference>,
     pub(super) notes: Vec<String>,
+    /// What is written in another way than in the archive: only the server itself can say whether it is the same.
+    pub(super) unproven: Vec<Difference>,
 }
 
 type Key<'a> = (&'a [u8], &'a [u8], &'a [u8]);
@@ -114,18 +116,32 @@ fn key<'a>(entry: &Entry<'a>) -> Key<'a> {
     (bytes(Field::Description), bytes(Field::Namespace), bytes(Field::Tag))
 }
 
-/// Entries that say the same in one text of fixed form, whatever version wrote it.
-const EXACT: [&str; 8] =
-    ["ACL", "DEFAULT ACL", "COMMENT", "SECURITY LABEL", "TRIGGER", "ROW SECURITY", "PUBLICATION TABLE", "INDEX ATTACH"];
-
 /// Entries that are rows or the like.
 const NO_OBJECTS: [&str; 4] = ["BLOBS", "BLOB COMMENTS", "STATISTICS DATA", "SEQUENCE SET"];
 
-/// Holds `found` against the entries `wanted` of `expected`.
-pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: Strictness) -> Compared {
+fn by_key(toc: &Toc) -> HashMap<Key<'_>, Vec<Entry<'_>>> {
+    let mut all: HashMap<Key<'_>, Vec<Entry<'_>>> = HashMap::new();
+    toc.entries().for_each(|entry| all.entry(key(&entry)).or_default().push(entry));
+    all
+}
+
+/// Holds `found` against the entries `wanted` of `expected`, text by text. Where they are not equal, `twin` says what the
+/// server that wrote `found` makes of the archive's own statements; nothing else makes two definitions equal.
+pub(super) fn compare(
+    expected: &Toc,
+    wanted: &[u32],
+    found: &Toc,
+    twin: Option<&Toc>,
+    strictness: Strictness,
+) -> Compared {
     let mut compared = Compared::default();
-    let mut there: HashMap<Key<'_>, Vec<Entry<'_>>> = HashMap::new();
-    found.entries().for_each(|entry| there.entry(key(&entry)).or_default().push(entry));
+    let mut there = by_key(found);
+    let twins = twin.map(by_key);
+    let is_in_twin = |entry: &Entry<'_>| twins.as_ref().is_some_and(|twins| twins.contains_key(&key(entry)));
+    let is_as_in_twin = |entry: &Entry<'_>| {
+        let alike = twins.as_ref().and_then(|twins| twins.get(&key(entry)));
+        alike.is_some_and(|alike| alike.iter().any(|twin| same_definition(twin, entry)))
+    };
     let mut large_objects = 0u64;
     for entry in wanted.iter().filter_map(|id| expected.entry(*id)) {
         let description = entry.description();
@@ -148,30 +164,34 @@ pub(super) fn compare(expected: &Toc, wanted: &[u32], found: &Toc, strictness: S
             compared.differences.push(Difference { what, how: "it is missing, or not valid".to_owned() });
             continue;
         };
-        let nearest = others.iter().position(|other| same_definition(&entry, other)).unwrap_or(0);
+        let nearest = others.iter().position(|other| same_definition(&entry, other));
+        let nearest = nearest.or_else(|| others.iter().position(is_as_in_twin)).unwrap_or(0);
         let other = others.swap_remove(nearest);
         if strictness.owners && entry.owner() != other.owner() {
             let how = format!("its owner is {}, and in the backup {}", other.owner(), entry.owner());
             compared.differences.push(Difference { what: what.clone(), how });
         }
-        if !is_there_anyway && !same_definition(&entry, &other) {
-            if strictness.same_major || EXACT.contains(&description.as_ref()) {
-                compared.differences.push(Difference { what, how: "its definition is another".to_owned() });
-            } else {
-                compared.notes.push(format!("{what}: this version of PostgreSQL writes its definition differently"));
-            }
+        if is_there_anyway || same_definition(&entry, &other) || is_as_in_twin(&other) {
+            continue;
         }
+        let (list, how) = match (twin, is_in_twin(&entry)) {
+            (None, _) => (&mut compared.unproven, "its definition is written in another way"),
+            (Some(_), true) => (&mut compared.differences, "its definition is another"),
+            (Some(_), false) => {
+                (&mut compared.differences, "its definition is another, or could not be made again to be compared")
+            }
+        };
+        list.push(Difference { what, how: how.to_owned() });
     }
     if large_objects > 0 {
         compared.notes.push("owners and grants of large objects are not compared between versions".to_owned());
     }
-    let more: Vec<Entry<'_>> = there.into_values().flatten().collect();
+    let more = there.into_values().flatten().filter(|entry| !is_as_in_twin(entry));
+    let more: Vec<Entry<'_>> = more.filter(|entry| strictness.same_major || !is_of_large_objects(entry)).collect();
     let mut is_more = |what: String, how: &str| {
-        if strictness.same_major {
-            compared.differences.push(Difference { what, how: how.to_owned() });
-        } else {
-            compared.notes.push(format!("{what}: {how}"));
-        }
+        let may_be_none = twin.is_none() && !strictness.same_major;
+        let list = if may_be_none { &mut compared.unproven } else { &mut compared.differences };
+        list.push(Difference { what, how: how.to_owned() });
     };
     if strictness.nothing_else {
         let found = more.iter().filter(|entry| is_worth_a_word(entry)).map(selection::named);
@@ -197,7 +217,7 @@ fn is_of_one(grants: &Entry<'_>, made: &HashSet<(Cow<'_, str>, Cow<'_, str>)>) -
     is_made(name) || kind == "COLUMN" && tables.any(is_made)
 }
 
-fn is_of_large_objects(entry: &Entry<'_>) -> bool {
+pub(super) fn is_of_large_objects(entry: &Entry<'_>) -> bool {
     let belongs = || entry.bytes(Field::Tag).is_some_and(|tag| tag.starts_with(b"LARGE OBJECT"));
     match entry.description().as_ref() {
         "BLOB" | "BLOB METADATA" => true,
@@ -216,14 +236,14 @@ fn is_worth_a_word(entry: &Entry<'_>) -> bool {
 
 fn same_definition(one: &Entry<'_>, other: &Entry<'_>) -> bool {
     let (one_sql, other_sql) = (one.text(Field::Definition), other.text(Field::Definition));
-    if selection::is_grant(one) {
-        // The order of grants says nothing.
-        let sorted = |text: &str| {
-            let mut lines: Vec<Vec<String>> = text.lines().map(sql::bare).collect();
-            lines.sort();
-            lines
-        };
-        return sorted(&one_sql) == sorted(&other_sql);
+    if one_sql == other_sql || !selection::is_grant(one) {
+        return one_sql == other_sql;
     }
-    sql::means_the_same(&one_sql, &other_sql)
+    // The order of grants says nothing.
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    sorted(&one_sql) == sorted(&other_sql)
 }

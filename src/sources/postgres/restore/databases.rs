@@ -158,7 +158,9 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
 pub(super) async fn traces_of(server: &Server, session: &Session, database: &str) -> Result<Traces, Error> {
     let mut traces = traces(session, database).await?;
     for (found, id) in std::mem::take(&mut traces.unmarked) {
-        if found.owned && found::found(server, &found.name).await.is_ok_and(|found| found.is_empty()) {
+        // Nobody was ever in one that is still closed, as it was created: it is looked at before it is dropped.
+        let holds_nothing = !found.open || found::found(server, &found.name).await.is_ok_and(|found| found.is_empty());
+        if found.owned && holds_nothing {
             let (restore, of) = (id.as_str().to_owned(), database.to_owned());
             let marker = Marker { restore, backup: String::new(), of, stage: Stage::Loading, comment: None };
             traces.abandoned.push((found, marker));

@@ -55,7 +55,7 @@ impl Restore<'_> {
                     tried.leave(&entry, lacks.why.clone());
                 }
                 Err(Error::Statement { reason, .. }) if reason.code() == Some(DUPLICATE_OBJECT) => {}
-                Err(error @ Error::Statement { .. }) if !session.is_closed() => {
+                Err(error @ Error::Statement { .. }) if !session.is_closed() && !error.is_of_the_server() => {
                     tried.failures.push(error.to_string());
                 }
                 Err(error) => return Err(error.into()),

@@ -10,6 +10,7 @@ use super::{
     names::RestoreId,
     properties,
     report::Loaded,
+    since::Brought,
     work::Work,
 };
 use crate::types::StreamInfo;
@@ -98,6 +99,7 @@ impl Restore<'_> {
         let tried = self.try_doubtful(session, &builder).await?;
         loaded.left_out.extend(tried.left_out);
         self.compare_catalogs(session, true, tried.failures, &tried.out, &mut loaded).await?;
+        self.compare_changed(session, Brought { loads, marks: worked.marks }, &mut loaded).await?;
         phases.end("catalogs");
         Ok(loaded)
     }

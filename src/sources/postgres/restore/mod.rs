@@ -6,6 +6,7 @@
 //! cannot leave half done unseen. [`undo`] is the way back, for as long as the old database is kept.
 
 mod absent;
+mod again;
 mod beside;
 mod blocks;
 mod build;
@@ -34,11 +35,14 @@ mod report;
 mod rows;
 mod selection;
 mod sequences;
+mod settings;
+mod since;
 mod sql;
 mod switch;
 mod table_sql;
 mod tables;
 mod take_place;
+mod twin;
 mod undo;
 mod work;
 
@@ -107,6 +111,9 @@ impl<'a> Restore<'a> {
         }
         let session = databases::beside(context.server, &plan.database).await?;
         databases::lock(&session, &plan.database).await?;
+        if matches!(plan.way, Way::Beside | Way::Create) && since::may_silence(&session).await? {
+            context.server.without_event_triggers();
+        }
         let traces = databases::traces(&session, &plan.database).await?;
         plan.is_of(traces.live.as_ref())?;
         let mended = switch::mend(&session, &traces).await?;

@@ -10,10 +10,11 @@ use super::{
     },
     ownership::Ownership,
     report::{Difference, LeftOut},
+    settings,
 };
 
 /// Parameters that are lists: their stored value is several values, each in quotes where it needs them.
-const LISTS: [&str; 6] = [
+pub(super) const LISTS: [&str; 6] = [
     "local_preload_libraries",
     "search_path",
     "session_preload_libraries",
@@ -22,7 +23,8 @@ const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
-/// The statement that creates `name` as the backup's database was: encoding, locale, provider, owner.
+/// The statement that creates `name` as the backup's database was: encoding, locale, provider, owner. Nobody can
+/// connect to it before [`opened`].
 pub(super) fn create(name: &str, database: &Database, owner: Option<&str>, major: u32) -> String {
     let locale = &database.locale;
     let mut sql = format!(
@@ -49,7 +51,26 @@ pub(super) fn create(name: &str, database: &Database, owner: Option<&str>, major
     if let Some(owner) = owner {
         sql.push_str(&format!(" OWNER {}", identifier(owner)));
     }
+    sql.push_str(" ALLOW_CONNECTIONS = false");
     sql
+}
+
+/// Opens what [`create`] has made to its owner and to nobody else: rows are read by who may read them where they
+/// were, and what says that (grants of schemas, tables and functions) comes after them. There is no moment in which a
+/// session of somebody else could begin.
+pub(super) async fn opened(session: &Session, name: &str, comment: Option<&str>) -> Result<(), Error> {
+    let database = identifier(name);
+    let comment = comment.map(|text| format!("COMMENT ON DATABASE {database} IS {};", literal(text)));
+    let sql = format!(
+        "BEGIN; REVOKE ALL ON DATABASE {database} FROM PUBLIC; {} ALTER DATABASE {database} ALLOW_CONNECTIONS = true; COMMIT",
+        comment.unwrap_or_default()
+    );
+    let done = session.run("open the new database to its owner", &sql).await;
+    if done.is_err() {
+        // Without a connection this fails too, and the server has rolled back by itself.
+        let _rolled_back = session.run("roll back", "ROLLBACK").await;
+    }
+    done
 }
 
 /// Gives a database the grants, settings and connection limit of the backup's. What the role may not
@@ -65,10 +86,14 @@ pub(super) async fn finish(
     if let (Some(acl), true) = (&database.acl, ownership.keeps_grants()) {
         let owner = ownership.name(&database.owner).unwrap_or(&database.owner);
         statements.push(("its grants".to_owned(), grants(name, acl, owner, ownership)));
+    } else {
+        // What every new database grants, until it is closed to all but its owner.
+        let sql = format!("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC", identifier(name));
+        statements.push(("its grants".to_owned(), sql));
     }
     for setting in &database.settings {
-        let what = format!("setting {}", setting.name);
-        statements.push((what, set(name, setting, ownership)));
+        let role = setting.role.as_deref().map(|role| ownership.name(role).unwrap_or(role));
+        statements.push((settings::named(role, &setting.name), set(name, setting, ownership)));
     }
     if let Some(limit) = database.connection_limit {
         let sql = format!("ALTER DATABASE {} CONNECTION LIMIT {limit}", identifier(name));
@@ -105,7 +130,7 @@ fn set(name: &str, setting: &Setting, ownership: &Ownership) -> String {
 }
 
 /// The values of a list: `"$user", public`.
-fn list(value: &str) -> Vec<String> {
+pub(super) fn list(value: &str) -> Vec<String> {
     let mut values = Vec::new();
     let mut rest = value.trim();
     while !rest.is_empty() {
@@ -187,6 +212,13 @@ fn grants(name: &str, acl: &[String], owner: &str, ownership: &Ownership) -> Str
     sql
 }
 
+/// What a database grants of which nothing else is said: PostgreSQL keeps no list then.
+fn by_default(owner: &str) -> BTreeSet<Privilege> {
+    let privilege = |grantee: &str, letter| Privilege { grantee: grantee.to_owned(), letter, with_option: false };
+    let everyone = ['T', 'c'].map(|letter| privilege("", letter));
+    everyone.into_iter().chain(['C', 'T', 'c'].map(|letter| privilege(owner, letter))).collect()
+}
+
 /// Holds the database itself against the backup's.
 pub(super) async fn compare(
     session: &Session,
@@ -195,10 +227,7 @@ pub(super) async fn compare(
     ownership: &Ownership,
     left_out: &[LeftOut],
 ) -> Result<Vec<Difference>, Error> {
-    let sql = "SELECT pg_catalog.pg_get_userbyid(d.datdba)::text, d.datacl::text[], \
-         pg_catalog.pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text \
-         FROM pg_catalog.pg_database d WHERE d.datname = $1";
-    let row = session.row("read the properties of the database", sql, &[&name]).await?;
+    let found = settings::found(session, name).await?;
     let mut differences = Vec::new();
     let mut differs = |what: &str, found: String, expected: String| {
         if found != expected && !left_out.iter().any(|left| left.what.ends_with(what)) {
@@ -206,31 +235,26 @@ pub(super) async fn compare(
             differences.push(Difference { what: format!("database {}: {what}", database.name), how });
         }
     };
-    differs("its encoding", row.get(2), database.encoding.clone());
-    differs("its collation", row.get(3), database.locale.collate.clone());
-    differs("its character classes", row.get(4), database.locale.ctype.clone());
-    if ownership.keeps_owners() {
-        let expected = ownership.name(&database.owner).unwrap_or(&database.owner).to_owned();
-        differs("its owner", row.get(0), expected);
-    }
+    let mapped_owner = ownership.name(&database.owner).unwrap_or(&database.owner);
     if ownership.keeps_grants() {
-        let found = row.get::<_, Option<Vec<String>>>(1);
-        let mapped = database.acl.as_ref().map(|acl| {
+        let expected = database.acl.as_ref().map(|acl| {
             let renamed = privileges(acl).into_iter().map(|privilege| {
                 let grantee = ownership.name(&privilege.grantee).map_or(privilege.grantee.clone(), str::to_owned);
                 Privilege { grantee, ..privilege }
             });
             renamed.collect::<BTreeSet<_>>()
         });
-        let shown = |all: Option<BTreeSet<Privilege>>| match all {
-            None => "the default".to_owned(),
-            Some(all) => {
-                let one = |p: &Privilege| format!("{}={}{}", p.grantee, p.letter, if p.with_option { "*" } else { "" });
-                all.iter().map(one).collect::<Vec<_>>().join(" ")
-            }
+        let shown = |all: BTreeSet<Privilege>| {
+            let one = |p: &Privilege| format!("{}={}{}", p.grantee, p.letter, if p.with_option { "*" } else { "" });
+            all.iter().map(one).collect::<Vec<_>>().join(" ")
         };
-        differs("its grants", shown(found.as_deref().map(privileges)), shown(mapped));
+        let found_acl = found.acl.as_deref().map_or_else(|| by_default(&found.owner), privileges);
+        differs("its grants", shown(found_acl), shown(expected.unwrap_or_else(|| by_default(mapped_owner))));
     }
+    if ownership.keeps_owners() {
+        differs("its owner", found.owner.clone(), mapped_owner.to_owned());
+    }
+    settings::compare(&found, database, ownership, &mut differs);
     Ok(differences)
 }
 

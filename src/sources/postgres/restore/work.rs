@@ -23,6 +23,7 @@ use super::{
     read_back::Reader,
     report::Difference,
     rows::{Rows, difference, find_leaves},
+    since::{self, Mark},
 };
 use crate::types::StreamInfo;
 
@@ -56,17 +57,30 @@ impl<'a> Item<'a> {
     }
 
     /// What is to be compared of it once it is loaded.
-    async fn checks(self, rows: Rows<'_>, session: &Session) -> Result<Vec<Check<'a>>, RestoreError> {
+    async fn checks(self, rows: Rows<'_>, session: &Session) -> Result<Checks<'a>, RestoreError> {
         match self {
-            Self::Objects(stream) => Ok(vec![Check::Objects(stream)]),
+            Self::Objects(stream) => {
+                let mark = since::mark(session, since::LARGE_OBJECTS).await?;
+                Ok(Checks { of: &stream.name, mark, checks: vec![Check::Objects(stream)] })
+            }
             Self::Table(load) => {
                 rows.add_up_reordered(load).await?;
                 find_leaves(session, load).await?;
+                let mark = since::mark(session, &load.table).await?;
                 let pieces = blocks::pieces(session, load).await?;
-                Ok(pieces.into_iter().map(|blocks| Check::Rows(load, blocks)).collect())
+                let checks = pieces.into_iter().map(|blocks| Check::Rows(load, blocks)).collect();
+                Ok(Checks { of: &load.table, mark, checks })
             }
         }
     }
+}
+
+/// What is to be compared of an item, and what the server had counted of it by then.
+#[derive(Debug)]
+struct Checks<'a> {
+    of: &'a str,
+    mark: Option<Mark>,
+    checks: Vec<Check<'a>>,
 }
 
 /// What a session does next.
@@ -144,14 +158,15 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    fn loaded(&mut self, checks: Vec<Check<'a>>) {
+    fn loaded(&mut self, checks: Checks<'a>) {
         self.loading = self.loading.saturating_sub(1);
         self.done += 1;
         self.worked.loaded = Some(Instant::now());
         self.take(checks);
     }
 
-    fn take(&mut self, checks: Vec<Check<'a>>) {
+    fn take(&mut self, Checks { of, mark, checks }: Checks<'a>) {
+        self.worked.marks.extend(mark.map(|mark| (of.to_owned(), mark)));
         for check in &checks {
             if let Check::Rows(load, _) = check {
                 self.sums.entry(load.table.as_str()).or_default().left += 1;
@@ -185,6 +200,8 @@ pub(super) struct Worked {
     pub(super) differences: Vec<Difference>,
     pub(super) compared_tables: u64,
     pub(super) compared_objects: u64,
+    /// Of tables by their names in SQL, of large objects by their streams.
+    pub(super) marks: HashMap<String, Mark>,
 }
 
 /// Where the rows go to, and by how many sessions.

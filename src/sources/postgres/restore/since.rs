@@ -1,0 +1,136 @@
+//! What is written after it was compared: by what is built (a materialized view that is filled may call a function that
+//! writes), by event triggers, or by somebody. Rows are compared beside the load, before anything is built; so before a
+//! database is called equal, what changed since is compared once more.
+//!
+//! The server counts rows that are written, of each table. Where it does not, or where a session is left that may have
+//! told nothing yet, everything is compared again.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    super::{Error, Session},
+    Restore, RestoreError,
+    copy::Load,
+    report::Loaded,
+    work::Work,
+};
+use crate::types::StreamInfo;
+
+/// The table whose rows large objects are.
+pub(super) const LARGE_OBJECTS: &str = "pg_catalog.pg_largeobject";
+
+/// How long sessions of ours may take to end.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// What the server had counted of a table at one moment, and in which files it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark(String);
+
+/// What was loaded and compared.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) loads: Vec<Load>,
+    pub(super) marks: HashMap<String, Mark>,
+}
+
+/// Whether this role may have sessions without event triggers.
+pub(super) async fn may_silence(session: &Session) -> Result<bool, Error> {
+    if session.version.major < 17 {
+        return Ok(false);
+    }
+    let sql = "SELECT pg_catalog.has_parameter_privilege('event_triggers', 'SET')";
+    Ok(session.row("look at the role", sql, &[]).await?.get(0))
+}
+
+/// The marks of these tables with their partitions; absent of one whose rows are not counted.
+async fn marks(session: &Session, tables: &[&str]) -> Result<Vec<Option<Mark>>, Error> {
+    // Older servers are told of what was written some time later, and may never be.
+    if session.version.major < 15 {
+        return Ok(vec![None; tables.len()]);
+    }
+    // What this session has written itself, too.
+    session.run("count rows", "SELECT pg_catalog.pg_stat_force_next_flush()").await?;
+    let sql = "SELECT CASE WHEN pg_catalog.current_setting('track_counts')::bool THEN (SELECT pg_catalog.string_agg( \
+             pg_catalog.concat_ws(' ', u.oid, pg_catalog.pg_relation_filenode(u.oid), \
+             pg_catalog.pg_stat_get_tuples_inserted(u.oid), pg_catalog.pg_stat_get_tuples_updated(u.oid), \
+             pg_catalog.pg_stat_get_tuples_deleted(u.oid)), ',' ORDER BY u.oid) \
+             FROM (SELECT pg_catalog.to_regclass(t.name)::pg_catalog.oid AS oid UNION \
+                 SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(t.name))) u) END \
+         FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS t(name, place) ORDER BY t.place";
+    let rows = session.rows("count rows", sql, &[&tables]).await?;
+    Ok(rows.iter().map(|row| row.get::<_, Option<String>>(0).map(Mark)).collect())
+}
+
+/// The mark of one table.
+pub(super) async fn mark(session: &Session, table: &str) -> Result<Option<Mark>, Error> {
+    Ok(marks(session, &[table]).await?.into_iter().next().flatten())
+}
+
+/// Whether no other session is left in the database: what one has written is counted when it ends, at the latest. The
+/// server's own processes have no role, and write no rows.
+async fn is_alone(session: &Session) -> Result<bool, Error> {
+    let sql = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database() \
+         AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL)";
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let alone = session.row("look for other sessions", sql, &[]).await?.get(0);
+        if alone || Instant::now() > deadline {
+            return Ok(alone);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Restore<'_> {
+    /// Compares again what was written to since it was compared.
+    pub(super) async fn compare_changed(
+        &self,
+        session: &Session,
+        brought: Brought,
+        loaded: &mut Loaded,
+    ) -> Result<(), RestoreError> {
+        let Brought { loads, marks: before } = brought;
+        let streams = |place: &usize| self.context.contents.streams().get(*place);
+        let objects: Vec<&StreamInfo> = self.plan.inner.objects.iter().filter_map(streams).collect();
+        if loads.is_empty() && objects.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<&str> = loads.iter().map(|load| load.table.as_str()).chain([LARGE_OBJECTS]).collect();
+        let mut now = vec![None; tables.len()];
+        if is_alone(session).await? {
+            now = marks(session, &tables).await?;
+        }
+        let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
+        let of_objects = now.pop().flatten();
+        let changed = loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now));
+        let changed: Vec<Load> = changed.map(|(load, _)| load).collect();
+        let objects: Vec<&StreamInfo> =
+            objects.into_iter().filter(|stream| !is_as_before(&stream.name, &of_objects)).collect();
+        if changed.is_empty() && objects.is_empty() {
+            return Ok(());
+        }
+        let bytes = changed.iter().map(|load| load.bytes).sum();
+        self.context.monitor.phase("comparing again what was written to", "bytes", Some(bytes));
+        let (server, database) = (self.context.server, self.plan.loaded_database());
+        let work = Work { rows: self.rows(), server, database, jobs: self.plan.inner.jobs };
+        let worked = match work.compare(&changed, &objects).await {
+            // A table that is gone cannot be read: the comparison of the catalogs has named it.
+            Err(RestoreError::Postgres(error @ Error::Statement { .. }))
+                if !loaded.is_equal() && !session.is_closed() && !error.is_of_the_server() =>
+            {
+                loaded.notes.push(format!("not all rows that were written to could be compared again: {error}"));
+                return Ok(());
+            }
+            worked => worked?,
+        };
+        for mut difference in worked.differences {
+            if !loaded.differences.iter().any(|known| known.what == difference.what) {
+                difference.how.push_str("; it was written to after it had been compared and was equal");
+                loaded.differences.push(difference);
+            }
+        }
+        Ok(())
+    }
+}
