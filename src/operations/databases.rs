@@ -119,11 +119,6 @@ pub(super) async fn plan(
             plan_options.way = Way::Create;
             plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
         }
-        if restore.plans.iter().any(|other| other.server == plan.server && other.scratch == plan.scratch) {
-            // Names that are cut to what PostgreSQL keeps may be the same.
-            plan_options.id = None;
-            plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
-        }
         restore.servers.push(reached);
         restore.plans.push(plan);
     }

@@ -33,7 +33,7 @@ pub enum Error {
         reason: String,
     },
     /// The server answers and refuses: a wrong password, no such database, no right to connect.
-    #[error("the PostgreSQL server {server} refuses role `{user}` for database `{database}`: {reason}")]
+    #[error("the PostgreSQL server {server} refuses role `{}` for database `{}`: {reason}", for_terminal(.user), for_terminal(.database))]
     Refused {
         /// Host and port.
         server: String,
@@ -65,7 +65,7 @@ pub enum Error {
         newest: u32,
     },
     /// A statement failed.
-    #[error("cannot {doing} in database `{database}` on {server}: {reason}")]
+    #[error("cannot {} in database `{}` on {server}: {reason}", for_terminal(.doing), for_terminal(.database))]
     Statement {
         /// What it was for: `lock the tables`.
         doing: String,
@@ -102,7 +102,7 @@ pub enum Error {
         stderr: String,
     },
     /// The database was not captured, although its server could be reached.
-    #[error("cannot capture database `{database}` on {server}")]
+    #[error("cannot capture database `{}` on {server}", for_terminal(.database))]
     Capture {
         /// The database.
         database: String,

@@ -11,7 +11,7 @@ use super::{
     RestoreError,
     copy::Load,
     databases::{self, Traces},
-    journal::Stage,
+    journal::{self, Stage},
     ownership::{self, Ownership},
     plan::{PlanOptions, Scope, Way},
     planner::text_list,
@@ -265,6 +265,9 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
     if !live.owned && !target.superuser {
         findings.refuse(format!("database {} belongs to {}: only its owner may rename it", live.name, live.owner));
     }
+    if !options.no_switch {
+        journal::remembers(live).into_iter().for_each(|why| findings.refuse(why));
+    }
     if live.prepared > 0 {
         findings.refuse(format!(
             "database {} has {}, and cannot be renamed: commit or roll back what is in pg_prepared_xacts",
@@ -376,7 +379,7 @@ pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Ta
         findings.refuse(format!("database {scratch} is not there any more: restore from the backup again"));
     }
     for (database, marker) in target.traces.abandoned.iter().filter(|(database, _)| database.name != scratch) {
-        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
         match marker.stage {
             Stage::Loading if matches!(options.way, Way::Beside | Way::Create) && !options.kept => findings.warn(format!(
                 "database {} was left half loaded by restore {}: it is dropped first",
@@ -390,7 +393,7 @@ pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Ta
         }
     }
     for (database, _) in &target.traces.replaced {
-        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
         findings.warn(format!("database {} was live before an earlier restore: {drop}", database.name));
     }
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         Error, Session,
-        quote::{identifier, literal},
+        quote::{identifier, literal, readable},
     },
     RestoreError,
     databases::{self, Database, Traces},
-    journal::{Marker, Stage, own_comment},
+    journal::{self, Marker, Stage, own_comment},
     pause::{self, Point},
     report::Switched,
 };
@@ -62,13 +62,17 @@ pub(super) async fn switch(
         in_one_transaction(session, "name the restored database", &sql).await?;
         return Ok(Switched { database: live, before: None, drop: None, ended_sessions: 0, seconds: 0.0 });
     };
+    if let Some(why) = journal::remembers(&old) {
+        // It was shorter when the plan was made.
+        return Err(RestoreError::Refused { database: live, reasons: vec![why] });
+    }
     let replaced = Marker { comment: old.comment.clone(), ..marker.at(Stage::Replaced) };
     let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()) };
     let ended_sessions = swap(session, &old, &restored, &marker.at(Stage::Switching), &[outgoing, incoming]).await?;
     Ok(Switched {
         database: live,
         before: Some(before.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", identifier(before))),
+        drop: Some(format!("DROP DATABASE {};", readable(before))),
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
@@ -94,8 +98,8 @@ pub(super) fn candidate<'t>(
         old.name,
         old.owner,
         live.owner,
-        identifier(&old.name),
-        identifier(&live.owner),
+        readable(&old.name),
+        readable(&live.owner),
     );
     Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] })
 }
@@ -116,7 +120,9 @@ pub(super) async fn undo(
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
     };
-    let out = Marker { comment: live.comment.clone(), ..marker.at(stage) };
+    // What goes back beside the live one as it was gets its comment from the backup, and is to be read again.
+    let comment = live.comment.clone().filter(|_| stage == Stage::Undone);
+    let out = Marker { comment, ..marker.at(stage) };
     let moves = [
         Move { from: &live.name, to: name, comment: Some(out.text()) },
         Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()) },
@@ -125,7 +131,7 @@ pub(super) async fn undo(
     Ok(Switched {
         database: live.name.clone(),
         before: Some(name.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", identifier(name))),
+        drop: Some(format!("DROP DATABASE {};", readable(name))),
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
