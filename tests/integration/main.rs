@@ -65,6 +65,7 @@ mod postgres_rows;
 mod postgres_sabotage;
 mod postgres_switch;
 mod postgres_together;
+mod postgres_undo;
 mod postgres_via;
 mod prune;
 mod rbac;

@@ -147,3 +147,40 @@ fn a_swap_whose_way_back_could_not_be_read_is_refused_before_anything_is_written
     workshop.done(&["restore", "--undo", "--yes"]);
     assert_eq!(says(&live), "new");
 }
+
+#[test]
+fn a_restore_names_what_cannot_be_reached_and_writes_nothing() {
+    let server = require!(postgres::v15);
+    let (live, mut workshop) = backed_up(&server, "reached", "");
+    live.sql("UPDATE a SET t = 'new'");
+    let url = live.url(Role::Owner);
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-keyout", "/dev/null", "-out"])
+        .arg(other.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let authority = server.authority().display().to_string();
+    let password = server.password(Role::Owner);
+    for (wrong, says) in [
+        (url.replace(password, "wrong"), &["refuses role `owner`", live.name(), "password authentication failed"][..]),
+        (url.replace("owner:", "nobody:"), &["refuses role `nobody`", live.name()]),
+        (url.replace(live.name(), "nowhere"), &["there is no database nowhere", "--create"]),
+        (url.replace(&format!(":{}/", server.port()), ":1/"), &["cannot reach", "127.0.0.1:1"]),
+        (url.replace("127.0.0.1", "no-such-host.invalid"), &["cannot reach", "no-such-host.invalid"]),
+        (url.replace(&authority, &other.path().display().to_string()), &["cannot encrypt the connection", "caFile"]),
+    ] {
+        workshop.set("TEST_URL_DB", &wrong);
+        let ended = workshop.ends(5, &["restore", "--yes"]);
+        for word in says.iter().chain(&["\nnext: "]) {
+            assert!(ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("template1") && !ended.stderr.contains(password), "{}", ended.stderr);
+    }
+    assert_eq!((says(&live).as_str(), server.databases()), ("new", vec![live.name().to_owned()]));
+    // The twin without the fault.
+    workshop.set("TEST_URL_DB", &url);
+    workshop.done(&["restore", "--yes", "--ownership", "none"]);
+    assert_eq!(says(&live), "old");
+}

@@ -127,6 +127,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the server refuses the role or its password, whatever the database.
+    pub(super) fn is_of_the_role(&self) -> bool {
+        const PASSWORD: &str = "28P01";
+        matches!(self, Self::Refused { reason, .. } if reason.code() == Some(PASSWORD))
+    }
+
+    /// A refusal that is not about one database, said of the one that was asked for.
+    pub(super) fn about(mut self, asked: &str) -> Self {
+        if let Self::Refused { database, .. } = &mut self {
+            asked.clone_into(database);
+        }
+        self
+    }
+
     /// Whether the server refused because others use the database.
     pub(super) fn is_in_use(&self) -> bool {
         const OBJECT_IN_USE: &str = "55006";

@@ -59,8 +59,9 @@ pub enum RestoreError {
     NotEmpty,
     /// A restore into the live database ended on its way.
     #[error(
-        "the restore into the live database `{0}` ended half way: the objects that it has made are in it, and nothing \
-         was there before; drop and create the database (DROP DATABASE {1}), and run it again",
+        "the restore into the live database `{0}` ended half way: the objects that it has made are in it, beside \
+         the settings, grants and extensions that it had before; drop those objects, or drop and create the database (DROP \
+         DATABASE {1}) with its settings, grants and extensions, and run it again",
         for_terminal(.database),
         readable(.database)
     )]

@@ -81,11 +81,6 @@ impl Target {
         let extensions = session.rows("list the extensions", &extensions, &[&superuser]).await?;
         let collations = "SELECT collcollate::text FROM pg_catalog.pg_collation WHERE collcollate IS NOT NULL \
              UNION SELECT datcollate::text FROM pg_catalog.pg_database UNION SELECT datctype::text FROM pg_catalog.pg_database";
-        let strangers = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
-             JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
-             WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
-             AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))";
-        let strangers = session.rows("look at the sessions", strangers, &[&database]).await?;
         let slots = "SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE database = $1 ORDER BY 1";
         let slots = session.rows("list the replication slots", slots, &[&database]).await?;
         let subscriptions = "SELECT s.subname::text FROM pg_catalog.pg_subscription s \
@@ -124,7 +119,7 @@ impl Target {
             collations: text_list(session, "list the collations", collations).await?.into_iter().collect(),
             slots: texts(slots),
             subscriptions: texts(subscriptions),
-            strangers: texts(strangers),
+            strangers: databases::strangers(session, database).await?,
         })
     }
 

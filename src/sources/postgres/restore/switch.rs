@@ -15,6 +15,7 @@ use super::{
     RestoreError,
     databases::{self, Database, Traces},
     journal::{self, Marker, Stage, own_comment},
+    names::RestoreId,
     pause::{self, Point},
     report::Switched,
 };
@@ -78,6 +79,22 @@ pub(super) async fn switch(
     })
 }
 
+/// Refuses to open a live database because of what another one says that cannot have been made by a swap.
+pub(super) fn trusted(other: &Database, live: &Database) -> Result<(), RestoreError> {
+    if other.may_tell_of(live) {
+        return Ok(());
+    }
+    let why = format!(
+        "it is closed, and database {} says that a swap has closed it, but belongs to {}, and the live one to {}: if it was, \
+         ALTER DATABASE {} ALLOW_CONNECTIONS true and run it again; if not, rename or drop that one",
+        other.name,
+        other.owner,
+        live.owner,
+        readable(&live.name),
+    );
+    Err(RestoreError::Refused { database: live.name.clone(), reasons: vec![why] })
+}
+
 /// The database that an undo puts back in the place of `database`.
 ///
 /// # Errors
@@ -121,7 +138,7 @@ pub(super) async fn undo(
         return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
     };
     // What goes back beside the live one as it was gets its comment from the backup, and is to be read again.
-    let comment = live.comment.clone().filter(|_| stage == Stage::Undone);
+    let comment = live.comment.clone().filter(|_| stage != Stage::Ready);
     let out = Marker { comment, ..marker.at(stage) };
     let moves = [
         Move { from: &live.name, to: name, comment: Some(out.text()) },
@@ -135,6 +152,18 @@ pub(super) async fn undo(
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Swaps `undone`, which an undo has put beside the live database, in again: it is called as it was before its first swap,
+/// so that a crash leaves nothing that the next run does not know.
+pub(super) async fn again(session: &Session, undone: &str, id: &RestoreId, marker: Marker) -> Result<(), RestoreError> {
+    let (scratch, before) = (id.scratch(&marker.of), id.before(&marker.of));
+    let own = marker.comment.clone();
+    let ready = Marker { comment: None, ..marker.at(Stage::Ready) };
+    let back = Move { from: undone, to: &scratch, comment: Some(ready.text()) };
+    in_one_transaction(session, "take the undo back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
+    switch(session, &scratch, &before, own).await?;
+    Ok(())
 }
 
 /// Takes the name away again from a database that had a place to itself. It is not closed meanwhile: nothing would
@@ -218,8 +247,12 @@ async fn open(session: &Session, live: &str, other: &str, back: &Marker) -> Resu
 
 /// Undoes the first half of a swap whose second half never came. Returns the database's name, if there
 /// was something to mend.
-pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, Error> {
+///
+/// # Errors
+/// [`RestoreError::Refused`] if nobody can know that it was a swap which has closed it, or the server's.
+pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, RestoreError> {
     let (Some((other, marker)), Some(live)) = (&traces.unended, &traces.live) else { return Ok(None) };
+    trusted(other, live)?;
     let stage = if marker.stage == Stage::Switching { Stage::Ready } else { Stage::Replaced };
     open(session, &live.name, &other.name, &marker.at(stage)).await?;
     Ok(Some(live.name.clone()))
