@@ -6,7 +6,7 @@ use super::{
     context::Context,
     exit::{Exit, Failure},
 };
-use crate::types::for_terminal;
+use crate::types::{for_terminal, lines_for_terminal};
 
 /// What must be answered.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub(super) async fn ask(context: &Context<'_>, question: &str, answer: Answer) -
     let text = format!("{question}\n{}", answer.prompt());
     // A line is waited for in a thread of its own, so that Ctrl-C is heard meanwhile.
     let read = tokio::task::spawn_blocking(move || {
-        io::stderr().write_all(text.as_bytes())?;
+        io::stderr().write_all(lines_for_terminal(&text).as_bytes())?;
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).map(|_| line)
     });

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     policy::to_yaml,
     report::{Document, Printed},
+    types::lines_for_terminal,
 };
 
 /// In which form data is printed.
@@ -41,7 +42,7 @@ impl OutputArgs {
     /// [`Failure`] if standard output cannot be written. A reader that has left (`| head`) is no error.
     pub(super) fn print<T: Document>(self, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
         match self.output {
-            OutputFormat::Table => write(&text(document)),
+            OutputFormat::Table => write(&lines_for_terminal(&text(document))),
             _ => self.print_data(&Printed::new(document)),
         }
     }

@@ -23,7 +23,13 @@ use crate::{
 #[command(next_help_heading = "Databases")]
 pub(super) struct DatabaseArgs {
     /// Put the databases that were live before the last restore back in their places
-    #[arg(long, conflicts_with_all = ["backup", "dry_run"])]
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "backup", "dry_run", "no_switch", "create", "in_place", "tables", "schema_only", "data_only", "ownership",
+            "map_roles", "leave_out", "jobs"
+        ]
+    )]
     pub(super) undo: bool,
     /// Compare what an earlier restore has loaded and left beside the live database again, and swap it in
     #[arg(
@@ -32,7 +38,7 @@ pub(super) struct DatabaseArgs {
     )]
     pub(super) switch: bool,
     /// Load and compare beside the live database, and leave it there
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["in_place", "tables"])]
     pub(super) no_switch: bool,
     /// Create the database: none has its name
     #[arg(long, conflicts_with_all = ["in_place", "tables"])]

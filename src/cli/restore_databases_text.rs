@@ -4,7 +4,7 @@ use crate::{
     operations::{LaterDatabase, RestoredDatabase},
     report::words,
     sources::postgres::restore::{Difference, LeftOut, Plan, Scope, Switched, Way},
-    types::for_terminal,
+    types::{for_terminal, lines_for_terminal},
 };
 
 /// So many of each sort are shown; `-o json` has all.
@@ -183,7 +183,7 @@ fn of_database(database: &RestoredDatabase) -> String {
         ));
     }
     if let Some(merge) = &loaded.merge {
-        text.push_str(&format!("\n{merge}\n"));
+        text.push_str(&format!("\n{}\n", lines_for_terminal(merge)));
     }
     text
 }
@@ -196,7 +196,11 @@ fn swapped(switched: &Switched) -> String {
         words::seconds(switched.seconds),
     );
     if let (Some(before), Some(drop)) = (&switched.before, &switched.drop) {
-        text.push_str(&format!("  kept: database {}; once it is not wanted any more: {drop}\n", for_terminal(before)));
+        text.push_str(&format!(
+            "  kept: database {}; once it is not wanted any more: {}\n",
+            for_terminal(before),
+            for_terminal(drop)
+        ));
     }
     text
 }
@@ -206,9 +210,10 @@ pub(super) fn undone(switched: &Switched) -> String {
     let name = for_terminal(&switched.database);
     match (&switched.before, &switched.drop) {
         (Some(other), Some(drop)) => format!(
-            "database {name} is the one from before again ({} ended)\n  kept: the restored one as {}; once it is not wanted any more: {drop}\n",
+            "database {name} is the one from before again ({} ended)\n  kept: the restored one as {}; once it is not wanted any more: {}\n",
             words::count(switched.ended_sessions, "session"),
             for_terminal(other),
+            for_terminal(drop),
         ),
         _ => format!("database {name} is open again; it had not been replaced\n"),
     }

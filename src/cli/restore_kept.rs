@@ -45,7 +45,14 @@ pub(super) async fn choose(
     found.retain(|(_, kept)| kept.restore == newest.restore);
     let together: Vec<Name> = found.into_iter().map(|(name, _)| name).collect();
     if wanted.objects.sources.is_empty() && together.len() < names.len() {
-        return Err(not_all(&names, &together, &newest));
+        let mut swapped = Vec::new();
+        for name in names.iter().filter(|name| !together.contains(name)) {
+            let undo = operations::plan_undo(policy, name, &wanted.databases, &wanted.objects.connect).await?;
+            if undo.undoable.restore.as_deref() == Some(newest.restore.as_str()) {
+                swapped.push(name.clone());
+            }
+        }
+        return Err(not_all(&names, &together, &swapped, &newest));
     }
     let stored = match of_backup {
         Some(stored) => stored,
@@ -67,8 +74,23 @@ fn nothing(names: &[Name]) -> Failure {
 }
 
 /// Databases of one backup belong together: to swap in some of them is to be said.
-fn not_all(names: &[Name], together: &[Name], newest: &Kept) -> Failure {
+fn not_all(names: &[Name], together: &[Name], swapped: &[Name], newest: &Kept) -> Failure {
     let list = |names: &[Name]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let flags = |names: &[Name]| names.iter().map(|name| format!(" --source {name}")).collect::<String>();
+    if !swapped.is_empty() {
+        let message = format!(
+            "restore {} of backup {} ended between two swaps: it has swapped {} in, and not {}; nothing was changed",
+            newest.restore.as_str(),
+            for_terminal(&newest.backup),
+            list(swapped),
+            list(together)
+        );
+        return Failure::new(Exit::CouldNotRun, message).next(format!(
+            "`drctl restore --switch{}` goes on, `drctl restore --undo{}` goes back",
+            flags(together),
+            flags(swapped)
+        ));
+    }
     let message = format!(
         "restore {} of backup {} has left only {} beside, and the policy has {}; nothing was changed",
         newest.restore.as_str(),

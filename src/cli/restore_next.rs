@@ -69,7 +69,8 @@ fn swap_in(given: Given<'_>, databases: &[RestoredDatabase]) -> Option<String> {
     };
     let commands: Vec<String> =
         databases.iter().filter(is_beside).map(|database| command_of(given, "--switch", &database.source)).collect();
-    (!commands.is_empty()).then(|| format!("{} compares again and swaps it in", commands.join(" and ")))
+    let does = if commands.len() == 1 { "compares again and swaps it in" } else { "compare again and swap them in" };
+    (!commands.is_empty()).then(|| format!("{} {does}", commands.join(" and ")))
 }
 
 /// The way back, if a database from before is kept.
@@ -177,6 +178,13 @@ mod tests {
         let given = Given { repository: Some("file:///r"), address: Some("env:URL"), ..Given::default() };
         let said = text(given, true, Exit::Partial);
         assert!(said.contains("--repository file:///r --database-url env:URL` compares"), "{said}");
+        let two = outcome(Way::Beside, false).databases.into_iter().next().map(|mut other| {
+            other.switched = None;
+            other
+        });
+        beside.databases.extend(two);
+        let said = next(given, &beside, false, Exit::Done).unwrap();
+        assert!(said.contains("` compare again and swap them in"), "{said}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     confirm::{self, Answer},
     context::Context,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, chain_of},
     output::OutputArgs,
     restore_databases::{DatabaseArgs, databases_of},
     restore_databases_text as text,
@@ -12,6 +12,7 @@ use crate::{
     operations::{self, DatabaseUndo},
     policy::Policy,
     report,
+    sources::postgres::restore::Switched,
     types::{Name, for_terminal},
 };
 
@@ -46,6 +47,12 @@ pub(super) async fn run(
     for (_, undo) in planned.iter().filter(|(name, _)| !chosen.iter().any(|(other, _)| *other == name)) {
         context.say.lines(&left_alone(undo));
     }
+    let refusals: Vec<String> = chosen.iter().flat_map(|(_, undo)| undo.undoable.refusals.clone()).collect();
+    if !refusals.is_empty() {
+        let lines: Vec<String> = refusals.iter().map(|why| format!("  - {}", for_terminal(why))).collect();
+        let message = format!("it cannot be undone; nothing was changed:\n{}", lines.join("\n"));
+        return Err(Failure::new(Exit::CouldNotRun, message).next("put that right, and run it again"));
+    }
     let questions: Vec<String> = chosen.iter().map(|(_, undo)| question(undo)).collect();
     let question = questions.join(";\n");
     if !yes {
@@ -73,14 +80,19 @@ async fn execute(
     context: &Context<'_>,
 ) -> Result<Exit, Failure> {
     let (mut done, mut ended) = (Vec::new(), None);
-    for (name, undo) in chosen {
+    for (place, (name, undo)) in chosen.iter().enumerate() {
         match undo.execute(context.run.clock.now()).await {
             Ok(switched) => {
                 let (source, server) = (name.to_string(), undo.undoable.server.clone());
                 done.push(report::UndoneDatabase { source, server, switched });
             }
             Err(error) => {
-                ended = Some(Failure::from(error));
+                let failure = Failure::from(error);
+                ended = Some(if undo.is_to_be_done().await {
+                    take_back(failure, chosen.get(..place).unwrap_or_default(), &mut done).await
+                } else {
+                    failure
+                });
                 break;
             }
         }
@@ -101,6 +113,39 @@ async fn execute(
             Err(failure)
         }
     }
+}
+
+/// Databases of one restore go back together or not at all: those that went before the one that failed are swapped in again.
+async fn take_back(
+    mut failure: Failure,
+    undone: &[(&Name, &DatabaseUndo)],
+    done: &mut Vec<report::UndoneDatabase<Switched>>,
+) -> Failure {
+    let (mut again, mut stay) = (Vec::new(), Vec::new());
+    for (place, (_, undo)) in undone.iter().enumerate().rev() {
+        let Some(one) = done.get(place).filter(|one| one.switched.before.is_some()) else { continue };
+        let name = for_terminal(&undo.undoable.database).into_owned();
+        match undo.take_back(&one.switched).await {
+            Ok(()) => {
+                done.remove(place);
+                again.push(name);
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain_of(&error), database = %name, "its undo could not be taken back");
+                stay.push(name);
+            }
+        }
+    }
+    let list = |names: &[String]| names.join(", ");
+    if !again.is_empty() {
+        failure.exit = Exit::Failed;
+        failure =
+            failure.say_first(&format!("not all could be undone, and so {} is the restored one again", list(&again)));
+    }
+    if !stay.is_empty() {
+        failure = failure.say_first(&format!("{} is the one from before, and others are not", list(&stay)));
+    }
+    failure
 }
 
 fn question(undo: &DatabaseUndo) -> String {

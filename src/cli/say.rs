@@ -5,6 +5,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use super::{args::LogFormat, exit::Failure};
+use crate::types::lines_for_terminal;
 
 /// Speaks on standard error: plain lines, or with `--log-format json` one JSON object a line like
 /// the log's own. Unlike the log it is never filtered.
@@ -50,5 +51,5 @@ fn object(level: &str, message: &str) {
 
 fn write(text: &str) {
     // Standard error may be gone; the exit code still tells.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::stderr().write_all(lines_for_terminal(text).as_bytes());
 }

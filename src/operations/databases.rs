@@ -119,11 +119,6 @@ pub(super) async fn plan(
             plan_options.way = Way::Create;
             plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
         }
-        if restore.plans.iter().any(|other| other.server == plan.server && other.scratch == plan.scratch) {
-            // Names that are cut to what PostgreSQL keeps may be the same.
-            plan_options.id = None;
-            plan = postgres::restore::plan(context(&reached.server, &restore.reader, run), &plan_options).await?;
-        }
         restore.servers.push(reached);
         restore.plans.push(plan);
     }
@@ -355,5 +350,20 @@ impl DatabaseUndo {
     /// [`Error`] if there is nothing to undo, or the server refuses.
     pub async fn execute(&self, now: Timestamp) -> Result<Switched, Error> {
         Ok(postgres::restore::undo_seen(&self.undoable, &self.reached.server, now).await?)
+    }
+
+    /// Whether it is still to be done, after a try that has failed: its connection may have been lost once it was done.
+    pub async fn is_to_be_done(&self) -> bool {
+        let before = |undoable: &Undoable| undoable.before.as_ref().map(|(name, _)| name.clone());
+        let now = postgres::restore::undoable(&self.reached.server, &self.undoable.database).await;
+        now.is_ok_and(|now| before(&now) == before(&self.undoable))
+    }
+
+    /// Takes it back, because another one that belongs to it could not be done.
+    ///
+    /// # Errors
+    /// [`Error`] if the server refuses; then the database that was live before stays live.
+    pub async fn take_back(&self, undone: &Switched) -> Result<(), Error> {
+        Ok(postgres::restore::take_back(&self.reached.server, undone).await?)
     }
 }

@@ -33,7 +33,7 @@ pub use pattern::{InvalidPattern, SchemaPattern, TablePattern};
 pub use problem::{Missing, State};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};
-pub use text::{counted, for_terminal};
+pub use text::{counted, for_terminal, is_unsafe, lines_for_terminal};
 #[cfg(any(test, feature = "testing"))]
 pub use time::SetClock;
 pub use time::{Clock, Moment, SystemClock};

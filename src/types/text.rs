@@ -16,14 +16,32 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// [`for_terminal`] of a text that has lines and tabs of its own: the last guard of all that is printed for people,
+/// whatever names have come into it.
+#[must_use]
+pub fn lines_for_terminal(text: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| is_unsafe(c) && !matches!(c, '\n' | '\t');
+    if !text.chars().any(is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_odd(c) { safe.extend(c.escape_unicode()) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
+}
+
 /// `1 table`, `2 tables`.
 #[must_use]
 pub fn counted(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character moves a cursor, ends a line or turns one around.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -33,6 +51,12 @@ mod tests {
     #[test]
     fn plain_text_is_borrowed_unchanged() {
         assert!(matches!(for_terminal("straße / 命名"), Cow::Borrowed("straße / 命名")));
+    }
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_stays() {
+        assert!(matches!(lines_for_terminal("a\tb\nc\n"), Cow::Borrowed("a\tb\nc\n")));
+        assert_eq!(lines_for_terminal("a\u{1b}]0;x\u{7}\n\u{202e}b\r"), "a\\u{1b}]0;x\\u{7}\n\\u{202e}b\\u{d}");
     }
 
     #[test]

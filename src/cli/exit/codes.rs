@@ -198,6 +198,10 @@ fn of_database(error: &postgres::Error) -> Ending {
         E::Unreachable { .. } => {
             (Exit::CouldNotRun, Some("check host, port and network; `via: {kubernetes: ...}` opens a port-forward"))
         }
+        E::Refused { reason, .. } if reason.code() == Some("53300") => (
+            Exit::CouldNotRun,
+            Some("run it again when there are fewer sessions, or give the server or the role more of them"),
+        ),
         E::Refused { .. } => (Exit::CouldNotRun, Some("check role, password, database and pg_hba.conf")),
         E::Pooler { .. } => (
             Exit::CouldNotRun,
@@ -207,7 +211,12 @@ fn of_database(error: &postgres::Error) -> Ending {
         E::NoTool { .. } => (Exit::CouldNotRun, None),
         E::Capture { source, .. } => of_capture_failure(source),
         E::Contents(error) if error.is_damage() => (Exit::Difference, None),
-        E::Statement { .. } | E::Tool { .. } | E::Local { .. } | E::Contents(_) => (Exit::Failed, None),
+        E::Statement { .. } => {
+            (Exit::Failed, Some("put right what the server says (its log says more), and run it again"))
+        }
+        E::Tool { .. } => (Exit::Failed, Some("put right what the program says, and run it again")),
+        E::Local { .. } => (Exit::Failed, Some("put that right on this machine, and run it again")),
+        E::Contents(_) => (Exit::Failed, None),
     }
 }
 
@@ -316,6 +325,9 @@ fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
         E::Busy { .. } | E::NothingToUndo => (Exit::CouldNotRun, None),
         // Something was written by then.
         E::Rows { source, .. } => match of_database_restore(source) {
+            (Exit::Failed, _) if matches!(**source, E::Postgres(postgres::Error::Statement { .. })) => {
+                (Exit::Failed, Some(ROWS))
+            }
             (Exit::CouldNotRun | Exit::Failed, next) => (Exit::Failed, next.or(Some(ROWS))),
             ending => ending,
         },

@@ -33,7 +33,7 @@ pub enum Error {
         reason: String,
     },
     /// The server answers and refuses: a wrong password, no such database, no right to connect.
-    #[error("the PostgreSQL server {server} refuses role `{user}` for database `{database}`: {reason}")]
+    #[error("the PostgreSQL server {server} refuses role `{}` for database `{}`: {reason}", for_terminal(.user), for_terminal(.database))]
     Refused {
         /// Host and port.
         server: String,
@@ -65,7 +65,7 @@ pub enum Error {
         newest: u32,
     },
     /// A statement failed.
-    #[error("cannot {doing} in database `{database}` on {server}: {reason}")]
+    #[error("cannot {} in database `{}` on {server}: {reason}", for_terminal(.doing), for_terminal(.database))]
     Statement {
         /// What it was for: `lock the tables`.
         doing: String,
@@ -102,7 +102,7 @@ pub enum Error {
         stderr: String,
     },
     /// The database was not captured, although its server could be reached.
-    #[error("cannot capture database `{database}` on {server}")]
+    #[error("cannot capture database `{}` on {server}", for_terminal(.database))]
     Capture {
         /// The database.
         database: String,
@@ -127,6 +127,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the server refuses the role or its password, whatever the database.
+    pub(super) fn is_of_the_role(&self) -> bool {
+        const PASSWORD: &str = "28P01";
+        matches!(self, Self::Refused { reason, .. } if reason.code() == Some(PASSWORD))
+    }
+
+    /// A refusal that is not about one database, said of the one that was asked for.
+    pub(super) fn about(mut self, asked: &str) -> Self {
+        if let Self::Refused { database, .. } = &mut self {
+            asked.clone_into(database);
+        }
+        self
+    }
+
     /// Whether the server refused because others use the database.
     pub(super) fn is_in_use(&self) -> bool {
         const OBJECT_IN_USE: &str = "55006";

@@ -91,9 +91,9 @@ pub enum InvalidUrl {
     /// Neither a URL nor keywords.
     #[error("not the address of a PostgreSQL database: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE")]
     Form,
-    /// Another database's.
-    #[error("`{0}` is not the address of a PostgreSQL database")]
-    Scheme(String),
+    /// Another program's.
+    #[error("`{0}://` is not the address of a PostgreSQL database")]
+    Scheme(&'static str),
     /// Something that must be there.
     #[error("the address names no {0}")]
     Missing(&'static str),
@@ -116,7 +116,13 @@ pub enum InvalidUrl {
     },
     /// An option that changes what a connection sees, and is not understood.
     #[error("`{0}` in the address is not supported")]
-    Option(String),
+    Option(&'static str),
+    /// An option that no program has. Its name is not shown: after an unwritten `%3F` it is a piece of the password.
+    #[error(
+        "the address has an option that is not known; if it is a piece of the password, write the password's special \
+         characters as %XX (`?` as %3F), or between quotes in a keyword string"
+    )]
+    UnknownOption,
     /// The application reaches the database through a pooler.
     #[error("the address is that of a connection pooler (`pgbouncer=true`); name the server itself")]
     Pooler,
@@ -238,7 +244,10 @@ impl Parts {
             "pgbouncer" if value == "true" => return Err(InvalidUrl::Pooler),
             "pgbouncer" => {}
             _ if HARMLESS.contains(&name) => {}
-            _ => return Err(InvalidUrl::Option(name.chars().take(40).collect())),
+            _ => {
+                let known = words::UNSUPPORTED.iter().find(|known| **known == name);
+                return Err(known.map_or(InvalidUrl::UnknownOption, |known| InvalidUrl::Option(known)));
+            }
         }
         Ok(())
     }
@@ -296,8 +305,8 @@ fn ssl_mode(value: &str) -> Result<SslMode, InvalidUrl> {
 fn from_url(scheme: &str, rest: &str) -> Result<Parts, InvalidUrl> {
     let (base, _driver) = scheme.split_once('+').unwrap_or((scheme, ""));
     if !matches!(base, "postgresql" | "postgres") {
-        let short: String = scheme.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '+').take(20).collect();
-        return Err(InvalidUrl::Scheme(format!("{short}://")));
+        let other = words::SCHEMES.iter().find(|other| **other == base);
+        return Err(other.map_or(InvalidUrl::Form, |other| InvalidUrl::Scheme(other)));
     }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));

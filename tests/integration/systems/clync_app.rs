@@ -118,7 +118,7 @@ fn the_clync_application_comes_back_with_both_of_its_databases() {
     for service in services {
         assert!(restored.contains(&format!("deployment.apps/{service}")), "{restored}");
     }
-    // Again: what is there is left alone, and the databases are restored beside once more.
+    // Again: what is there is left alone.
     let again = workshop.done(&["restore", "latest", "--source", "services", "--yes"]);
     assert!(again.stdout.contains("0 created"), "{}", again.stdout);
 }

@@ -13,7 +13,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Backup(#[from] contents::Error),
     /// What was asked for cannot be meant.
-    #[error("{0}")]
+    #[error("{}", crate::types::for_terminal(.0))]
     Usage(String),
     /// The plan says that it cannot be done.
     #[error("database `{}` cannot be restored: {}", for_terminal(.database), .reasons.join("; "))]

@@ -21,8 +21,10 @@ pub struct Database {
     pub owner: String,
     /// Its owner is a superuser.
     pub superuser: bool,
-    /// The connecting role is its owner, or a member of it.
+    /// The connecting role is its owner, or a member of its owner.
     pub owned: bool,
+    /// Its owner is the connecting role itself.
+    pub mine: bool,
     /// It takes connections.
     pub open: bool,
     /// Its encoding.
@@ -38,6 +40,13 @@ pub struct Database {
 }
 
 impl Database {
+    /// Whether what its marker says of `live` can be true: whoever may create databases can make one of any name with
+    /// any comment, and only a role that has both could have closed the live one for a swap.
+    #[must_use]
+    pub fn may_tell_of(&self, live: &Self) -> bool {
+        self.owner == live.owner || self.superuser || self.mine
+    }
+
     /// What a restore wrote about it. A comment that does not fit its name was written by somebody else.
     #[must_use]
     pub fn marker(&self) -> Option<Marker> {
@@ -57,6 +66,7 @@ pub(super) async fn beside(server: &Server, database: &str) -> Result<Session, E
                 session.run("begin a session", "SET default_transaction_read_only TO off").await?;
                 return Ok(session);
             }
+            Err(error) if error.is_of_the_role() => return Err(error.about(database)),
             Err(error @ Error::Refused { .. }) => last = Some(error),
             Err(error) => return Err(error),
         }
@@ -77,7 +87,8 @@ pub(super) async fn list(session: &Session) -> Result<Vec<Database>, Error> {
           WHERE a.datid = d.oid AND a.usesysid IS NOT NULL), \
          (SELECT count(*) FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname), \
          pg_catalog.shobj_description(d.oid, 'pg_database'), \
-         coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = d.datdba), false) \
+         coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = d.datdba), false), \
+         pg_catalog.pg_get_userbyid(d.datdba) = current_user \
          FROM pg_catalog.pg_database d WHERE NOT d.datistemplate ORDER BY d.datname";
     let rows = session.rows("list the databases", sql, &[]).await?;
     // A name that is no text is nobody's that this restore has to do with.
@@ -98,6 +109,7 @@ fn of_row(row: &tokio_postgres::Row) -> Result<Database, tokio_postgres::Error> 
         prepared: unsigned(row.try_get(8)?),
         comment: row.try_get(9)?,
         superuser: row.try_get(10)?,
+        mine: row.try_get(11)?,
     })
 }
 
@@ -123,6 +135,25 @@ impl Traces {
         self.abandoned.iter().filter(|(_, marker)| marker.stage != Stage::Loading).chain(unended)
     }
 
+    /// Where those belong that tell of a swap, or a way back, which did not end: it has closed the live database in the same
+    /// transaction. Where that is open, the swap was not begun, or somebody has opened it.
+    fn place(&mut self, told: Vec<(Database, Marker)>) {
+        for (found, marker) in told {
+            let Some(live) = self.live.as_ref().filter(|live| live.open) else {
+                let is_better = self.live.as_ref().is_none_or(|live| found.may_tell_of(live));
+                if is_better || self.unended.is_none() {
+                    self.unended = Some((found, marker));
+                }
+                continue;
+            };
+            tracing::debug!(database = %live.name, "it is open, and no swap of it is under way");
+            match marker.stage {
+                Stage::Undoing => self.replaced.push((found, marker.at(Stage::Replaced))),
+                _ => self.abandoned.push((found, marker.at(Stage::Ready))),
+            }
+        }
+    }
+
     /// What was live before the newest restore, also if the way back to it did not end.
     pub(super) fn newest(&self) -> Option<&(Database, Marker)> {
         let unended = self.unended.iter().filter(|(_, marker)| marker.stage == Stage::Undoing);
@@ -132,7 +163,7 @@ impl Traces {
 
 /// Looks for them.
 pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, Error> {
-    let mut traces = Traces::default();
+    let (mut traces, mut unended) = (Traces::default(), Vec::new());
     for found in list(session).await? {
         if found.name == database {
             traces.live = Some(found);
@@ -144,12 +175,13 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
             continue;
         };
         match marker.stage {
-            Stage::Switching | Stage::Undoing => traces.unended = Some((found, marker)),
+            Stage::Switching | Stage::Undoing => unended.push((found, marker)),
             Stage::Loading | Stage::Differs | Stage::Ready => traces.abandoned.push((found, marker)),
             Stage::Replaced => traces.replaced.push((found, marker)),
             Stage::Undone => {}
         }
     }
+    traces.place(unended);
     traces.replaced.sort_by(|(_, one), (_, other)| other.restore.cmp(&one.restore));
     Ok(traces)
 }
@@ -167,6 +199,17 @@ pub(super) async fn traces_of(server: &Server, session: &Session, database: &str
         }
     }
     Ok(traces)
+}
+
+/// Roles whose sessions in a database the connecting one may not end.
+pub(super) async fn strangers(session: &Session, database: &str) -> Result<Vec<String>, Error> {
+    let sql = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
+         JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
+         WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() \
+         AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+         AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))";
+    let rows = session.rows("look at the sessions", sql, &[&database]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Makes sure that no other restore of this database runs. The lock ends with the session.

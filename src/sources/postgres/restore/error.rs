@@ -1,6 +1,6 @@
 //! Why a database could not be restored.
 
-use super::super::{Error, contents, quote::identifier};
+use super::super::{Error, contents, quote::readable};
 use crate::types::{ContentsError, for_terminal};
 
 /// A restore could not go on. What it had written is gone again, unless the text says otherwise.
@@ -13,7 +13,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Backup(#[from] contents::Error),
     /// What is said about the restore makes no sense for this backup. Nothing was written.
-    #[error("{0}")]
+    #[error("{}", for_terminal(.0))]
     Usage(String),
     /// The target cannot take it. Nothing was written.
     #[error("{} cannot be restored:\n{}", for_terminal(.database), listed(.reasons))]
@@ -59,10 +59,11 @@ pub enum RestoreError {
     NotEmpty,
     /// A restore into the live database ended on its way.
     #[error(
-        "the restore into the live database `{0}` ended half way: the objects that it has made are in it, and nothing \
-         was there before; drop and create the database (DROP DATABASE {1}), and run it again",
+        "the restore into the live database `{0}` ended half way: the objects that it has made are in it, beside \
+         the settings, grants and extensions that it had before; drop those objects, or drop and create the database (DROP \
+         DATABASE {1}) with its settings, grants and extensions, and run it again",
         for_terminal(.database),
-        for_terminal(&identifier(.database))
+        readable(.database)
     )]
     HalfInPlace {
         /// The database.

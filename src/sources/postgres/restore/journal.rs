@@ -6,12 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::names::RestoreId;
+use super::{databases::Database, names::RestoreId};
 
 /// What every marker begins with; the rest is JSON.
 const PREFIX: &str = "drctl restore ";
-/// A longer comment is not ours.
-const LONGEST: usize = 64 * 1024;
+/// A longer comment is not ours, and no longer one is written: what cannot be read back cannot be undone.
+const LONGEST: usize = 1024 * 1024;
 
 /// How far a restore has come with a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,12 @@ impl Marker {
         format!("{PREFIX}{}", serde_json::to_string(self).unwrap_or_default())
     }
 
+    /// Whether it can be read back from the comment of a database: it holds that one's own comment, which has any length.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.text().len() <= LONGEST
+    }
+
     /// The marker in a comment, if it is one.
     #[must_use]
     pub fn parse(comment: &str) -> Option<Self> {
@@ -83,6 +89,21 @@ impl Marker {
     pub fn at(&self, stage: Stage) -> Self {
         Self { stage, ..self.clone() }
     }
+}
+
+/// Why the comment of a live database cannot be kept for the way back; absent: it can.
+pub(super) fn remembers(live: &Database) -> Option<String> {
+    // As long as any identifier of ours gets.
+    let filler = "-".repeat(64);
+    let (restore, backup, of) = (filler.clone(), filler, live.name.clone());
+    let marker = Marker { restore, backup, of, stage: Stage::Switching, comment: live.comment.clone() };
+    (!marker.fits()).then(|| {
+        format!(
+            "the comment on database {} is of {} bytes, too long to be kept for the way back: shorten it by COMMENT ON DATABASE",
+            live.name,
+            live.comment.as_deref().unwrap_or_default().len()
+        )
+    })
 }
 
 /// A comment that a database gets from a backup or from a marker. One that reads as a marker is none: the
@@ -116,6 +137,16 @@ mod tests {
             assert!(!marker(id, stage).is_of("orders_drctl_20261121150501abcd"));
         }
         assert!(!marker("x", Stage::Loading).is_of("orders_drctl_x"));
+    }
+
+    #[test]
+    fn a_marker_that_could_not_be_read_back_does_not_fit() {
+        for (length, fits) in [(66_000, true), (LONGEST - 1000, true), (LONGEST, false)] {
+            let (restore, of) = ("20261121150501abcd".to_owned(), "orders".to_owned());
+            let comment = Some("c".repeat(length));
+            let marker = Marker { restore, backup: "b".to_owned(), of, stage: Stage::Replaced, comment };
+            assert_eq!((marker.fits(), Marker::parse(&marker.text()).is_some()), (fits, fits), "{length}");
+        }
     }
 
     #[test]

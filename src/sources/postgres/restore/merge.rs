@@ -1,14 +1,16 @@
-//! The SQL that merges the rows of single tables into the live ones. It is printed, and nothing runs it.
+//! The SQL that merges the rows of single tables into the live ones. It is printed, and nothing runs it. A name stays in its
+//! place, whatever is in it: a line that ended within a comment would make SQL of the rest.
 
 use super::{
     super::{
         archive::{Field, Toc},
-        quote::{identifier, qualified},
+        quote::{readable, readable_in},
     },
     copy::Load,
     plan::Plan,
     table_sql, tables,
 };
+use crate::types::for_terminal;
 
 /// What merges the rows that are gone from the live tables.
 pub(super) fn merge(plan: &Plan, schema: &str) -> String {
@@ -20,16 +22,17 @@ pub(super) fn merge(plan: &Plan, schema: &str) -> String {
     let toc = &plan.inner.toc;
     for load in &plan.inner.loads {
         let rows = load.expected.rows;
-        text.push_str(&format!("\n-- {}: {rows} row{} in the backup\n", load.shown, if rows == 1 { "" } else { "s" }));
+        let shown = for_terminal(&load.shown);
+        text.push_str(&format!("\n-- {shown}: {rows} row{} in the backup\n", if rows == 1 { "" } else { "s" }));
         let Some((origin, name, definition)) = tables::origin(toc, load) else { continue };
-        let live = qualified(&origin, &name);
+        let (live, from) = (readable_in(&origin, &name), readable_in(schema, &name));
         text.push_str(&match primary_key(toc, &origin, &name) {
             _ if load.columns.is_empty() => "-- it has no columns: there is nothing to merge\n".to_owned(),
-            Some(key) => by_key(load, &live, &key),
-            None => by_row(load, &live, table_sql::is_partitioned(&definition)),
+            Some(key) => by_key(load, (&live, &from), &key),
+            None => by_row(load, (&live, &from), table_sql::is_partitioned(&definition)),
         });
     }
-    text.push_str(&format!("\n-- when it is not wanted any more:\nDROP SCHEMA {} CASCADE;", identifier(schema)));
+    text.push_str(&format!("\n-- when it is not wanted any more:\nDROP SCHEMA {} CASCADE;", readable(schema)));
     text
 }
 
@@ -41,12 +44,12 @@ fn primary_key(toc: &Toc, schema: &str, name: &str) -> Option<Vec<String>> {
 }
 
 fn listed(columns: &[String]) -> String {
-    columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ")
+    columns.iter().map(|column| readable(column)).collect::<Vec<_>>().join(", ")
 }
 
 /// Rows whose key is not there. Another constraint that is in their way is an error, and not a reason to pass a row over.
-fn by_key(load: &Load, live: &str, key: &[String]) -> String {
-    let (columns, key, from) = (listed(&load.columns), listed(key), &load.table);
+fn by_key(load: &Load, (live, from): (&str, &str), key: &[String]) -> String {
+    let (columns, key) = (listed(&load.columns), listed(key));
     format!(
         "-- rows whose primary key is there stay as they are\n\
          INSERT INTO {live} ({columns}) OVERRIDING SYSTEM VALUE\n\
@@ -55,10 +58,10 @@ fn by_key(load: &Load, live: &str, key: &[String]) -> String {
 }
 
 /// Rows of which the live table has fewer. They are compared as text: not every type knows what is equal.
-fn by_row(load: &Load, live: &str, with_partitions: bool) -> String {
-    let (columns, from) = (listed(&load.columns), &load.table);
+fn by_row(load: &Load, (live, from): (&str, &str), with_partitions: bool) -> String {
+    let columns = listed(&load.columns);
     let (row, number, count) = (free(load, "drctl_row"), free(load, "drctl_number"), free(load, "drctl_count"));
-    let of_backup: Vec<String> = load.columns.iter().map(|column| format!("b.{}", identifier(column))).collect();
+    let of_backup: Vec<String> = load.columns.iter().map(|column| format!("b.{}", readable(column))).collect();
     let only = if with_partitions { "" } else { "ONLY " };
     format!(
         "-- it has no primary key to go by: rows are compared as a whole, and added where the live table has fewer of them\n\

@@ -61,7 +61,7 @@ pub use names::RestoreId;
 pub use ownership::Ownership;
 pub use plan::{Live, Plan, PlanOptions, Scope, Way};
 pub use report::{Difference, LeftOut, Loaded, PhaseTime, Switched};
-pub use undo::{Undoable, undo, undo_seen, undoable};
+pub use undo::{Undoable, take_back, undo, undo_seen, undoable};
 
 use super::{Error, Server, Session};
 use crate::types::{BackupContents, Monitor};

@@ -3,8 +3,13 @@
 use jiff::Timestamp;
 use rand::Rng;
 
+use crate::types::Blake3Digest;
+
 /// The longest name that PostgreSQL keeps, in bytes; longer ones are cut in silence.
 const LONGEST: usize = 63;
+
+/// So many digits of a name's digest tell it from others that begin as it does.
+const DIGITS: usize = 8;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
@@ -70,11 +75,18 @@ impl RestoreId {
     }
 }
 
-/// `name`, `word` and `id` in 63 bytes: where they are too long, `name` is cut between characters.
+/// `name`, `word` and `id` in 63 bytes. Where they are too long, `name` is cut between characters, and gets a piece of its
+/// digest: names that begin alike stay apart, and so all databases of a restore have its one id.
 fn joined(name: &str, word: &str, id: &str) -> String {
     let room = LONGEST.saturating_sub(word.len() + id.len());
-    let end = (0..=room.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}{word}{id}", &name[..end])
+    if name.len() <= room {
+        return format!("{name}{word}{id}");
+    }
+    let digest = Blake3Digest::of(name.as_bytes()).to_string();
+    let digest = digest.get(..DIGITS).unwrap_or_default();
+    let room = room.saturating_sub(DIGITS + 1);
+    let end = (0..=room).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}_{digest}{word}{id}", &name[..end])
 }
 
 #[cfg(test)]
@@ -121,6 +133,21 @@ mod tests {
             assert_eq!(RestoreId::of_scratch(&id.scratch("others"), database), None);
         }
         assert_eq!(RestoreId::of_scratch("orders", "orders"), None);
+    }
+
+    #[test]
+    fn long_names_that_begin_alike_stay_apart_under_one_id() {
+        let id = id();
+        let [one, other] = ["social", "financial"].map(|end| format!("expense_tracker_production_eu_west_one_{end}"));
+        for (made, twin) in [
+            (id.scratch(&one), id.scratch(&other)),
+            (id.before(&one), id.before(&other)),
+            (id.undone(&one), id.undone(&other)),
+        ] {
+            assert!(made != twin && made.starts_with("expense_tracker_production") && made.len() <= LONGEST, "{made}");
+        }
+        let fits = "a".repeat(LONGEST - "_before_".len() - id.as_str().len());
+        assert_eq!(id.before(&fits), format!("{fits}_before_{}", id.as_str()));
     }
 
     proptest! {

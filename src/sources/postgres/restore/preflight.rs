@@ -11,7 +11,7 @@ use super::{
     RestoreError,
     copy::Load,
     databases::{self, Traces},
-    journal::Stage,
+    journal::{self, Stage},
     ownership::{self, Ownership},
     plan::{PlanOptions, Scope, Way},
     planner::text_list,
@@ -81,11 +81,6 @@ impl Target {
         let extensions = session.rows("list the extensions", &extensions, &[&superuser]).await?;
         let collations = "SELECT collcollate::text FROM pg_catalog.pg_collation WHERE collcollate IS NOT NULL \
              UNION SELECT datcollate::text FROM pg_catalog.pg_database UNION SELECT datctype::text FROM pg_catalog.pg_database";
-        let strangers = "SELECT DISTINCT a.usename::text FROM pg_catalog.pg_stat_activity a \
-             JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
-             WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
-             AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(r.oid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))";
-        let strangers = session.rows("look at the sessions", strangers, &[&database]).await?;
         let slots = "SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE database = $1 ORDER BY 1";
         let slots = session.rows("list the replication slots", slots, &[&database]).await?;
         let subscriptions = "SELECT s.subname::text FROM pg_catalog.pg_subscription s \
@@ -124,7 +119,7 @@ impl Target {
             collations: text_list(session, "list the collations", collations).await?.into_iter().collect(),
             slots: texts(slots),
             subscriptions: texts(subscriptions),
-            strangers: texts(strangers),
+            strangers: databases::strangers(session, database).await?,
         })
     }
 
@@ -265,6 +260,9 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
     if !live.owned && !target.superuser {
         findings.refuse(format!("database {} belongs to {}: only its owner may rename it", live.name, live.owner));
     }
+    if !options.no_switch {
+        journal::remembers(live).into_iter().for_each(|why| findings.refuse(why));
+    }
     if live.prepared > 0 {
         findings.refuse(format!(
             "database {} has {}, and cannot be renamed: commit or roll back what is in pg_prepared_xacts",
@@ -376,7 +374,7 @@ pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Ta
         findings.refuse(format!("database {scratch} is not there any more: restore from the backup again"));
     }
     for (database, marker) in target.traces.abandoned.iter().filter(|(database, _)| database.name != scratch) {
-        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
         match marker.stage {
             Stage::Loading if matches!(options.way, Way::Beside | Way::Create) && !options.kept => findings.warn(format!(
                 "database {} was left half loaded by restore {}: it is dropped first",
@@ -390,7 +388,7 @@ pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Ta
         }
     }
     for (database, _) in &target.traces.replaced {
-        let drop = format!("DROP DATABASE {};", super::super::quote::identifier(&database.name));
+        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
         findings.warn(format!("database {} was live before an earlier restore: {drop}", database.name));
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::quote::identifier;
+use super::super::quote::readable;
 
 /// One thing of the restored database that is not as in the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -85,7 +85,7 @@ impl Switched {
         Self {
             database: database.to_owned(),
             before: before.map(str::to_owned),
-            drop: before.map(|before| format!("DROP DATABASE {};", identifier(before))),
+            drop: before.map(|before| format!("DROP DATABASE {};", readable(before))),
             ended_sessions: 0,
             seconds: 0.0,
         }

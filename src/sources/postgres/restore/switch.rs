@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         Error, Session,
-        quote::{identifier, literal},
+        quote::{identifier, literal, readable},
     },
     RestoreError,
     databases::{self, Database, Traces},
-    journal::{Marker, Stage, own_comment},
+    journal::{self, Marker, Stage, own_comment},
+    names::RestoreId,
     pause::{self, Point},
     report::Switched,
 };
@@ -62,16 +63,36 @@ pub(super) async fn switch(
         in_one_transaction(session, "name the restored database", &sql).await?;
         return Ok(Switched { database: live, before: None, drop: None, ended_sessions: 0, seconds: 0.0 });
     };
+    if let Some(why) = journal::remembers(&old) {
+        // It was shorter when the plan was made.
+        return Err(RestoreError::Refused { database: live, reasons: vec![why] });
+    }
     let replaced = Marker { comment: old.comment.clone(), ..marker.at(Stage::Replaced) };
     let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()) };
     let ended_sessions = swap(session, &old, &restored, &marker.at(Stage::Switching), &[outgoing, incoming]).await?;
     Ok(Switched {
         database: live,
         before: Some(before.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", identifier(before))),
+        drop: Some(format!("DROP DATABASE {};", readable(before))),
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Refuses to open a live database because of what another one says that cannot have been made by a swap.
+pub(super) fn trusted(other: &Database, live: &Database) -> Result<(), RestoreError> {
+    if other.may_tell_of(live) {
+        return Ok(());
+    }
+    let why = format!(
+        "it is closed, and database {} says that a swap has closed it, but belongs to {}, and the live one to {}: if it was, \
+         ALTER DATABASE {} ALLOW_CONNECTIONS true and run it again; if not, rename or drop that one",
+        other.name,
+        other.owner,
+        live.owner,
+        readable(&live.name),
+    );
+    Err(RestoreError::Refused { database: live.name.clone(), reasons: vec![why] })
 }
 
 /// The database that an undo puts back in the place of `database`.
@@ -94,8 +115,8 @@ pub(super) fn candidate<'t>(
         old.name,
         old.owner,
         live.owner,
-        identifier(&old.name),
-        identifier(&live.owner),
+        readable(&old.name),
+        readable(&live.owner),
     );
     Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] })
 }
@@ -116,7 +137,9 @@ pub(super) async fn undo(
         let seconds = began.elapsed().as_secs_f64();
         return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
     };
-    let out = Marker { comment: live.comment.clone(), ..marker.at(stage) };
+    // What goes back beside the live one as it was gets its comment from the backup, and is to be read again.
+    let comment = live.comment.clone().filter(|_| stage != Stage::Ready);
+    let out = Marker { comment, ..marker.at(stage) };
     let moves = [
         Move { from: &live.name, to: name, comment: Some(out.text()) },
         Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()) },
@@ -125,10 +148,22 @@ pub(super) async fn undo(
     Ok(Switched {
         database: live.name.clone(),
         before: Some(name.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", identifier(name))),
+        drop: Some(format!("DROP DATABASE {};", readable(name))),
         ended_sessions,
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Swaps `undone`, which an undo has put beside the live database, in again: it is called as it was before its first swap,
+/// so that a crash leaves nothing that the next run does not know.
+pub(super) async fn again(session: &Session, undone: &str, id: &RestoreId, marker: Marker) -> Result<(), RestoreError> {
+    let (scratch, before) = (id.scratch(&marker.of), id.before(&marker.of));
+    let own = marker.comment.clone();
+    let ready = Marker { comment: None, ..marker.at(Stage::Ready) };
+    let back = Move { from: undone, to: &scratch, comment: Some(ready.text()) };
+    in_one_transaction(session, "take the undo back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
+    switch(session, &scratch, &before, own).await?;
+    Ok(())
 }
 
 /// Takes the name away again from a database that had a place to itself. It is not closed meanwhile: nothing would
@@ -212,8 +247,12 @@ async fn open(session: &Session, live: &str, other: &str, back: &Marker) -> Resu
 
 /// Undoes the first half of a swap whose second half never came. Returns the database's name, if there
 /// was something to mend.
-pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, Error> {
+///
+/// # Errors
+/// [`RestoreError::Refused`] if nobody can know that it was a swap which has closed it, or the server's.
+pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, RestoreError> {
     let (Some((other, marker)), Some(live)) = (&traces.unended, &traces.live) else { return Ok(None) };
+    trusted(other, live)?;
     let stage = if marker.stage == Stage::Switching { Stage::Ready } else { Stage::Replaced };
     open(session, &live.name, &other.name, &marker.at(stage)).await?;
     Ok(Some(live.name.clone()))

@@ -5,13 +5,14 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{
-    super::Server,
+    super::{Server, Session},
     RestoreError, databases,
     journal::{Marker, Stage},
     names::RestoreId,
     report::Switched,
     switch,
 };
+use crate::types::counted;
 
 /// What stands at the place of a database, for a person who wants to go back.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Undoable {
     pub before: Option<(String, Marker)>,
     /// The restore that is undone; absent: there is none.
     pub restore: Option<String>,
+    /// Why it cannot be done; empty: it can.
+    pub refusals: Vec<String>,
     /// Object ids of the live database and of the one before, which no rename changes.
     pair: (Option<u32>, Option<u32>),
 }
@@ -38,12 +41,52 @@ pub struct Undoable {
 pub async fn undoable(server: &Server, database: &str) -> Result<Undoable, RestoreError> {
     let session = databases::beside(server, database).await?;
     let traces = databases::traces(&session, database).await?;
-    seen(server, database, &traces)
+    let mut undoable = seen(server, database, &traces)?;
+    undoable.refusals = refusals(server, &session, &traces, &undoable).await?;
+    Ok(undoable)
+}
+
+/// What keeps the two databases from changing their names.
+async fn refusals(
+    server: &Server,
+    session: &Session,
+    traces: &databases::Traces,
+    undoable: &Undoable,
+) -> Result<Vec<String>, RestoreError> {
+    let before = undoable.before.as_ref().map(|(name, _)| name);
+    let old = traces.replaced.iter().chain(&traces.unended).map(|(old, _)| old).find(|old| Some(&old.name) == before);
+    let mut why = Vec::new();
+    for moved in old.into_iter().flat_map(|old| traces.live.iter().chain([old])) {
+        if !moved.owned {
+            why.push(format!("database {} belongs to {}: only its owner may rename it", moved.name, moved.owner));
+        }
+        if moved.prepared > 0 {
+            why.push(format!(
+                "database {} has {}, and cannot be renamed: commit or roll back what is in its pg_prepared_xacts",
+                moved.name,
+                counted(moved.prepared, "prepared transaction")
+            ));
+        }
+        let strangers = databases::strangers(session, &moved.name).await?;
+        if !strangers.is_empty() {
+            why.push(format!(
+                "role {} may not end the sessions of {} in database {}: GRANT pg_signal_backend TO it, or stop them (a \
+                 superuser's: undo as a superuser)",
+                server.url().user,
+                strangers.join(", "),
+                moved.name
+            ));
+        }
+    }
+    Ok(why)
 }
 
 fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<Undoable, RestoreError> {
     let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| marker.stage == Stage::Switching);
     let closed = was_switching && traces.live.is_some();
+    if let (true, Some((other, _)), Some(live)) = (closed, &traces.unended, &traces.live) {
+        switch::trusted(other, live)?;
+    }
     let before = if closed { None } else { switch::candidate(traces, database)? };
     let unended = traces.unended.as_ref().filter(|_| closed).map(|(_, marker)| marker);
     let restore = before.map(|(_, marker)| marker).or(unended).map(|marker| marker.restore.clone());
@@ -53,6 +96,7 @@ fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<U
         closed,
         before: before.map(|(database, marker)| (database.name.clone(), marker.clone())),
         restore,
+        refusals: Vec::new(),
         pair: (traces.live.as_ref().map(|live| live.oid), before.map(|(database, _)| database.oid)),
     })
 }
@@ -93,4 +137,23 @@ pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Res
     let undone = RestoreId::new(now).undone(database);
     let before = before.ok_or(RestoreError::NothingToUndo)?;
     switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await
+}
+
+/// Takes an undo back: what was restored is live again, and what was live before it is kept again. For undos that belong
+/// together, of which a later one could not be done.
+///
+/// # Errors
+/// [`RestoreError::NotReady`] if nobody knows any more what was restored, or the server's.
+pub async fn take_back(server: &Server, undone: &Switched) -> Result<(), RestoreError> {
+    let Some(name) = &undone.before else { return Ok(()) };
+    let database = undone.database.as_str();
+    let session = databases::beside(server, database).await?;
+    databases::lock(&session, database).await?;
+    let all = databases::list(&session).await?;
+    let found = all.iter().find(|found| found.name == *name);
+    let marker = found.and_then(|found| found.comment.as_deref()).and_then(Marker::parse);
+    let known = marker.filter(|marker| marker.stage == Stage::Undone && marker.of == database);
+    let known = known.and_then(|marker| RestoreId::parse(&marker.restore).map(|id| (id, marker)));
+    let (id, marker) = known.ok_or_else(|| RestoreError::NotReady { database: name.clone() })?;
+    switch::again(&session, name, &id, marker).await
 }

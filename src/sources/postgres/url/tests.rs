@@ -79,7 +79,7 @@ fn what_is_no_address_is_refused_and_never_shown() {
     let cases = [
         ("", InvalidUrl::Form),
         ("hunter2", InvalidUrl::Form),
-        ("mysql://u:hunter2@h/d", InvalidUrl::Scheme("mysql://".to_owned())),
+        ("mysql://u:hunter2@h/d", InvalidUrl::Scheme("mysql")),
         ("postgresql://u:hunter2@/d", InvalidUrl::Missing("host")),
         ("postgresql://h/d", InvalidUrl::Missing("user")),
         ("postgresql://u:hunter2@h", InvalidUrl::Missing("database")),
@@ -88,8 +88,11 @@ fn what_is_no_address_is_refused_and_never_shown() {
         ("postgresql://u:hunter2@h:99999/d", InvalidUrl::Port),
         ("postgresql://u:hunter2%2@h/d", InvalidUrl::Encoding("password")),
         ("postgresql://u:hunter2@h/d?pgbouncer=true", InvalidUrl::Pooler),
-        ("postgresql://u:hunter2@h/d?options=-csearch_path=x", InvalidUrl::Option("options".to_owned())),
+        ("postgresql://u:hunter2@h/d?options=-csearch_path=x", InvalidUrl::Option("options")),
         ("host=h user=u dbname='d", InvalidUrl::Form),
+        ("postgresql://u:abc?hunter2=x@h/d", InvalidUrl::UnknownOption),
+        ("host=h user=u dbname=d password=abc hunter2=x", InvalidUrl::UnknownOption),
+        ("hunter2://x", InvalidUrl::Form),
     ];
     for (text, expected) in cases {
         let error = refused(text);

@@ -1,6 +1,72 @@
-//! libpq's keyword strings: `host=db port=5432 password='it''s'`.
+//! libpq's keyword strings: `host=db port=5432 password='it''s'`; and the words that a message may repeat.
 
 use super::InvalidUrl;
+
+/// Schemes of other addresses, which are taken for that of a database. What is not among them may be a secret.
+pub(super) const SCHEMES: &[&str] = &[
+    "cockroachdb",
+    "file",
+    "http",
+    "https",
+    "jdbc",
+    "mariadb",
+    "mongodb",
+    "mssql",
+    "mysql",
+    "oracle",
+    "prisma",
+    "redis",
+    "sqlite",
+    "sqlserver",
+    "tcp",
+    "unix",
+];
+
+/// Options of libpq, Prisma, SQLAlchemy and its drivers that change what a connection sees, or how it is made. The name of any
+/// other may be a piece of a password.
+pub(super) const UNSUPPORTED: &[&str] = &[
+    "async_fallback",
+    "authtype",
+    "autocommit",
+    "client_encoding",
+    "command_timeout",
+    "direct_tls",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_protocol_version",
+    "min_protocol_version",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_issuer",
+    "oauth_scope",
+    "options",
+    "passfile",
+    "prepare_threshold",
+    "prepared_statement_name_func",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "server_settings",
+    "service",
+    "servicefile",
+    "socket",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcertmode",
+    "sslcrl",
+    "sslcrldir",
+    "sslidentity",
+    "sslkeylogfile",
+    "sslpassword",
+    "timeout",
+    "tty",
+    "use_native_unicode",
+];
 
 /// The pairs of a keyword string, in order. Values may stand in quotes, with `\'` and `\\` inside.
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, InvalidUrl> {
