@@ -1,6 +1,9 @@
 //! The tables of a backup, and the statements that load and read them.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     super::{
@@ -159,7 +162,7 @@ impl Load {
     }
 }
 
-/// The tables of a backup as they are to be loaded; the largest come first.
+/// The tables of a backup as they are to be loaded, but those of the entries `out`; the largest come first.
 ///
 /// # Errors
 /// [`RestoreError::Backup`] if documents, streams and table of contents do not belong together.
@@ -168,11 +171,16 @@ pub(super) fn loads(
     source: &Name,
     database: &Database,
     toc: &Toc,
+    out: &HashSet<u32>,
 ) -> Result<Vec<Load>, RestoreError> {
+    contents::all_said(database, toc)?;
     let mut loads: Vec<Load> = Vec::new();
     for table in &database.tables {
         let entry = toc.entry(table.dump_id).filter(super::super::archive::Entry::is_table_data);
         let entry = entry.ok_or_else(|| contradiction(format!("table {} is not in the archive", table.stream)))?;
+        if out.contains(&table.dump_id) {
+            continue;
+        }
         let line = entry.copy_line().map_err(contents::Error::Toc)?;
         let (place, info) = stream(contents, source, &table.stream)?;
         let (expected, bytes) = totals(info)?;
@@ -219,7 +227,7 @@ fn of_table(
 }
 
 fn one_each(loads: &[Load]) -> Result<(), RestoreError> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     match loads.iter().find(|load| !seen.insert(&load.table)) {
         Some(twice) => Err(contradiction(format!("it loads table {} twice", twice.shown))),
         None => Ok(()),
