@@ -63,7 +63,8 @@ async fn added_to_extensions(server: &Server, database: &str) -> Result<Vec<Stri
          FROM pg_catalog.pg_extension x \
          CROSS JOIN LATERAL ROWS FROM (unnest(x.extconfig), unnest(x.extcondition)) AS e(oid, condition) \
          JOIN pg_catalog.pg_class c ON c.oid = e.oid \
-         WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY c.oid";
+         WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+         AND NOT pg_catalog.row_security_active(c.oid) ORDER BY c.oid";
     let mut found = Vec::new();
     for row in session.rows(DOING, sql, &[]).await? {
         let text = |place| row.try_get::<_, Sent>(place).map_err(|error| session.failed(DOING, &error));

@@ -3,6 +3,7 @@
 use super::{
     super::{Session, quote::identifier},
     Phases, Restore, RestoreError,
+    beside::extension_tables,
     copy::Load,
     databases, found, live_session,
     plan::Scope,
@@ -86,7 +87,8 @@ impl Restore<'_> {
         ended?;
         differences.extend(of_sequences);
         phases.end("load");
-        let mut notes = if equal { Vec::new() } else { vec!["the tables are empty again: nothing was kept".to_owned()] };
+        let mut notes =
+            if equal { Vec::new() } else { vec!["the tables are empty again: nothing was kept".to_owned()] };
         let tables: Vec<&str> = plan.inner.loads.iter().map(|load| load.table.as_str()).collect();
         if equal && !tables.is_empty() {
             // The rows are there, and equal: without statistics they are only slower to find.
@@ -116,12 +118,15 @@ impl Restore<'_> {
             sequences::set(session, &sequences).await?;
             sequences::compare(session, &sequences).await
         };
-        let failed = |source| RestoreError::Sequences { database: self.plan.database.clone(), source: Box::new(source) };
+        let failed =
+            |source| RestoreError::Sequences { database: self.plan.database.clone(), source: Box::new(source) };
         set.await.map_err(failed)
     }
 
     async fn load_and_compare_data(&self, session: &Session) -> Result<Vec<Difference>, RestoreError> {
-        let loads = in_order(session, &self.plan.inner.loads).await?;
+        let mut loads = self.plan.inner.loads.clone();
+        extension_tables(session, &mut loads).await?;
+        let loads = in_order(session, &loads).await?;
         let triggers = triggers(session, &loads).await?;
         let rows = self.rows();
         session.run("switch triggers off", &triggers.off).await?;

@@ -11,6 +11,7 @@ use super::{
     },
     RestoreContext, RestoreError, absent, copy, databases, found,
     names::RestoreId,
+    of_extensions,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
     preflight::{self, Findings, Target},
     report::LeftOut,
@@ -34,6 +35,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
 
     let abilities = target.abilities(options);
     let mut selection = selection::select(&toc, &abilities, &document.lacking);
+    of_extensions::leave_out(&toc, &document, &mut selection);
     let whole = options.way != Way::Tables && options.scope != Scope::Data;
     // Rows of a table that cannot be made have no place to go. Where tables are there, nothing is made.
     let out = if whole { selection.out.clone() } else { HashSet::new() };
@@ -213,7 +215,7 @@ fn narrow(
                 let why = "--data-only loads rows into tables that are there".to_owned();
                 selection.left_out.push(LeftOut { what: "large objects".to_owned(), why });
             }
-            loads.iter_mut().for_each(|load| load.emptied = copy::Emptied::MustBe);
+            loads.iter_mut().for_each(|load| load.emptied = copy::Emptied::MustBe { condition: String::new() });
             Ok(())
         }
         _ => Ok(()),
