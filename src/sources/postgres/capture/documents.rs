@@ -10,8 +10,7 @@ use crate::sources::postgres::{
     contents::{
         API_VERSION, Archive, Database, Document as _, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale,
         Membership, PasswordVerifier, Role, Roles, Sequence, Server, Setting, Snapshot, Table, large_objects_stream,
-        table_stream,
-        table_streams,
+        table_stream, table_streams,
     },
 };
 
