@@ -14,18 +14,19 @@ use super::{
 /// Leaves out the rows of tables, and the values of sequences, that an extension would make which is left out. Of a backup
 /// that does not record whose they are it is known where all of its extensions are left out.
 pub(super) fn leave_out(toc: &Toc, document: &Document, selection: &mut Selection) {
-    let extensions: Vec<Entry<'_>> = toc.entries().filter(|entry| entry.description() == "EXTENSION").collect();
-    let (gone, made): (Vec<_>, Vec<_>) = extensions.iter().partition(|entry| selection.out.contains(&entry.dump_id()));
+    let extensions = || toc.entries().filter(|entry| entry.description() == "EXTENSION");
+    let is_gone = |entry: &Entry<'_>| selection.out.contains(&entry.dump_id());
+    let gone: Vec<String> = extensions().filter(is_gone).map(|entry| entry.tag().into_owned()).collect();
     if gone.is_empty() {
         return;
     }
-    let gone: Vec<String> = gone.iter().map(|entry| entry.tag().into_owned()).collect();
+    let all_gone = extensions().all(|entry| is_gone(&entry));
     let of = |entry: &Entry<'_>| {
         let name = table_stream(&entry.namespace(), &entry.tag());
         let recorded = document.extensions.iter().find(|extension| extension.configured.contains(&name));
         match recorded {
             Some(extension) => gone.contains(&extension.name).then(|| extension.name.clone()),
-            None => made.is_empty().then(|| gone.join(", ")),
+            None => all_gone.then(|| gone.join(", ")),
         }
     };
     let kind = |entry: &Entry<'_>| match entry.description().as_ref() {
