@@ -310,6 +310,8 @@ fn of_restore(error: &RestoreError) -> Ending {
 
 /// What is done about rows that the server does not take.
 const ROWS: &str = "no live row was changed: put right what the server says (its log says more), and run it again";
+/// What is done about sequences that cannot be set.
+const SEQUENCES: &str = "put right what the server says, and run it again: the tables are still empty";
 /// What is done about objects that the server does not make.
 const BUILD: &str = "no live object was changed: give the server what they need (its log says more), and run it again; or \
                      `drctl export` writes the archive, of which pg_restore makes what it can";
@@ -335,6 +337,7 @@ fn of_database_restore(error: &DatabaseRestoreError) -> Ending {
             (Exit::CouldNotRun | Exit::Failed, _) => (Exit::Failed, None),
             ending => ending,
         },
+        E::Sequences { .. } => (Exit::Failed, Some(SEQUENCES)),
         E::Build { .. } => (Exit::Failed, Some(BUILD)),
         E::Interrupted => (Exit::Interrupted, None),
         E::LostInSwap { .. } => (Exit::Failed, None),

@@ -167,6 +167,29 @@ impl Roles {
     }
 }
 
+/// Whether the document says of every table with rows, every block of large objects and every sequence of the archive
+/// where its rows, its objects and its value are: what it does not say would be missing from a restore in silence.
+///
+/// # Errors
+/// [`Error::Contradiction`], which names the first of those that it says nothing of.
+pub fn all_said(database: &Database, toc: &Toc) -> Result<(), Error> {
+    let blocks = database.large_objects.iter().map(|block| block.dump_id);
+    let ids: HashSet<u32> = database.tables.iter().map(|table| table.dump_id).chain(blocks).collect();
+    let sequences: HashSet<(&str, &str)> =
+        database.sequences.iter().map(|sequence| (sequence.schema.as_str(), sequence.name.as_str())).collect();
+    let what = toc.entries().find_map(|entry| {
+        let unsaid = if entry.has_data() && !ids.contains(&entry.dump_id()) {
+            "where the data is"
+        } else if entry.is_sequence_set() && !sequences.contains(&(&*entry.namespace(), &*entry.tag())) {
+            "the value"
+        } else {
+            return None;
+        };
+        Some(format!("it does not say {unsaid} of {}", for_terminal(&entry.to_string())))
+    });
+    what.map_or(Ok(()), |what| Err(Error::Contradiction { stream: DATABASE, what }))
+}
+
 /// The stream of a source with this name.
 ///
 /// # Errors

@@ -31,7 +31,8 @@ const HOSTILE: &[&str] = &[
     "default_transaction_deferrable = on",
     "synchronize_seqscans = on",
     "row_security = on",
-    "client_min_messages = 'debug1'",
+    "client_min_messages = 'log'",
+    "log_min_duration_statement = 0",
     "quote_all_identifiers = on",
 ];
 

@@ -24,17 +24,25 @@ impl CopyLine {
     }
 }
 
-/// Where a qualified name ends that the text begins with: at the first space outside of quotes.
+/// Where a qualified name ends that the text begins with: at its end, or before a space. `None` if it is anything else: it
+/// goes into statements as it is.
 fn end_of_name(text: &str) -> Option<usize> {
-    let mut quoted = false;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'"' => quoted = !quoted,
-            b' ' if !quoted => return (at > 0).then_some(at),
-            _ => {}
+    let mut rest = text;
+    loop {
+        rest = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_name(quoted).filter(|(name, _)| !name.is_empty())?.1,
+            None => {
+                let is_in_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+                let end = rest.find(|c: char| !is_in_name(c)).unwrap_or(rest.len());
+                rest.split_at_checked(end).filter(|(name, _)| !name.is_empty())?.1
+            }
+        };
+        match rest.strip_prefix('.') {
+            Some(next) => rest = next,
+            None if rest.is_empty() || rest.starts_with(' ') => return Some(text.len() - rest.len()),
+            None => return None,
         }
     }
-    (!quoted && !text.is_empty()).then_some(text.len())
 }
 
 /// The names of `a, "b c", d`, without their quotes.
@@ -92,6 +100,7 @@ mod tests {
             line("public.people", &["id", "name"])
         );
         assert_eq!(CopyLine::parse("COPY public.none  FROM stdin;"), line("public.none", &[]));
+        assert_eq!(CopyLine::parse("COPY bücher.a$1 (a) FROM stdin;"), line("bücher.a$1", &["a"]));
         assert_eq!(
             CopyLine::parse("COPY \"a \"\"b\"\"\".\"c.d\ne\" (\"c 1\", \"\"\"\", \"x,) y\") FROM stdin;"),
             line("\"a \"\"b\"\"\".\"c.d\ne\"", &["c 1", "\"", "x,) y"])
@@ -111,6 +120,12 @@ mod tests {
             "COPY t (a, ) FROM stdin;",
             "COPY t (a b) FROM stdin;",
             "COPY t (a) FROM '/etc/passwd';",
+            "COPY t;DELETE/**/FROM/**/t;-- FROM stdin;",
+            "COPY \"t\";DROP/**/TABLE/**/t;-- (a) FROM stdin;",
+            "COPY s. (a) FROM stdin;",
+            "COPY \"\".t (a) FROM stdin;",
+            "COPY s.t--x (a) FROM stdin;",
+            "COPY f(1) FROM stdin;",
         ] {
             assert_eq!(CopyLine::parse(bad), None, "{bad}");
         }

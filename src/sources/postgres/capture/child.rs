@@ -61,8 +61,8 @@ impl Order<'_> {
         command.args(self.arguments());
         let options = command.as_std().get_envs().find(|(name, _)| *name == "PGOPTIONS").and_then(|(_, value)| value);
         let mut options = options.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-        // As in our own sessions.
-        options.push_str(" -c jit=off");
+        // As in our own sessions: what a database or a role has its server say to clients is no complaint.
+        options.push_str(" -c jit=off -c client_min_messages=warning");
         if self.tool.major >= 14 {
             // A session that waits for a lock would not notice that `pg_dump` is gone.
             options.push_str(" -c client_connection_check_interval=2000");

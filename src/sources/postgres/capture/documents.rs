@@ -10,7 +10,7 @@ use crate::sources::postgres::{
     contents::{
         API_VERSION, Archive, Database, Document as _, Exclusions, Extension, Lacking, LargeObjects, LeftOut, Locale,
         Membership, PasswordVerifier, Role, Roles, Sequence, Server, Setting, Snapshot, Table, large_objects_stream,
-        table_streams,
+        table_stream, table_streams,
     },
 };
 
@@ -29,7 +29,11 @@ WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_datab
 ORDER BY r.rolname NULLS FIRST, x.setting";
 
 const EXTENSIONS: &str = "
-SELECT e.extname::text, e.extversion, n.nspname::text
+SELECT e.extname::text, e.extversion, n.nspname::text,
+       ARRAY(SELECT s.nspname::text FROM unnest(e.extconfig) AS x(oid)
+             JOIN pg_class c ON c.oid = x.oid JOIN pg_namespace s ON s.oid = c.relnamespace ORDER BY c.oid),
+       ARRAY(SELECT c.relname::text FROM unnest(e.extconfig) AS x(oid)
+             JOIN pg_class c ON c.oid = x.oid JOIN pg_namespace s ON s.oid = c.relnamespace ORDER BY c.oid)
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY e.extname";
 
 /// Roles that own something here, were granted something here, or have settings here; the roles that these
@@ -192,7 +196,9 @@ fn split_setting(role: Option<String>, text: &str) -> Setting {
 }
 
 fn extension(row: &Row) -> Result<Extension, tokio_postgres::Error> {
-    Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)? })
+    let (schemas, names): (Vec<Sent>, Vec<Sent>) = (row.try_get(3)?, row.try_get(4)?);
+    let configured = schemas.iter().zip(&names).map(|(schema, name)| table_stream(&schema.text, &name.text)).collect();
+    Ok(Extension { name: text(row, 0)?, version: text(row, 1)?, schema: text(row, 2)?, configured })
 }
 
 /// Makes `roles.json`, with what proves the roles' passwords only if that is asked for.

@@ -14,7 +14,7 @@ use crate::{
         CaptureError, CaptureReport, CapturedGroup,
         postgres::{
             Error,
-            contents::{Document, Exclusions, Lacking, LeftOut},
+            contents::{self, Document, Exclusions, Lacking, LeftOut},
         },
     },
     types::{MediaType, Missing, counted},
@@ -56,6 +56,8 @@ pub(super) async fn finish(
     // The document has them among what lacks something.
     missing.extend(lacking::cannot_be_made(&lacking, toc));
     let database = documents::database(session.client(), run).await.map_err(read)?;
+    // A `setval` that is not as it is known, of a later pg_dump.
+    contents::all_said(&database, toc).map_err(Error::from)?;
     document(writer, &roles).await?;
     document(writer, &database).await?;
     Ok(CaptureReport {

@@ -233,6 +233,9 @@ pub struct Extension {
     pub version: String,
     /// The schema that it is installed in.
     pub schema: String,
+    /// Its tables and sequences that a dump has the rows and values of, named as streams are (`pg_extension_config_dump`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configured: Vec<String>,
 }
 
 /// Something that is not in the backup.

@@ -13,7 +13,7 @@ use super::{
     Phases, Restore, RestoreError,
     build::{Builder, TimeZone},
     catalogs::{self, Strictness},
-    copy::{Emptied, Load},
+    copy::Load,
     databases, heartbeat,
     journal::{Marker, Stage},
     loading_session,
@@ -377,7 +377,7 @@ pub(super) async fn extension_tables(session: &Session, loads: &mut [Load]) -> R
     let oids = session.rows("look for the tables", sql, &[&names]).await?;
     for (load, row) in loads.iter_mut().zip(&oids) {
         if let Some(condition) = row.get::<_, Option<u32>>(0).and_then(|oid| config.get(&oid)) {
-            load.emptied = Emptied::Delete { condition: condition.clone() };
+            load.emptied = load.emptied.of_extension(condition.clone());
         }
     }
     Ok(())

@@ -168,12 +168,26 @@ impl Words {
         let mut line = Vec::new();
         loop {
             line.clear();
-            match reader.read_until(b'\n', &mut line).await {
+            match Self::line(&mut reader, &mut line).await {
                 Ok(0) | Err(_) => return,
-                Ok(_) => {
-                    line.truncate(LONGEST_LINE);
-                    self.take(String::from_utf8_lossy(&line).trim_end());
-                }
+                Ok(_) => self.take(String::from_utf8_lossy(&line).trim_end()),
+            }
+        }
+    }
+
+    /// Reads to the end of a line, and keeps no more of it than the longest one has. Returns how much there was.
+    async fn line(reader: &mut (impl tokio::io::AsyncBufRead + Unpin), line: &mut Vec<u8>) -> std::io::Result<usize> {
+        let mut read = 0;
+        loop {
+            let some = reader.fill_buf().await?;
+            let end = some.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(some.len(), |end| end + 1);
+            let kept = taken.min(LONGEST_LINE.saturating_sub(line.len()));
+            line.extend_from_slice(some.get(..kept).unwrap_or_default());
+            reader.consume(taken);
+            read += taken;
+            if end.is_some() || taken == 0 {
+                return Ok(read);
             }
         }
     }
@@ -222,6 +236,20 @@ mod tests {
         let words_of = "CONSTRAINT public t t_pkey postgres: could not create unique index \"t_pkey\"".to_owned();
         assert_eq!(words.failures, [Failure { entry: Some(3282), words: words_of }]);
         assert!(!words.last().contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_read_and_not_kept() {
+        let long =
+            [b"pg_restore: error: ".as_slice(), &vec![b'x'; 3 * LONGEST_LINE], b"\npg_restore: error: short"].concat();
+        let mut words = Words::default();
+        words.read(long.as_slice()).await;
+        assert_eq!(words.failures.len(), 2);
+        assert!(words.failures[0].len() < LONGEST_LINE, "{}", words.failures[0].len());
+        assert_eq!(words.failures[1], "short");
+        let mut line = Vec::new();
+        assert_eq!(Words::line(&mut long.as_slice(), &mut line).await.unwrap(), long.len() - 24);
+        assert_eq!((line.len(), line.capacity() < 2 * LONGEST_LINE), (LONGEST_LINE, true));
     }
 
     #[test]

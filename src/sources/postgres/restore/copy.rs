@@ -1,6 +1,9 @@
 //! The tables of a backup, and the statements that load and read them.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     super::{
@@ -29,7 +32,28 @@ pub(super) enum Emptied {
         condition: String,
     },
     /// It was there: it must be empty.
-    MustBe,
+    MustBe {
+        /// Of an extension's table: of what the extension lists as the user's own. Else nothing.
+        condition: String,
+    },
+}
+
+impl Emptied {
+    /// Which rows of the table are meant, `WHERE …`; nothing: all.
+    fn condition(&self) -> &str {
+        match self {
+            Self::Delete { condition } | Self::MustBe { condition } => condition,
+            Self::Truncate | Self::IsNew => "",
+        }
+    }
+
+    /// The same of a table that an extension has made.
+    pub(super) fn of_extension(&self, condition: String) -> Self {
+        match self {
+            Self::MustBe { .. } => Self::MustBe { condition },
+            Self::Truncate | Self::IsNew | Self::Delete { .. } => Self::Delete { condition },
+        }
+    }
 }
 
 /// A table that is loaded as one.
@@ -105,7 +129,7 @@ impl Load {
         match &self.emptied {
             Emptied::Truncate => Some(format!("TRUNCATE ONLY {}", self.table)),
             Emptied::Delete { condition } => Some(format!("DELETE FROM ONLY {} {condition}", self.table)),
-            Emptied::IsNew | Emptied::MustBe => None,
+            Emptied::IsNew | Emptied::MustBe { .. } => None,
         }
     }
 
@@ -136,17 +160,17 @@ impl Load {
         if self.through_root {
             format!("SELECT EXISTS ({})", self.rows_of_leaves("1"))
         } else {
-            format!("SELECT EXISTS (SELECT FROM ONLY {})", self.table)
+            format!("SELECT EXISTS (SELECT FROM ONLY {} {})", self.table, self.emptied.condition())
         }
     }
 
     /// The statement that reads some of them back.
     pub(super) fn copy_out(&self, encoding: &str, blocks: Blocks) -> String {
         let options = format!("TO STDOUT WITH (FORMAT text, ENCODING '{encoding}')");
-        let condition = match &self.emptied {
-            Emptied::Delete { condition } => condition.clone(),
-            _ if blocks.are_all() => String::new(),
-            _ => format!("WHERE {blocks}"),
+        let condition = match self.emptied.condition() {
+            "" if blocks.are_all() => String::new(),
+            "" => format!("WHERE {blocks}"),
+            condition => condition.to_owned(),
         };
         if !self.through_root && condition.is_empty() {
             return format!("COPY {}{} {options}", self.table, Self::listed(&self.columns));
@@ -159,7 +183,7 @@ impl Load {
     }
 }
 
-/// The tables of a backup as they are to be loaded; the largest come first.
+/// The tables of a backup as they are to be loaded, but those of the entries `out`; the largest come first.
 ///
 /// # Errors
 /// [`RestoreError::Backup`] if documents, streams and table of contents do not belong together.
@@ -168,11 +192,16 @@ pub(super) fn loads(
     source: &Name,
     database: &Database,
     toc: &Toc,
+    out: &HashSet<u32>,
 ) -> Result<Vec<Load>, RestoreError> {
+    contents::all_said(database, toc)?;
     let mut loads: Vec<Load> = Vec::new();
     for table in &database.tables {
         let entry = toc.entry(table.dump_id).filter(super::super::archive::Entry::is_table_data);
         let entry = entry.ok_or_else(|| contradiction(format!("table {} is not in the archive", table.stream)))?;
+        if out.contains(&table.dump_id) {
+            continue;
+        }
         let line = entry.copy_line().map_err(contents::Error::Toc)?;
         let (place, info) = stream(contents, source, &table.stream)?;
         let (expected, bytes) = totals(info)?;
@@ -219,7 +248,7 @@ fn of_table(
 }
 
 fn one_each(loads: &[Load]) -> Result<(), RestoreError> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     match loads.iter().find(|load| !seen.insert(&load.table)) {
         Some(twice) => Err(contradiction(format!("it loads table {} twice", twice.shown))),
         None => Ok(()),
@@ -352,8 +381,16 @@ mod tests {
 
     #[test]
     fn nothing_is_removed_from_a_table_that_was_there() {
-        let there = load(Emptied::MustBe, false, &["id"]);
+        let there = load(Emptied::MustBe { condition: String::new() }, false, &["id"]);
         assert_eq!(there.prepare(), None);
         assert!(!there.copy_in("UTF8", &there.columns).contains("FREEZE"));
+        assert_eq!(there.any_rows().trim_end(), "SELECT EXISTS (SELECT FROM ONLY public.t )");
+
+        // Of an extension's table, nothing of the user's own must be there.
+        let emptied = there.emptied.of_extension("WHERE dump".to_owned());
+        let there = load(emptied, false, &["id"]);
+        assert_eq!(there.prepare(), None);
+        assert_eq!(there.any_rows(), "SELECT EXISTS (SELECT FROM ONLY public.t WHERE dump)");
+        assert!(there.copy_out("UTF8", Blocks::default()).contains("FROM ONLY public.t WHERE dump)"));
     }
 }

@@ -57,6 +57,19 @@ pub enum RestoreError {
     /// A table that this run did not make holds rows.
     #[error("it is not empty, and rows of others are never removed: empty it, or restore beside the live database")]
     NotEmpty,
+    /// Sequences of the live database could not be set; the rows that were loaded were taken back.
+    #[error(
+        "cannot set the sequences of database `{}`: no row was kept, its tables are empty as before; some sequences may stand \
+         where they do in the backup",
+        for_terminal(.database)
+    )]
+    Sequences {
+        /// The database.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<RestoreError>,
+    },
     /// A restore into the live database ended on its way.
     #[error(
         "the restore into the live database `{0}` ended half way: the objects that it has made are in it, beside \

@@ -39,7 +39,8 @@ const CATALOGS: [&str; 19] = [
 
 /// Why a database that holds something is not restored into; absent if it is empty.
 pub(super) async fn not_empty(server: &Server, database: &str) -> Result<Option<String>, RestoreError> {
-    let found = found(server, database).await?;
+    let mut found = found(server, database).await?;
+    found.extend(added_to_extensions(server, database).await?);
     Ok((!found.is_empty()).then(|| {
         format!(
             "the database is not empty ({}), and in place nothing is ever removed: restore beside it (without --in-place), \
@@ -47,6 +48,33 @@ pub(super) async fn not_empty(server: &Server, database: &str) -> Result<Option<
             found.join(", ")
         )
     }))
+}
+
+/// Tables of extensions with rows that the extensions list as the user's own: a dump takes those, and a restore replaces
+/// them. What this role may not read, it does not replace.
+async fn added_to_extensions(server: &Server, database: &str) -> Result<Vec<String>, RestoreError> {
+    const DOING: &str = "look at the tables of extensions";
+    let session = server.connect_to(database, "restore").await?;
+    if session.encoding == "SQL_ASCII" {
+        session.run("begin a session", "SET client_encoding TO 'SQL_ASCII'").await?;
+    }
+    let sql = "SELECT pg_catalog.format('SELECT EXISTS (SELECT FROM ONLY %s %s)', c.oid::pg_catalog.regclass, e.condition), \
+             'rows that were added to ' || c.oid::pg_catalog.regclass || ' of extension ' || x.extname \
+         FROM pg_catalog.pg_extension x \
+         CROSS JOIN LATERAL ROWS FROM (unnest(x.extconfig), unnest(x.extcondition)) AS e(oid, condition) \
+         JOIN pg_catalog.pg_class c ON c.oid = e.oid \
+         WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+         AND NOT pg_catalog.row_security_active(c.oid) ORDER BY c.oid";
+    let mut found = Vec::new();
+    for row in session.rows(DOING, sql, &[]).await? {
+        let text = |place| row.try_get::<_, Sent>(place).map_err(|error| session.failed(DOING, &error));
+        let (ask, name) = (text(0)?.text, text(1)?.text);
+        if found.len() < NAMED && session.row(DOING, &ask, &[]).await?.get(0) {
+            found.push(name);
+        }
+    }
+    session.close().await;
+    Ok(found)
 }
 
 /// Some of what a database holds beside extensions and what they brought.

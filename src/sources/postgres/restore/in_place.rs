@@ -3,6 +3,7 @@
 use super::{
     super::{Session, quote::identifier},
     Phases, Restore, RestoreError,
+    beside::extension_tables,
     copy::Load,
     databases, found, live_session,
     plan::Scope,
@@ -66,30 +67,36 @@ impl Restore<'_> {
         self.context.monitor.phase("loading and comparing", "bytes", Some(plan.bytes.saturating_mul(2)));
         session.run("begin a transaction", "BEGIN").await?;
         // A statement may wait for a lock. A session that is dropped takes its transaction with it.
-        let differences = self.rows().next(self.load_and_compare_data(&session)).await?;
+        let mut differences = self.rows().next(self.load_and_compare_data(&session)).await?;
         if matches!(differences, Err(RestoreError::Interrupted)) {
             return Err(RestoreError::Interrupted);
         }
-        let equal = differences.as_ref().is_ok_and(Vec::is_empty);
-        if equal {
+        let mut of_sequences = Vec::new();
+        if differences.as_ref().is_ok_and(Vec::is_empty) {
             self.writes();
+            // Before the rows are there for all to see: a sequence that stays behind them gives out their keys again.
+            match self.set_sequences(&session).await {
+                Ok(found) => of_sequences = found,
+                Err(error) => differences = Err(error),
+            }
         }
+        let equal = differences.as_ref().is_ok_and(Vec::is_empty);
         let ended = session.run("end the transaction", if equal { "COMMIT" } else { "ROLLBACK" }).await;
         // After a refused COPY a session answers nothing of use: the first error is the one that tells why.
         let mut differences = differences?;
         ended?;
-        if equal {
-            sequences::set(&session, &self.sequences()).await?;
-            differences.extend(sequences::compare(&session, &self.sequences()).await?);
-        }
+        differences.extend(of_sequences);
         phases.end("load");
+        let mut notes =
+            if equal { Vec::new() } else { vec!["the tables are empty again: nothing was kept".to_owned()] };
         let tables: Vec<&str> = plan.inner.loads.iter().map(|load| load.table.as_str()).collect();
         if equal && !tables.is_empty() {
-            session.run("analyze the tables", &format!("ANALYZE {}", tables.join(", "))).await?;
+            // The rows are there, and equal: without statistics they are only slower to find.
+            let analyzed = session.run("analyze the tables", &format!("ANALYZE {}", tables.join(", "))).await;
+            notes.extend(analyzed.err().map(|error| error.to_string()));
             phases.end("analyze");
         }
         session.close().await;
-        let notes = if equal { Vec::new() } else { vec!["the tables are empty again: nothing was kept".to_owned()] };
         Ok(Loaded {
             database: plan.database.clone(),
             tables: plan.tables,
@@ -104,8 +111,22 @@ impl Restore<'_> {
         })
     }
 
+    /// Sets the sequences and holds them against the backup. What is set no ROLLBACK takes back.
+    async fn set_sequences(&self, session: &Session) -> Result<Vec<Difference>, RestoreError> {
+        let sequences = self.sequences();
+        let set = async {
+            sequences::set(session, &sequences).await?;
+            sequences::compare(session, &sequences).await
+        };
+        let failed =
+            |source| RestoreError::Sequences { database: self.plan.database.clone(), source: Box::new(source) };
+        set.await.map_err(failed)
+    }
+
     async fn load_and_compare_data(&self, session: &Session) -> Result<Vec<Difference>, RestoreError> {
-        let loads = in_order(session, &self.plan.inner.loads).await?;
+        let mut loads = self.plan.inner.loads.clone();
+        extension_tables(session, &mut loads).await?;
+        let loads = in_order(session, &loads).await?;
         let triggers = triggers(session, &loads).await?;
         let rows = self.rows();
         session.run("switch triggers off", &triggers.off).await?;

@@ -1,9 +1,10 @@
 //! A database that an earlier restore has loaded and left beside: compared again, before it may be swapped in.
 
 use super::{
-    super::{Error, Server, Session},
+    super::{Error, Server, Session, quote::identifier},
     Phases, Restore, RestoreError,
     beside::extension_tables,
+    copy::Load,
     databases, heartbeat,
     journal::Stage,
     loading_session,
@@ -70,11 +71,32 @@ impl Restore<'_> {
         Ok(loaded)
     }
 
+    /// Row security came after the rows, and may bind this role by now: the first comparison was before it.
+    async fn can_read_back(&self, session: &Session, loads: &[Load]) -> Result<(), RestoreError> {
+        let names: Vec<&str> = loads.iter().map(|load| load.table.as_str()).collect();
+        let sql = "SELECT t.name FROM unnest($1::text[]) WITH ORDINALITY AS t(name, place) \
+             WHERE pg_catalog.row_security_active(pg_catalog.to_regclass(t.name)) ORDER BY t.place";
+        let bound = session.rows("look at row security", sql, &[&names]).await?;
+        if bound.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<&str> = bound.iter().map(|row| row.get(0)).collect();
+        let reason = format!(
+            "row security would hide rows of {} from role {}, and they cannot be compared: ALTER ROLE {2} BYPASSRLS, or run it \
+             as a superuser; or restore from the backup again without --no-switch, which compares before row security is there",
+            tables.join(", "),
+            self.context.server.url().user,
+            identifier(&self.context.server.url().user),
+        );
+        Err(RestoreError::Refused { database: self.plan.database.clone(), reasons: vec![reason] })
+    }
+
     async fn compare_by(&self, session: &Session, phases: &mut Phases) -> Result<Loaded, RestoreError> {
         let (plan, context) = (self.plan, self.context);
         context.monitor.phase("comparing", "bytes", Some(plan.bytes));
         let mut loads = plan.inner.loads.clone();
         extension_tables(session, &mut loads).await?;
+        self.can_read_back(session, &loads).await?;
         let objects: Vec<&StreamInfo> =
             plan.inner.objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
         let database = plan.loaded_database();

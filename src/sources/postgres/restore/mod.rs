@@ -23,6 +23,7 @@ mod kept;
 mod large_objects;
 mod merge;
 mod names;
+mod of_extensions;
 mod ownership;
 mod pause;
 mod plan;

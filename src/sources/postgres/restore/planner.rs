@@ -1,6 +1,6 @@
 //! Makes a plan: reads the backup's documents and the server's catalogs, and writes nothing.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     super::{
@@ -11,11 +11,14 @@ use super::{
     },
     RestoreContext, RestoreError, absent, copy, databases, found,
     names::RestoreId,
+    of_extensions,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
     preflight::{self, Findings, Target},
     report::LeftOut,
     selection::{self, Selection},
+    sequences,
 };
+use crate::types::counted;
 
 /// Sessions at most, where nothing is said.
 const MOST_JOBS: usize = 8;
@@ -32,8 +35,11 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
 
     let abilities = target.abilities(options);
     let mut selection = selection::select(&toc, &abilities, &document.lacking);
-    let mut loads = copy::loads(context.contents, &options.source, &document, &toc)?;
+    of_extensions::leave_out(&toc, &document, &mut selection);
     let whole = options.way != Way::Tables && options.scope != Scope::Data;
+    // Rows of a table that cannot be made have no place to go. Where tables are there, nothing is made.
+    let out = if whole { selection.out.clone() } else { HashSet::new() };
+    let mut loads = copy::loads(context.contents, &options.source, &document, &toc, &out)?;
     let objects = if whole { object_streams(context, options, &document)? } else { Vec::new() };
     let id = options.id.clone().unwrap_or_else(|| RestoreId::new(options.now));
     narrow(options, &document, &toc, &id, &mut selection, &mut loads)?;
@@ -42,11 +48,13 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
     preflight::traces(&mut findings, options, &target, &scratch);
     left_out_rows(&mut findings, options, &document, &selection);
+    rows_of_roots(&mut findings, &document, &loads, &selection);
     doubtful(&mut findings, options, &document);
     let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
     selection.left_out.extend(lost);
     if target.traces.live.is_some() {
         live_contents(&mut findings, context.server, options, &database).await?;
+        live_sequences(&mut findings, context.server, options, &document, &database).await?;
     }
 
     let major = session.version.major;
@@ -141,6 +149,33 @@ async fn live_contents(
     Ok(())
 }
 
+/// Rows whose sequences stay behind them are of no use: the next one gets a key that is there.
+async fn live_sequences(
+    findings: &mut Findings,
+    server: &Server,
+    options: &PlanOptions,
+    document: &Document,
+    database: &str,
+) -> Result<(), RestoreError> {
+    const SHOWN: usize = 10;
+    if options.way != Way::InPlace || options.scope != Scope::Data || document.sequences.is_empty() {
+        return Ok(());
+    }
+    let session = server.connect_to(database, "restore").await?;
+    let denied = sequences::denied(&session, &document.sequences).await?;
+    session.close().await;
+    if !denied.is_empty() {
+        let (user, more) = (&server.url().user, if denied.len() > SHOWN { ", …" } else { "" });
+        let shown = denied.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        findings.refuse(format!(
+            "role {user} may not set {} ({shown}{more}), and the next row would get a key of the backup's: GRANT SELECT, \
+             UPDATE ON SEQUENCE {shown} TO {user}, or restore as their owner",
+            counted(denied.len() as u64, "sequence")
+        ));
+    }
+    Ok(())
+}
+
 /// About how many bytes rows and large objects take in tables: each row has a header, a pointer and some padding.
 fn on_disk(loads: &[copy::Load], object_bytes: u64) -> u64 {
     const A_ROW: u64 = 32;
@@ -172,15 +207,6 @@ fn narrow(
     selection: &mut Selection,
     loads: &mut Vec<copy::Load>,
 ) -> Result<(), RestoreError> {
-    // Rows of a table that cannot be made have no place to go.
-    let out: Vec<&str> = document
-        .tables
-        .iter()
-        .filter(|table| selection.out.contains(&table.dump_id))
-        .map(|table| table.copy.as_str())
-        .collect();
-    let table_of = |load: &copy::Load| format!("COPY {} ", load.table);
-    loads.retain(|load| !out.iter().any(|copy| copy.starts_with(&table_of(load))));
     match (options.way, options.scope) {
         (Way::Tables, _) => super::tables::narrow(options, document, toc, &id.schema(), selection, loads),
         (_, Scope::Data) => {
@@ -189,7 +215,7 @@ fn narrow(
                 let why = "--data-only loads rows into tables that are there".to_owned();
                 selection.left_out.push(LeftOut { what: "large objects".to_owned(), why });
             }
-            loads.iter_mut().for_each(|load| load.emptied = copy::Emptied::MustBe);
+            loads.iter_mut().for_each(|load| load.emptied = copy::Emptied::MustBe { condition: String::new() });
             Ok(())
         }
         _ => Ok(()),
@@ -211,6 +237,21 @@ fn left_out_rows(findings: &mut Findings, options: &PlanOptions, document: &Docu
             "the rows of table {} would be left out{why}; put that right, or agree to it with --leave-out",
             table.stream
         ));
+    }
+}
+
+/// Rows that are loaded through the root of their partitions may belong into another one on this server: into one that is
+/// left out, too.
+fn rows_of_roots(findings: &mut Findings, document: &Document, loads: &[copy::Load], selection: &Selection) {
+    for table in document.tables.iter().filter(|table| selection.out.contains(&table.dump_id)) {
+        let root = loads.iter().find(|load| load.through_root && table.root.as_ref() == Some(&load.table));
+        if let Some(root) = root {
+            findings.warn(format!(
+                "partition {} of {} is left out: the restore ends with an error if a row of another partition belongs into \
+                 it on this server (which partition a row belongs into is not the same everywhere)",
+                table.stream, root.shown
+            ));
+        }
     }
 }
 

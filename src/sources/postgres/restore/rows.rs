@@ -46,7 +46,7 @@ impl Rows<'_> {
         if let Some(sql) = load.prepare() {
             session.run("empty the table", &sql).await?;
         }
-        if load.emptied == Emptied::MustBe {
+        if matches!(load.emptied, Emptied::MustBe { .. }) {
             let table = &load.table;
             session.run("lock the table", &format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")).await?;
             find_leaves(session, load).await?;

@@ -25,6 +25,21 @@ pub(super) async fn set(session: &Session, sequences: &[Sequence]) -> Result<(),
     Ok(())
 }
 
+/// Those that are there, and that this role may not set, or not read.
+pub(super) async fn denied(session: &Session, sequences: &[Sequence]) -> Result<Vec<String>, RestoreError> {
+    let mut denied = Vec::new();
+    for some in sequences.chunks(AT_ONCE) {
+        let names: Vec<String> = some.iter().map(|sequence| qualified(&sequence.schema, &sequence.name)).collect();
+        let sql = "SELECT s.name FROM unnest($1::text[]) WITH ORDINALITY AS s(name, place) \
+             JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(s.name) AND c.relkind = 'S' \
+             WHERE NOT (pg_catalog.has_sequence_privilege(c.oid, 'UPDATE') \
+                 AND pg_catalog.has_sequence_privilege(c.oid, 'SELECT')) ORDER BY s.place";
+        let rows = session.rows("look at the sequences", sql, &[&names]).await?;
+        denied.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+    }
+    Ok(denied)
+}
+
 /// Holds every sequence against the backup.
 pub(super) async fn compare(session: &Session, sequences: &[Sequence]) -> Result<Vec<Difference>, RestoreError> {
     let mut differences = Vec::new();

@@ -107,42 +107,67 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     Some(text[end..].find(tag).map_or(text.len(), |place| end + place + end))
 }
 
-/// `sql`, which grants or revokes, with every role's name as `rename` says (`None`: as it is). Names
-/// are given and taken without quotes.
+/// `sql`, which grants, revokes, or makes a policy or a user mapping, with every role's name as `rename` says (`None`: as
+/// it is). Names are given and taken without quotes. What stands in parentheses names no role: the expressions of a policy
+/// read tables `FROM` schemas.
 pub(super) fn with_roles(sql: &str, rename: &dyn Fn(&str) -> Option<String>, quote: &dyn Fn(&str) -> String) -> String {
     let mut text = String::with_capacity(sql.len());
-    let (mut expects_role, mut over) = (false, false);
-    let mut before = Piece::Space("");
+    let (mut place, mut depth, mut before) = (Place::Elsewhere, 0_u32, Piece::Space(""));
     for piece in pieces(sql) {
-        if over || matches!(piece, Piece::Space(_)) {
+        if matches!(piece, Piece::Space(_)) {
             text.push_str(piece.text());
             continue;
         }
+        let inside = depth > 0;
+        if piece.is_mark("(") {
+            depth += 1;
+        } else if piece.is_mark(")") {
+            depth = depth.saturating_sub(1);
+        }
         let is_name = matches!(piece, Piece::Quoted(_) | Piece::Word(_));
-        if expects_role && is_name && !piece.is_word("PUBLIC") {
-            let name = unquoted(piece.text());
-            text.push_str(&rename(&name).map_or_else(|| piece.text().to_owned(), |new| quote(&new)));
-            expects_role = false;
+        if place == Place::Role && is_name && !inside {
+            let new = if piece.is_word("PUBLIC") { None } else { rename(&unquoted(piece.text())) };
+            text.push_str(&new.map_or_else(|| piece.text().to_owned(), |new| quote(&new)));
+            place = Place::AfterRole;
         } else {
             text.push_str(piece.text());
-            expects_role = ["TO", "FROM", "AUTHORIZATION"].iter().any(|word| piece.is_word(word))
-                || (piece.is_word("ROLE") && before.is_word("FOR"))
-                || (piece.is_word("FOR") && before.is_word("MAPPING"))
-                || (piece.is_word("BY") && before.is_word("GRANTED"))
-                || (piece.is_mark(",") && !matches!(before, Piece::Mark(_)) && in_role_list(&text));
-            // The expression of a policy names tables after FROM.
-            over = piece.is_word("USING");
+            place = if inside { place } else { place.after(before, piece) };
         }
         before = piece;
     }
     text
 }
 
-/// Whether the statement so far ends inside a list of roles: its last key word of these is TO or FROM.
-fn in_role_list(text: &str) -> bool {
-    let words = pieces(text).into_iter().rev().take_while(|piece| !piece.is_mark(";"));
-    let mut last = words.filter(|piece| ["TO", "FROM", "ON", "GRANT", "REVOKE"].iter().any(|word| piece.is_word(word)));
-    last.next().is_some_and(|piece| piece.is_word("TO") || piece.is_word("FROM"))
+/// Where in a statement that names roles a piece of it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A role comes next.
+    Role,
+    /// A role was the last: a comma is followed by another one.
+    AfterRole,
+    Elsewhere,
+    /// Only expressions follow in this statement.
+    Expressions,
+}
+
+impl Place {
+    /// The place after `piece`, which is in no parentheses and no role. pg_dump writes key words in capitals, and every
+    /// name with capitals in quotes.
+    fn after(self, before: Piece<'_>, piece: Piece<'_>) -> Self {
+        let is = |piece: Piece<'_>, word: &str| matches!(piece, Piece::Word(text) if text == word);
+        let names_role = ["TO", "FROM", "AUTHORIZATION"].iter().any(|word| is(piece, word))
+            || (is(piece, "ROLE") && is(before, "FOR"))
+            || (is(piece, "FOR") && is(before, "MAPPING"))
+            || (is(piece, "BY") && is(before, "GRANTED"));
+        match self {
+            _ if piece.is_mark(";") => Self::Elsewhere,
+            Self::Expressions => self,
+            _ if is(piece, "USING") || (is(piece, "CHECK") && is(before, "WITH")) => Self::Expressions,
+            Self::AfterRole if piece.is_mark(",") => Self::Role,
+            _ if names_role => Self::Role,
+            _ => Self::Elsewhere,
+        }
+    }
 }
 
 /// A name without its quotes.
@@ -206,8 +231,37 @@ mod tests {
                 "CREATE POLICY p ON t TO other, app USING ((EXISTS ( SELECT 1 FROM app)));",
                 "CREATE POLICY p ON t TO other, \"new app\" USING ((EXISTS ( SELECT 1 FROM app)));",
             ),
+            (
+                "GRANT ALL ON FUNCTION app.f(a integer, app text) TO PUBLIC, app WITH GRANT OPTION GRANTED BY app;",
+                "GRANT ALL ON FUNCTION app.f(a integer, app text) TO PUBLIC, \"new app\" WITH GRANT OPTION GRANTED BY \"new app\";",
+            ),
         ] {
             assert_eq!(with_roles(sql, &rename, &quote), wanted);
+        }
+    }
+
+    #[test]
+    fn what_the_expressions_of_a_policy_read_is_no_role() {
+        let rename = |name: &str| (name == "app").then(|| "new".to_owned());
+        let quote = |name: &str| format!("\"{name}\"");
+        let within = "((EXISTS ( SELECT 1 FROM app.members m, app WHERE (m.who = app.who(VARIADIC '{a}'::text[])))))";
+        for (sql, wanted) in [
+            (
+                format!("CREATE POLICY app ON app.app FOR INSERT WITH CHECK {within};\n"),
+                format!("CREATE POLICY app ON app.app FOR INSERT WITH CHECK {within};\n"),
+            ),
+            (
+                format!("CREATE POLICY p ON app.t AS RESTRICTIVE TO x, app USING {within} WITH CHECK {within};"),
+                format!("CREATE POLICY p ON app.t AS RESTRICTIVE TO x, \"new\" USING {within} WITH CHECK {within};"),
+            ),
+            (
+                "CREATE POLICY p ON app.mapping FOR SELECT TO app USING ((app > 0));".to_owned(),
+                "CREATE POLICY p ON app.mapping FOR SELECT TO \"new\" USING ((app > 0));".to_owned(),
+            ),
+            // One that is not closed reaches no other statement's names either.
+            ("CREATE POLICY p ON t USING (( TO app;".to_owned(), "CREATE POLICY p ON t USING (( TO app;".to_owned()),
+        ] {
+            assert_eq!(with_roles(&sql, &rename, &quote), wanted);
         }
     }
 

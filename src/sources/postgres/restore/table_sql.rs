@@ -11,7 +11,7 @@ pub(super) type TableName = (String, String);
 /// belong to them.
 pub(super) fn for_table(sql: &str, schema: &str, name: &str, new: &str) -> Option<String> {
     let all = pieces(sql);
-    if all.iter().any(|piece| piece.is_word("INHERITS")) {
+    if statements(&all).any(|statement| at_depth_0(statement, "INHERITS").is_some()) {
         return None;
     }
     let (mut text, mut at, mut expected) = (String::with_capacity(sql.len()), 0, false);
@@ -148,6 +148,9 @@ mod tests {
             "CREATE TABLE n.t (\n    s integer CHECK (s.f(s) > 0)\n);\nALTER TABLE ONLY n.t FORCE ROW LEVEL SECURITY;"
         );
         assert_eq!(for_table("CREATE TABLE s.t (\n)\nINHERITS (s.p);", "s", "t", "n.t"), None);
+        let column =
+            "CREATE TABLE s.t (\n    inherits text\n);\nALTER TABLE ONLY s.t ALTER COLUMN inherits SET STATISTICS 7;";
+        assert_eq!(for_table(column, "s", "t", "n.t").unwrap(), column.replace("s.t", "n.t"));
     }
 
     #[test]
