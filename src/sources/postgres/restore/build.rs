@@ -245,8 +245,9 @@ mod tests {
         let mut words = Words::default();
         words.read(long.as_slice()).await;
         assert_eq!(words.failures.len(), 2);
-        assert!(words.failures[0].len() < LONGEST_LINE, "{}", words.failures[0].len());
-        assert_eq!(words.failures[1], "short");
+        let length = words.failures[0].words.len();
+        assert!(length < LONGEST_LINE, "{length}");
+        assert_eq!(words.failures[1].words, "short");
         let mut line = Vec::new();
         assert_eq!(Words::line(&mut long.as_slice(), &mut line).await.unwrap(), long.len() - 24);
         assert_eq!((line.len(), line.capacity() < 2 * LONGEST_LINE), (LONGEST_LINE, true));
