@@ -264,6 +264,36 @@ fn an_event_trigger_of_logins_counts_no_session_of_a_restore() {
     are(&differences(&ended.stdout), &[]);
 }
 
+#[test]
+fn row_security_that_binds_the_owner_keeps_no_restore_from_its_end() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("forced");
+    let sql = "CREATE TABLE t (x int); INSERT INTO t VALUES (1); ALTER TABLE t ENABLE ROW LEVEL SECURITY; \
+               CREATE POLICY some ON t USING (x > 1); ALTER TABLE t FORCE ROW LEVEL SECURITY";
+    assert!(live.try_sql_as(Role::Owner, sql).status.success());
+    let mut workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    workshop.set("OWN", &live.url(Role::Owner));
+    let restore = [&RESTORE[..], &["--database-url", "env:OWN"]].concat();
+    for (sql, code) in [("SELECT 1", 0), ("UPDATE t SET x = 2", 4)] {
+        let paused = Paused::at(&workshop, "built", &restore);
+        scratch(&server).sql(sql);
+        let ended = paused.go_on();
+        assert_eq!(ended.code, code, "{ended:?}");
+    }
+    // A session that stays: everything is to be compared again, and this cannot be.
+    server.sql(&format!("DROP DATABASE {}", scratch(&server).quoted()));
+    let paused = Paused::at(&workshop, "built", &restore);
+    let mut held = scratch(&server).psql().stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(held.stdin.as_mut().unwrap(), b"SELECT 1;\n").unwrap();
+    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", scratch(&server).name());
+    crate::support::workshop::wait_for("the session", 120, || (server.sql(&sessions) == "1").then_some(()));
+    let ended = paused.go_on();
+    drop(held.stdin.take());
+    held.wait().unwrap();
+    assert!(ended.stdout.contains("row security keeps this role from comparing it again"), "{ended:?}");
+}
+
 /// A name in a URL.
 fn percent(name: &str) -> String {
     name.bytes().map(|byte| format!("%{byte:02X}")).collect()

@@ -5,7 +5,10 @@
 //! The server counts rows that are written, of each table. Where it does not, or where a session is left that may have
 //! told nothing yet, everything is compared again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -13,7 +16,7 @@ use super::{
     super::{Error, Session},
     Restore, RestoreError,
     copy::Load,
-    report::Loaded,
+    report::{Difference, Loaded},
     work::Work,
 };
 use crate::types::StreamInfo;
@@ -68,6 +71,14 @@ pub(super) async fn mark(session: &Session, table: &str) -> Result<Option<Mark>,
     Ok(marks(session, &[table]).await?.into_iter().next().flatten())
 }
 
+/// The tables of which row security would hide rows from this role.
+async fn hidden(session: &Session, tables: &[&str]) -> Result<HashSet<String>, Error> {
+    let sql = "SELECT t.name FROM pg_catalog.unnest($1::pg_catalog.text[]) AS t(name) \
+         WHERE pg_catalog.row_security_active(pg_catalog.to_regclass(t.name)::pg_catalog.oid)";
+    let rows = session.rows("look at row security", sql, &[&tables]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Whether no other session is left in the database: what one has written is counted when it ends, at the latest. The
 /// server's own processes have no role, and write no rows.
 async fn is_alone(session: &Session) -> Result<bool, Error> {
@@ -104,8 +115,25 @@ impl Restore<'_> {
         }
         let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
         let of_objects = now.pop().flatten();
-        let changed = loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now));
-        let changed: Vec<Load> = changed.map(|(load, _)| load).collect();
+        let hidden = hidden(session, &tables).await?;
+        let mut changed = Vec::new();
+        for (load, now) in loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now)) {
+            if !hidden.contains(&load.table) {
+                changed.push(load);
+                continue;
+            }
+            // Row security came after the rows were compared.
+            let what = format!("table {}", load.shown);
+            if now.is_some() && before.contains_key(&load.table) {
+                let how =
+                    "it was written to after it had been compared, and row security hides rows of it from this role";
+                loaded.differences.push(Difference { what, how: how.to_owned() });
+            } else {
+                loaded
+                    .notes
+                    .push(format!("{what}: row security keeps this role from comparing it again after the build"));
+            }
+        }
         let objects: Vec<&StreamInfo> =
             objects.into_iter().filter(|stream| !is_as_before(&stream.name, &of_objects)).collect();
         if changed.is_empty() && objects.is_empty() {
