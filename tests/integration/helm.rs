@@ -67,7 +67,7 @@ fn releases_are_listed_upgraded_and_rolled_back_after_a_restore() {
         .stdout(Stdio::null())
         .spawn()
         .expect("helm runs");
-    wait_for("the pending release", 30, || {
+    wait_for("the pending release", 120, || {
         helm.releases().contains(&"stuck 2 pending-upgrade".to_owned()).then_some(())
     });
     killed.kill().unwrap();

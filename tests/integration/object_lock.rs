@@ -247,5 +247,5 @@ async fn lock_of_version(client: &Client, bucket: &Bucket, version: &ObjectVersi
 /// Times of versions are whole seconds.
 fn wait_for_the_next_second() {
     let second = now();
-    wait_for("the next second", 5, || (now() > second).then_some(()));
+    wait_for("the next second", 120, || (now() > second).then_some(()));
 }

@@ -344,7 +344,7 @@ fn a_half_loaded_database_that_somebody_uses_stays() {
     let mut psql = half.psql();
     let mut user = psql.args(["-c", "SELECT pg_sleep(120)"]).stdin(Stdio::null()).spawn().unwrap();
     let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", half.name());
-    crate::support::workshop::wait_for("the session", 30, || (server.sql(&count) == "1").then_some(()));
+    crate::support::workshop::wait_for("the session", 120, || (server.sql(&count) == "1").then_some(()));
     let ended = workshop.done(&["restore", "--yes"]);
     assert!(ended.stderr.contains("is in use: it stays"), "{}", ended.stderr);
     assert_eq!((server.sql(&count).as_str(), says(&live).as_str()), ("1", "oldold"));

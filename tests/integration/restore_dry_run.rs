@@ -53,7 +53,7 @@ async fn each_object_is_accepted_or_rejected_or_waits_for_something() {
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": here},
         "spec": {"hard": {"count/secrets": "0"}}});
     cluster.create(&quota.to_string());
-    wait_for("the quota's count", 30, || {
+    wait_for("the quota's count", 120, || {
         cluster.get("resourcequota", &here, "full")?.pointer("/status/used").map(drop)
     });
 
@@ -104,7 +104,7 @@ async fn a_workload_whose_pods_would_be_refused_is_named_before_anything_is_writ
     let tight = cluster.create_namespace("tight");
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": tight}, "spec": {"hard": {"requests.cpu": "50m"}}});
     cluster.create(&quota.to_string());
-    wait_for("the quota's count", 30, || {
+    wait_for("the quota's count", 120, || {
         cluster.get("resourcequota", &tight, "full")?.pointer("/status/used").map(drop)
     });
     let limited = cluster.create_namespace("limited");
@@ -189,7 +189,7 @@ async fn a_quota_with_room_for_one_pod_and_not_for_all_is_named_before_anything_
         let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": namespace},
             "spec": {"hard": {"pods": pods, "requests.cpu": "1", "count/configmaps": "2"}}});
         cluster.create(&quota.to_string());
-        wait_for("the quota's count", 30, || {
+        wait_for("the quota's count", 120, || {
             let used = cluster.get("resourcequota", namespace, "few")?.pointer("/status/used").cloned()?;
             // The namespace's own kube-root-ca.crt.
             (used["count/configmaps"] == json!("1")).then_some(())

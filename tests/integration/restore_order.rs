@@ -335,7 +335,7 @@ fn an_object_whose_version_is_gone_is_named_with_what_the_cluster_serves() {
     let crd = format!("widgets.{group}");
     definition("v1");
     let widget = json!({"apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": {"name": "w", "namespace": namespace}});
-    wait_for("the new kind", 30, || {
+    wait_for("the new kind", 120, || {
         cluster.try_kubectl(&["get", &crd, "-n", &namespace]).status.success().then_some(())
     });
     cluster.create(&widget.to_string());

@@ -173,7 +173,7 @@ pub(super) fn tls_server(here: &std::path::Path) -> (impl Drop + use<>, u16) {
         .unwrap();
     // A bucket is a folder of this server.
     std::fs::create_dir(here.join("root/bucket")).unwrap();
-    wait_for("the S3 server over TLS", 10, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    wait_for("the S3 server over TLS", 120, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     (Server(server), port)
 }
 

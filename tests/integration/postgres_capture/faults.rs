@@ -83,11 +83,11 @@ fn a_session_that_is_ended_on_the_server_ends_the_backup() {
         let pids = sessions(&database, session);
         assert_eq!(pids.len(), 1, "{session}");
         server.sql(&format!("SELECT pg_terminate_backend({})", pids[0]));
-        wait_for("its end", 30, || sessions(&database, session).is_empty().then_some(()));
+        wait_for("its end", 120, || sessions(&database, session).is_empty().then_some(()));
         // What was held up comes now: `pg_dump` hears of it only then.
         door.open();
         refused(&workshop, &end(child), 1, says);
-        wait_for("all sessions to end", 30, || sessions(&database, "").is_empty().then_some(()));
+        wait_for("all sessions to end", 120, || sessions(&database, "").is_empty().then_some(()));
         drop(database);
     }
 }
@@ -106,7 +106,7 @@ fn a_pg_dump_that_is_killed_ends_the_backup() {
     assert!(std::process::Command::new("kill").args(["-9", &dumps[0]]).status().unwrap().success());
     refused(&workshop, &end(child), 1, "pg_dump failed (signal: 9 (SIGKILL))");
     door.open();
-    wait_for("all sessions to end", 30, || sessions(&database, "").is_empty().then_some(()));
+    wait_for("all sessions to end", 120, || sessions(&database, "").is_empty().then_some(()));
 }
 
 fn children_of(pid: u32) -> Vec<String> {
@@ -141,7 +141,7 @@ fn ctrl_c_ends_a_backup_in_order() {
     assert_eq!(ended.code, 130, "{}", ended.stderr);
     assert_eq!(workshop.files("backups").len(), 0);
     door.open();
-    wait_for("all sessions to end", 30, || sessions(&database, "").is_empty().then_some(()));
+    wait_for("all sessions to end", 120, || sessions(&database, "").is_empty().then_some(()));
     assert_eq!(workshop.files("sessions").len(), 1, "the next run goes on from there");
 }
 

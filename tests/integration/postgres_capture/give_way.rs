@@ -77,7 +77,7 @@ fn a_table_that_others_hold_is_waited_for_and_then_the_holder_is_named() {
     let held = thread::spawn(move || {
         holder.sql("SET application_name = 'migration'; BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(50); COMMIT");
     });
-    wait_for("the lock", 30, || {
+    wait_for("the lock", 120, || {
         let query = "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessExclusiveLock'";
         (database.sql(query) == "1").then_some(())
     });

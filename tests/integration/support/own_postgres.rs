@@ -102,7 +102,7 @@ impl OwnPostgres {
         let _ = Command::new("kill").arg("-9").args(&words).stderr(Stdio::null()).status().unwrap();
         self.postmaster.wait().unwrap();
         let is_gone = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_err();
-        wait_for("the end of the server", 30, || pids.iter().all(is_gone).then_some(()));
+        wait_for("the end of the server", 120, || pids.iter().all(is_gone).then_some(()));
     }
 
     /// Starts it again over the same data.

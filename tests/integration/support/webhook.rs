@@ -119,7 +119,7 @@ impl<'c> Webhook<'c> {
     fn wait_until_called(&self, namespace: &str) {
         let probe =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": namespace}});
-        super::workshop::wait_for("a call of the webhook", 30, || {
+        super::workshop::wait_for("a call of the webhook", 120, || {
             self.cluster.apply(&probe.to_string());
             self.cluster.kubectl(&["delete", "configmap", "probe", "-n", namespace]);
             (self.calls() > 0).then_some(())

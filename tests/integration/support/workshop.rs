@@ -175,7 +175,7 @@ impl Workshop {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let is_backup = args.first() == Some(&"backup");
         if is_backup {
-            wait_for("the next second", 5, || (now() > self.last_backup.get()).then_some(()));
+            wait_for("the next second", 120, || (now() > self.last_backup.get()).then_some(()));
         }
         let ended = self.command(args).output().unwrap().into();
         if is_backup {
