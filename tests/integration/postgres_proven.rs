@@ -267,9 +267,9 @@ fn an_event_trigger_of_logins_counts_no_session_of_a_restore() {
 #[test]
 fn row_security_that_binds_the_owner_keeps_no_restore_from_its_end() {
     let server = require!(postgres::v15);
-    let live = server.create_database_with("forced", "OWNER owner");
+    let live = server.create_database("forced");
     let sql = "CREATE TABLE t (x int); INSERT INTO t VALUES (1); ALTER TABLE t ENABLE ROW LEVEL SECURITY; \
-               CREATE POLICY some ON t USING (x > 1); ALTER TABLE t FORCE ROW LEVEL SECURITY";
+               CREATE POLICY few ON t USING (x > 1); ALTER TABLE t FORCE ROW LEVEL SECURITY";
     assert!(live.try_sql_as(Role::Owner, sql).status.success());
     let mut workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
     workshop.done(&["backup"]);
