@@ -8,11 +8,12 @@ use super::*;
 use crate::support::program::Ended;
 use crate::support::workshop::wait_for;
 
-/// 12 MB of rows that do not compress.
+/// 36 MB of rows that do not compress: more than all sockets on the way hold, so that the server is still at them while
+/// somebody keeps them back.
 fn rows(server: &Postgres, name: &str) -> Database {
     let database = server.create_database(name);
     database.sql(
-        "CREATE TABLE t AS SELECT g, md5(g::text) AS a, md5((g * 7)::text) AS b FROM generate_series(1, 170000) g",
+        "CREATE TABLE t AS SELECT g, md5(g::text) AS a, md5((g * 7)::text) AS b FROM generate_series(1, 500000) g",
     );
     database
 }

@@ -133,7 +133,11 @@ async fn under_load_with_truncate_alter_and_create_every_capture_is_of_one_momen
 
     let mut captured = 0;
     let mut texts = Vec::new();
-    for _ in 0..4 {
+    // How many of four give way depends on how busy the machine is: one must come through.
+    for tries in 1.. {
+        if tries > 4 && (captured > 0 || tries > 15) {
+            break;
+        }
         let sink = MemorySink::default();
         let source = source(&database.url(Role::Admin), Selection::default()).with_patience(Duration::from_secs(10));
         match capture_into(&sink, &source).await {
@@ -161,8 +165,7 @@ async fn under_load_with_truncate_alter_and_create_every_capture_is_of_one_momen
     let _ = load.kill();
     let _ = load.wait();
     changing.into_iter().for_each(|thread| thread.join().unwrap());
-    // How many of them depends on how busy the machine is.
-    assert!(captured >= 1, "{captured} of 4: {texts:?}");
+    assert!(captured >= 1, "{texts:?}");
     assert!(rounds.load(Ordering::SeqCst) > 10, "nobody was held up");
     assert!(
         texts.iter().all(|text| text.contains("could not be locked")
