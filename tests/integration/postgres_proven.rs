@@ -286,7 +286,9 @@ fn row_security_that_binds_the_owner_keeps_no_restore_from_its_end() {
     let paused = Paused::at(&workshop, "built", &restore);
     let mut held = scratch(&server).psql().stdin(std::process::Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(held.stdin.as_mut().unwrap(), b"SELECT 1;\n").unwrap();
-    let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", scratch(&server).name());
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql' AND state = 'idle' AND datname = ";
+    let sessions = format!("{sessions}'{}'", scratch(&server).name());
     crate::support::workshop::wait_for("the session", 120, || (server.sql(&sessions) == "1").then_some(()));
     let ended = paused.go_on();
     drop(held.stdin.take());
