@@ -405,6 +405,21 @@ impl SmallDisk {
         let status = std::process::Command::new("mount").args(words).arg(&self.0).status().unwrap();
         assert!(status.success());
     }
+
+    /// A tablespace on it, as SQL names it.
+    fn tablespace(&self, server: &Postgres) -> String {
+        let space = postgres::quoted(&server.name("space"));
+        server.sql(&format!("CREATE TABLESPACE {space} LOCATION '{}'", self.0.display()));
+        space
+    }
+}
+
+/// Drops a tablespace, and all databases of the test, which may hold something in it.
+fn drop_tablespace(server: &Postgres, space: &str) {
+    for name in server.databases() {
+        server.sql(&format!("DROP DATABASE {} WITH (FORCE)", postgres::quoted(&name)));
+    }
+    server.sql(&format!("DROP TABLESPACE {space}"));
 }
 
 impl Drop for SmallDisk {
@@ -419,8 +434,7 @@ async fn a_disk_that_is_full_ends_the_restore_and_leaves_nothing_of_it() {
     require!(program "mount");
     let server = require!(postgres::v15);
     let disk = SmallDisk::new(&server, 12);
-    let space = postgres::quoted(&server.name("space"));
-    server.sql(&format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.0.display()));
+    let space = disk.tablespace(&server);
     let live = server.create_database("full");
     live.sql(&format!("CREATE TABLE a (id int, t text) TABLESPACE {space}; INSERT INTO a SELECT g, md5(g::text) FROM generate_series(1, 100000) g"));
     let contents = live.contents();
@@ -433,10 +447,7 @@ async fn a_disk_that_is_full_ends_the_restore_and_leaves_nothing_of_it() {
     disk.mount(&["-o", "remount,size=40m"]);
     bench.restore().await;
     assert_eq!(live.contents(), contents);
-    for name in server.databases() {
-        server.sql(&format!("DROP DATABASE {} WITH (FORCE)", postgres::quoted(&name)));
-    }
-    server.sql(&format!("DROP TABLESPACE {space}"));
+    drop_tablespace(&server, &space);
 }
 
 #[tokio::test]
@@ -444,8 +455,7 @@ async fn a_disk_that_is_full_while_an_index_is_built_is_no_difference() {
     require!(program "mount");
     let server = require!(postgres::v15);
     let disk = SmallDisk::new(&server, 40);
-    let space = postgres::quoted(&server.name("space"));
-    server.sql(&format!("CREATE TABLESPACE {space} LOCATION '{}'", disk.0.display()));
+    let space = disk.tablespace(&server);
     let live = server.create_database("fullindex");
     live.sql(&format!(
         "CREATE TABLE a (id int, t text); INSERT INTO a SELECT g, md5(g::text) FROM generate_series(1, 100000) g; \
@@ -464,10 +474,7 @@ async fn a_disk_that_is_full_while_an_index_is_built_is_no_difference() {
     disk.mount(&["-o", "remount,size=40m"]);
     bench.restore().await;
     assert_eq!(live.contents(), contents);
-    for name in server.databases() {
-        server.sql(&format!("DROP DATABASE {} WITH (FORCE)", postgres::quoted(&name)));
-    }
-    server.sql(&format!("DROP TABLESPACE {space}"));
+    drop_tablespace(&server, &space);
 }
 
 #[tokio::test]

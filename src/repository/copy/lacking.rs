@@ -6,7 +6,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher as _, RandomState},
+    sync::LazyLock,
 };
 
 use futures::TryStreamExt;
@@ -59,6 +60,9 @@ pub struct Listings {
 /// How many objects were listed of each run, and the sum of numbers for their names and sizes.
 type Prints = HashMap<BackupId, (u64, u64)>;
 
+/// Numbers of this process alone: nobody can choose names whose numbers have the sum of others.
+static NUMBERS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// The run that an object belongs to, by its key.
 type RunOf = fn(&Key) -> Option<BackupId>;
 
@@ -67,10 +71,8 @@ async fn prints(of: &Repository, prefix: &str, run_of: RunOf) -> Result<Prints, 
     let mut objects = of.backend().list(prefix);
     while let Some(meta) = objects.try_next().await? {
         let Some(run) = run_of(&meta.key) else { continue };
-        let mut hasher = DefaultHasher::new();
-        (meta.key.as_str(), meta.size).hash(&mut hasher);
         let print = prints.entry(run).or_default();
-        *print = (print.0 + 1, print.1.wrapping_add(hasher.finish()));
+        *print = (print.0 + 1, print.1.wrapping_add(NUMBERS.hash_one((meta.key.as_str(), meta.size))));
     }
     Ok(prints)
 }

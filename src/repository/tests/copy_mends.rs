@@ -5,16 +5,15 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     BeginOptions, Bench, TestStream, by_name, committed, contents,
     copy::{copied, copy_between, copy_to, empty, is_sound, options, replica},
-    draft, noise, small, write,
+    draft, noise,
+    server::Server,
+    small, write,
 };
 use crate::{
     repository::{
         Copier, CopyListed, CopyOutcome, CopyRefused, Error, Level, Repository, Scope, StoredManifest, TombstoneBy,
         VerifyOptions,
-        backend::{
-            Backend, Error as StoreError, ErrorKind, Fault, Faulty, Key, Listing, Memory, ObjectMeta, Op, PutOutcome,
-            Recording, Rule,
-        },
+        backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
         crypt::{Access, SigningKey},
         layout, verify_all,
     },
@@ -285,48 +284,6 @@ async fn a_pack_that_was_planted_in_a_copy_before_it_was_sent_is_found_by_a_veri
     }
 }
 
-/// A store that keeps the SHA-256 of what was put with one.
-#[derive(Debug)]
-struct Keeping {
-    inner: Memory,
-    keeps: bool,
-    without: Vec<Key>,
-}
-
-#[async_trait::async_trait]
-impl Backend for Keeping {
-    fn location(&self) -> &str {
-        self.inner.location()
-    }
-    async fn put_new(&self, key: &Key, bytes: bytes::Bytes) -> Result<PutOutcome, StoreError> {
-        self.inner.put_new(key, bytes).await
-    }
-    async fn get(&self, key: &Key, limit: u64) -> Result<bytes::Bytes, StoreError> {
-        self.inner.get(key, limit).await
-    }
-    async fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        self.inner.head(key).await
-    }
-    fn list(&self, prefix: &str) -> Listing {
-        self.inner.list(prefix)
-    }
-    async fn clock(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
-        self.inner.clock().await
-    }
-    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-    async fn sha256_of(&self, key: &Key) -> Result<Option<Sha256Digest>, StoreError> {
-        if !self.keeps || self.without.contains(key) {
-            return Ok(None);
-        }
-        Ok(Some(Sha256Digest::of(&self.inner.get(key, u64::MAX).await?)))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planted_pack_is_told_by_the_checksum_of_a_store_that_keeps_one() {
     // A pack that was put without a checksum is read: drctl puts none without.
@@ -342,7 +299,8 @@ async fn a_planted_pack_is_told_by_the_checksum_of_a_store_that_keeps_one() {
         let planted = if honest { bytes } else { vec![7; bytes.len()].into() };
         store.put_new(&pack, planted).await.unwrap();
         let without = if with_checksum { vec![] } else { vec![pack.clone()] };
-        let to = replica(&bench, Arc::new(Keeping { inner: store.clone(), keeps, without })).await;
+        let server = Server { without_sha256: keeps.then_some(without), ..Server::over(&store) };
+        let to = replica(&bench, Arc::new(server)).await;
         let before = store.keys();
         let outcome = copy_between(&bench, &from, &to, &one).await;
         let told = keeps && !honest;

@@ -6,16 +6,14 @@ use super::{
     Bench,
     copy::{copied, copy_between, copy_to, empty, is_sound, replica, waits},
     prune::options,
+    server::Server,
     small,
 };
 use crate::{
     repository::{
         Copier, CopyRefused, Error, Level, Listed, PruneOptions, Pruned, Repository, Scope, StoredManifest, Survey,
         TombstoneBy,
-        backend::{
-            Backend, Error as StoreError, ErrorKind, Fault, Faulty, Key, Listing, Memory, ObjectMeta, Op, PutOutcome,
-            Recording, Rule,
-        },
+        backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
         layout,
     },
     types::{BackupId, Clock},
@@ -360,49 +358,6 @@ async fn lists_of_a_backup_that_were_there_long_before_it_is_brought_are_waited_
     }
 }
 
-/// A store in which a lock keeps sessions from deletion.
-#[derive(Debug)]
-struct LockedSessions {
-    inner: Memory,
-    until: Option<jiff::Timestamp>,
-}
-
-#[async_trait::async_trait]
-impl Backend for LockedSessions {
-    fn location(&self) -> &str {
-        self.inner.location()
-    }
-    async fn put_new(&self, key: &Key, bytes: bytes::Bytes) -> Result<PutOutcome, StoreError> {
-        self.inner.put_new(key, bytes).await
-    }
-    async fn get(&self, key: &Key, limit: u64) -> Result<bytes::Bytes, StoreError> {
-        self.inner.get(key, limit).await
-    }
-    async fn get_range(&self, key: &Key, range: std::ops::Range<u64>) -> Result<bytes::Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-    async fn head(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
-        self.inner.head(key).await
-    }
-    fn list(&self, prefix: &str) -> Listing {
-        self.inner.list(prefix)
-    }
-    async fn clock(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
-        self.inner.clock().await
-    }
-    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        if self.locked_until(key).await?.is_some() {
-            let (subject, location) = (key.to_string(), self.location().to_owned());
-            let (kind, reason) = (ErrorKind::Locked, "it is locked".to_owned());
-            return Err(StoreError { kind, act: "delete", subject, location, reason, source: None });
-        }
-        self.inner.delete(key).await
-    }
-    async fn locked_until(&self, key: &Key) -> Result<Option<jiff::Timestamp>, StoreError> {
-        Ok(self.until.filter(|_| key.as_str().starts_with("sessions/")))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_locked_session_of_a_run_that_has_ended_holds_up_no_copy_longer_than_its_packs_do() {
     for (locked, given_up) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -421,7 +376,7 @@ async fn the_locked_session_of_a_run_that_has_ended_holds_up_no_copy_longer_than
         }
         bench.pass(25);
         let until = locked.then(|| bench.clock.now() + jiff::SignedDuration::from_hours(1_000));
-        let place: Arc<dyn Backend> = Arc::new(LockedSessions { inner: store.clone(), until });
+        let place: Arc<dyn Backend> = Arc::new(Server { sessions_until: until, ..Server::over(&store) });
         let outcome = copy_to(&bench, place.clone(), &two).await;
         assert!(waits(&outcome), "its packs may be deleted now: {outcome:?}");
         let copy = bench.open_on(place.clone()).await;

@@ -17,6 +17,7 @@ mod prune;
 mod prune_locks;
 mod prune_trust;
 mod round_trip;
+mod server;
 mod sharing;
 mod tombstones;
 mod vouched;

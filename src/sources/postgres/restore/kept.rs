@@ -11,7 +11,7 @@ use super::{
     names::RestoreId,
     properties,
     report::Loaded,
-    since::Brought,
+    since::{self, Brought},
     work::Work,
 };
 use crate::types::StreamInfo;
@@ -74,13 +74,10 @@ impl Restore<'_> {
     /// Row security came after the rows, and may bind this role by now: the first comparison was before it.
     async fn can_read_back(&self, session: &Session, loads: &[Load]) -> Result<(), RestoreError> {
         let names: Vec<&str> = loads.iter().map(|load| load.table.as_str()).collect();
-        let sql = "SELECT t.name FROM unnest($1::text[]) WITH ORDINALITY AS t(name, place) \
-             WHERE pg_catalog.row_security_active(pg_catalog.to_regclass(t.name)) ORDER BY t.place";
-        let bound = session.rows("look at row security", sql, &[&names]).await?;
-        if bound.is_empty() {
+        let tables = since::hidden(session, &names).await?;
+        if tables.is_empty() {
             return Ok(());
         }
-        let tables: Vec<&str> = bound.iter().map(|row| row.get(0)).collect();
         let reason = format!(
             "row security would hide rows of {} from role {}, and they cannot be compared: ALTER ROLE {2} BYPASSRLS, or run it \
              as a superuser; or restore from the backup again without --no-switch, which compares before row security is there",

@@ -71,10 +71,10 @@ pub(super) async fn mark(session: &Session, table: &str) -> Result<Option<Mark>,
     Ok(marks(session, &[table]).await?.into_iter().next().flatten())
 }
 
-/// The tables of which row security would hide rows from this role.
-async fn hidden(session: &Session, tables: &[&str]) -> Result<HashSet<String>, Error> {
-    let sql = "SELECT t.name FROM pg_catalog.unnest($1::pg_catalog.text[]) AS t(name) \
-         WHERE pg_catalog.row_security_active(pg_catalog.to_regclass(t.name)::pg_catalog.oid)";
+/// The tables of which row security would hide rows from this role, in their order.
+pub(super) async fn hidden(session: &Session, tables: &[&str]) -> Result<Vec<String>, Error> {
+    let sql = "SELECT t.name FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS t(name, place) \
+         WHERE pg_catalog.row_security_active(pg_catalog.to_regclass(t.name)::pg_catalog.oid) ORDER BY t.place";
     let rows = session.rows("look at row security", sql, &[&tables]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -115,7 +115,7 @@ impl Restore<'_> {
         }
         let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
         let of_objects = now.pop().flatten();
-        let hidden = hidden(session, &tables).await?;
+        let hidden: HashSet<String> = hidden(session, &tables).await?.into_iter().collect();
         let mut changed = Vec::new();
         for (load, now) in loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now)) {
             if !hidden.contains(&load.table) {
