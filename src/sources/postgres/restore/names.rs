@@ -11,10 +11,11 @@ const LONGEST: usize = 63;
 /// So many digits of a name's digest tell it from others that begin as it does.
 const DIGITS: usize = 8;
 
-const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// In the order in which texts sort.
+const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 
-/// What one restore is called: its start in UTC and four random characters, `20261121150501abcd`.
-/// Names that end with it sort by time.
+/// What one restore is called: its start in UTC to the 1024th part of a second, of which two characters tell, and two
+/// random ones, `20261121150501abcd`. Names that end with it sort by time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreId(String);
 
@@ -22,8 +23,16 @@ impl RestoreId {
     /// A new one for a restore that starts at `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        let mut rng = rand::rng();
-        let suffix: String = (0..4).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect();
+        // 0 to 1023, and as many random ones.
+        let part = u64::try_from(start.subsec_nanosecond()).unwrap_or_default() * 1024 / 1_000_000_000;
+        let random = rand::rng().random_range(0..1024_u64);
+        let digits = [part >> 5, part & 31, random >> 5, random & 31];
+        let suffix: String = digits
+            .iter()
+            .filter_map(|digit| ALPHABET.get(usize::try_from(*digit).ok()?))
+            .copied()
+            .map(char::from)
+            .collect();
         Self(format!("{}{suffix}", start.strftime("%Y%m%d%H%M%S")))
     }
 
@@ -151,6 +160,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_starts_later_sorts_later(millis in 0_i64..4_000_000_000_000, later in 1_i64..3_000) {
+            let id = |millis| RestoreId::new(Timestamp::from_millisecond(millis).unwrap());
+            let (one, other) = (id(millis), id(millis + later));
+            prop_assert!(one.as_str() < other.as_str(), "{one:?} {other:?}");
+            prop_assert_eq!(RestoreId::parse(one.as_str()), Some(one));
+        }
+
         #[test]
         fn no_name_is_longer_than_postgresql_keeps(name in ".{0,80}") {
             let id = id();
