@@ -312,7 +312,7 @@ fn a_private_authority_is_asked_for_and_taken_from_the_policy() {
     let database = server.database("crm");
     fill(&database);
     let url = database.url().split("&tlsCAFile").next().unwrap().to_owned() + "&authSource=admin";
-    let workshop = Workshop::of_mongodb(&url, NONE);
+    let mut workshop = Workshop::of_mongodb(&url, NONE);
     let ended = workshop.ends(5, &["backup"]);
     assert!(ended.stderr.contains("cannot encrypt the connection"), "{}", ended.stderr);
     workshop.write_mongodb_policy(&format!("{NONE}, tls: {{caFile: {}}}", authority.display()));
@@ -330,6 +330,21 @@ fn a_private_authority_is_asked_for_and_taken_from_the_policy() {
     let plain = Workshop::of_mongodb(&plain, &format!("{NONE}, tls: {{caFile: {}}}", authority.display()));
     let ended = plain.ends(5, &["backup"]);
     assert!(ended.stderr.contains("perhaps since it takes no encrypted connections"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("write `tls=false` into the address"), "{}", ended.stderr);
+    // One that takes no others, and who asks for none.
+    workshop.set("TEST_URL_CRM_DB", &url.replace("tls=true&", "").replace("&tls=true", ""));
+    workshop.write_mongodb_policy(NONE);
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("only encrypted ones, which `tls=true` in the address asks for"), "{}", ended.stderr);
+    // A certificate of drctl's own that is not there.
+    workshop.set("TEST_URL_CRM_DB", &format!("{url}&tlsCAFile={}", authority.display()));
+    workshop.done(&["backup"]);
+    workshop.set(
+        "TEST_URL_CRM_DB",
+        &format!("{url}&tlsCAFile={}&tlsCertificateKeyFile=/there/is/none.pem", authority.display()),
+    );
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains("the certificate and key in `/there/is/none.pem`"), "{}", ended.stderr);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn restore_of(name: &str) -> &str {
 }
 
 /// Kills `drctl` with SIGKILL at the `nth` such command.
-fn kill_at(workshop: &Workshop, proxy: &MongoProxy, (command, nth): (&str, usize), words: &[&str]) {
+pub(crate) fn kill_at(workshop: &Workshop, proxy: &MongoProxy, (command, nth): (&str, usize), words: &[&str]) {
     let pause = proxy.pause(command, nth);
     let mut drctl = workshop.command(words);
     let mut child: Child = drctl.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -8,11 +8,13 @@ use serde_json::Value;
 use crate::{
     encryption::encrypt,
     mongodb_backup::fill,
+    mongodb_faults::left_in,
+    mongodb_left::kill_at,
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy, Part},
         mongodb::{self, Database, MongoDb},
-        workshop::Workshop,
+        workshop::{Workshop, wait_for},
     },
 };
 
@@ -168,7 +170,53 @@ fn users_and_roles_come_back_with_their_passwords_only_if_they_are_asked_for() {
     assert!(ended.stderr.contains("not found (CursorNotFound, 43); `admin.tempusers`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("could not be removed; drop it by hand"), "{}", ended.stderr);
     assert_eq!(proxy.faults_made(), before_faults + 2);
-    server.behind(proxy.address()).other_database("admin").run(r#"{"drop": "tempusers"}"#);
+    // `doctor` names it, and so does the next plan, before anything is loaded.
+    let admin = server.behind(proxy.address()).other_database("admin");
+    let again = ["restore", "--yes", "--users", "--drop", "*"];
+    let named = |words: &str| {
+        let all = [
+            format!("`app` of {0}, `report` of {0}", database.name()),
+            "with what proves their passwords".to_owned(),
+            r#"drop it: `db.getSiblingDB("admin").tempusers.drop()` in mongosh"#.to_owned(),
+        ];
+        words.contains("`admin.tempusers` holds users") && all.iter().all(|it| words.contains(it))
+    };
+    let refused_for_it = || {
+        let doctor = workshop.done(&["doctor"]).stdout;
+        assert!(named(&doctor), "{doctor}");
+        let inserts = || proxy.seen().iter().filter(|it| it.command == "insert").count();
+        let before = inserts();
+        let refused = workshop.ends(5, &again);
+        assert!(named(&refused.stderr), "{}", refused.stderr);
+        assert_eq!(inserts(), before);
+    };
+    refused_for_it();
+    // Who may not look is told so.
+    proxy.inject(Fault::error("find", 1, 13).of("tempusers"));
+    let doctor = workshop.done(&["doctor"]).stdout;
+    let words = "cannot see whether a restore of users has left something in `admin.tempusers`";
+    assert!(doctor.contains(words) && !named(&doctor), "{doctor}");
+    admin.run(r#"{"drop": "tempusers"}"#);
+    // A restore that is killed while it makes users leaves the same: three collections have documents, then the users come.
+    kill_at(&workshop, &proxy, ("insert", 4), &again);
+    wait_for("the server to do what it was told last", 120, || {
+        let found = admin.run(r#"{"find": "tempusers"}"#);
+        (found["cursor"]["firstBatch"].as_array().map(Vec::len) == Some(2)).then_some(())
+    });
+    refused_for_it();
+    admin.run(r#"{"drop": "tempusers"}"#);
+    admin.run(r#"{"insert": "temproles", "documents": [{"_id": "crm.boss", "role": "boss", "db": "crm"}]}"#);
+    let doctor = workshop.done(&["doctor"]).stdout;
+    assert!(doctor.contains("`admin.temproles` holds roles") && !doctor.contains("tempusers"), "{doctor}");
+    admin.run(r#"{"drop": "temproles"}"#);
+    assert!(!workshop.done(&["doctor"]).stdout.contains("`admin."));
+    // The killed one had made the roles.
+    for each in [r#"{"dropRole": "boss"}"#, r#"{"dropRole": "seller"}"#] {
+        database.run(each);
+    }
+    for name in left_in(&database) {
+        database.run(&format!(r#"{{"drop": "{name}"}}"#));
+    }
     let report = workshop.json(0, &["restore", "--yes", "--users", "--drop", "*"]);
     assert_eq!(report["mongodbDatabases"][0]["accounts"], 4, "{report}");
     assert_eq!(told(&database), before);

@@ -99,9 +99,20 @@ fn a_database_behind_a_service_is_reached_with_the_certificate_that_it_has_in_th
     assert_eq!(database.contents().len(), 4);
 }
 
+/// The same by a name that only name servers could tell of.
+fn srv_address_at(server: &MongoDb, database: &str, name: &str) -> String {
+    let plain = address_at(server, database, name).replacen("mongodb://", "mongodb+srv://", 1);
+    // Such an address asks for TLS by itself.
+    plain.replace("tls=true&", "")
+}
+
 /// Connects as through a port-forward that leads to the server itself.
 async fn connect(server: &MongoDb, host: &str, authority: &Path, name: Option<&str>) -> Result<(), Error> {
-    let address = Address::parse(&address_at(server, "crm", host)).unwrap();
+    connect_to(server, &address_at(server, "crm", host), authority, name).await
+}
+
+async fn connect_to(server: &MongoDb, address: &str, authority: &Path, name: Option<&str>) -> Result<(), Error> {
+    let address = Address::parse(address).unwrap();
     let server = Server::new(address, None, Some(authority.to_owned()))?
         .forwarded_to(server.address().parse().unwrap())
         .with_server_name(name.map(str::to_owned));
@@ -121,4 +132,17 @@ async fn a_certificate_is_checked_by_the_servers_name_and_not_by_the_address_of_
     let not_pem = tempfile::NamedTempFile::new().unwrap();
     let refused = connect(&server, "db.drctl.test:27017", not_pem.path(), None).await.unwrap_err();
     assert!(matches!(refused, Error::Tls { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_name_servers_is_not_looked_up_where_a_port_forward_leads_to_the_server() {
+    let (server, authority) = require!(mongodb::with_tls);
+    let named = srv_address_at(&server, "crm", NAMED);
+    connect_to(&server, &named, &authority, None).await.unwrap();
+    let other = srv_address_at(&server, "crm", "mongodb.crm.svc.cluster.local");
+    connect_to(&server, &other, &authority, Some(NAMED)).await.unwrap();
+    // It is encrypted and checked, as without a port-forward.
+    let refused = connect_to(&server, &other, &authority, None).await.unwrap_err();
+    let words = "its certificate must be for `mongodb.crm.svc.cluster.local`";
+    assert!(matches!(refused, Error::Tls { .. }) && refused.to_string().contains(words), "{refused}");
 }

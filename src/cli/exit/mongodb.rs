@@ -24,7 +24,13 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
         }
         Error::Tls { .. } => (
             Exit::CouldNotRun,
-            Some("name the authority that signs the server's certificate by `tls: {caFile: ...}` in the policy"),
+            Some(
+                "see that its files can be read, and name the authority that signs the server's certificate by `tls: {caFile: ...}` in the policy",
+            ),
+        ),
+        Error::Handshake { .. } => (
+            Exit::CouldNotRun,
+            Some("if the server takes none, write `tls=false` into the address, and no `tls` into the policy"),
         ),
         Error::Unreachable { .. } => (Exit::CouldNotRun, Some("check the address, and that the server is up")),
         Error::Refused { .. } => (Exit::CouldNotRun, Some(RIGHTS)),

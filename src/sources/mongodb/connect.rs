@@ -13,7 +13,10 @@ use mongodb_driver::{
     Client, Collection, Database,
     bson::{Document, RawDocumentBuf, doc},
     error::ErrorKind,
-    options::{ClientOptions, CollectionOptions, ReadConcern, ReadPreference, ServerAddress, Tls, TlsOptions},
+    options::{
+        ClientOptions, CollectionOptions, ConnectionString, HostInfo, ReadConcern, ReadPreference, ServerAddress, Tls,
+        TlsOptions,
+    },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -102,8 +105,20 @@ impl Server {
     }
 
     async fn options(&self) -> Result<ClientOptions, Error> {
-        let parsed = ClientOptions::parse(self.address.expose()).await;
-        let mut options = parsed.map_err(|error| self.unreachable(&Reason::from(&error)))?;
+        let unreachable = |error| self.unreachable(&Reason::from(&error));
+        let mut said = ConnectionString::parse(self.address.expose()).map_err(unreachable)?;
+        if let Some(address) = self.forwarded {
+            // Names mean something only where the server is: nothing is looked up here.
+            if matches!(said.host_info, HostInfo::DnsRecord(_)) {
+                said.tls.get_or_insert_with(|| Tls::Enabled(TlsOptions::default()));
+            }
+            let here = ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) };
+            said.host_info = HostInfo::HostIdentifiers(vec![here]);
+            // Nor are the members' own names reached from here.
+            said.direct_connection = Some(true);
+            said.replica_set = None;
+        }
+        let mut options = ClientOptions::parse(said).await.map_err(unreachable)?;
         options.app_name = Some("drctl".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         options.max_pool_size = Some(options.max_pool_size.unwrap_or(MOST_CONNECTIONS).clamp(2, MOST_CONNECTIONS));
@@ -120,14 +135,10 @@ impl Server {
             tls.allow_invalid_certificates = None;
             options.tls = Some(Tls::Enabled(tls));
         }
-        if let Some(Tls::Enabled(TlsOptions { ca_file_path: Some(file), .. })) = &options.tls {
-            look_at_authorities(file).map_err(|reason| Error::Tls { server: self.shown(), reason })?;
-        }
-        if let Some(address) = self.forwarded {
-            options.hosts = vec![ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) }];
-            // The members' own names are not reached from here.
-            options.direct_connection = Some(true);
-            options.repl_set_name = None;
+        if let Some(Tls::Enabled(tls)) = &options.tls {
+            let looked = tls.ca_file_path.as_deref().map_or(Ok(()), look_at_authorities);
+            let looked = looked.and_then(|()| tls.cert_key_file_path.as_deref().map_or(Ok(()), look_at_own));
+            looked.map_err(|reason| Error::Tls { server: self.shown(), reason })?;
         }
         Ok(options)
     }
@@ -184,9 +195,7 @@ impl Server {
         let reason = Reason::from(error);
         let text = reason.to_string();
         if text.contains("tls handshake eof") {
-            let reason =
-                format!("the server ends the handshake, perhaps since it takes no encrypted connections ({text})");
-            return Error::Tls { server: self.shown(), reason };
+            return Error::Handshake { server: self.shown(), reason };
         }
         if matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) || text.contains("certificate") {
             return Error::Tls { server: self.shown(), reason: text };
@@ -199,6 +208,12 @@ impl Server {
                 database: for_terminal(&self.database).into_owned(),
                 reason,
             };
+        }
+        let is_plain = !self.address.encrypted && self.ca_file.is_none();
+        if is_plain && matches!(error.kind.as_ref(), ErrorKind::ServerSelection { .. }) && text.contains("end of file")
+        {
+            let words = "the server ends the connection, perhaps since it takes only encrypted ones, which `tls=true` in the address asks for";
+            return self.unreachable(&Reason::text(format!("{words} ({text})")));
         }
         match error.kind.as_ref() {
             ErrorKind::ServerSelection { .. }
@@ -228,6 +243,12 @@ fn look_at_authorities(file: &Path) -> Result<(), String> {
         }
         Ok(_) => Ok(()),
     }
+}
+
+/// Sees that the file with drctl's own certificate can be read.
+fn look_at_own(file: &Path) -> Result<(), String> {
+    let shown = for_terminal(&file.display().to_string()).into_owned();
+    std::fs::read(file).map(drop).map_err(|error| format!("cannot read the certificate and key in `{shown}`: {error}"))
 }
 
 /// What a server says of itself.

@@ -31,6 +31,17 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The server ends what was to become an encrypted connection, without a word.
+    #[error(
+        "cannot encrypt the connection to {server}: the server ends the handshake, perhaps since it takes no encrypted connections \
+         ({reason})"
+    )]
+    Handshake {
+        /// Host and port.
+        server: String,
+        /// What the driver says.
+        reason: Reason,
+    },
     /// Nobody answers there.
     #[error("cannot reach the MongoDB server {server}: {reason}")]
     Unreachable {
@@ -120,7 +131,7 @@ impl Error {
     /// Whether it may pass by itself: an image of MongoDB makes its users, and a replica set its primary, a moment later.
     #[must_use]
     pub fn is_early(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Tls { .. } | Self::Refused { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Tls { .. } | Self::Handshake { .. } | Self::Refused { .. })
     }
 }
 
@@ -203,8 +214,8 @@ impl From<&mongodb_driver::error::Error> for Reason {
             }
             K::ServerSelection { message, .. } => Self::text(innermost(message)),
             K::Io(error) => Self::text(error.to_string()),
-            K::DnsResolve { .. }
-            | K::ConnectionPoolCleared { .. }
+            K::DnsResolve { message, .. } => Self::text(of_names(message)),
+            K::ConnectionPoolCleared { .. }
             | K::InvalidTlsConfig { .. }
             | K::IncompatibleServer { .. }
             | K::SessionsNotSupported
@@ -230,6 +241,19 @@ fn without_values(message: &str) -> &str {
     }
 }
 
+/// Why a `mongodb+srv` name did not lead to servers. The driver shows a query as its own program text has it.
+fn of_names(message: &str) -> String {
+    if message.contains("no records found") {
+        let name = message.split_once("Name(\"").and_then(|(_, after)| after.split_once('"'));
+        let name = name.map_or("its name", |(name, _)| name.trim_end_matches('.'));
+        return format!("the name server knows no servers of {name} (SRV)");
+    }
+    if message.contains("request timed out") {
+        return "no name server answers (/etc/resolv.conf names them)".to_owned();
+    }
+    format!("its name was not found out: {message}")
+}
+
 /// The driver describes all it knows of the servers, and somewhere in it why the first one did not answer.
 fn innermost(message: &str) -> &str {
     let Some((_, said)) = message.split_once("Error: Kind: ") else {
@@ -249,6 +273,18 @@ mod tests {
                     127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} } ] }";
         assert_eq!(innermost(long), "Connection refused (os error 111)");
         assert_eq!(innermost("None of these. Topology: { }"), "None of these");
+    }
+
+    #[test]
+    fn what_a_name_server_says_is_told_in_words() {
+        let query = "DNS error: no records found for Query { name: Name(\"_mongodb._tcp.crm.drctl.test.\"), query_type: SRV, \
+                     query_class: IN }";
+        assert_eq!(of_names(query), "the name server knows no servers of _mongodb._tcp.crm.drctl.test (SRV)");
+        assert!(of_names("request timed out").starts_with("no name server answers"));
+        assert_eq!(
+            of_names("DNS error: error response: Refused"),
+            "its name was not found out: DNS error: error response: Refused"
+        );
     }
 
     #[test]

@@ -6,6 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use futures::TryStreamExt as _;
+use mongodb_driver::{
+    bson::{Document, doc},
+    options::ReadPreference,
+};
+
+use super::{Session, accounts::AccountKind, error::Reason};
 use crate::types::{counted, for_terminal};
 
 /// So many names are shown of one restore.
@@ -88,6 +95,56 @@ fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
     }
 }
 
+/// The collection in `admin` that a server takes users from: the one that its role `restore` is for.
+pub(super) const TEMPORARY_USERS: &str = "tempusers";
+/// The same of roles, which drctl makes by a command and mongorestore does not.
+const TEMPORARY_ROLES: &str = "temproles";
+
+fn temporary(kind: AccountKind) -> &'static str {
+    match kind {
+        AccountKind::User => TEMPORARY_USERS,
+        AccountKind::Role => TEMPORARY_ROLES,
+    }
+}
+
+/// What restores of users or roles have left in `admin`: drctl's own, or others' by the same way.
+///
+/// # Errors
+/// Why the server does not tell: it lets only those look who may restore users.
+pub(super) async fn of_accounts(session: &Session, kind: AccountKind) -> Result<Option<Traces>, Reason> {
+    let collection = session.client.database("admin").collection::<Document>(temporary(kind));
+    let find = collection
+        .find(doc! {})
+        .projection(doc! {kind.word(): 1, "db": 1})
+        .limit(SHOWN as i64 + 1)
+        .selection_criteria(ReadPreference::Primary.into());
+    let found = async { find.await?.try_collect::<Vec<Document>>().await };
+    let found = found.await.map_err(|error| Reason::from(&error))?;
+    Ok((!found.is_empty()).then(|| told_of_accounts(kind, &found)))
+}
+
+fn told_of_accounts(kind: AccountKind, found: &[Document]) -> Traces {
+    let text = |document: &Document, key| for_terminal(document.get_str(key).unwrap_or("?")).into_owned();
+    let one = |it: &Document| format!("`{}` of {}", text(it, kind.word()), text(it, "db"));
+    let mut shown = found.iter().take(SHOWN).map(one).collect::<Vec<_>>().join(", ");
+    if found.len() > SHOWN {
+        shown.push_str(" and more");
+    }
+    let (place, held) = (temporary(kind), format!("{}s", kind.word()));
+    let proof = match kind {
+        AccountKind::User => ", with what proves their passwords,",
+        AccountKind::Role => "",
+    };
+    Traces {
+        what: format!(
+            "`admin.{place}` holds {held}{proof} that a restore had to make, and that has ended badly or runs still: {shown}"
+        ),
+        next: format!(
+            "if no restore of users or roles runs, drop it: `db.getSiblingDB(\"admin\").{place}.drop()` in mongosh"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +184,24 @@ mod tests {
         let names: Vec<String> = (0..12).map(|number| format!("drctl_20261120120000ab2d_{number}")).collect();
         let told = traces(names.iter().map(String::as_str), None);
         assert!(told[0].what.contains("12 collections") && told[0].what.ends_with("and 2 more"), "{told:?}");
+    }
+
+    #[test]
+    fn what_a_restore_of_users_has_left_is_told_without_what_proves_passwords() {
+        let user = |number: usize| doc! {"user": format!("app{number}"), "db": "crm", "credentials": {"key": "pepper"}};
+        let told = told_of_accounts(AccountKind::User, &[user(0), user(1)]);
+        assert!(
+            told.what.starts_with("`admin.tempusers` holds users, with what proves") && !told.what.contains("pepper")
+        );
+        assert!(told.what.ends_with("`app0` of crm, `app1` of crm"), "{}", told.what);
+        assert!(told.next.contains(".tempusers.drop()"), "{}", told.next);
+        let many: Vec<Document> = (0..=SHOWN).map(user).collect();
+        assert!(told_of_accounts(AccountKind::User, &many).what.ends_with("`app9` of crm and more"));
+        let told = told_of_accounts(AccountKind::Role, &[doc! {"role": "boss", "db": "crm"}, doc! {}]);
+        assert!(
+            told.what.starts_with("`admin.temproles` holds roles that")
+                && told.what.ends_with("`boss` of crm, `?` of ?")
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod azure;
 pub(crate) mod bed;
 pub(crate) mod cutter;
+pub(crate) mod dns;
 pub(crate) mod door;
 pub(crate) mod dumped;
 pub(crate) mod mongo_proxy;

@@ -117,6 +117,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Inner {
     seen: Vec<Seen>,
+    logins: Vec<String>,
     faults: Vec<fault::Counted>,
     /// A command whose client is gone, and that was not done yet.
     late: Option<Message>,
@@ -205,6 +206,11 @@ impl MongoProxy {
     /// All commands so far that clients gave, without hello and logins.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.inner.lock().unwrap().seen.clone()
+    }
+
+    /// The databases that users said that they are known to when they logged in.
+    pub(crate) fn logins(&self) -> Vec<String> {
+        self.state.inner.lock().unwrap().logins.clone()
     }
 
     /// Loses every connection, and takes none any more: the server is gone.
@@ -338,6 +344,9 @@ fn converse(mut client: &TcpStream, mut server: &TcpStream, state: &State) -> Op
 impl State {
     /// Notes a command, and says what fault it has come to.
     fn hear(&self, request: &Message) -> Option<Effect> {
+        if let Some(known_to) = login(request) {
+            self.inner.lock().unwrap().logins.push(known_to);
+        }
         if part::is_hello(request.command()) || request.command().starts_with("sasl") {
             return None;
         }
@@ -365,6 +374,15 @@ impl State {
     /// The time of what was done last.
     fn operation_time(&self) -> (u32, u32) {
         (part::now_seconds(), self.inner.lock().unwrap().ticks)
+    }
+}
+
+/// The database that a user says that he is known to, if he logs in by this.
+fn login(request: &Message) -> Option<String> {
+    match request.command() {
+        "saslStart" => request.body.text("$db").map(str::to_owned),
+        hello if part::is_hello(hello) => request.body.inner("speculativeAuthenticate")?.text("db").map(str::to_owned),
+        _ => None,
     }
 }
 

@@ -25,6 +25,20 @@ pub(crate) fn drctl(args: &[&str]) -> Command {
     command
 }
 
+/// The same run, started by another program: the command's own words follow those of `launcher`.
+pub(crate) fn launched(launcher: &[String], command: Command) -> Command {
+    let Some((program, words)) = launcher.split_first() else { return command };
+    let mut launched = Command::new(program);
+    launched.args(words).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => launched.env(name, value),
+            None => launched.env_remove(name),
+        };
+    }
+    launched
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) struct Ended {

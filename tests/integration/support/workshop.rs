@@ -24,6 +24,8 @@ pub(crate) struct Workshop {
     folder: TempDir,
     kubeconfig: PathBuf,
     environment: Vec<(String, String)>,
+    /// What starts `drctl`, if not the test itself.
+    launcher: Vec<String>,
     /// When the last backup ended, in seconds since 1970.
     last_backup: Cell<u64>,
 }
@@ -54,6 +56,7 @@ impl Workshop {
             folder: tempfile::tempdir().unwrap(),
             kubeconfig: cluster.kubeconfig().to_owned(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             last_backup: Cell::new(0),
         }
     }
@@ -65,6 +68,7 @@ impl Workshop {
             folder: tempfile::tempdir().unwrap(),
             kubeconfig: "/there/is/no/cluster".into(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             last_backup: Cell::new(0),
         };
         for (name, url) in databases {
@@ -100,6 +104,7 @@ impl Workshop {
             folder: tempfile::tempdir().unwrap(),
             kubeconfig: "/there/is/no/cluster".into(),
             environment: Vec::new(),
+            launcher: Vec::new(),
             last_backup: Cell::new(0),
         };
         workshop.set(&url_variable("crm-db"), url);
@@ -161,9 +166,14 @@ impl Workshop {
         self.folder.path()
     }
 
+    /// From now on `drctl` is started by these words, which its own follow.
+    pub(crate) fn run_in(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
+    }
+
     /// A run of `drctl`, not yet started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = program::drctl(args);
+        let mut command = program::launched(&self.launcher, program::drctl(args));
         command.env("DRCTL_FILE", self.policy()).env("KUBECONFIG", &self.kubeconfig);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

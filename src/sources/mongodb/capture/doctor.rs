@@ -6,7 +6,12 @@ use super::{Consistency, MongodbSource, listing, selection::Choice};
 use crate::{
     sources::{
         Finding, Severity,
-        mongodb::{Error, Session, accounts, contents::AccountCounts, left},
+        mongodb::{
+            Error, Session,
+            accounts::{self, AccountKind},
+            contents::AccountCounts,
+            left,
+        },
     },
     types::{ByteSize, counted, for_terminal},
 };
@@ -95,6 +100,7 @@ impl MongodbSource {
         for traces in left::traces(not_taken, None) {
             self.add(findings, Severity::Note, traces.what, &traces.next);
         }
+        self.look_for_accounts(&session, findings).await;
         if self.selection.users {
             let accounts = accounts::list(&session).await?;
             let counts = AccountCounts::of(&accounts);
@@ -114,6 +120,29 @@ impl MongodbSource {
             }
         }
         Ok(())
+    }
+
+    /// What restores of users have left. Only who may restore users may look; others are told so if users are their concern.
+    async fn look_for_accounts(&self, session: &Session, findings: &mut Vec<Finding>) {
+        for kind in [AccountKind::User, AccountKind::Role] {
+            match left::of_accounts(session, kind).await {
+                Ok(None) => {}
+                Ok(Some(traces)) => self.add(findings, Severity::Note, traces.what, &traces.next),
+                Err(reason) if self.selection.users && kind == AccountKind::User => {
+                    let place = left::TEMPORARY_USERS;
+                    let what = format!(
+                        "cannot see whether a restore of users has left something in `admin.{place}`: {reason}"
+                    );
+                    self.add(
+                        findings,
+                        Severity::Note,
+                        what,
+                        "`drctl restore --users` looks, too, as a user who may restore",
+                    );
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whether the server keeps a moment for as long as reading will take.

@@ -13,6 +13,7 @@ use super::{
     super::{
         Reason, Session,
         accounts::{self, Account, AccountKind},
+        left::TEMPORARY_USERS as TEMPORARY,
     },
     RestoreError,
     plan::{AccountAction, Plan},
@@ -20,8 +21,6 @@ use super::{
     writes::{lagging, lasting},
 };
 
-/// The collection in `admin` that the server takes users from: the one that its role `restore` is for.
-const TEMPORARY: &str = "tempusers";
 /// Such a role or user is there: made since the plan, or by the try before.
 const ALREADY: [i32; 2] = [51002, 51003];
 /// The role that is named is not there.

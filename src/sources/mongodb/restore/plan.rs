@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     super::{
         Session,
-        accounts::{self, Account},
+        accounts::{self, Account, AccountKind},
         capture::listing,
         contents,
         contents::Collection,
@@ -249,6 +249,7 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
             )));
         };
         plan.add_accounts(kept, &accounts::list(&session).await?);
+        plan.look_at_temporary(&session).await;
     }
     if plan.consistency != "snapshot" {
         plan.notes.push(format!("the backup is not point-in-time (consistency: {})", for_terminal(&plan.consistency)));
@@ -363,6 +364,17 @@ impl Plan {
                 action,
                 kept,
             });
+        }
+    }
+
+    /// Users are made out of a collection that every restore of users uses: said before documents are loaded, which may take long.
+    async fn look_at_temporary(&mut self, session: &Session) {
+        let makes = |it: &PlannedAccount| it.action == AccountAction::Create && it.kept.kind == AccountKind::User;
+        // Who may not look is told when the users are made.
+        if self.accounts.iter().any(makes)
+            && let Ok(Some(left)) = left::of_accounts(session, AccountKind::User).await
+        {
+            self.refusals.push(format!("{}: {}", left.what, left.next));
         }
     }
 
