@@ -11,6 +11,7 @@ use super::{
         tools::{Program, Tool},
     },
     Phases, Restore, RestoreError,
+    analyze::analyze,
     build::{Builder, TimeZone},
     catalogs::{self, Strictness},
     copy::Load,
@@ -19,7 +20,6 @@ use super::{
     loading_session,
     pause::{self, Point},
     plan::Scope,
-    planner::text_list,
     properties,
     report::{Difference, Loaded},
     rows::Rows,
@@ -178,12 +178,15 @@ impl Restore<'_> {
         phases.end("build");
         pause::at(Point::Built).await;
 
-        self.context.monitor.phase("comparing the catalogs", "step", None);
-        self.compare_catalogs(session, nothing_else, failures, &tried.out, &mut loaded).await?;
-        phases.end("catalogs");
-
-        self.context.monitor.phase("analyzing", "step", None);
-        loaded.notes.extend(analyze(session).await?);
+        self.context.monitor.phase("comparing the catalogs, and analyzing", "step", None);
+        let (server, database, jobs) = (self.context.server, self.plan.loaded_database(), self.plan.inner.jobs);
+        let comparing = async {
+            let compared = self.compare_catalogs(session, nothing_else, failures, &tried.out, &mut loaded).await;
+            compared.map(|()| phases.end("catalogs"))
+        };
+        let (compared, notes) = tokio::join!(comparing, analyze(session, server, database, jobs));
+        compared?;
+        loaded.notes.extend(notes);
         self.compare_changed(session, brought, &mut loaded).await?;
         phases.end("analyze");
         Ok(loaded)
@@ -338,28 +341,6 @@ impl Restore<'_> {
     pub(super) fn pg_dump(&self) -> Result<&Tool, RestoreError> {
         self.tool(self.plan.inner.pg_dump.as_ref(), Program::PgDump)
     }
-}
-
-/// Gathers statistics. What cannot be analyzed is worth a note and no more: the rows are compared.
-/// Foreign tables are asked nothing.
-async fn analyze(session: &Session) -> Result<Vec<String>, RestoreError> {
-    const AT_ONCE: usize = 100;
-    let sql = "SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^(pg_|information_schema)' \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class f ON f.oid = i.inhrelid \
-             WHERE i.inhparent = c.oid AND f.relkind IN ('f', 'p'))";
-    let tables = match text_list(session, "list the tables to analyze", sql).await {
-        Ok(tables) => tables,
-        Err(error) => return Ok(vec![error.to_string()]),
-    };
-    let mut notes = Vec::new();
-    for some in tables.chunks(AT_ONCE) {
-        if let Err(error) = session.run("analyze tables", &format!("ANALYZE {}", some.join(", "))).await {
-            notes.push(error.to_string());
-        }
-    }
-    Ok(notes)
 }
 
 /// Tables that an extension has made are emptied of what the extension lists as the user's own.

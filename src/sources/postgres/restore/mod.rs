@@ -7,6 +7,7 @@
 
 mod absent;
 mod again;
+mod analyze;
 mod beside;
 mod blocks;
 mod build;
