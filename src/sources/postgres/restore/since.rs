@@ -137,13 +137,16 @@ impl Restore<'_> {
         if is_alone(session).await? {
             now = marks(session, &tables).await?;
         }
-        // What is compared below is read after these were counted: a later look finds what was written since.
-        let named = tables.iter().map(|table| (*table).to_owned()).zip(now.iter().cloned());
-        let marks = named.filter_map(|(table, mark)| mark.map(|mark| (table, mark))).collect();
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Brought { loads: loads.clone(), marks });
         let counts = now.iter().any(Option::is_some);
         let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
+        let named = tables.iter().map(|table| (*table).to_owned()).zip(now.iter().cloned());
+        let mut seen: HashMap<String, Mark> =
+            named.filter_map(|(table, mark)| mark.map(|mark| (table, mark))).collect();
         let of_objects = now.pop().flatten();
+        seen.extend(objects.iter().filter_map(|stream| of_objects.clone().map(|mark| (stream.name.clone(), mark))));
+        // What is compared below is read after these were counted: a later look finds what was written since.
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Brought { loads: loads.clone(), marks: seen });
         let hidden: HashSet<String> = hidden(session, &tables).await?.into_iter().collect();
         let mut changed = Vec::new();
         for (load, now) in loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now)) {
