@@ -289,7 +289,7 @@ impl<'a> LoadedDatabases<'a> {
             let places = self.running.iter().zip(&mut self.outcome.databases);
             for (running, database) in places.filter(|(running, _)| several && running.swaps()) {
                 compared |= tokio::select! {
-                    compared = running.look_again(&mut database.loaded) => compared?,
+                    compared = running.look_before_swap(&mut database.loaded) => compared?,
                     _ = join_all(self.running.iter().map(Restore::keep)) => return Err(RestoreError::Interrupted.into()),
                 };
             }

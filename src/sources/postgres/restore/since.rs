@@ -104,7 +104,7 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// [`RestoreError`]; then it cannot be said that the database is still equal.
-    pub async fn look_again(&self, loaded: &mut Loaded) -> Result<bool, RestoreError> {
+    pub async fn look_before_swap(&self, loaded: &mut Loaded) -> Result<bool, RestoreError> {
         let Some(brought) = self.looked.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(false) };
         let session = loading_session(self.context.server, self.plan.loaded_database()).await?;
         let compared = tokio::select! {
