@@ -289,7 +289,7 @@ fn what_a_killed_restore_has_left_is_named_by_the_doctor() {
         ("closed", 5, "is closed: restore", "drctl restore --undo"),
         ("swapped", 0, "was live until restore", "DROP DATABASE"),
     ] {
-        let (live, workshop) = shop(&server, point);
+        let (_live, workshop) = shop(&server, point);
         // The twin: nothing was left yet.
         let report = workshop.json(0, &["doctor"]).to_string();
         assert!(!report.contains("restore 2"), "{report}");
