@@ -237,7 +237,7 @@ fn space_of(database: &Database) -> String {
 fn a_database_is_restored_into_the_tablespace_that_it_has_or_that_it_had() {
     let server = require!(postgres::v15);
     let space = Space::new(&server);
-    let grant = |what: &str| server.sql(&format!("{what} owner", what = what.replace("SPACE", &quoted(&space.name))));
+    let grant = |what: &str| server.sql(&format!("{what} owner", what = what.replace("NAME", &quoted(&space.name))));
     let live = server.create_database_with("placed", &format!("TEMPLATE template0 TABLESPACE {}", quoted(&space.name)));
     live.sql("CREATE TABLE a AS SELECT 1 AS x; ALTER TABLE a OWNER TO owner");
     let workshop = Workshop::of_databases(&[("db", &live.url(Role::Owner))]);
@@ -251,7 +251,7 @@ fn a_database_is_restored_into_the_tablespace_that_it_has_or_that_it_had() {
 
     // Who may create nothing in it is told so.
     assert!(warnings(&[]).contains("GRANT CREATE ON TABLESPACE"), "{}", warnings(&[]));
-    grant("GRANT CREATE ON TABLESPACE SPACE TO");
+    grant("GRANT CREATE ON TABLESPACE NAME TO");
     assert!(!warnings(&[]).contains("tablespace"), "{}", warnings(&[]));
     workshop.done(&["restore", "--yes"]);
     assert_eq!(space_of(&live), space.name);
@@ -272,7 +272,7 @@ fn a_database_is_restored_into_the_tablespace_that_it_has_or_that_it_had() {
     assert_eq!(space_of(&moved), space.name);
 
     // And a server that has none of this name.
-    grant("REVOKE CREATE ON TABLESPACE SPACE FROM");
+    grant("REVOKE CREATE ON TABLESPACE NAME FROM");
     server.sql(&format!("DROP DATABASE {}", live.quoted()));
     space.remove();
     assert!(warnings(&["--create"]).contains("which is not on this server"), "{}", warnings(&["--create"]));
