@@ -83,19 +83,19 @@ pub struct RestoreArgs {
     #[arg(long)]
     dry_run: bool,
     /// What is done about live objects that differ from the backup
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "undo")]
     on_conflict: Conflict,
     /// Take the backup's volumes over: each claim is bound to the disk that it had, and not to a new one
-    #[arg(long)]
+    #[arg(long, conflicts_with = "undo")]
     adopt_volumes: bool,
     /// How long to wait in all until workloads are ready; 0s does not wait
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, conflicts_with = "undo")]
     wait_timeout: Duration,
     /// The uid of the cluster that is meant, if it is not the one that the backup was taken of
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "UID", conflicts_with = "undo")]
     cluster: Option<String>,
     /// Use a backup that no pinned signer has signed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "undo")]
     allow_unsigned: bool,
     /// Do not ask
     #[arg(short, long)]

@@ -47,7 +47,7 @@ const SAID_BY_THE_PLAN: [&str; 15] = [
 #[command(next_help_heading = "Plan")]
 pub(super) struct PlanArgs {
     /// Write the plan into this new file, and end: nothing is restored
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "undo")]
     pub(super) plan_out: Option<PathBuf>,
     /// Execute the plan in this file, if nothing that it was made of has changed since. The file says all that was
     /// asked: what is restored, where to, and how changed is not said again
@@ -55,7 +55,7 @@ pub(super) struct PlanArgs {
     pub(super) plan: Option<PathBuf>,
     /// A namespace that others need: it is restored and ready before them; may be repeated. Namespaces with
     /// webhooks, aggregated APIs and conversions are found without
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "undo")]
     pub(super) platform: Vec<String>,
 }
 

@@ -57,6 +57,7 @@ mod postgres_exclusions;
 mod postgres_growth;
 mod postgres_proven;
 mod postgres_restore;
+mod postgres_restore_as_it_was;
 mod postgres_restore_faults;
 mod postgres_restore_killed;
 mod postgres_restore_lost;

@@ -296,3 +296,47 @@ fn an_exclusion_that_fits_nothing_is_said_and_leaves_nothing_out() {
     workshop.done(&["restore", "--yes"]);
     assert_eq!(live.contents(), contents);
 }
+
+#[test]
+fn client_programs_that_are_missing_or_of_another_major_are_named_before_anything_is_written() {
+    let (server, older) = (require!(postgres::v18), require!(postgres::v15));
+    let live = server.create_database("tools");
+    live.sql("CREATE TABLE t AS SELECT 'old' AS t");
+    let mut workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+    let own = server.programs().to_str().unwrap().to_owned();
+    workshop.set("PATH", "/usr/bin:/bin");
+    workshop.set("DRCTL_PG_BIN_DIR", &own);
+    workshop.done(&["backup"]);
+    live.sql("UPDATE t SET t = 'new'");
+    let others = older.programs().to_str().unwrap().to_owned();
+    for (folder, found) in [("/nonexistent", None), (others.as_str(), Some("15"))] {
+        workshop.set("DRCTL_PG_BIN_DIR", folder);
+        for flags in [&["restore", "--yes"][..], &["restore", "--dry-run"], &["restore", "--yes", "--no-switch"]] {
+            let ended = workshop.ends(5, flags);
+            let text = format!("{}{}", ended.stdout, ended.stderr);
+            for word in ["no pg_restore of PostgreSQL 18", "no pg_dump of PostgreSQL 18", "DRCTL_PG_BIN_DIR"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+            assert!(found.is_none_or(|found| text.contains(found) && text.contains(folder)), "{text}");
+        }
+        assert_eq!((live.sql("SELECT t FROM t").as_str(), server.databases()), ("new", vec![live.name().to_owned()]));
+    }
+    // The twin: the server's own, also behind those of another one.
+    workshop.set("DRCTL_PG_BIN_DIR", &format!("{others}:{own}"));
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(live.sql("SELECT t FROM t"), "old");
+}
+
+#[test]
+fn newer_client_programs_are_passed_over_for_the_servers_own() {
+    let (server, newer) = (require!(postgres::v15), require!(postgres::v18));
+    let live = server.create_database("passed-over");
+    live.sql("CREATE TABLE t AS SELECT 'old' AS t");
+    let mut workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+    workshop.done(&["backup"]);
+    live.sql("UPDATE t SET t = 'new'");
+    let (newer, own) = (newer.programs().display(), server.programs().display());
+    workshop.set("DRCTL_PG_BIN_DIR", &format!("{newer}:{own}"));
+    workshop.done(&["restore", "--yes"]);
+    assert_eq!(live.sql("SELECT t FROM t"), "old");
+}

@@ -118,6 +118,13 @@ fn an_undo_takes_no_word_about_a_restore() {
         &["--ownership", "none"],
         &["--map-role", "a=b"],
         &["--jobs", "2"],
+        &["--adopt-volumes"],
+        &["--on-conflict", "fail"],
+        &["--cluster", "0c4e7d1a"],
+        &["--wait-timeout", "1s"],
+        &["--allow-unsigned"],
+        &["--platform", "a"],
+        &["--plan-out", "plan.jsonl"],
     ] {
         let ended = workshop.ends(2, &[&["restore", "--undo", "--yes"][..], words].concat());
         assert!(ended.stderr.contains("cannot be used with"), "{words:?}: {}", ended.stderr);

@@ -22,7 +22,7 @@ pub(crate) struct Paused {
 }
 
 impl Paused {
-    /// Starts `drctl` and waits until it stands at `point`: `loaded`, `built`, `ready`, `closed`, `ended`, `swapped`.
+    /// Starts `drctl` and waits until it stands at `point`: `loaded`, `built`, `twin`, `ready`, `closed`, `ended`, `swapped`.
     #[track_caller]
     pub(crate) fn at(workshop: &Workshop, point: &str, args: &[&str]) -> Self {
         let file = workshop.folder().join(format!("go-on-{point}"));

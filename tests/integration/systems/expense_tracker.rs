@@ -76,6 +76,18 @@ INSERT INTO users (email) SELECT 'user' || n || '@example.com' FROM generate_ser
 INSERT INTO expenses (what, owner) SELECT 'expense ' || n, 1 + n % 50 FROM generate_series(1, 500) n;
 INSERT INTO settings SELECT id, '{}' FROM users;";
 
+/// What the application leaves alone: users, settings and how far Alembic has migrated, all of it, and the sequence of
+/// users.
+const AT_REST: &str = "SELECT 'users ' || count(*) || md5(string_agg(u::text, ',' ORDER BY id)) FROM users u
+UNION ALL SELECT 'settings ' || count(*) || md5(string_agg(s::text, ',' ORDER BY owner)) FROM settings s
+UNION ALL SELECT 'expenses of before ' || count(*) || md5(string_agg(e::text, ',' ORDER BY id)) FROM expenses e WHERE id <= 500
+UNION ALL SELECT 'alembic ' || string_agg(version_num, ',') FROM alembic_version
+UNION ALL SELECT 'sequence ' || last_value || is_called FROM users_id_seq
+UNION ALL SELECT 'keys ' || pg_get_serial_sequence('users', 'id') || pg_get_serial_sequence('expenses', 'id')";
+
+/// Whether the next expense gets a key of its own.
+const SEQUENCE: &str = "SELECT (SELECT last_value FROM expenses_id_seq) >= (SELECT max(id) FROM expenses)";
+
 struct Tracker {
     node: Node,
     namespace: String,
@@ -141,6 +153,8 @@ impl Tracker {
 #[test]
 fn the_database_is_back_and_compared_before_the_application_starts() {
     let tracker = Tracker::open(require!(node::node));
+    let at_rest = tracker.sql(AT_REST);
+    assert!(at_rest.contains("alembic 8f2c1d7a9b3e") && at_rest.contains("sequence 50"), "{at_rest}");
     let backup = tracker.workshop.run(&["backup"]);
     assert_eq!(backup.code, 0, "{backup:?}");
     tracker.destroy();
@@ -173,6 +187,8 @@ fn the_database_is_back_and_compared_before_the_application_starts() {
     assert_eq!(seen[0], 500, "{seen:?}");
     assert!(seen[1] > 500, "the application started before its data was back: {seen:?}");
     assert_eq!(tracker.sql("SELECT count(*) FROM expenses WHERE what LIKE 'expense %'").trim(), "500");
+    assert_eq!(tracker.sql(AT_REST), at_rest, "what is not the application's to write is as it was");
+    assert_eq!(tracker.sql(SEQUENCE).trim(), "t");
     let before = tracker.sql("SELECT datname FROM pg_database WHERE datname LIKE 'expenses_before_%'");
     assert!(!before.trim().is_empty(), "what the image had made was kept");
 }

@@ -13,6 +13,7 @@ use crate::{
         Finding, Severity,
         postgres::{
             Error, Session, SslMode,
+            restore::{self, Remains},
             tools::{self, Program},
         },
     },
@@ -51,6 +52,9 @@ impl PostgresSource {
         let mut findings = Findings { source: &self.name, all: Vec::new() };
         if let Err(error) = self.examine_into(&mut findings).await {
             findings.add(Severity::Prevents, error.to_string(), "");
+            // A swap that did not end has closed it: then this says so. What cannot be reached at all was said already.
+            let database = &self.server.url().database;
+            left(restore::remains_beside(&self.server, database).await.unwrap_or_default(), &mut findings);
         }
         findings.all
     }
@@ -86,6 +90,8 @@ impl PostgresSource {
             let severity = if obstacle.blocks { Severity::Prevents } else { Severity::Note };
             findings.add(severity, obstacle.text, "");
         }
+        place(&session, findings).await.map_err(failed)?;
+        left(restore::remains(&session, &url.database).await?, findings);
         session.close().await;
         Ok(())
     }
@@ -145,6 +151,28 @@ impl PostgresSource {
             }
         }
         Ok(())
+    }
+}
+
+/// Where its files are, if another server may have no such place.
+async fn place(session: &Session, findings: &mut Findings<'_>) -> Result<(), tokio_postgres::Error> {
+    let sql = "SELECT t.spcname::text FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace \
+               WHERE d.datname = current_database() AND t.spcname <> 'pg_default'";
+    if let Some(row) = session.client().query_opt(sql, &[]).await? {
+        let what = format!("the database is in tablespace `{}`", row.try_get::<_, &str>(0)?);
+        findings.add(
+            Severity::Note,
+            what,
+            "create one of this name on a server to restore to, or its default one is used",
+        );
+    }
+    Ok(())
+}
+
+/// What earlier restores have left on the server.
+fn left(remains: Vec<Remains>, findings: &mut Findings<'_>) {
+    for left in remains {
+        findings.add(Severity::Note, left.what, left.next);
     }
 }
 

@@ -17,7 +17,8 @@ use crate::sources::postgres::{
 /// The database itself. As JSON, because its columns differ by version.
 const DATABASE: &str = "
 SELECT to_jsonb(d)::text, pg_get_userbyid(d.datdba)::text, d.datacl::text[], shobj_description(d.oid, 'pg_database'),
-       pg_encoding_to_char(d.encoding)::text
+       pg_encoding_to_char(d.encoding)::text,
+       (SELECT t.spcname::text FROM pg_tablespace t WHERE t.oid = d.dattablespace AND t.spcname <> 'pg_default')
 FROM pg_database d WHERE d.datname = current_database()";
 
 const SETTINGS: &str = "
@@ -123,6 +124,7 @@ pub(super) async fn database(client: &Client, run: Run<'_>) -> Result<Database, 
             version: column("datcollversion"),
         },
         connection_limit: limit.filter(|limit| *limit >= 0),
+        tablespace: optional(&row, 5)?,
         server: Server { version: run.facts.version.clone(), number: run.server_number },
         archive: Archive {
             version: header.version.to_string(),

@@ -37,6 +37,9 @@ pub struct Database {
     /// How many may connect; absent: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<i32>,
+    /// The tablespace that it is in; absent: the server's default one, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
     /// The server.
     pub server: Server,
     /// The archive that was taken apart.

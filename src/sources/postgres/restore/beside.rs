@@ -36,7 +36,9 @@ impl Restore<'_> {
         self.drop_half_loaded().await?;
         self.context.monitor.phase("creating the database", "step", None);
         let owner = self.owner();
-        let sql = properties::create(scratch, &plan.inner.document, owner.as_deref(), plan.inner.target_major);
+        let inner = &plan.inner;
+        let (owner, tablespace) = (owner.as_deref(), inner.tablespace.as_deref());
+        let sql = properties::create(scratch, &inner.document, owner, tablespace, inner.target_major);
         let created = self.session.run(&format!("create database {scratch}"), &sql).await;
         if created.is_err() && self.session.is_closed() {
             // The server may have done it all the same; the next run finds it by its name, and that it is empty.
@@ -62,44 +64,6 @@ impl Restore<'_> {
         }
     }
 
-    /// Drops what the plan has found half loaded, if it still is: nobody else has the lock.
-    async fn drop_half_loaded(&self) -> Result<(), RestoreError> {
-        if self.plan.dropped.is_empty() {
-            return Ok(());
-        }
-        let closed = self.open_unmarked().await?;
-        let traces = databases::traces_of(self.context.server, &self.session, &self.plan.database).await?;
-        for other in closed.iter().filter(|name| !traces.abandoned.iter().any(|(half, _)| half.name == **name)) {
-            let sql = format!("ALTER DATABASE {} ALLOW_CONNECTIONS = false", identifier(other));
-            self.session.run("close a database that is somebody else's", &sql).await?;
-        }
-        for (half, marker) in traces.abandoned {
-            if marker.stage == Stage::Loading && self.plan.dropped.contains(&half.name) {
-                let dropped = databases::drop_unused(&self.session, &half.name).await?;
-                if dropped {
-                    self.writes();
-                } else {
-                    self.context
-                        .monitor
-                        .note(&format!("Database {} was left half loaded, and is in use: it stays.", half.name));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens what a run has created and not marked any more, to its owner: whether it holds something is seen from within.
-    async fn open_unmarked(&self) -> Result<Vec<String>, RestoreError> {
-        let traces = databases::traces(&self.session, &self.plan.database).await?;
-        let closed =
-            traces.unmarked.into_iter().filter(|(half, _)| half.owned && !half.open).map(|(half, _)| half.name);
-        let closed: Vec<String> = closed.filter(|name| self.plan.dropped.contains(name)).collect();
-        for name in &closed {
-            properties::opened(&self.session, name, None).await?;
-        }
-        Ok(closed)
-    }
-
     async fn remove_scratch(&self) -> Result<(), RestoreError> {
         if self.session.is_closed() {
             let session = databases::beside(self.context.server, &self.plan.database).await?;
@@ -116,7 +80,7 @@ impl Restore<'_> {
     pub(super) fn marker(&self, stage: Stage) -> Marker {
         let plan = self.plan;
         let (restore, of) = (plan.inner.id.as_str().to_owned(), plan.database.clone());
-        Marker { restore, backup: plan.backup.clone(), of, stage, comment: None }
+        Marker { restore, backup: plan.backup.clone(), of, stage, comment: None, closed: false }
     }
 
     pub(super) async fn mark(&self, stage: Stage) -> Result<(), RestoreError> {

@@ -27,6 +27,8 @@ pub struct Database {
     pub mine: bool,
     /// It takes connections.
     pub open: bool,
+    /// Its tablespace.
+    pub tablespace: String,
     /// Its encoding.
     pub encoding: String,
     /// Its size in bytes, where this role may ask.
@@ -88,7 +90,8 @@ pub(super) async fn list(session: &Session) -> Result<Vec<Database>, Error> {
          (SELECT count(*) FROM pg_catalog.pg_prepared_xacts p WHERE p.database = d.datname), \
          pg_catalog.shobj_description(d.oid, 'pg_database'), \
          coalesce((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = d.datdba), false), \
-         pg_catalog.pg_get_userbyid(d.datdba) = current_user \
+         pg_catalog.pg_get_userbyid(d.datdba) = current_user, \
+         coalesce((SELECT t.spcname::text FROM pg_catalog.pg_tablespace t WHERE t.oid = d.dattablespace), '') \
          FROM pg_catalog.pg_database d WHERE NOT d.datistemplate ORDER BY d.datname";
     let rows = session.rows("list the databases", sql, &[]).await?;
     // A name that is no text is nobody's that this restore has to do with.
@@ -110,6 +113,7 @@ fn of_row(row: &tokio_postgres::Row) -> Result<Database, tokio_postgres::Error> 
         comment: row.try_get(9)?,
         superuser: row.try_get(10)?,
         mine: row.try_get(11)?,
+        tablespace: row.try_get(12)?,
     })
 }
 
@@ -194,7 +198,8 @@ pub(super) async fn traces_of(server: &Server, session: &Session, database: &str
         let holds_nothing = !found.open || found::found(server, &found.name).await.is_ok_and(|found| found.is_empty());
         if found.owned && holds_nothing {
             let (restore, of) = (id.as_str().to_owned(), database.to_owned());
-            let marker = Marker { restore, backup: String::new(), of, stage: Stage::Loading, comment: None };
+            let marker =
+                Marker { restore, backup: String::new(), of, stage: Stage::Loading, comment: None, closed: false };
             traces.abandoned.push((found, marker));
         }
     }
@@ -212,18 +217,46 @@ pub(super) async fn strangers(session: &Session, database: &str) -> Result<Vec<S
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Makes sure that no other restore of this database runs. The lock ends with the session.
+/// Locks of `l` that other sessions have on the key `$1`. The server keeps such locks per database, and runs may sit in
+/// different ones: one may not be let into the first of the usual ones. Everybody sees who holds which.
+const HELD: &str = "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_catalog.pg_backend_pid() \
+     AND (l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8 = pg_catalog.hashtextextended($1, 0)";
+
+/// What is locked: the same bytes whatever the encoding of the session's database is.
+fn key(database: &str) -> String {
+    format!("drctl restore {}", database.escape_default())
+}
+
+/// Makes sure that no other restore of this database runs, whichever database its session is in. The lock ends with the
+/// session.
 pub(super) async fn lock(session: &Session, database: &str) -> Result<(), RestoreError> {
-    let sql = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))";
-    let key = format!("drctl restore {database}");
+    let take = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))";
+    let release = "SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended($1, 0))";
+    // Whoever looks after he has taken his own misses nobody.
+    let elsewhere = format!("SELECT min(l.pid) FROM pg_catalog.pg_locks l WHERE {HELD}");
+    let key = key(database);
+    let mut held = false;
     // The session of a run that was killed is gone within moments.
     for _ in 0..20 {
-        if session.row("lock the restore", sql, &[&key]).await?.get(0) {
-            return Ok(());
+        held = held || session.row("lock the restore", take, &[&key]).await?.get(0);
+        if held {
+            let other: Option<i32> = session.row("look for other restores", &elsewhere, &[&key]).await?.get(0);
+            let Some(other) = other else { return Ok(()) };
+            if other < session.pid {
+                // Of two that have just come, one steps back.
+                session.row("release the lock of the restore", release, &[&key]).await?;
+                held = false;
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
     Err(RestoreError::Busy { database: database.to_owned() })
+}
+
+/// Whether a restore of this database runs, wherever its session is.
+pub(super) async fn is_locked(session: &Session, database: &str) -> Result<bool, Error> {
+    let sql = format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {HELD})");
+    Ok(session.row("look for other restores", &sql, &[&key(database)]).await?.get(0))
 }
 
 /// Removes a database that an earlier restore has left, unless somebody uses it: then it stays, and the

@@ -112,7 +112,7 @@ pub enum RestoreError {
         /// The live database.
         database: String,
         /// How it is now.
-        state: &'static str,
+        state: String,
         /// Why.
         #[source]
         source: Box<RestoreError>,

@@ -48,6 +48,9 @@ pub struct Marker {
     /// The database's own comment, which comes back with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// While a swap or the way back is under way: somebody had closed the live database before, and it stays closed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 impl Marker {
@@ -96,7 +99,7 @@ pub(super) fn remembers(live: &Database) -> Option<String> {
     // As long as any identifier of ours gets.
     let filler = "-".repeat(64);
     let (restore, backup, of) = (filler.clone(), filler, live.name.clone());
-    let marker = Marker { restore, backup, of, stage: Stage::Switching, comment: live.comment.clone() };
+    let marker = Marker { restore, backup, of, stage: Stage::Switching, comment: live.comment.clone(), closed: true };
     (!marker.fits()).then(|| {
         format!(
             "the comment on database {} is of {} bytes, too long to be kept for the way back: shorten it by COMMENT ON DATABASE",
@@ -124,6 +127,7 @@ mod tests {
             of: "orders".to_owned(),
             stage,
             comment: None,
+            closed: false,
         };
         let id = "20261121150501abcd";
         for stage in [Stage::Loading, Stage::Differs, Stage::Ready, Stage::Switching] {
@@ -144,7 +148,7 @@ mod tests {
         for (length, fits) in [(66_000, true), (LONGEST - 1000, true), (LONGEST, false)] {
             let (restore, of) = ("20261121150501abcd".to_owned(), "orders".to_owned());
             let comment = Some("c".repeat(length));
-            let marker = Marker { restore, backup: "b".to_owned(), of, stage: Stage::Replaced, comment };
+            let marker = Marker { restore, backup: "b".to_owned(), of, stage: Stage::Replaced, comment, closed: false };
             assert_eq!((marker.fits(), Marker::parse(&marker.text()).is_some()), (fits, fits), "{length}");
         }
     }
@@ -164,9 +168,13 @@ mod tests {
             of: "orders \"x\"".to_owned(),
             stage: Stage::Switching,
             comment: Some("the shop's orders".to_owned()),
+            closed: true,
         };
         assert_eq!(Marker::parse(&marker.text()), Some(marker.clone()));
         assert_eq!(Marker::parse(&marker.at(Stage::Ready).text()).unwrap().stage, Stage::Ready);
+        // One of an earlier program.
+        let older = "drctl restore {\"restore\":\"r\",\"backup\":\"b\",\"of\":\"o\",\"stage\":\"switching\"}";
+        assert!(!Marker::parse(older).unwrap().closed);
         for other in ["", "orders", "drctl restore", "drctl restore {}", "drctl restore {\"restore\":1}"] {
             assert_eq!(Marker::parse(other), None, "{other}");
         }

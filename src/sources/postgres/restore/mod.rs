@@ -17,11 +17,13 @@ mod databases;
 mod doubtful;
 mod error;
 mod found;
+mod half_loaded;
 mod heartbeat;
 mod in_place;
 mod journal;
 mod kept;
 mod large_objects;
+mod left;
 mod merge;
 mod names;
 mod of_extensions;
@@ -43,13 +45,17 @@ mod sql;
 mod switch;
 mod table_sql;
 mod tables;
+mod tablespace;
 mod take_place;
 mod twin;
 mod undo;
 mod work;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -59,6 +65,7 @@ pub use databases::Database;
 pub use error::RestoreError;
 pub use journal::{Marker, Stage};
 pub use kept::{Kept, kept};
+pub use left::{Remains, remains, remains_beside};
 pub use names::RestoreId;
 pub use ownership::Ownership;
 pub use plan::{Live, Plan, PlanOptions, Scope, Way};
@@ -99,6 +106,8 @@ pub struct Restore<'a> {
     session: Session,
     wrote: AtomicBool,
     stays: AtomicBool,
+    /// What was compared, and what the server had counted of it, at the last look.
+    looked: Mutex<Option<since::Brought>>,
 }
 
 impl<'a> Restore<'a> {
@@ -120,10 +129,11 @@ impl<'a> Restore<'a> {
         plan.is_of(traces.live.as_ref())?;
         let mended = switch::mend(&session, &traces).await?;
         let (wrote, stays) = (AtomicBool::new(mended.is_some()), AtomicBool::new(false));
-        if let Some(mended) = mended {
-            context.monitor.note(&format!("Database {mended} was left closed by an earlier run and is open again."));
+        if let Some(mended) = mended.filter(|mended| mended.opened) {
+            let database = mended.database;
+            context.monitor.note(&format!("Database {database} was left closed by an earlier run and is open again."));
         }
-        Ok(Self { context, plan, session, wrote, stays })
+        Ok(Self { context, plan, session, wrote, stays, looked: Mutex::default() })
     }
 
     /// Whether what is loaded takes a place at the end.

@@ -10,6 +10,8 @@ pub(super) enum Point {
     Loaded,
     /// Everything is built; the catalogs are not compared.
     Built,
+    /// The database that definitions are compared with is made, and holds nothing.
+    Twin,
     /// The restored database is ready; the live one is untouched.
     Ready,
     /// The live database is closed to new sessions.

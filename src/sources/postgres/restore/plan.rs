@@ -181,6 +181,8 @@ pub(super) struct Inner {
     pub(super) pg_dump: Option<Tool>,
     pub(super) jobs: usize,
     pub(super) no_tablespaces: bool,
+    /// The tablespace of the database that is created; absent: the server's default one.
+    pub(super) tablespace: Option<String>,
     pub(super) target_major: u32,
 }
 

@@ -9,7 +9,7 @@ use super::{
         contents::{self, Database as Document},
         tools::{self, Program},
     },
-    RestoreContext, RestoreError, absent, copy, databases, found,
+    RestoreContext, RestoreError, absent, copy, databases, found, left,
     names::RestoreId,
     of_extensions,
     plan::{Inner, Live, Plan, PlanOptions, Scope, Way},
@@ -46,7 +46,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let scratch = id.scratch(&database);
     preflight::names(&mut findings, &document, &loads, options);
     preflight::check(&mut findings, options, &document, &toc, &selection, &target);
-    preflight::traces(&mut findings, options, &target, &scratch);
+    left::check(&mut findings, options, &target, &scratch);
     left_out_rows(&mut findings, options, &document, &selection);
     rows_of_roots(&mut findings, &document, &loads, &selection);
     doubtful(&mut findings, options, &document);
@@ -71,6 +71,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     let large_objects: Vec<_> = objects.iter().filter_map(|place| context.contents.streams().get(*place)).collect();
     let object_bytes = large_objects.iter().flat_map(|stream| &stream.parts).map(|part| part.length).sum::<u64>();
     let beside = matches!(options.way, Way::Beside | Way::Create);
+    let tablespace = if beside && !options.kept { target.tablespace(&mut findings, &document) } else { None };
     let no_tablespaces = target.lacks_tablespaces(&toc);
     if no_tablespaces {
         findings.warn("tablespaces of the backup are not on this server: everything goes into the default one");
@@ -121,6 +122,7 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
             pg_dump,
             jobs: options.jobs.unwrap_or_else(processors).max(1),
             no_tablespaces,
+            tablespace,
             target_major: major,
         }),
     })

@@ -7,6 +7,7 @@ use super::{
         Server, Session,
         archive::{Field, Toc},
         contents::Database as Document,
+        quote::readable,
     },
     RestoreError,
     copy::Load,
@@ -16,6 +17,7 @@ use super::{
     plan::{PlanOptions, Scope, Way},
     planner::text_list,
     selection::{Abilities, Selection},
+    tablespace,
 };
 use crate::types::counted;
 
@@ -47,7 +49,8 @@ pub(super) struct Target {
     create_db: bool,
     /// Each role of the server, and whether this one may act as it.
     roles: BTreeMap<String, bool>,
-    tablespaces: BTreeSet<String>,
+    /// Each tablespace, and whether this role may create something in it.
+    tablespaces: BTreeMap<String, bool>,
     /// Databases that new ones are copies of.
     templates: BTreeSet<String>,
     /// What the server's files are known by, wherever it is reached, if this role may ask.
@@ -97,14 +100,12 @@ impl Target {
             superuser,
             create_db: superuser || create_db,
             roles: roles.iter().map(|row| (row.get(0), row.get(1))).collect(),
-            tablespaces: text_list(
-                session,
-                "list the tablespaces",
-                "SELECT spcname::text FROM pg_catalog.pg_tablespace",
-            )
-            .await?
-            .into_iter()
-            .collect(),
+            tablespaces: session
+                .rows("list the tablespaces", TABLESPACES, &[])
+                .await?
+                .iter()
+                .map(|row| (row.get(0), row.get(1)))
+                .collect(),
             templates: text_list(
                 session,
                 "list the templates",
@@ -134,7 +135,17 @@ impl Target {
     /// The archive names tablespaces that are not here.
     pub(super) fn lacks_tablespaces(&self, toc: &Toc) -> bool {
         let mut named = toc.entries().map(|entry| entry.text(Field::Tablespace));
-        named.any(|name| !name.is_empty() && !self.tablespaces.contains(name.as_ref()))
+        named.any(|name| !name.is_empty() && !self.tablespaces.contains_key(name.as_ref()))
+    }
+
+    /// The tablespace of the database that is created, if it is not the server's default one: that of the live database,
+    /// whose place it takes, or else that of the backup.
+    pub(super) fn tablespace(&self, findings: &mut Findings, document: &Document) -> Option<String> {
+        let live = self.traces.live.as_ref().map(|live| live.tablespace.as_str());
+        let (chosen, warnings) =
+            tablespace::choose(live, document.tablespace.as_deref(), &self.tablespaces, &self.user);
+        warnings.into_iter().for_each(|what| findings.warn(what));
+        chosen
     }
 
     /// Half loaded databases of runs that ended: their lock is free, or the plan is refused later.
@@ -143,6 +154,9 @@ impl Target {
         half.map(|(database, _)| database.name.clone()).collect()
     }
 }
+
+const TABLESPACES: &str =
+    "SELECT spcname::text, pg_catalog.has_tablespace_privilege(oid, 'CREATE') FROM pg_catalog.pg_tablespace";
 
 /// What tells one server from another.
 const SYSTEM: &str = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
@@ -224,7 +238,8 @@ fn new_database(findings: &mut Findings, options: &PlanOptions, document: &Docum
     if !target.create_db {
         findings.refuse(format!(
             "role {} may not create databases: ALTER ROLE {} CREATEDB, or restore into an empty database with --in-place",
-            target.user, target.user
+            target.user,
+            readable(&target.user)
         ));
     }
     let locale = &document.locale;
@@ -272,9 +287,10 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
     }
     if !target.strangers.is_empty() {
         findings.refuse(format!(
-            "role {} may not end the sessions of {}: GRANT pg_signal_backend TO it, or stop them (a superuser's: restore as a superuser)",
+            "role {} may not end the sessions of {}: GRANT pg_signal_backend TO {}, or stop them (a superuser's: restore as a superuser)",
             target.user,
-            target.strangers.join(", ")
+            target.strangers.join(", "),
+            readable(&target.user)
         ));
     }
     if live.encoding != document.encoding {
@@ -288,6 +304,12 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
             "{} of database {} ended for the swap",
             counted(live.sessions, "session"),
             if live.sessions == 1 { format!("{} is", live.name) } else { format!("{} are", live.name) }
+        ));
+    }
+    if !live.open && target.traces.unended.is_none() && !options.no_switch {
+        findings.warn(format!(
+            "database {} takes no connections (ALLOW_CONNECTIONS false), and so does the restored one that takes its place",
+            live.name
         ));
     }
     for slot in &target.slots {
@@ -346,7 +368,9 @@ fn roles(
     for role in missing {
         if named.insert(role) {
             findings.refuse(format!(
-                "role {role} is not on the server: CREATE ROLE it, put another in its place with --map-role {role}=OTHER, or use --ownership none"
+                "role {role} is not on the server: CREATE ROLE {}, put another in its place with {}, or use --ownership none",
+                readable(role),
+                map_role(role)
             ));
         }
     }
@@ -355,40 +379,19 @@ fn roles(
     }
     for role in needed.owners.iter().filter(|role| target.roles.get(*role) == Some(&false)) {
         findings.refuse(format!(
-            "role {} is no member of {role}, and may not give it objects: GRANT {role} TO {}, restore as a superuser, or use --ownership none",
-            target.user, target.user
+            "role {} is no member of {role}, and may not give it objects: GRANT {} TO {}, restore as a superuser, or use --ownership none",
+            target.user,
+            readable(role),
+            readable(&target.user)
         ));
     }
 }
 
-/// What earlier restores have left. `scratch` is this one's.
-pub(super) fn traces(findings: &mut Findings, options: &PlanOptions, target: &Target, scratch: &str) {
-    if let Some((other, marker)) = &target.traces.unended {
-        findings.warn(format!(
-            "database {} is closed, because restore {} did not end its swap with {}: it is opened again first",
-            target.database, marker.restore, other.name
-        ));
+/// The option that puts another role in the place of this one, as a shell takes it.
+fn map_role(role: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if role.chars().all(plain) {
+        return format!("--map-role {role}=OTHER");
     }
-    let is_there = || target.traces.kept().any(|(database, _)| database.name == scratch);
-    if options.kept && !is_there() {
-        findings.refuse(format!("database {scratch} is not there any more: restore from the backup again"));
-    }
-    for (database, marker) in target.traces.abandoned.iter().filter(|(database, _)| database.name != scratch) {
-        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
-        match marker.stage {
-            Stage::Loading if matches!(options.way, Way::Beside | Way::Create) && !options.kept => findings.warn(format!(
-                "database {} was left half loaded by restore {}: it is dropped first",
-                database.name, marker.restore
-            )),
-            Stage::Ready => findings.warn(format!(
-                "database {} is left of restore {}, which never swapped it in: `drctl restore --switch` does, or {drop}",
-                database.name, marker.restore
-            )),
-            _ => findings.warn(format!("database {} is left of restore {}: {drop}", database.name, marker.restore)),
-        }
-    }
-    for (database, _) in &target.traces.replaced {
-        let drop = format!("DROP DATABASE {};", super::super::quote::readable(&database.name));
-        findings.warn(format!("database {} was live before an earlier restore: {drop}", database.name));
-    }
+    format!("--map-role '{}=OTHER'", role.replace('\'', "'\\''"))
 }

@@ -23,9 +23,15 @@ pub(super) const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
-/// The statement that creates `name` as the backup's database was: encoding, locale, provider, owner. Nobody can
+/// The statement that creates `name` as the backup's database was: encoding, locale, provider, owner, tablespace. Nobody can
 /// connect to it before [`opened`].
-pub(super) fn create(name: &str, database: &Database, owner: Option<&str>, major: u32) -> String {
+pub(super) fn create(
+    name: &str,
+    database: &Database,
+    owner: Option<&str>,
+    tablespace: Option<&str>,
+    major: u32,
+) -> String {
     let locale = &database.locale;
     let mut sql = format!(
         "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
@@ -50,6 +56,9 @@ pub(super) fn create(name: &str, database: &Database, owner: Option<&str>, major
     }
     if let Some(owner) = owner {
         sql.push_str(&format!(" OWNER {}", identifier(owner)));
+    }
+    if let Some(tablespace) = tablespace {
+        sql.push_str(&format!(" TABLESPACE {}", identifier(tablespace)));
     }
     sql.push_str(" ALLOW_CONNECTIONS = false");
     sql

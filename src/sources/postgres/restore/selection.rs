@@ -8,6 +8,7 @@ use super::{
         contents::Lacking,
     },
     report::LeftOut,
+    table_sql::table_name,
 };
 
 /// When an entry's turn comes.
@@ -101,6 +102,7 @@ pub(super) fn select(toc: &Toc, abilities: &Abilities, lacking: &[Lacking]) -> S
             let what = toc.entry(on).map_or_else(|| on.to_string(), |entry| named(&entry));
             Some(format!("it depends on {what}"))
         });
+        let reason = reason.or_else(|| root_is_out(&entry, toc, &selection.out));
         if let Some(why) = reason {
             selection.out.insert(entry.dump_id());
             selection.left_out.push(LeftOut { what: named(&entry), why });
@@ -148,6 +150,23 @@ pub(super) fn is_there_anyway(entry: &Entry<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Rows that are loaded through the root of their partitions, which does not come: no other way knows which partition each
+/// of them belongs into here.
+fn root_is_out(entry: &Entry<'_>, toc: &Toc, out: &HashSet<u32>) -> Option<String> {
+    let root = entry.is_table_data().then(|| entry.root())??;
+    let (schema, name) = table_name(&root)?;
+    let is_root = |other: &Entry<'_>| {
+        other.description() == "TABLE" && other.namespace() == schema.as_str() && other.tag() == name.as_str()
+    };
+    let comes = toc.entries().any(|other| is_root(&other) && !out.contains(&other.dump_id()));
+    (!comes).then(|| {
+        format!(
+            "its rows are loaded through {root}, the root of its partitions, which is left out (`drctl export` gives them to load \
+             by hand)"
+        )
+    })
 }
 
 /// The server that a user mapping is of: `pg_dump` writes no dependency, and names it in the tag alone,

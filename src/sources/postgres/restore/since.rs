@@ -7,16 +7,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::PoisonError,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    super::{Error, Session},
+    super::{Error, Session, quote::identifier},
     Restore, RestoreError,
     copy::Load,
-    report::{Difference, Loaded},
+    heartbeat,
+    journal::Stage,
+    loading_session,
+    report::{Difference, LeftOut, Loaded},
     work::Work,
 };
 use crate::types::StreamInfo;
@@ -95,26 +99,54 @@ async fn is_alone(session: &Session) -> Result<bool, Error> {
 }
 
 impl Restore<'_> {
-    /// Compares again what was written to since it was compared.
+    /// The last look before the swap, where another database was loaded since the one before. Says whether something was
+    /// to be compared again: until then, something else may have been written to.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then it cannot be said that the database is still equal.
+    pub async fn look_before_swap(&self, loaded: &mut Loaded) -> Result<bool, RestoreError> {
+        let Some(brought) = self.looked.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(false) };
+        let session = loading_session(self.context.server, self.plan.loaded_database()).await?;
+        let compared = tokio::select! {
+            compared = self.compare_changed(&session, brought, loaded) => compared,
+            () = async { tokio::join!(self.keep(), heartbeat::keep(&session)); } => Err(RestoreError::Interrupted),
+        };
+        session.close().await;
+        let compared = compared?;
+        if !loaded.is_equal() {
+            self.mark(Stage::Differs).await?;
+        }
+        Ok(compared)
+    }
+
+    /// Compares again what was written to since it was compared, and says whether that was anything that the server counts.
     pub(super) async fn compare_changed(
         &self,
         session: &Session,
         brought: Brought,
         loaded: &mut Loaded,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<bool, RestoreError> {
         let Brought { loads, marks: before } = brought;
         let streams = |place: &usize| self.context.contents.streams().get(*place);
         let objects: Vec<&StreamInfo> = self.plan.inner.objects.iter().filter_map(streams).collect();
         if loads.is_empty() && objects.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let tables: Vec<&str> = loads.iter().map(|load| load.table.as_str()).chain([LARGE_OBJECTS]).collect();
         let mut now = vec![None; tables.len()];
         if is_alone(session).await? {
             now = marks(session, &tables).await?;
         }
+        let counts = now.iter().any(Option::is_some);
         let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
+        let named = tables.iter().map(|table| (*table).to_owned()).zip(now.iter().cloned());
+        let mut seen: HashMap<String, Mark> =
+            named.filter_map(|(table, mark)| mark.map(|mark| (table, mark))).collect();
         let of_objects = now.pop().flatten();
+        seen.extend(objects.iter().filter_map(|stream| of_objects.clone().map(|mark| (stream.name.clone(), mark))));
+        // What is compared below is read after these were counted: a later look finds what was written since.
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Brought { loads: loads.clone(), marks: seen });
         let hidden: HashSet<String> = hidden(session, &tables).await?.into_iter().collect();
         let mut changed = Vec::new();
         for (load, now) in loads.into_iter().zip(now).filter(|(load, now)| !is_as_before(&load.table, now)) {
@@ -129,15 +161,22 @@ impl Restore<'_> {
                     "it was written to after it had been compared, and row security hides rows of it from this role";
                 loaded.differences.push(Difference { what, how: how.to_owned() });
             } else {
-                loaded
-                    .notes
-                    .push(format!("{what}: row security keeps this role from comparing it again after the build"));
+                let role = &self.context.server.url().user;
+                let why = format!(
+                    "what was written to it since its rows were compared cannot be known, and row security hides rows of it from \
+                     role {role}: restore as a superuser, or ALTER ROLE {} BYPASSRLS",
+                    identifier(role)
+                );
+                let what = format!("the comparison of {what} after the build");
+                if !loaded.left_out.iter().any(|known| known.what == what) {
+                    loaded.left_out.push(LeftOut { what, why });
+                }
             }
         }
         let objects: Vec<&StreamInfo> =
             objects.into_iter().filter(|stream| !is_as_before(&stream.name, &of_objects)).collect();
         if changed.is_empty() && objects.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let bytes = changed.iter().map(|load| load.bytes).sum();
         self.context.monitor.phase("comparing again what was written to", "bytes", Some(bytes));
@@ -149,7 +188,7 @@ impl Restore<'_> {
                 if !loaded.is_equal() && !session.is_closed() && !error.is_of_the_server() =>
             {
                 loaded.notes.push(format!("not all rows that were written to could be compared again: {error}"));
-                return Ok(());
+                return Ok(counts);
             }
             worked => worked?,
         };
@@ -159,6 +198,6 @@ impl Restore<'_> {
                 loaded.differences.push(difference);
             }
         }
-        Ok(())
+        Ok(counts)
     }
 }

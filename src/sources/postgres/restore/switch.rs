@@ -28,6 +28,8 @@ struct Move<'a> {
     from: &'a str,
     to: &'a str,
     comment: Option<String>,
+    /// It takes connections afterwards.
+    open: bool,
 }
 
 impl Move<'_> {
@@ -36,7 +38,8 @@ impl Move<'_> {
         let comment = self.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
         format!(
             "ALTER DATABASE {from} RENAME TO {to}; COMMENT ON DATABASE {to} IS {comment}; \
-             ALTER DATABASE {to} ALLOW_CONNECTIONS true;"
+             ALTER DATABASE {to} ALLOW_CONNECTIONS {};",
+            self.open
         )
     }
 }
@@ -55,9 +58,12 @@ pub(super) async fn switch(
     let restored = find(scratch).ok_or_else(gone)?;
     let marker = restored.marker().filter(|marker| marker.stage == Stage::Ready).ok_or_else(gone)?;
     let live = marker.of.clone();
-    let incoming = Move { from: scratch, to: &live, comment: own_comment(comment) };
+    let old = find(&live);
+    // Somebody who has closed the live database keeps everybody out of what is in it, the same as of yesterday too.
+    let open = old.as_ref().is_none_or(|old| old.open);
+    let incoming = Move { from: scratch, to: &live, comment: own_comment(comment), open };
     let began = Instant::now();
-    let Some(old) = find(&live) else {
+    let Some(old) = old else {
         let sql = format!("BEGIN; {} COMMIT", incoming.sql());
         end_sessions(session, &restored).await?;
         in_one_transaction(session, "name the restored database", &sql).await?;
@@ -68,7 +74,7 @@ pub(super) async fn switch(
         return Err(RestoreError::Refused { database: live, reasons: vec![why] });
     }
     let replaced = Marker { comment: old.comment.clone(), ..marker.at(Stage::Replaced) };
-    let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()) };
+    let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()), open };
     let ended_sessions = swap(session, &old, &restored, &marker.at(Stage::Switching), &[outgoing, incoming]).await?;
     Ok(Switched {
         database: live,
@@ -131,7 +137,8 @@ pub(super) async fn undo(
 ) -> Result<Switched, RestoreError> {
     let began = Instant::now();
     let Some(live) = live else {
-        let back = Move { from: &old.name, to: &marker.of, comment: own_comment(marker.comment.clone()) };
+        let comment = own_comment(marker.comment.clone());
+        let back = Move { from: &old.name, to: &marker.of, comment, open: old.open };
         let ended_sessions = end_sessions(session, old).await?;
         in_one_transaction(session, "put the database back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
         let seconds = began.elapsed().as_secs_f64();
@@ -139,10 +146,11 @@ pub(super) async fn undo(
     };
     // What goes back beside the live one as it was gets its comment from the backup, and is to be read again.
     let comment = live.comment.clone().filter(|_| stage != Stage::Ready);
-    let out = Marker { comment, ..marker.at(stage) };
+    let out = Marker { comment, closed: false, ..marker.at(stage) };
+    let stays_open = live.open || stage == Stage::Ready;
     let moves = [
-        Move { from: &live.name, to: name, comment: Some(out.text()) },
-        Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()) },
+        Move { from: &live.name, to: name, comment: Some(out.text()), open: stays_open },
+        Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()), open: live.open },
     ];
     let ended_sessions = swap(session, live, old, &marker.at(Stage::Undoing), &moves).await?;
     Ok(Switched {
@@ -160,7 +168,7 @@ pub(super) async fn again(session: &Session, undone: &str, id: &RestoreId, marke
     let (scratch, before) = (id.scratch(&marker.of), id.before(&marker.of));
     let own = marker.comment.clone();
     let ready = Marker { comment: None, ..marker.at(Stage::Ready) };
-    let back = Move { from: undone, to: &scratch, comment: Some(ready.text()) };
+    let back = Move { from: undone, to: &scratch, comment: Some(ready.text()), open: true };
     in_one_transaction(session, "take the undo back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
     switch(session, &scratch, &before, own).await?;
     Ok(())
@@ -176,7 +184,7 @@ pub(super) async fn give_back(
 ) -> Result<Switched, RestoreError> {
     const TRIES: u32 = 5;
     let began = Instant::now();
-    let back = Move { from: &live.name, to: name, comment: Some(marker.text()) };
+    let back = Move { from: &live.name, to: name, comment: Some(marker.text()), open: true };
     let mut tries = 1;
     loop {
         let ended_sessions = end_sessions(session, live).await?;
@@ -192,7 +200,7 @@ pub(super) async fn give_back(
 }
 
 /// Closes `live`, ends its sessions and those of `incoming`, and does the moves. If that fails, `live`
-/// is open again under its name.
+/// is under its name as open as it was.
 async fn swap(
     session: &Session,
     live: &Database,
@@ -200,6 +208,7 @@ async fn swap(
     marker: &Marker,
     moves: &[Move<'_>],
 ) -> Result<u64, RestoreError> {
+    let marker = Marker { closed: !live.open, ..marker.clone() };
     let close = format!(
         "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS false; COMMENT ON DATABASE {} IS {}; COMMIT",
         identifier(&live.name),
@@ -211,7 +220,7 @@ async fn swap(
     if swapped.is_err() && !session.is_closed() {
         // The error to report is the first one; the next run mends what this cannot.
         let back = incoming.marker().unwrap_or_else(|| marker.clone());
-        if let Err(error) = open(session, &live.name, &incoming.name, &back).await {
+        if let Err(error) = opened(session, &live.name, &incoming.name, &back, live.open).await {
             tracing::warn!(%error, "the live database could not be opened again; run the restore again, or --undo");
         }
     }
@@ -234,10 +243,10 @@ async fn renamed(
     Ok(ended)
 }
 
-/// Opens the live database again and puts the marker of the other one back to `back`.
-async fn open(session: &Session, live: &str, other: &str, back: &Marker) -> Result<(), Error> {
+/// Makes the live database as open as it was, and puts the marker of the other one back to `back`.
+async fn opened(session: &Session, live: &str, other: &str, back: &Marker, open: bool) -> Result<(), Error> {
     let sql = format!(
-        "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS true; COMMENT ON DATABASE {} IS {}; COMMIT",
+        "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS {open}; COMMENT ON DATABASE {} IS {}; COMMIT",
         identifier(live),
         identifier(other),
         literal(&back.text()),
@@ -245,17 +254,26 @@ async fn open(session: &Session, live: &str, other: &str, back: &Marker) -> Resu
     in_one_transaction(session, "open the live database", &sql).await
 }
 
-/// Undoes the first half of a swap whose second half never came. Returns the database's name, if there
-/// was something to mend.
+/// What [`mend`] has done.
+#[derive(Debug)]
+pub(super) struct Mended {
+    /// The live database.
+    pub(super) database: String,
+    /// It takes connections again. Where somebody had closed it before the swap, it does not.
+    pub(super) opened: bool,
+}
+
+/// Undoes the first half of a swap whose second half never came, if there is one.
 ///
 /// # Errors
 /// [`RestoreError::Refused`] if nobody can know that it was a swap which has closed it, or the server's.
-pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<String>, RestoreError> {
+pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<Mended>, RestoreError> {
     let (Some((other, marker)), Some(live)) = (&traces.unended, &traces.live) else { return Ok(None) };
     trusted(other, live)?;
     let stage = if marker.stage == Stage::Switching { Stage::Ready } else { Stage::Replaced };
-    open(session, &live.name, &other.name, &marker.at(stage)).await?;
-    Ok(Some(live.name.clone()))
+    let back = Marker { closed: false, ..marker.at(stage) };
+    opened(session, &live.name, &other.name, &back, !marker.closed).await?;
+    Ok(Some(Mended { database: live.name.clone(), opened: !marker.closed }))
 }
 
 /// Ends the sessions of a database, and says how many there were.

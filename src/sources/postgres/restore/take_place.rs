@@ -82,14 +82,19 @@ impl Restore<'_> {
                 let is_kept = traces.replaced.iter().any(|(old, _)| old.name == before);
                 return Ok(Switched::known(&database, is_kept.then_some(before)));
             }
-            if switch::mend(&self.session, &traces).await.is_ok() {
-                return Err(RestoreError::LostInSwap { database, state: "is open, and was not swapped", source });
+            if let Ok(mended) = switch::mend(&self.session, &traces).await {
+                let stays = mended.is_some_and(|mended| !mended.opened);
+                let state = if stays { "is closed, as it was before" } else { "is open" };
+                let state = format!("{state}, and was not swapped");
+                return Err(RestoreError::LostInSwap { database, state, source });
             }
         }
         Err(RestoreError::LostInSwap {
             database,
-            state: "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it, and so \
-                    does `drctl restore --switch`, which swaps again",
+            state:
+                "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it, and so \
+                    does `drctl restore --switch`, which swaps again"
+                    .to_owned(),
             source,
         })
     }

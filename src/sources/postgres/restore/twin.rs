@@ -18,6 +18,7 @@ use super::{
     journal::{Marker, Stage},
     loading_session,
     names::RestoreId,
+    pause::{self, Point},
     plan::Way,
     properties,
     report::{Difference, LeftOut, Loaded},
@@ -66,7 +67,8 @@ impl Restore<'_> {
         let id = RestoreId::new(Timestamp::now());
         let name = id.scratch(&plan.database);
         let owner = self.owner().filter(|_| plan.scratch.is_some());
-        let sql = properties::create(&name, &inner.document, owner.as_deref(), inner.target_major);
+        let (owner, tablespace) = (owner.as_deref(), inner.tablespace.as_deref());
+        let sql = properties::create(&name, &inner.document, owner, tablespace, inner.target_major);
         self.session.run("create a database to compare definitions with", &sql).await?;
         let marker = Marker { restore: id.as_str().to_owned(), ..self.marker(Stage::Loading) };
         let read = self.fill_twin(&name, &marker).await;
@@ -81,6 +83,7 @@ impl Restore<'_> {
 
     async fn fill_twin(&self, name: &str, marker: &Marker) -> Result<Arc<Toc>, RestoreError> {
         properties::opened(&self.session, name, Some(&marker.text())).await?;
+        pause::at(Point::Twin).await;
         let session = loading_session(self.context.server, name).await?;
         let made = self.make_twin(&session, name).await;
         session.close().await;

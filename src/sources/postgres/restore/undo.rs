@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::{
-    super::{Server, Session},
+    super::{Server, Session, quote::readable},
     RestoreError, databases,
     journal::{Marker, Stage},
     names::RestoreId,
@@ -70,11 +70,12 @@ async fn refusals(
         let strangers = databases::strangers(session, &moved.name).await?;
         if !strangers.is_empty() {
             why.push(format!(
-                "role {} may not end the sessions of {} in database {}: GRANT pg_signal_backend TO it, or stop them (a \
+                "role {} may not end the sessions of {} in database {}: GRANT pg_signal_backend TO {}, or stop them (a \
                  superuser's: undo as a superuser)",
                 server.url().user,
                 strangers.join(", "),
-                moved.name
+                moved.name,
+                readable(&server.url().user)
             ));
         }
     }
@@ -82,7 +83,9 @@ async fn refusals(
 }
 
 fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<Undoable, RestoreError> {
-    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| marker.stage == Stage::Switching);
+    // Where somebody had closed the live database before, there is nothing to open: it is as it was.
+    let has_closed = |marker: &Marker| marker.stage == Stage::Switching && !marker.closed;
+    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| has_closed(marker));
     let closed = was_switching && traces.live.is_some();
     if let (true, Some((other, _)), Some(live)) = (closed, &traces.unended, &traces.live) {
         switch::trusted(other, live)?;
@@ -129,7 +132,7 @@ pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Res
         if found.closed {
             // The old database never left its place: to open it was the way back.
             let seconds = began.elapsed().as_secs_f64();
-            return Ok(Switched { database: mended, before: None, drop: None, ended_sessions: 0, seconds });
+            return Ok(Switched { database: mended.database, before: None, drop: None, ended_sessions: 0, seconds });
         }
         traces = databases::traces(&session, database).await?;
     }
