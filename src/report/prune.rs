@@ -141,7 +141,8 @@ impl PruneReport {
         let mut text = table.text();
         for schedule in &self.unmanaged {
             text.push_str(&format!(
-                "warning: schedule {} is none of the policy: its backups are never pruned; was it renamed?\n",
+                "warning: schedule {} is none of the policy: its backups are never pruned; if it was renamed, name it again, or \
+                 `drctl delete` them\n",
                 for_terminal(schedule)
             ));
         }

@@ -108,6 +108,12 @@ impl Document for VerifyReport {
 }
 
 impl VerifyReport {
+    /// Nothing was found that is wrong, but that something could not be read.
+    fn is_unread(&self) -> bool {
+        let unread = |problem: &Problem| problem.kind == ProblemKind::NotChecked;
+        !self.findings.is_empty() && self.findings_omitted == 0 && self.findings.iter().all(unread)
+    }
+
     /// Nothing is wrong that could be looked at, and lists were not opened.
     fn is_unopened(&self) -> bool {
         self.unopened > 0 && self.findings.is_empty() && self.findings_omitted == 0
@@ -133,6 +139,7 @@ impl VerifyReport {
                 (false, false) if self.is_unopened() => {
                     "what can be seen without a key is there; the lists of streams and chunks were not opened"
                 }
+                (false, false) if self.is_unread() => "NOT PROVEN: not all of it could be looked at",
                 (false, true) => "NOT SOUND: interrupted, and the rest was not looked at",
                 (false, false) => "NOT SOUND",
             },

@@ -33,19 +33,35 @@ impl Repository {
         Ok(kept)
     }
 
-    /// Whether the report of a verification is signed by one of the signers, and is the one that its key says.
+    /// Whether the report of a verification is signed by one of the signers, for this place, and is the one that its key says.
     async fn evidence_holds(&self, (policy, backup): &(Name, BackupId), look: &Look) -> Result<bool, Error> {
         let what = what_of(look.level, look.sample);
         let key = layout::verify_evidence((policy, backup), look.at, look.outcome.as_str(), &what);
-        let found = self.get_signed(&key, signature::EVIDENCE, control::MAX_CONTROL as u64).await;
-        let (bytes, signature) = match found {
-            Ok(found) => found,
-            Err(error) if error.is_damage() => return Ok(false),
-            Err(error) => return Err(error),
+        let bytes = match self.backend.get(&key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let error = Error::reading(&key, error);
+                return if error.is_damage() { Ok(false) } else { Err(error) };
+            }
         };
         // A signed report that somebody has put under another key says nothing of what that key says.
-        Ok(signature.counts()
-            && control::decode::<Evidence>(&bytes)
-                .is_ok_and(|evidence| evidence.is_of(&self.header.id, (policy, backup), look)))
+        let Ok(evidence) = control::decode::<Evidence>(&bytes) else { return Ok(false) };
+        if !evidence.is_of(&self.header.id, (policy, backup), look) {
+            return Ok(false);
+        }
+        let signed = match (&evidence.signature, evidence.place) {
+            (Some(signed), Some(place)) => {
+                let (statement, signers) = (evidence.statement(place), &self.access.signers);
+                signature::check(signed.as_bytes(), signature::VERIFIED, statement.as_bytes(), signers).is_ok()
+            }
+            // As it was signed before: the whole object, beside it.
+            (None, _) => self.signature_beside(&key, signature::EVIDENCE, &bytes).await?.counts(),
+            (Some(_), None) => false,
+        };
+        Ok(signed
+            && match evidence.place {
+                Some(place) => self.is_here(place).await?,
+                None => true,
+            })
     }
 }

@@ -288,11 +288,19 @@ impl Repository {
             let here = (&abort.policy, &abort.schedule, &abort.backup) == (policy, schedule, backup);
             return if here { Ok(Marker::Aborted) } else { Err(elsewhere()) };
         }
-        let Versioned { format } = checked.decode().map_err(damaged)?;
-        if format > super::FORMAT {
-            return Err(Error::NewerFormat { location: self.location().to_owned(), format, supported: super::FORMAT });
+        let newer =
+            |format| Error::NewerFormat { location: self.location().to_owned(), format, supported: super::FORMAT };
+        // One of a later format may be no manifest as this program knows it; then its format alone is looked at.
+        let manifest: Manifest = match checked.decode() {
+            Ok(manifest) => manifest,
+            Err(refusal) => match checked.decode::<Versioned>() {
+                Ok(Versioned { format }) if format > super::FORMAT => return Err(newer(format)),
+                _ => return Err(damaged(refusal)),
+            },
+        };
+        if manifest.format > super::FORMAT {
+            return Err(newer(manifest.format));
         }
-        let manifest: Manifest = checked.decode().map_err(damaged)?;
         let here = (&manifest.policy, &manifest.schedule, &manifest.backup) == (policy, schedule, backup);
         if !here || manifest.repository != self.header.id {
             return Err(elsewhere());
@@ -332,12 +340,14 @@ impl Repository {
         Ok(Some(BackupEntry { key, policy, schedule, backup, modified, listed, tombstoned, disbelieved }))
     }
 
-    /// The index objects of `backup`, in no order.
+    /// The index objects of `backup`, in no order. In an encrypted repository a plain one is none, and the other way round: somebody
+    /// else has put it.
     pub(crate) async fn indexes_of(&self, backup: &BackupId) -> Result<Vec<ObjectMeta>, Error> {
         let mut indexes = Vec::new();
         let mut objects = self.backend.list(&layout::indexes_of(backup));
         while let Some(meta) = objects.try_next().await? {
-            if layout::parse_index(&meta.key).is_none() {
+            let Some((_, n)) = layout::parse_index(&meta.key) else { continue };
+            if meta.key != layout::index(backup, n, self.is_encrypted()) {
                 continue;
             }
             if indexes.len() == MAX_BACKUPS {

@@ -123,6 +123,11 @@ impl ChunkCache {
         self.streams.values().map(|record| u64::from(record.chunks)).sum()
     }
 
+    /// The numbers of all indexes.
+    pub(crate) fn index_numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.indexes.iter().map(|record| record.index)
+    }
+
     /// The indexes that no stream names.
     pub(crate) fn idle_indexes(&self) -> Vec<IndexRecord> {
         // How many runs begin and end before each index.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use jiff::SignedDuration;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     layout,
     objects::put_own,
     refs::{self, MAX_REFS, Ref},
-    streams::{MAX_STREAMS_OBJECT, StreamRecord, Streams},
+    streams::{IndexRecord, MAX_STREAMS_OBJECT, StreamRecord, Streams},
     tool,
 };
 use crate::types::{Sha256Digest, State};
@@ -54,8 +55,9 @@ impl BackupWriter {
         if age > MAX_SESSION {
             return Err(Error::SessionTooOld { backup: self.backup().clone(), age });
         }
-        let (streams, totals) = self.put_streams().await?;
+        let (streams, indexes, totals) = self.put_streams().await?;
         let refs = self.put_refs(packs).await?;
+        self.check_lists(indexes, [&streams, &refs]).await?;
         let manifest = Manifest {
             format: FORMAT,
             repository: self.repository.header.id.clone(),
@@ -112,7 +114,29 @@ impl BackupWriter {
         })
     }
 
-    async fn put_streams(&self) -> Result<(ObjectRef, Totals), Error> {
+    /// Lists once more what the backup itself has put under `meta/`. Its indexes may be days old: a prune that knows of no such run,
+    /// because its session is gone, and to which a wrong clock of the store says that they are old, has swept them as garbage. The
+    /// tombstones that were read when the run began tell nothing of that, and who knows of no run fences none.
+    async fn check_lists(&self, indexes: Vec<IndexRecord>, others: [&ObjectRef; 2]) -> Result<(), Error> {
+        let sealed = self.cipher.is_sealed();
+        let of_indexes = indexes.iter().map(|one| (layout::index(self.backup(), one.index, sealed), one.size));
+        let named = |object: &ObjectRef| format!("{}{}", layout::meta_of(self.backup()), object.name);
+        let mut wanted: HashMap<String, u64> = of_indexes.map(|(key, size)| (key.as_str().to_owned(), size)).collect();
+        wanted.extend(others.map(|object| (named(object), object.size)));
+        let mut objects = self.repository.backend.list(&layout::meta_of(self.backup()));
+        while let Some(meta) = objects.try_next().await? {
+            if wanted.get(meta.key.as_str()) == Some(&meta.size) {
+                wanted.remove(meta.key.as_str());
+            }
+        }
+        let count = wanted.len();
+        match wanted.into_keys().min() {
+            None => Ok(()),
+            Some(first) => Err(Error::PacksGone { backup: self.backup().clone(), count, first }),
+        }
+    }
+
+    async fn put_streams(&self) -> Result<(ObjectRef, Vec<IndexRecord>, Totals), Error> {
         let mut written = self.checkpoints.written().await;
         let mut records = self.finished.all();
         let mut totals = self.pipeline.totals();
@@ -131,7 +155,7 @@ impl BackupWriter {
             totals.chunks += u64::from(*chunks);
             totals.reused_bytes += self.pipeline.reused_by(info.number);
         }
-        let cipher = self.cipher.clone();
+        let (cipher, indexes) = (self.cipher.clone(), written.indexes.clone());
         let streams = Streams { indexes: written.indexes, streams: records };
         // What cannot be read back as it was meant must not be committed.
         let encode = move || {
@@ -145,7 +169,7 @@ impl BackupWriter {
         let bytes = tokio::task::spawn_blocking(encode).await??;
         let key = layout::streams(self.backup(), self.cipher.is_sealed());
         let stored = self.put_meta(key, bytes, MAX_STREAMS_OBJECT).await?;
-        Ok((stored, totals))
+        Ok((stored, indexes, totals))
     }
 
     async fn put_refs(&self, packs: Vec<Ref>) -> Result<ObjectRef, Error> {

@@ -55,8 +55,8 @@ pub enum Error {
     },
     /// None of the identities opens a key file of the epoch.
     #[error(
-        "none of the identities opens one of the {files} key files of the epoch {} in {location}: it is another \
-         key, or no recipient's; `drctl repository recipients list` shows the epochs", for_terminal(.epoch)
+        "no identity that was given opens a key file of the epoch {} in {location} (there are {files}): it is no recipient's; \
+         name another with --identity. `drctl repository recipients list` says which epochs it opens", for_terminal(.epoch)
     )]
     NotARecipient {
         /// The store.
@@ -219,13 +219,13 @@ pub enum Error {
     },
     /// Packs that this run stored or relied on are not in the store any more, so it was not committed.
     #[error(
-        "{count} packs that backup {backup} needs have gone from the store while it ran (the first: `{first}`), \
+        "{count} packs or lists that backup {backup} needs have gone from the store while it ran (the first: `{first}`), \
          so it was not committed; run it again: the next backup stores that data anew"
     )]
     PacksGone {
         /// The backup that was not committed.
         backup: BackupId,
-        /// How many packs.
+        /// How many of both.
         count: usize,
         /// The key of the first.
         first: String,

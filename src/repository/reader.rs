@@ -117,6 +117,11 @@ impl BackupReader {
         self.inner.chunks.idle_indexes()
     }
 
+    /// The numbers of all its indexes.
+    pub(super) fn index_numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.inner.chunks.index_numbers()
+    }
+
     /// The chunks of all streams.
     pub(super) fn chunk_count(&self) -> u64 {
         self.inner.chunks.count()

@@ -141,14 +141,24 @@ impl Gatherer<'_> {
         Ok(())
     }
 
+    /// Takes what a run has stored that has not committed. Nothing says which indexes are its own: one that is damaged, or that
+    /// somebody has put there, keeps nobody from the others.
     async fn take_session(&mut self, session: &BackupId, named: &HashSet<BackupId>) -> Result<(), Error> {
+        let mut damaged = None;
         for meta in self.repository.indexes_of(session).await? {
-            let bytes = self.repository.backend().get(&meta.key, MAX_INDEX).await;
-            let bytes = bytes.map_err(|error| Error::reading(&meta.key, error))?;
-            // Packs of committed backups are taken only if a parent's refs keep prune from them.
-            self.take_index(&meta.key, bytes, |backup| named.contains(backup)).await?;
+            match self.take_listed(&meta.key, named).await {
+                Err(error) if error.is_damage() => damaged = damaged.or(Some(error)),
+                taken => taken?,
+            }
         }
-        Ok(())
+        damaged.map_or(Ok(()), Err)
+    }
+
+    async fn take_listed(&mut self, key: &Key, named: &HashSet<BackupId>) -> Result<(), Error> {
+        let bytes = self.repository.backend().get(key, MAX_INDEX).await;
+        let bytes = bytes.map_err(|error| Error::reading(key, error))?;
+        // Packs of committed backups are taken only if a parent's refs keep prune from them.
+        self.take_index(key, bytes, |backup| named.contains(backup)).await
     }
 
     /// Takes an index's lines whose packs are known, or may become known by `may_add`.

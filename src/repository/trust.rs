@@ -82,6 +82,12 @@ impl Repository {
         Ok((bytes, signature))
     }
 
+    /// Whether one of the signers has signed `bytes`, by the signature beside the object that they are.
+    pub(crate) async fn signature_beside(&self, key: &Key, namespace: &str, bytes: &[u8]) -> Result<Signature, Error> {
+        let signature = self.backend.get(&layout::signature(key), MAX_SIGNATURE).await;
+        self.judge(namespace, bytes, signature)
+    }
+
     fn judge(
         &self,
         namespace: &str,

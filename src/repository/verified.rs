@@ -89,6 +89,13 @@ pub(super) struct Evidence {
     findings: Vec<Found>,
     findings_omitted: u64,
     tool: String,
+    /// The place that it was signed for: the time there of its `repository.json`, to the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<Timestamp>,
+    /// The signature of what a listing tells of it ([`Evidence::statement`]), so that it takes one read and not two. That of the
+    /// whole object, its findings too, lies beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<String>,
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
@@ -115,6 +122,17 @@ impl Evidence {
             && own == sample
             && self.sample.is_some() == look.sample.is_some()
             && (0..MAX_SECONDS).contains(&seconds)
+    }
+
+    /// What its own signature is over.
+    pub(super) fn statement(&self, place: Timestamp) -> String {
+        let Self { repository, policy, schedule, backup, level, outcome, at, .. } = self;
+        let sample = self.sample.as_deref().unwrap_or("-");
+        let rest = self.rest.map_or_else(|| "-".to_owned(), |rest| rest.to_string());
+        format!(
+            "drctl verified\nrepository {repository}\nplace {place}\npolicy {policy}\nschedule {schedule}\nbackup {backup}\n\
+             level {level}\nsample {sample}\nrest {rest}\noutcome {outcome}\nat {at}\n"
+        )
     }
 }
 
@@ -183,7 +201,7 @@ impl Repository {
         at: Timestamp,
     ) -> Result<(), Error> {
         let sample = options.sample.filter(|_| options.level > Level::Presence);
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             repository: self.header.id.clone(),
             policy: policy.clone(),
             schedule: schedule.clone(),
@@ -196,8 +214,15 @@ impl Repository {
             findings,
             findings_omitted,
             tool: tool(),
+            place: None,
+            signature: None,
             unknown: Map::new(),
         };
+        if let Some(key) = &self.access.signing_key {
+            let place = self.place().await?;
+            evidence.place = Some(place);
+            evidence.signature = Some(key.sign(signature::VERIFIED, evidence.statement(place).as_bytes())?);
+        }
         let bytes = control::encode(&evidence)?;
         let what = what_of(options.level, sample);
         for second in 0..MAX_SECONDS {

@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use drctl::{
     repository::{
         self, BeginOptions, CommitOutcome, Level, Repository, Scope, VerifyOptions,
-        backend::{Backend, Key, Memory},
+        backend::{Backend, Key, Memory, S3},
         crypt::{Access, SigningKey},
     },
     types::{BackupId, Name, SetClock, Silent, State},
@@ -16,6 +16,7 @@ use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backends::options,
     format::{FIRST, draft},
     support::{
         bed::{self, Bucket, require},
@@ -36,13 +37,16 @@ async fn a_thousand_signed_backups_are_listed() {
     let manifests = store.keys().into_iter().filter(|key| key.as_str().starts_with("backups/")).count();
     assert_eq!(manifests, 2 * BACKUPS, "each has its signature");
     upload(&store, &bucket, |key| key == "repository.json" || key.starts_with("backups/")).await;
+    // Evidence is of one place: it is noted where it is listed.
+    let there = S3::open(&bucket.name, "prod", &options(&bucket)).await.unwrap();
+    let access = Access { signing_key: Some(key.clone()), signers: vec![key.signer()], ..Access::default() };
+    let there = Repository::open(Arc::new(there)).await.unwrap().with_access(access);
     time(&bucket, Some(&key), "signed, no evidence");
     time(&bucket, None, "no signer named");
 
-    let (options, cancel) = (VerifyOptions::new(Level::Presence), CancellationToken::new());
-    let report = repository::verify_all(&repository, &Scope::All, &options, &Silent, &cancel).await.unwrap();
-    repository.note_verified(&report, &options, jiff::Timestamp::now()).await.unwrap();
-    upload(&store, &bucket, |key| key.starts_with("evidence/")).await;
+    let (wanted, cancel) = (VerifyOptions::new(Level::Presence), CancellationToken::new());
+    let report = repository::verify_all(&repository, &Scope::All, &wanted, &Silent, &cancel).await.unwrap();
+    there.note_verified(&report, &wanted, jiff::Timestamp::now()).await.unwrap();
     time(&bucket, Some(&key), "signed, each with signed evidence");
 }
 

@@ -173,5 +173,6 @@ pub(super) async fn make_target(source: &Repository, at_target: &Policy, run: &R
         None => return Err(Error::HeaderMissing { location: at_target.repository.url.to_string() }),
     };
     repositories::refuse_orphans(store.as_ref()).await?;
+    tokio::time::sleep(source.wait_for_replica_in(store.as_ref(), run.clock.as_ref()).await?).await;
     Ok(source.replica_in(store, run.clock.as_ref()).await?)
 }

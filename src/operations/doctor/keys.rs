@@ -53,6 +53,16 @@ fn of_epoch(epoch: &EpochFiles, pinned: &Recipient, asked: &policy::Repository, 
                 compare(recipients, asked, found);
             }
         }
+        None if files.is_empty() && !is_pinned => found.push(note(
+            format!(
+                "`repository.json` names the epoch {name}, of which there is no key file; backups are encrypted to the one that the \
+                 policy pins, whatever it names"
+            ),
+            Some(
+                "hold `repository.json` and `keys/` against those of a copy: one was changed, or a key file was taken away"
+                    .to_owned(),
+            ),
+        )),
         None => found.push(note(
             format!(
                 "the identity opens none of the {} of the epoch {name} {which}: their contents cannot be restored with it",

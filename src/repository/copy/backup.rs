@@ -14,6 +14,7 @@ use super::{
 };
 use crate::types::{BackupId, Name};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 impl Copier<'_> {
     /// Brings a backup into the copy. What is there is not sent again, so a copy that was killed goes on where it was; and
@@ -130,8 +131,16 @@ impl Copier<'_> {
         let backup = &manifest.backup;
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
-        self.look(manifest, &refs, &owners).await?;
+        let ahead = self.look(manifest, &refs, &owners).await?.ahead;
         self.to.backend().lock_ready().await?;
+        let bytes_of =
+            |places: &[usize]| -> u64 { places.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum() };
+        if !ahead.is_empty() {
+            self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(bytes_of(&ahead)));
+            if self.send_ahead(manifest, &refs, &ahead).await? {
+                self.look(manifest, &refs, &owners).await.map_err(Error::begun(backup))?;
+            }
+        }
         let Begun { at: session, unnamed, kept } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
         let work = async {
@@ -143,14 +152,18 @@ impl Copier<'_> {
                 self.cover_lists(manifest, &known).await?;
             }
             let missing = needed.missing;
-            let sizes: u64 = missing.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum();
-            self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(sizes));
+            if ahead.is_empty() || !missing.is_empty() {
+                self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(bytes_of(&missing)));
+            }
             self.send_packs(&refs, &missing).await?;
-            let (packs, all) = (missing.len() as u64, refs.len() as u64);
-            let mut counts = CopyCounts { packs, bytes: sizes, packs_there: all - packs };
+            // What was sent ahead counts once, also if it had to be sent again.
+            let sent: BTreeSet<usize> = ahead.iter().chain(&missing).copied().collect();
+            let sent: Vec<usize> = sent.into_iter().collect();
+            let (packs, all) = (sent.len() as u64, refs.len() as u64);
+            let mut counts = CopyCounts { packs, bytes: bytes_of(&sent), packs_there: all - packs };
             let lists = self.send_meta(manifest, &mut counts).await?;
             self.check_presence(manifest, &refs, &lists).await?;
-            self.to.lock_for_copy(&refs, &missing, lists).await?;
+            self.to.lock_for_copy(&refs, &sent, lists).await?;
             self.must_stay(manifest, &unnamed).await?;
             self.refuse_late(backup, session)?;
             let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);

@@ -45,6 +45,9 @@ impl Copier<'_> {
                 self.cover(manifest, std::mem::take(&mut needed.doubtful)).await?;
                 self.cover_lists(manifest, &known).await?;
                 self.refuse_planted(manifest, refs, (&needed.missing, &known)).await?;
+                if session.is_none() {
+                    needed.ahead = Self::ahead(manifest, refs, (&needed.missing, &known));
+                }
                 needed
             }
         };

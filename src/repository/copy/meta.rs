@@ -125,6 +125,16 @@ impl Copier<'_> {
         Ok(Lists { indexes, streams })
     }
 
+    /// Reads the indexes of the original, where it can be told here whether they are what was written.
+    pub(super) async fn prove_indexes(&self, manifest: &Manifest) -> Result<(), Error> {
+        for Index { key, size, sha256 } in self.lists(manifest).await?.indexes {
+            if let Some(sha256) = sha256 {
+                get_exact(&**self.from.backend(), &key, size, sha256).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends the lists of a backup: indexes first, then what names them. What is there is read and must be equal, but for
     /// indexes, which must have their sizes. Gives the keys of all.
     pub(super) async fn send_meta(&self, manifest: &Manifest, counts: &mut CopyCounts) -> Result<Vec<Key>, Error> {

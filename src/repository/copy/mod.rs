@@ -1,7 +1,7 @@
 //! A copy is a replica: the repository's id, keys, names and bytes in another store. It needs no key.
 //!
 //! [`Repository::replica_in`] makes or opens one, [`Copier::copy`] brings one backup into it. First it looks whether it can
-//! ([`look`]). The order then is that of `docs/format.md`, section 9.2: a session that names every backup whose packs are needed, **then** marks and listings of
+//! ([`look`]), and sends what needs no session ([`ahead`]). The order then is that of `docs/format.md`, section 9.2: a session that names every backup whose packs are needed, **then** marks and listings of
 //! the copy, then packs, `meta/`, the signature, a listing again, and last the manifest, create-only. So what holds for a
 //! backup beside a prune holds for a copy beside a prune of the copy: one of them sees the other, and the commit and the
 //! fence compete for one key.
@@ -9,6 +9,7 @@
 //! Names of packs and of all else are the original's, so a pack that prune has deleted from the copy may be wanted in it
 //! again: [`safe`] says on which packs a copy can rely.
 
+mod ahead;
 mod backup;
 mod covered;
 mod lacking;

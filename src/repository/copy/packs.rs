@@ -29,6 +29,8 @@ pub(super) struct Needed {
     pub(super) missing: Vec<usize>,
     /// Those that may be gone in a moment, unless another backup needs them.
     pub(super) doubtful: Vec<PackName>,
+    /// Those of the missing that can be sent before the session.
+    pub(super) ahead: Vec<usize>,
 }
 
 /// The runs that have written packs of `refs`.

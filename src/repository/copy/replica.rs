@@ -1,9 +1,10 @@
 //! Making a replica, and telling one from another repository.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::{
     CopyRefused, Error, Header, Repository,
@@ -14,6 +15,16 @@ use super::super::{
     objects::put_own,
 };
 use crate::types::Clock;
+
+/// Places whose times are so close may become one: a time is cut to the second, in a store's clock as well, and one second apart is the
+/// same.
+const CLOSE: SignedDuration = SignedDuration::from_secs(3);
+
+/// How long it is, at `there`, until what is put gets another time than `own`, whatever a store makes of fractions of a second.
+fn until_apart(own: Timestamp, there: Timestamp) -> Duration {
+    let ahead = there.duration_since(own);
+    if ahead.abs() < CLOSE { (CLOSE - ahead).unsigned_abs() } else { Duration::ZERO }
+}
 
 impl Repository {
     /// The replica of this repository in `store`, if there is one.
@@ -67,6 +78,21 @@ impl Repository {
             }
         }
         Ok(self.on(store))
+    }
+
+    /// How long to wait until a `repository.json` that is put into `store` gets a time of its own, by the store's clock. By that time the
+    /// places of a repository are told from each other, and stores tell it by the second. Nothing, if there is one already.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn wait_for_replica_in(&self, store: &dyn Backend, clock: &dyn Clock) -> Result<Duration, Error> {
+        match store.head(&layout::header()).await {
+            Err(error) if error.is_not_found() => {}
+            _ => return Ok(Duration::ZERO),
+        }
+        let own = self.place().await?;
+        let there = store.clock().await?.unwrap_or_else(|| clock.now());
+        Ok(until_apart(own, there))
     }
 
     /// This repository in a store that has nothing of it yet, and that nothing is written to.
@@ -139,5 +165,28 @@ impl Repository {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_made_at_another_second_than_the_one_before_it() {
+        let at = |milliseconds: i64| Timestamp::from_millisecond(1_795_140_000_000 + milliseconds).unwrap();
+        let cases = [
+            (0, 3_000),
+            (500, 2_500),
+            (2_999, 1),
+            (3_000, 0),
+            (86_400_000, 0),
+            (-1, 3_001),
+            (-2_999, 5_999),
+            (-3_000, 0),
+        ];
+        for (ahead, wait) in cases {
+            assert_eq!(until_apart(at(0), at(ahead)), Duration::from_millis(wait), "{ahead}");
+        }
     }
 }

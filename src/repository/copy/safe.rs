@@ -89,6 +89,11 @@ impl Owners {
         }
     }
 
+    /// Whether the copy knows nothing of a run.
+    pub(super) fn is_unknown(&self, owner: &BackupId) -> bool {
+        self.known.get(owner) == Some(&Owner::Unknown)
+    }
+
     /// Whether a run is a backup that stays: what is there of it was put, or proven, when that was copied.
     pub(super) fn stays(&self, owner: &BackupId) -> bool {
         self.known.get(owner) == Some(&Owner::Stays)

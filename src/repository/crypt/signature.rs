@@ -11,6 +11,8 @@ use crate::types::{Secret, for_terminal};
 pub(crate) const MANIFEST: &str = "drctl-manifest";
 /// What a signature of a piece of evidence is for.
 pub(crate) const EVIDENCE: &str = "drctl-evidence";
+/// What a signature within the report of a verification is for: it is over what a listing tells of it.
+pub(crate) const VERIFIED: &str = "drctl-verified";
 /// What a signature of a mark that accepts a backup is for.
 pub(crate) const ACCEPT: &str = "drctl-accept";
 /// What a signature of a tombstone is for.

@@ -85,9 +85,7 @@ impl Repository {
         match signature::check(signed.as_bytes(), signature::TOMBSTONE, statement.as_bytes(), &self.access.signers) {
             Err(why) => Ok(Belief::Not(why)),
             // The repository has other places, and what was given up in one of them is kept in this one.
-            Ok(_) if self.place().await?.duration_since(place).abs() > A_SECOND => {
-                not("it was signed for another place of this repository")
-            }
+            Ok(_) if !self.is_here(place).await? => not("it was signed for another place of this repository"),
             Ok(_) if meta.modified.duration_since(tombstone.at) > LATER => {
                 not("it was signed long before it was put: somebody may have put back one that was taken away")
             }
@@ -144,8 +142,13 @@ impl Repository {
         self.that_hold(self.marks(&layout::tombstones_of(Some(policy))).await?).await
     }
 
-    /// What tombstones of this place are signed for: the time of its `repository.json`, to the second.
-    pub(super) async fn place(&self) -> Result<Timestamp, Error> {
+    /// Whether something that was signed for `place` was signed for this one.
+    pub(in super::super) async fn is_here(&self, place: Timestamp) -> Result<bool, Error> {
+        Ok(self.place().await?.duration_since(place).abs() <= A_SECOND)
+    }
+
+    /// What tombstones and evidence of this place are signed for: the time of its `repository.json`, to the second.
+    pub(in super::super) async fn place(&self) -> Result<Timestamp, Error> {
         let came = self.came().await?;
         Ok(Timestamp::from_second(came.as_second()).unwrap_or(came))
     }

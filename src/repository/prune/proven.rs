@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    Error, Repository,
+    Error, Repository, RepositoryId,
     backend::Key,
     control::{self, Control},
     crypt::signature,
@@ -17,6 +18,11 @@ use crate::types::{BackupId, Name};
 /// What a drill's evidence says of what it is for.
 #[derive(Debug, Serialize, Deserialize)]
 struct Proof {
+    #[serde(default)]
+    repository: Option<RepositoryId>,
+    /// The place whose backup was restored, as a tombstone names it.
+    #[serde(default)]
+    place: Option<Timestamp>,
     policy: Name,
     backup: BackupId,
     #[serde(default)]
@@ -29,7 +35,8 @@ impl Control for Proof {
 
 impl Repository {
     /// The backups of `policy` that a drill has proven: by the keys of the evidence; where signers are pinned, by evidence
-    /// that one of them has signed, and that is for this backup.
+    /// that one of them has signed, and that is for this backup in this place: that the bytes of one place restore says nothing of
+    /// those of another.
     ///
     /// # Errors
     /// What the store says.
@@ -48,14 +55,19 @@ impl Repository {
 
     /// Whether what is under `key` is signed evidence that a drill of this backup has passed. What cannot be read is none.
     async fn proves(&self, key: &Key, policy: &Name, backup: &BackupId) -> Result<bool, Error> {
-        match self.get_signed(key, signature::EVIDENCE, control::MAX_CONTROL as u64).await {
-            Ok((bytes, signature)) => Ok(signature.counts()
-                && control::decode::<Proof>(&bytes).is_ok_and(|proof| {
-                    let passed = proof.outcome.as_deref().is_none_or(|outcome| outcome == "passed");
-                    (&proof.policy, &proof.backup) == (policy, backup) && passed
-                })),
-            Err(error) if error.is_damage() => Ok(false),
-            Err(error) => Err(error),
+        let (bytes, signature) = match self.get_signed(key, signature::EVIDENCE, control::MAX_CONTROL as u64).await {
+            Ok(found) => found,
+            Err(error) if error.is_damage() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Ok(proof) = control::decode::<Proof>(&bytes) else { return Ok(false) };
+        let passed = proof.outcome.as_deref().is_none_or(|outcome| outcome == "passed");
+        let is_its = (&proof.policy, &proof.backup) == (policy, backup)
+            && proof.repository.as_ref() == Some(&self.header.id)
+            && passed;
+        match proof.place {
+            Some(place) if is_its && signature.counts() => self.is_here(place).await,
+            _ => Ok(false),
         }
     }
 }

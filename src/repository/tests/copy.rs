@@ -391,7 +391,8 @@ async fn a_copy_that_takes_over_seven_days_or_was_given_up_does_not_commit() {
     let backup = bench.backup(&small(1)).await;
     let store = empty(&bench);
     let faulty = Faulty::new(Arc::new(store.clone()));
-    faulty.on(Rule::new(Op::PutNew, Fault::Fail(ErrorKind::Unreachable)).under("data/").always());
+    // Its session is put once its packs are there.
+    faulty.on(Rule::new(Op::PutNew, Fault::Fail(ErrorKind::Unreachable)).under("meta/").always());
     let (from, to) = (bench.open().await, replica(&bench, faulty).await);
     copy_between(&bench, &from, &to, &backup).await.unwrap_err();
     bench.pass(7 * 24 - 1);

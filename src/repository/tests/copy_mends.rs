@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     BeginOptions, Bench, TestStream, by_name, committed, contents,
     copy::{copied, copy_between, copy_to, empty, is_sound, options, replica},
-    draft, noise,
+    draft, name, noise,
     server::Server,
     small, write,
 };
@@ -234,6 +234,56 @@ async fn a_mark_in_the_copy_that_accepts_something_else_is_named_and_one_that_wa
         let said = |error: &Error| error.is_damage() && error.to_string().contains(key.as_str());
         assert!(left.iter().all(said), "{case}: {left:?}");
         assert_eq!(copier.send_accepts(policy).await.unwrap().1.len(), left.len(), "{case}: again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rot_that_nobody_has_seen_leaves_no_session_in_the_copy_and_keeps_no_backup_out_of_it() {
+    for rotten in ["data/", "meta/", ""] {
+        for of_the_first in [true, false] {
+            let bench = Bench::new().await;
+            let one = bench.backup(&small(1)).await;
+            let own = TestStream::new("own", MediaType::Text, &[("a", &noise(9, 100_000))]);
+            let more = [small(1), vec![own]].concat();
+            let two = bench.backup(&more).await;
+            let owner = if of_the_first { &one } else { &two };
+            let prefix = format!("{rotten}{}/", owner.manifest.backup);
+            // Of a list of the backup before it nothing is needed.
+            let harmful = rotten == "data/" || (rotten == "meta/" && !of_the_first);
+            let key = bench.keys(&prefix).into_iter().find(|key| rotten == "data/" || key.contains("/index-"));
+            let rot = match key.map(|key| Key::new(key).unwrap()).filter(|_| !rotten.is_empty()) {
+                None => None,
+                Some(key) => {
+                    let bytes = bench.store.get(&key, 1 << 24).await.unwrap();
+                    let mut flipped = bytes.to_vec();
+                    flipped[10] ^= 1;
+                    bench.store.overwrite(&key, flipped);
+                    Some((key, bytes))
+                }
+            };
+            let store = empty(&bench);
+            let copied_at_once = copy_to(&bench, Arc::new(store.clone()), &two).await;
+            assert_eq!(copied_at_once.is_err(), harmful, "{rotten} {of_the_first}: {copied_at_once:?}");
+            let sessions = || store.keys().into_iter().filter(|key| key.as_str().starts_with("sessions/")).count();
+            if let (Err(error), Some((key, bytes))) = (copied_at_once, rot) {
+                assert!(error.is_damage(), "{error:?}");
+                assert_eq!(sessions(), 0, "{rotten} {of_the_first}");
+                // Weeks later somebody puts it right. What was sent is old by then, and a prune of the copy sweeps it.
+                bench.store.overwrite(&key, bytes);
+                bench.pass(24 * 20);
+                let there = replica(&bench, Arc::new(store.clone())).await;
+                let options = crate::repository::PruneOptions {
+                    is_copy: true,
+                    ..crate::repository::PruneOptions::new(name("orders"), bench.clock.clone())
+                };
+                let survey = there.survey(&options, false).await.unwrap();
+                there.prune(&survey, &[], &options).await.unwrap();
+                copied(copy_to(&bench, Arc::new(store.clone()), &two).await.unwrap());
+            }
+            assert_eq!(sessions(), 1);
+            let there = replica(&bench, Arc::new(store.clone())).await;
+            assert!(is_sound(&there).await);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod copy_waits;
 mod crash;
 mod crypt;
 mod damage;
+mod evidence;
 mod flow;
 mod histories;
 mod hostile;

@@ -173,6 +173,35 @@ async fn packs_that_go_while_a_run_relies_on_them_stop_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lists_that_go_while_a_run_lasts_stop_its_commit() {
+    for (swept, cut) in [(true, false), (false, true), (false, false)] {
+        let bench = Bench::new().await;
+        let writer = bench.open().await.begin(bench.options()).await.unwrap();
+        write(&writer, &small(1)).await.unwrap();
+        writer.checkpoint().await.unwrap();
+        let index = layout::index(writer.backup(), 0, false);
+        if swept {
+            bench.store.delete(&index).await.unwrap();
+        }
+        if cut {
+            bench.store.overwrite(&index, Bytes::from_static(b"x"));
+        }
+        let outcome = writer.commit(draft(&small(1))).await;
+        if !swept && !cut {
+            let stored = committed(outcome.unwrap());
+            assert_eq!(contents(&bench.open().await, &stored).await, by_name(&small(1)));
+            continue;
+        }
+        let Err(Error::PacksGone { count: 1, first, .. }) = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(first, index.as_str());
+        assert_eq!(bench.keys("backups/"), [""; 0], "there is no backup that could not be read");
+        drop(writer);
+        let next = bench.backup(&small(1)).await;
+        assert_eq!(contents(&bench.open().await, &next).await, by_name(&small(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_own_object_that_is_there_already_must_be_equal() {
     let store = Memory::default();
     let key = Key::new("sessions/orders/x.json").unwrap();

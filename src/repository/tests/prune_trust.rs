@@ -31,9 +31,12 @@ async fn an_encrypted_repository_is_pruned_without_any_key() {
     assert!(!bench.keys("keys/").is_empty());
 }
 
-/// What a drill leaves.
-fn evidence(backup: &BackupId, outcome: &str) -> Bytes {
-    let line = format!(r#"{{"drctl":"evidence","policy":"orders","backup":"{backup}","outcome":"{outcome}"}}"#);
+/// What a drill leaves in the bench's place.
+async fn evidence(bench: &Bench, backup: &BackupId, outcome: &str) -> Bytes {
+    let repository = &bench.open().await.header().id.clone();
+    let line = format!(
+        r#"{{"drctl":"evidence","repository":"{repository}","place":"2026-11-20T02:00:00Z","policy":"orders","backup":"{backup}","outcome":"{outcome}"}}"#
+    );
     let sum = crate::types::Sha256Digest::of(format!("{line}\n").as_bytes());
     format!("{line}\n{sum}\n").into()
 }
@@ -49,9 +52,9 @@ async fn where_signers_are_pinned_only_signed_evidence_of_this_backup_proves_it(
     };
     let sign = |bytes: &Bytes, key: &SigningKey| Bytes::from(key.sign(signature::EVIDENCE, bytes).unwrap());
     let stranger = SigningKey::generate("other").unwrap();
-    let other = evidence(&all[1], "passed");
-    let failed = evidence(&all[0], "failed");
-    let good = evidence(&all[0], "passed");
+    let other = evidence(&bench, &all[1], "passed").await;
+    let failed = evidence(&bench, &all[0], "failed").await;
+    let good = evidence(&bench, &all[0], "passed").await;
     let cases = [
         (good.clone(), None, false),
         (good.clone(), Some(sign(&good, &stranger)), false),

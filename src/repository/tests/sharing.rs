@@ -1,7 +1,11 @@
 //! What a backup shares with the ones before it, and what it stores anew.
 
 use super::*;
-use crate::repository::layout;
+use crate::{
+    repository::{Level, Scope, VerifyOptions, layout, verify_all},
+    types::{BackupId, Silent},
+};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_may_resume_from_one_that_still_lives() {
@@ -134,6 +138,62 @@ async fn packs_of_a_run_that_no_parent_names_are_not_shared() {
         write(&writer, &small(1)).await.unwrap();
         let stored = committed(writer.commit(draft(&small(1))).await.unwrap());
         assert_eq!(stored.manifest.totals.reused_bytes, reused);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_among_the_lists_of_an_encrypted_run_or_backup_are_named_and_hold_nothing_up() {
+    for strangers in
+        [&["index-0.tsv.zst", "index-0.tsv.zst.age.bak", "index-9.tsv.zst", "index-9.tsv.zst.age"][..], &[]]
+    {
+        let (bench, reader) = Bench::encrypted().await;
+        let plant = async |run: &BackupId| {
+            for name in strangers {
+                put(&bench, &Key::new(format!("meta/{run}/{name}")).unwrap(), "no list").await;
+            }
+        };
+        // A run that died: the next one shares what it has stored, whatever lies beside it.
+        let dead = bench.open().await.begin(bench.options()).await.unwrap();
+        write(&dead, &small(1)).await.unwrap();
+        dead.checkpoint().await.unwrap();
+        plant(dead.backup()).await;
+        drop(dead);
+        bench.pass(1);
+        let writer = bench.open().await.begin(bench.options()).await.unwrap();
+        let notes = writer.stats().notes.join("; ");
+        assert_eq!(notes.contains("index-9.tsv.zst.age"), !strangers.is_empty(), "{notes}");
+        write(&writer, &small(1)).await.unwrap();
+        let stored = committed(writer.commit(draft(&small(1))).await.unwrap());
+        assert_eq!(stored.manifest.totals.new_bytes, 0, "{strangers:?}");
+
+        let backup = &stored.manifest.backup;
+        bench.pass(1);
+        plant(backup).await;
+        let access = Access { identities: vec![reader], ..Access::default() };
+        let reading = Repository::open(Arc::new(bench.store.clone())).await.unwrap().with_access(access);
+        assert_eq!(contents(&reading, &stored).await, by_name(&small(1)));
+        for (repository, level) in [(&reading, Level::Content), (&reading, Level::Presence)] {
+            let (options, cancel) = (VerifyOptions::new(level), CancellationToken::new());
+            let report = verify_all(repository, &Scope::All, &options, &Silent, &cancel).await.unwrap();
+            assert!(report.is_sound(), "{report:#?}");
+            let said = report.notes.iter().filter(|note| note.contains("among the lists of")).collect::<Vec<_>>();
+            match strangers.len() {
+                0 => assert!(said.is_empty(), "{said:?}"),
+                _ => assert!(said[0].starts_with("4 objects") && said[0].contains("index-0.tsv.zst`"), "{said:?}"),
+            }
+        }
+        let to = super::copy::empty(&bench);
+        super::copy::copy_to(&bench, Arc::new(to.clone()), &stored).await.unwrap();
+        let copied = to.keys().into_iter().filter(|key| key.as_str().starts_with(&format!("meta/{backup}/index-")));
+        assert_eq!(copied.count(), bench.keys(&format!("meta/{backup}/index-")).len() - strangers.len());
+        // Prune takes them away with the backup.
+        bench.pass(1);
+        let next = bench.backup(&small(2)).await.manifest.backup;
+        let keep = std::slice::from_ref(&next);
+        assert_eq!(super::prune::prune(&bench, keep).await.marked, std::slice::from_ref(backup));
+        bench.pass(25);
+        assert_eq!(super::prune::prune(&bench, keep).await.deleted, std::slice::from_ref(backup));
+        assert_eq!(bench.keys(&format!("meta/{backup}/")), [""; 0]);
     }
 }
 

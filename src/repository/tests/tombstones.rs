@@ -129,6 +129,22 @@ async fn a_tombstone_that_was_signed_for_another_place_is_none_in_this_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_makes_a_copy_waits_until_it_is_a_place_of_its_own() {
+    let (bench, _) = signed().await;
+    let repository = bench.open().await;
+    for (hours, waits) in [(0, true), (1, false)] {
+        bench.pass(hours);
+        let store = super::copy::empty(&bench);
+        let wait = repository.wait_for_replica_in(&store, &*bench.clock).await.unwrap();
+        assert_eq!(!wait.is_zero(), waits, "{wait:?}");
+        bench.clock.set(bench.clock.now() + jiff::SignedDuration::try_from(wait).unwrap());
+        let place = repository.replica_in(Arc::new(store.clone()), &*bench.clock).await.unwrap();
+        assert!(!repository.is_here(place.place().await.unwrap()).await.unwrap());
+        assert!(repository.wait_for_replica_in(&store, &*bench.clock).await.unwrap().is_zero(), "it is there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_place_of_a_tombstone_is_signed_and_cannot_be_left_out_or_changed() {
     let (bench, key) = signed().await;
     let all = ids(&days(&bench, 1).await);

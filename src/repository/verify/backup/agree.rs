@@ -3,16 +3,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures::TryStreamExt as _;
+
 use super::{BackupName, Verifier};
 use crate::{
     repository::{
         BackupReader, Error, FindingKind, Level, Manifest, Totals,
+        backend::Key,
         chunks::{PackName, StreamChunks},
         layout,
         objects::get_exact,
         refs::Ref,
     },
-    types::BackupContents,
+    types::{BackupContents, BackupId, counted, for_terminal},
 };
 
 /// Distinct frames that are remembered; past it, less is counted as used than is.
@@ -110,18 +113,11 @@ impl Verifier<'_> {
 
     /// Indexes that no stream needs are part of the backup all the same.
     async fn idle_indexes(&mut self, backup: &BackupName, reader: &BackupReader) -> Result<(), Error> {
-        let idle = reader.idle_indexes();
-        if idle.is_empty() {
-            return Ok(());
-        }
-        let mut listed = HashMap::new();
-        if self.options.level == Level::Presence {
-            match self.repository.indexes_of(&backup.2).await {
-                Ok(indexes) => listed.extend(indexes.into_iter().map(|meta| (meta.key, meta.size))),
-                Err(error) => return self.whole(backup, &layout::indexes_of(&backup.2), error),
-            }
-        }
-        for record in idle {
+        let listed = match self.list_lists(&backup.2, reader).await {
+            Ok(listed) => listed,
+            Err(error) => return self.whole(backup, &layout::meta_of(&backup.2), error),
+        };
+        for record in reader.idle_indexes() {
             let key = layout::index(&backup.2, record.index, self.repository.is_encrypted());
             let found = match self.options.level {
                 Level::Presence => match listed.get(&key) {
@@ -140,6 +136,33 @@ impl Verifier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The indexes of the backup that are there, and their sizes. What else lies among its lists is named: somebody has put it
+    /// there. Nothing reads it, so it is no damage.
+    async fn list_lists(&mut self, backup: &BackupId, reader: &BackupReader) -> Result<HashMap<Key, u64>, Error> {
+        let sealed = self.repository.is_encrypted();
+        let own: HashSet<Key> = reader.index_numbers().map(|n| layout::index(backup, n, sealed)).collect();
+        let others = [layout::streams(backup, sealed), layout::refs(backup)];
+        let (mut listed, mut strangers, mut first) = (HashMap::new(), 0_u64, None);
+        let mut objects = self.repository.backend().list(&layout::meta_of(backup));
+        while let Some(meta) = objects.try_next().await? {
+            if own.contains(&meta.key) {
+                listed.insert(meta.key, meta.size);
+            } else if !others.contains(&meta.key) {
+                strangers += 1;
+                first.get_or_insert(meta.key);
+            }
+        }
+        if let Some(first) = first {
+            let first = for_terminal(first.as_str()).into_owned();
+            let objects = counted(strangers, "object");
+            self.report.notes.push(format!(
+                "{objects} among the lists of {backup} that it does not have (the first: `{first}`): nothing reads what is not \
+                 its own, and it goes with the backup; find out who may put objects there"
+            ));
+        }
+        Ok(listed)
     }
 
     /// The manifest's sums are what people read first.
