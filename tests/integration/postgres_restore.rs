@@ -65,7 +65,10 @@ async fn what_is_restored_has_statistics_and_a_table_that_cannot_be_analyzed_is_
         assert_eq!(live.sql(known), if twin { "31" } else { "30" });
         let named: Vec<&String> = loaded.notes.iter().filter(|note| note.contains("analyze")).collect();
         assert_eq!(named.len(), usize::from(!twin), "{:?}", loaded.notes);
-        assert!(named.iter().all(|note| note.contains("analyze public.refuses ") && note.contains("not now")), "{named:?}");
+        assert!(
+            named.iter().all(|note| note.contains("analyze public.refuses ") && note.contains("not now")),
+            "{named:?}"
+        );
         live.sql("DROP INDEX IF EXISTS refuses_quiet_idx");
     }
 }
