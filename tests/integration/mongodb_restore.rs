@@ -91,6 +91,8 @@ fn odd_documents_are_the_same_byte_for_byte_in_source_export_and_restored_databa
     let target = server.database("back");
     let plan = workshop.done(&["restore", "--target-database", target.name(), "--dry-run"]).stdout;
     assert!(plan.contains("create: collection odd"), "{plan}");
+    let ended = workshop.ends(2, &["restore", "--target-database", "a b.c", "--yes"]);
+    assert!(ended.stderr.contains("`a b.c` is no name of a MongoDB database"), "{}", ended.stderr);
     assert!(target.contents().is_empty());
     let report = workshop.json(0, &["restore", "--target-database", target.name(), "--yes"]);
     assert_eq!((report["complete"].as_bool(), report["equal"].as_bool()), (Some(true), Some(true)), "{report}");

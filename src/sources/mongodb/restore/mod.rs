@@ -10,6 +10,7 @@ mod documents;
 mod error;
 mod live;
 mod load;
+mod names;
 mod plan;
 mod read_back;
 mod remove;

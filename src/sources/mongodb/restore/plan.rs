@@ -1,6 +1,5 @@
 //! What a restore of a database would do. To plan writes nothing.
 
-use mongodb_driver::bson::{Bson, doc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -14,7 +13,7 @@ use super::{
         definition::{Definition, Kind},
         left,
     },
-    RestoreContext, RestoreError, live,
+    RestoreContext, RestoreError, live, names,
 };
 use crate::types::{Name, counted, for_terminal};
 
@@ -211,6 +210,7 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
         .collect();
     named_in(&options.collections, &kept, "--collection")?;
     named_in(&options.drop, &kept, "--drop")?;
+    names::check(context.server.database())?;
     let session = context.server.connect().await?;
     let live = listing::list(&session).await?;
     let mut plan = Plan {
@@ -376,19 +376,5 @@ impl Plan {
         {
             self.refusals.push(format!("{}: {}", left.what, left.next));
         }
-    }
-
-    /// Servers refuse two databases whose names differ only by case.
-    async fn look_at_names(&mut self, session: &Session) -> Result<(), RestoreError> {
-        let list = doc! {"listDatabases": 1, "nameOnly": true};
-        // Who may use only one database may not list them; then the server says it later.
-        let Ok(reply) = session.admin("list the databases", list).await else { return Ok(()) };
-        let names = reply.get_array("databases").into_iter().flatten().filter_map(Bson::as_document);
-        let same = |name: &&str| name.eq_ignore_ascii_case(&self.database) && *name != self.database;
-        if let Some(other) = names.filter_map(|it| it.get_str("name").ok()).find(same) {
-            let (other, mine) = (for_terminal(other), for_terminal(&self.database));
-            self.refusals.push(format!("the server has database `{other}`, and refuses `{mine}` beside it"));
-        }
-        Ok(())
     }
 }
