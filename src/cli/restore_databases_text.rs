@@ -195,6 +195,12 @@ fn swapped(switched: &Switched) -> String {
         words::count(switched.ended_sessions, "session"),
         words::seconds(switched.seconds),
     );
+    if let Some(opens) = switched.opens() {
+        text.push_str(&format!(
+            "  it takes no connections, like the one before; once it may: {}\n",
+            for_terminal(&opens)
+        ));
+    }
     if let (Some(before), Some(drop)) = (&switched.before, &switched.drop) {
         text.push_str(&format!(
             "  kept: database {}; once it is not wanted any more: {}\n",
@@ -215,6 +221,12 @@ pub(super) fn undone(switched: &Switched) -> String {
             for_terminal(other),
             for_terminal(drop),
         ),
-        _ => format!("database {name} is open again; it had not been replaced\n"),
+        _ => match &switched.kept_as {
+            Some(kept) => format!("database {name} is there again: it was kept as {}\n", for_terminal(kept)),
+            None if switched.closed => {
+                format!("database {name} had not been replaced; it stays closed, as it was before\n")
+            }
+            None => format!("database {name} is open again; it had not been replaced\n"),
+        },
     }
 }

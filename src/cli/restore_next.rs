@@ -137,6 +137,8 @@ mod tests {
             drop: None,
             ended_sessions: 0,
             seconds: 0.0,
+            closed: false,
+            kept_as: None,
         });
         let schema = (way == Way::Tables).then(|| "drctl_1".to_owned());
         let source = "orders-db".to_owned();

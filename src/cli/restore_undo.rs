@@ -88,10 +88,17 @@ async fn execute(
             }
             Err(error) => {
                 let failure = Failure::from(error);
-                ended = Some(if undo.is_to_be_done().await {
-                    take_back(failure, chosen.get(..place).unwrap_or_default(), &mut done).await
-                } else {
-                    failure
+                let earlier = chosen.get(..place).unwrap_or_default();
+                ended = Some(match undo.was_done().await {
+                    Some(true) => failure,
+                    Some(false) => take_back(failure, earlier, &mut done).await,
+                    None if earlier.is_empty() => failure,
+                    None => {
+                        let name = for_terminal(&undo.undoable.database);
+                        failure.say_first(&format!(
+                            "nobody knows which database {name} is now, and those before it are the ones from before"
+                        ))
+                    }
                 });
                 break;
             }
@@ -158,6 +165,9 @@ fn question(undo: &DatabaseUndo) -> String {
             for_terminal(before),
             for_terminal(&marker.restore),
             for_terminal(&marker.backup)
+        ),
+        _ if undoable.stays_closed => format!(
+            "taking back a swap of database `{database}` on {server} that did not end; it stays closed, as it was before"
         ),
         _ => format!("opening database `{database}` on {server} again, which a swap that did not end has closed"),
     }

@@ -380,11 +380,14 @@ impl DatabaseUndo {
         Ok(postgres::restore::undo_seen(&self.undoable, &self.reached.server, now).await?)
     }
 
-    /// Whether it is still to be done, after a try that has failed: its connection may have been lost once it was done.
-    pub async fn is_to_be_done(&self) -> bool {
-        let before = |undoable: &Undoable| undoable.before.as_ref().map(|(name, _)| name.clone());
-        let now = postgres::restore::undoable(&self.reached.server, &self.undoable.database).await;
-        now.is_ok_and(|now| before(&now) == before(&self.undoable))
+    /// Whether it was done all the same, after a try that has failed: its connection may have been lost once it was. Absent:
+    /// nobody knows, because the server does not answer.
+    pub async fn was_done(&self) -> Option<bool> {
+        match postgres::restore::undoable(&self.reached.server, &self.undoable.database).await {
+            Ok(now) => Some(self.undoable.was_done(&now)),
+            Err(RestoreError::Refused { .. }) => Some(false),
+            Err(_) => None,
+        }
     }
 
     /// Takes it back, because another one that belongs to it could not be done.

@@ -107,11 +107,13 @@ fn a_swap_of_a_closed_database_that_was_killed_leaves_it_closed_for_the_next_run
                 plan["databases"][0]["warnings"].to_string().contains("it stays closed, as it was before"),
                 "{plan}"
             );
-            let ended = workshop.ends(5, &["restore", "--undo", "--yes"]);
-            assert!(ended.stderr.contains("can be undone"), "{}", ended.stderr);
+            // What was before an earlier restore is not what goes back: only the swap that did not end is taken back.
+            let ended = workshop.done(&["restore", "--undo", "--yes"]);
+            assert!(ended.stdout.contains("had not been replaced; it stays closed"), "{}", ended.stdout);
         }
         assert_eq!((is_open(&server, live.name()), says(&live).as_str()), (false, "new"), "{point}");
-        workshop.done(&["restore", "--yes"]);
+        let ended = workshop.done(&["restore", "--yes"]);
+        assert!(ended.stdout.contains("it takes no connections, like the one before"), "{}", ended.stdout);
         assert_eq!((is_open(&server, live.name()), says(&live).as_str()), (false, "old"), "{point}");
         // And a kill on the way back.
         Paused::at(&workshop, point, &["restore", "--undo", "--yes"]).kill();
@@ -288,14 +290,22 @@ fn what_a_killed_restore_has_left_is_named_by_the_doctor() {
         ("ready", 0, "which never swapped it in", "drctl restore --switch"),
         ("closed", 5, "is closed: restore", "drctl restore --undo"),
         ("swapped", 0, "was live until restore", "DROP DATABASE"),
+        ("undo closed", 5, "is closed: the undo of restore", "`drctl restore --undo` ends the way back"),
+        ("undo swapped", 0, "taken out again by an undo", "DROP DATABASE"),
     ] {
         let (_live, workshop) = shop(&server, point);
         // The twin: nothing was left yet.
         let report = workshop.json(0, &["doctor"]).to_string();
         assert!(!report.contains("restore 2"), "{report}");
-        let paused = Paused::at(&workshop, point, &["restore", "--yes"]);
+        let paused = match point.strip_prefix("undo ") {
+            None => Paused::at(&workshop, point, &["restore", "--yes"]),
+            Some(point) => {
+                workshop.done(&["restore", "--yes"]);
+                Paused::at(&workshop, point, &["restore", "--undo", "--yes"])
+            }
+        };
         // A restore that runs is at work on what it has made.
-        if point != "closed" {
+        if !point.ends_with("closed") {
             let report = workshop.json(0, &["doctor"]).to_string();
             assert!(!report.contains(says), "{point}: {report}");
         }

@@ -128,6 +128,8 @@ pub(super) struct Traces {
     pub(super) abandoned: Vec<(Database, Marker)>,
     /// What was live before, newest first.
     pub(super) replaced: Vec<(Database, Marker)>,
+    /// What was restored, and taken out again by an undo.
+    pub(super) undone: Vec<(Database, Marker)>,
     /// Databases that only their names tell of: a run that ended between creating and marking leaves one.
     pub(super) unmarked: Vec<(Database, RestoreId)>,
 }
@@ -182,7 +184,7 @@ pub(super) async fn traces(session: &Session, database: &str) -> Result<Traces, 
             Stage::Switching | Stage::Undoing => unended.push((found, marker)),
             Stage::Loading | Stage::Differs | Stage::Ready => traces.abandoned.push((found, marker)),
             Stage::Replaced => traces.replaced.push((found, marker)),
-            Stage::Undone => {}
+            Stage::Undone => traces.undone.push((found, marker)),
         }
     }
     traces.place(unended);

@@ -82,8 +82,8 @@ impl Marker {
         match self.stage {
             Stage::Loading | Stage::Differs | Stage::Ready | Stage::Switching => name == id.scratch(&self.of),
             Stage::Replaced | Stage::Undoing => name == id.before(&self.of),
-            // Its name has the time of the way back, which the marker does not tell. Nothing is done with it.
-            Stage::Undone => false,
+            // Its name has the time of the way back, which the marker does not tell. It is named, and nothing is done with it.
+            Stage::Undone => RestoreId::of_undone(name, &self.of).is_some(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     super::{Error, Server, Session, quote::readable},
     databases,
-    journal::Stage,
+    journal::{Marker, Stage},
     plan::{PlanOptions, Way},
     preflight::{Findings, Target},
 };
@@ -12,8 +12,9 @@ use super::{
 pub(super) fn check(findings: &mut Findings, options: &PlanOptions, target: &Target, scratch: &str) {
     if let Some((other, marker)) = &target.traces.unended {
         let then = if marker.closed { "it stays closed, as it was before" } else { "it is opened again first" };
+        let whose = if marker.stage == Stage::Undoing { "the undo of restore" } else { "restore" };
         findings.warn(format!(
-            "database {} is closed, because restore {} did not end its swap with {}: {then}",
+            "database {} is closed, because {whose} {} did not end its swap with {}: {then}",
             target.database, marker.restore, other.name
         ));
     }
@@ -34,6 +35,11 @@ pub(super) fn check(findings: &mut Findings, options: &PlanOptions, target: &Tar
             )),
             _ => findings.warn(format!("database {} is left of restore {}: {drop}", database.name, marker.restore)),
         }
+    }
+    for (database, marker) in &target.traces.undone {
+        let drop = format!("DROP DATABASE {};", readable(&database.name));
+        findings
+            .warn(format!("database {} was taken out by an undo of restore {}: {drop}", database.name, marker.restore));
     }
     for (database, _) in &target.traces.replaced {
         let drop = format!("DROP DATABASE {};", readable(&database.name));
@@ -64,12 +70,11 @@ pub async fn remains(session: &Session, database: &str) -> Result<Vec<Remains>, 
     let mut add = |what: String, next: String| all.push(Remains { what, next });
     let drop = |name: &str| format!("DROP DATABASE {};", readable(name));
     if let (Some((other, marker)), Some(_)) = (&traces.unended, &traces.live) {
-        let next = "`drctl restore --undo` opens it again, and `drctl restore --switch` ends the swap".to_owned();
-        let state = if marker.closed { "was not swapped" } else { "is closed" };
+        let (state, whose, next) = unended(marker);
         let restore = &marker.restore;
         add(
-            format!("database `{database}` {state}: restore {restore} did not end its swap with `{}`", other.name),
-            next,
+            format!("database `{database}` {state}: {whose} {restore} did not end its swap with `{}`", other.name),
+            next.to_owned(),
         );
     }
     for (left, marker) in &traces.abandoned {
@@ -95,6 +100,12 @@ pub async fn remains(session: &Session, database: &str) -> Result<Vec<Remains>, 
             format!("look at it; the next restore drops it if it holds nothing, and so does {}", drop(&left.name)),
         );
     }
+    for (left, marker) in &traces.undone {
+        add(
+            format!("database `{}` was restored by {}, and taken out again by an undo", left.name, marker.restore),
+            format!("once it is not wanted any more: {}", drop(&left.name)),
+        );
+    }
     for (left, marker) in &traces.replaced {
         add(
             format!("database `{}` was live until restore {}", left.name, marker.restore),
@@ -105,6 +116,27 @@ pub async fn remains(session: &Session, database: &str) -> Result<Vec<Remains>, 
         );
     }
     Ok(all)
+}
+
+/// Of a swap that did not end: how the live database is, whose swap it was, and what to do.
+fn unended(marker: &Marker) -> (&'static str, &'static str, &'static str) {
+    match (marker.stage, marker.closed) {
+        (Stage::Undoing, closed) => (
+            if closed { "was not put back" } else { "is closed" },
+            "the undo of restore",
+            "`drctl restore --undo` ends the way back",
+        ),
+        (_, true) => (
+            "was not swapped",
+            "restore",
+            "`drctl restore --switch` ends the swap, and `drctl restore --undo` takes it back; it stays closed, as it was before",
+        ),
+        (_, false) => (
+            "is closed",
+            "restore",
+            "`drctl restore --undo` opens it again, and `drctl restore --switch` ends the swap",
+        ),
+    }
 }
 
 /// [`remains`] of a database that lets nobody in, seen from beside.

@@ -49,8 +49,18 @@ impl RestoreId {
     /// The one whose [`Self::scratch`] for `database` has this name.
     #[must_use]
     pub fn of_scratch(name: &str, database: &str) -> Option<Self> {
-        let (_, id) = name.split_at_checked(name.len().checked_sub(18)?)?;
-        Self::parse(id).filter(|id| id.scratch(database) == name)
+        Self::at_end(name).filter(|id| id.scratch(database) == name)
+    }
+
+    /// The one whose [`Self::undone`] for `database` has this name.
+    #[must_use]
+    pub fn of_undone(name: &str, database: &str) -> Option<Self> {
+        Self::at_end(name).filter(|id| id.undone(database) == name)
+    }
+
+    /// The one that a name ends with.
+    fn at_end(name: &str) -> Option<Self> {
+        Self::parse(name.split_at_checked(name.len().checked_sub(18)?)?.1)
     }
 
     /// It as text.
@@ -139,6 +149,8 @@ mod tests {
         for database in ["orders", "ä", &"long".repeat(20)] {
             assert_eq!(RestoreId::of_scratch(&id.scratch(database), database), Some(id.clone()));
             assert_eq!(RestoreId::of_scratch(&id.before(database), database), None);
+            assert_eq!(RestoreId::of_undone(&id.undone(database), database), Some(id.clone()));
+            assert_eq!(RestoreId::of_undone(&id.scratch(database), database), None);
             assert_eq!(RestoreId::of_scratch(&id.scratch("others"), database), None);
         }
         assert_eq!(RestoreId::of_scratch("orders", "orders"), None);

@@ -306,11 +306,14 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
             if live.sessions == 1 { format!("{} is", live.name) } else { format!("{} are", live.name) }
         ));
     }
-    if !live.open && target.traces.unended.is_none() && !options.no_switch {
-        findings.warn(format!(
-            "database {} takes no connections (ALLOW_CONNECTIONS false), and so does the restored one that takes its place",
-            live.name
-        ));
+    if !live.open && target.traces.unended.is_none() {
+        let then = if options.no_switch {
+            "the restored one beside it does, of whoever the backup's grants let in"
+        } else {
+            "so does the restored one that takes its place; until then it takes those of whoever the backup's grants let in"
+        };
+        let join = if options.no_switch { "but" } else { "and" };
+        findings.warn(format!("database {} takes no connections (ALLOW_CONNECTIONS false), {join} {then}", live.name));
     }
     for slot in &target.slots {
         findings.warn(format!(

@@ -80,6 +80,12 @@ impl Loaded {
 }
 
 impl Switched {
+    /// The statement that lets connections in again, if the database takes none.
+    #[must_use]
+    pub fn opens(&self) -> Option<String> {
+        self.closed.then(|| format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", readable(&self.database)))
+    }
+
     /// A swap that is known only by its outcome.
     pub(super) fn known(database: &str, before: Option<&str>) -> Self {
         Self {
@@ -88,6 +94,8 @@ impl Switched {
             drop: before.map(|before| format!("DROP DATABASE {};", readable(before))),
             ended_sessions: 0,
             seconds: 0.0,
+            closed: false,
+            kept_as: None,
         }
     }
 }
@@ -108,4 +116,10 @@ pub struct Switched {
     pub ended_sessions: u64,
     /// How long the name could not be connected to.
     pub seconds: f64,
+    /// It takes no connections: somebody had closed the one before, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
+    /// What it was called while it was kept, if nothing was in its place when it came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_as: Option<String>,
 }

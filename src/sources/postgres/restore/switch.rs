@@ -67,7 +67,7 @@ pub(super) async fn switch(
         let sql = format!("BEGIN; {} COMMIT", incoming.sql());
         end_sessions(session, &restored).await?;
         in_one_transaction(session, "name the restored database", &sql).await?;
-        return Ok(Switched { database: live, before: None, drop: None, ended_sessions: 0, seconds: 0.0 });
+        return Ok(Switched::known(&live, None));
     };
     if let Some(why) = journal::remembers(&old) {
         // It was shorter when the plan was made.
@@ -76,13 +76,8 @@ pub(super) async fn switch(
     let replaced = Marker { comment: old.comment.clone(), ..marker.at(Stage::Replaced) };
     let outgoing = Move { from: &live, to: before, comment: Some(replaced.text()), open };
     let ended_sessions = swap(session, &old, &restored, &marker.at(Stage::Switching), &[outgoing, incoming]).await?;
-    Ok(Switched {
-        database: live,
-        before: Some(before.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", readable(before))),
-        ended_sessions,
-        seconds: began.elapsed().as_secs_f64(),
-    })
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(Switched { ended_sessions, seconds, closed: !open, ..Switched::known(&live, Some(before)) })
 }
 
 /// Refuses to open a live database because of what another one says that cannot have been made by a swap.
@@ -142,7 +137,8 @@ pub(super) async fn undo(
         let ended_sessions = end_sessions(session, old).await?;
         in_one_transaction(session, "put the database back", &format!("BEGIN; {} COMMIT", back.sql())).await?;
         let seconds = began.elapsed().as_secs_f64();
-        return Ok(Switched { database: marker.of.clone(), before: None, drop: None, ended_sessions, seconds });
+        let (closed, kept_as) = (!old.open, Some(old.name.clone()));
+        return Ok(Switched { ended_sessions, seconds, closed, kept_as, ..Switched::known(&marker.of, None) });
     };
     // What goes back beside the live one as it was gets its comment from the backup, and is to be read again.
     let comment = live.comment.clone().filter(|_| stage != Stage::Ready);
@@ -153,13 +149,8 @@ pub(super) async fn undo(
         Move { from: &old.name, to: &live.name, comment: own_comment(marker.comment.clone()), open: live.open },
     ];
     let ended_sessions = swap(session, live, old, &marker.at(Stage::Undoing), &moves).await?;
-    Ok(Switched {
-        database: live.name.clone(),
-        before: Some(name.to_owned()),
-        drop: Some(format!("DROP DATABASE {};", readable(name))),
-        ended_sessions,
-        seconds: began.elapsed().as_secs_f64(),
-    })
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(Switched { ended_sessions, seconds, closed: !live.open, ..Switched::known(&live.name, Some(name)) })
 }
 
 /// Swaps `undone`, which an undo has put beside the live database, in again: it is called as it was before its first swap,

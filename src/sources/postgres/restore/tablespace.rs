@@ -45,6 +45,12 @@ pub(super) fn choose(
             ),
         });
     }
+    if let (Some(DEFAULT), Some(chosen)) = (live, &chosen) {
+        warnings.push(format!(
+            "the live database is in the server's default tablespace, and that of the backup was in {chosen}: the restored one goes \
+             into {chosen}"
+        ));
+    }
     (chosen, warnings)
 }
 
@@ -63,7 +69,6 @@ mod tests {
             (None, None, None),
             (Some("pg_default"), None, None),
             (Some("fast"), Some("fast"), Some("fast")),
-            (Some("pg_default"), Some("fast"), Some("fast")),
             (None, Some("fast"), Some("fast")),
             (Some("fast"), None, Some("fast")),
         ] {
@@ -74,6 +79,7 @@ mod tests {
     #[test]
     fn where_it_cannot_go_is_said_once_with_where_it_goes() {
         for (live, backup, wanted, words) in [
+            (Some("pg_default"), Some("fast"), Some("fast"), "default tablespace, and that of the backup was in fast"),
             (Some("fast"), Some("large"), Some("fast"), "was in tablespace large: the restored one goes into fast"),
             (
                 None,

@@ -13,8 +13,9 @@ use super::{
 };
 
 /// How often the server is asked again for what became of a swap, once the connection is lost.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const TRIES: u32 = 20;
+/// And how long it is left alone in between.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 impl Plan {
     /// Whether `live`, which has the database's name now, is the one that the plan was made for.

@@ -11,6 +11,7 @@ use super::{
     names::RestoreId,
     report::Switched,
     switch,
+    take_place::{PAUSE, TRIES},
 };
 use crate::types::counted;
 
@@ -23,6 +24,8 @@ pub struct Undoable {
     pub server: String,
     /// A swap did not end, and left the live database closed: to open it again is all there is to do.
     pub closed: bool,
+    /// Somebody had closed the live database before that swap: then it stays so.
+    pub stays_closed: bool,
     /// What was live before the newest restore, and the restore.
     pub before: Option<(String, Marker)>,
     /// The restore that is undone; absent: there is none.
@@ -82,10 +85,16 @@ async fn refusals(
     Ok(why)
 }
 
+impl Undoable {
+    /// Whether what was to be done has been, as `now` shows; for a try that has failed.
+    #[must_use]
+    pub fn was_done(&self, now: &Self) -> bool {
+        if self.closed { !now.closed } else { self.pair.1.is_some() && now.pair.0 == self.pair.1 }
+    }
+}
+
 fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<Undoable, RestoreError> {
-    // Where somebody had closed the live database before, there is nothing to open: it is as it was.
-    let has_closed = |marker: &Marker| marker.stage == Stage::Switching && !marker.closed;
-    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| has_closed(marker));
+    let was_switching = traces.unended.as_ref().is_some_and(|(_, marker)| marker.stage == Stage::Switching);
     let closed = was_switching && traces.live.is_some();
     if let (true, Some((other, _)), Some(live)) = (closed, &traces.unended, &traces.live) {
         switch::trusted(other, live)?;
@@ -97,6 +106,7 @@ fn seen(server: &Server, database: &str, traces: &databases::Traces) -> Result<U
         database: database.to_owned(),
         server: server.shown(),
         closed,
+        stays_closed: unended.is_some_and(|marker| marker.closed),
         before: before.map(|(database, marker)| (database.name.clone(), marker.clone())),
         restore,
         refusals: Vec::new(),
@@ -124,7 +134,7 @@ pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Res
     let mut traces = databases::traces(&session, database).await?;
     let found = seen(server, database, &traces)?;
     if (found.closed, found.pair) != (shown.closed, shown.pair) {
-        let why = "the databases changed since the question; nothing was changed: run it again".to_owned();
+        let why = "the databases changed since the question; of this one nothing was changed: run it again".to_owned();
         return Err(RestoreError::Refused { database: database.to_owned(), reasons: vec![why] });
     }
     let began = Instant::now();
@@ -132,14 +142,55 @@ pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Res
         if found.closed {
             // The old database never left its place: to open it was the way back.
             let seconds = began.elapsed().as_secs_f64();
-            return Ok(Switched { database: mended.database, before: None, drop: None, ended_sessions: 0, seconds });
+            return Ok(Switched { seconds, closed: !mended.opened, ..Switched::known(&mended.database, None) });
         }
         traces = databases::traces(&session, database).await?;
     }
     let before = switch::candidate(&traces, database)?.filter(|(before, _)| Some(before.oid) == shown.pair.1);
     let undone = RestoreId::new(now).undone(database);
     let before = before.ok_or(RestoreError::NothingToUndo)?;
-    switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await
+    match switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await {
+        Err(error) if session.is_closed() => find_out(server, shown, &undone, error).await,
+        switched => switched,
+    }
+}
+
+/// What became of the way back if its connection was lost. A live database that it has left closed is opened.
+async fn find_out(
+    server: &Server,
+    shown: &Undoable,
+    undone: &str,
+    source: RestoreError,
+) -> Result<Switched, RestoreError> {
+    let database = shown.database.clone();
+    let source = Box::new(source);
+    for _ in 0..TRIES {
+        let Ok((session, traces)) = look_again(server, &database).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if traces.live.as_ref().map(|live| live.oid) == shown.pair.1 {
+            let closed = traces.live.is_some_and(|live| !live.open);
+            let other = shown.pair.0.map(|_| undone);
+            return Ok(Switched { closed, ..Switched::known(&database, other) });
+        }
+        if let Ok(mended) = switch::mend(&session, &traces).await {
+            let stays = mended.is_some_and(|mended| !mended.opened);
+            let state = if stays { "is closed, as it was before" } else { "is open" };
+            let state = format!("{state}, and is still the restored one");
+            return Err(RestoreError::LostInSwap { database, state, source });
+        }
+    }
+    let state =
+        "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` ends the way back";
+    Err(RestoreError::LostInSwap { database, state: state.to_owned(), source })
+}
+
+async fn look_again(server: &Server, database: &str) -> Result<(Session, databases::Traces), RestoreError> {
+    let session = databases::beside(server, database).await?;
+    databases::lock(&session, database).await?;
+    let traces = databases::traces(&session, database).await?;
+    Ok((session, traces))
 }
 
 /// Takes an undo back: what was restored is live again, and what was live before it is kept again. For undos that belong
