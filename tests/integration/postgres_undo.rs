@@ -163,3 +163,66 @@ fn a_database_that_somebody_has_closed_is_not_opened_because_of_what_a_stranger_
     workshop.done(&["restore", "--undo", "--yes", "--source", "a-one"]);
     assert_eq!(says(&one), "new");
 }
+
+#[test]
+fn an_undo_that_loses_its_connection_leaves_no_database_closed() {
+    let server = require!(postgres::v15);
+    for lost in [true, false] {
+        let (one, other, workshop) = two(&server, Role::Admin);
+        workshop.done(&["restore", "--yes"]);
+        let paused = Paused::at(&workshop, "closed", &["restore", "--undo", "--yes"]);
+        assert_eq!(server.sql(&is_open(one.name())), "f");
+        if lost {
+            // Who holds the lock of this one.
+            server.sql(&format!(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' \
+                 AND ((classid::bigint << 32) | objid::bigint) = hashtextextended('drctl restore {}', 0)",
+                one.name()
+            ));
+        }
+        let ended = paused.go_on();
+        assert_eq!(ended.code, i32::from(lost), "{ended:?}");
+        let told = format!("database `{}` is open, and is still the restored one", one.name());
+        assert_eq!(ended.stderr.contains(&told), lost, "{}", ended.stderr);
+        assert_eq!([&one, &other].map(|live| server.sql(&is_open(live.name()))), ["t", "t"]);
+        assert_eq!([says(&one), says(&other)], if lost { ["old", "old"] } else { ["new", "new"] });
+        drop_all(&server);
+    }
+}
+
+fn drop_all(server: &Postgres) {
+    for name in server.databases() {
+        server.sql(&format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
+    }
+}
+
+fn is_open(name: &str) -> String {
+    format!("SELECT datallowconn FROM pg_database WHERE datname = '{name}'")
+}
+
+#[test]
+fn an_undo_whose_later_database_was_dropped_meanwhile_is_taken_back() {
+    let server = require!(postgres::v15);
+    let (one, other, workshop) = two(&server, Role::Admin);
+    workshop.done(&["restore", "--yes"]);
+    let paused = Paused::at(&workshop, "swapped", &["restore", "--undo", "--yes"]);
+    let old = server.databases().into_iter().find(|name| name.starts_with(&format!("{}_before_", other.name())));
+    server.sql(&format!("DROP DATABASE \"{}\"", old.unwrap()));
+    let ended = paused.go_on();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("not all could be undone"), "{}", ended.stderr);
+    assert_eq!([says(&one), says(&other)], ["old", "old"]);
+
+    drop_all(&server);
+    // The twin: nothing was dropped, and one of the two is gone. What was kept takes its place again.
+    let (one, other, workshop) = two(&server, Role::Admin);
+    workshop.done(&["restore", "--yes"]);
+    server.sql(&format!("DROP DATABASE {}", one.quoted()));
+    let ended = workshop.done(&["restore", "--undo", "--yes"]);
+    assert!(
+        ended.stdout.contains(&format!("database {} is there again: it was kept as", one.name())),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!([says(&one), says(&other)], ["new", "new"]);
+}
