@@ -9,7 +9,7 @@ use crate::{
     sources::{
         kubernetes::{self, Cluster, Forward},
         mongodb::{
-            Server,
+            Server, check_name,
             restore::{self, Loaded, Plan, PlanOptions, Restore, RestoreContext, RestoreError},
         },
     },
@@ -137,17 +137,15 @@ async fn server(
         Some(SourceSpec::Mongodb(spec)) => Some(spec),
         _ => None,
     });
-    let (server, forward) = match (&options.address, spec) {
-        (Some(address), _) => (mongodb::server_at(name, address, spec, options.database.as_deref())?, None),
-        (None, Some(spec)) => mongodb::reach(name, spec, cluster).await?,
-        (None, None) => {
-            return Err(RestoreError::Usage(sources::no_address(name)).into());
-        }
-    };
-    Ok(match &options.database {
-        Some(database) => (server.with_database(database), forward),
-        None => (server, forward),
-    })
+    let database = options.database.as_deref();
+    if let Some(Err(reason)) = database.map(check_name) {
+        return Err(RestoreError::Usage(format!("--target-database: {reason}")).into());
+    }
+    match (&options.address, spec) {
+        (Some(address), _) => Ok((mongodb::server_at(name, address, spec, database)?, None)),
+        (None, Some(spec)) => mongodb::reach(name, spec, cluster, database).await,
+        (None, None) => Err(RestoreError::Usage(sources::no_address(name)).into()),
+    }
 }
 
 fn context<'a>(server: &'a Server, contents: &'a BackupReader, run: &'a Run) -> RestoreContext<'a> {
@@ -175,8 +173,8 @@ impl CollectionRestore {
         }
     }
 
-    /// Loads and compares every database, and gives what was loaded its names if all of it is equal to the backup. A
-    /// failure is in the outcome.
+    /// Loads and compares every database, makes and compares the users of every one, and gives what was loaded its names if all
+    /// of it is equal to the backup. A failure is in the outcome.
     ///
     /// # Errors
     /// [`Error`] if a plan is not possible; then nothing was written.
@@ -192,8 +190,17 @@ impl CollectionRestore {
             }
         }
         outcome.phases.push(PhaseTime { phase: "load", seconds: began.elapsed().as_secs_f64() });
-        let is_ready = outcome.ended.is_none() && running.iter().all(|restore: &Restore<'_>| restore.loaded.is_equal());
+        let are_equal = |running: &[Restore<'_>]| running.iter().all(|restore| restore.loaded.is_equal());
+        let is_loaded = outcome.ended.is_none() && are_equal(&running);
         let began = Instant::now();
+        // Those of all databases: what differs in one keeps every collection out of its place.
+        for restore in running.iter_mut().filter(|_| is_loaded) {
+            if let Err(error) = restore.make_accounts().await {
+                outcome.ended = Some(error.into());
+                break;
+            }
+        }
+        let is_ready = is_loaded && outcome.ended.is_none() && are_equal(&running);
         for restore in &mut running {
             if !is_ready || outcome.ended.is_some() {
                 restore.clean_up().await;
@@ -201,7 +208,7 @@ impl CollectionRestore {
                 outcome.ended = Some(error.into());
             }
         }
-        if is_ready {
+        if is_loaded {
             outcome.phases.push(PhaseTime { phase: "switch", seconds: began.elapsed().as_secs_f64() });
         }
         for restore in running {

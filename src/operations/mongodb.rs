@@ -10,7 +10,8 @@ use crate::{
     types::Name,
 };
 
-/// The server of a database source, as the policy says that it is reached: a port-forward is opened.
+/// The server of a database source, as the policy says that it is reached: a port-forward is opened. `database` is meant in
+/// place of the policy's.
 ///
 /// # Errors
 /// Those of [`server_at`], and [`Error::Kubernetes`] if no port-forward can be opened.
@@ -18,19 +19,20 @@ pub(super) async fn reach(
     name: &Name,
     spec: &MongodbSpec,
     cluster: Option<&Cluster>,
+    database: Option<&str>,
 ) -> Result<(Server, Option<Forward>), Error> {
-    let server = server_at(name, &spec.url, Some(spec), None)?;
+    let server = server_at(name, &spec.url, Some(spec), database.or(spec.database.as_deref()))?;
     Ok(match sources::forward(spec.via.as_ref(), cluster).await? {
         Some(forward) => (server.forwarded_to(forward.address()), Some(forward)),
         None => (server, None),
     })
 }
 
-/// The server at `address`, in place of the one that `spec` names; database (unless one is named) and authorities stay those
-/// of `spec`.
+/// The server at `address`, in place of the one that `spec` names. The database is `database`, or else the one that the address
+/// names, or else that of `spec`, whose authorities stay: whoever gives an address means what it says.
 ///
 /// # Errors
-/// [`Error::Secret`] if the address cannot be had, [`Error::Mongodb`] if it is none.
+/// [`Error::Secret`] if the address cannot be had, [`Error::Mongodb`] if it is none, or its database cannot be meant.
 pub(super) fn server_at(
     name: &Name,
     address: &SecretRef,
@@ -41,7 +43,8 @@ pub(super) fn server_at(
     let address = Address::parse(address.expose())
         .map_err(|reason| mongodb::Error::Url { source_name: name.to_string(), reason })?;
     let tls = spec.and_then(|spec| spec.tls.clone()).unwrap_or_default();
-    let database = database.map(str::to_owned).or_else(|| spec.and_then(|spec| spec.database.clone()));
+    let of_spec = spec.and_then(|spec| spec.database.as_deref());
+    let database = database.or(address.database.as_deref()).or(of_spec).map(str::to_owned);
     Ok(Server::new(address, database, tls.ca_file)?.with_server_name(tls.server_name))
 }
 

@@ -104,7 +104,7 @@ pub(super) async fn connect(policy: &Policy, names: &[Name], options: &ConnectOp
             }
             (SourceSpec::Kubernetes(_), None) => {}
             (SourceSpec::Postgres(_) | SourceSpec::Mongodb(_), None) if needs_cluster(spec) => {}
-            (SourceSpec::Mongodb(spec), _) => match super::mongodb::reach(name, spec, cluster.as_ref()).await {
+            (SourceSpec::Mongodb(spec), _) => match super::mongodb::reach(name, spec, cluster.as_ref(), None).await {
                 Ok((server, forward)) => {
                     reached.forwards.extend(forward);
                     collections.push(super::mongodb::source(name, spec, server));

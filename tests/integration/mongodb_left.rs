@@ -11,7 +11,7 @@ use crate::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy},
         mongodb::{Database, unordered},
-        workshop::Workshop,
+        workshop::{Workshop, wait_for},
     },
 };
 
@@ -68,6 +68,31 @@ fn a_restore_that_is_killed_leaves_live_data_alone_and_what_it_left_is_named_unt
     for words_of in [workshop.done(&["doctor"]).stdout, workshop.done(&PLAN).stdout] {
         assert!(!words_of.contains("has left"), "{words_of}");
     }
+}
+
+#[test]
+fn a_restore_that_is_killed_between_two_renames_has_replaced_some_and_is_told_as_such() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (workshop, database) = backed_up(&server, &proxy, "");
+    let before = live(&database);
+    database.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    database.run(r#"{"insert": "session_log", "documents": [{"_id": "later"}]}"#);
+    let changed = live(&database);
+    kill_at(&workshop, &proxy, ("renameCollection", 2), &RESTORE);
+    wait_for("the server to do what it was told last", 120, || (left_in(&database).len() == 2).then_some(()));
+    // The first is the backup's, the last is as it was.
+    let of = |all: &[(String, u64, String)], name: &str| all.iter().find(|(it, ..)| it == name).unwrap().clone();
+    let now = live(&database);
+    assert_eq!(of(&now, "contacts"), of(&before, "contacts"));
+    assert_eq!(of(&now, "session_log"), of(&changed, "session_log"));
+    let left = left_in(&database);
+    let words = format!("restore {} has left 2 collections, loaded or half loaded", restore_of(&left[0]));
+    let how = "some collections may be in their places already: restore again before you drop it";
+    for words_of in [workshop.done(&["doctor"]).stdout, workshop.done(&PLAN).stdout] {
+        assert!(words_of.contains(&words) && words_of.contains(how), "{words} in {words_of}");
+    }
+    workshop.done(&RESTORE);
+    assert_eq!((live(&database), left_in(&database)), (before, left));
 }
 
 #[test]

@@ -130,6 +130,10 @@ fn live_collections_are_replaced_only_if_they_are_named_and_indexes_come_back() 
     assert!(refused.stderr.contains("`--drop contacts` replaces it"), "{}", refused.stderr);
     let refused = workshop.ends(2, &["restore", "--yes", "--drop", "nobody"]);
     assert!(refused.stderr.contains("nobody"), "{}", refused.stderr);
+    // What is all of them for `--drop` is no collection.
+    let refused = workshop.ends(2, &["restore", "--yes", "--collection", "*", "--drop", "*"]);
+    assert!(refused.stderr.contains("--collection *: the backup has no such collection"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("without --collection all of them are restored"), "{}", refused.stderr);
     let refused = workshop.ends(2, &["restore", "--undo", "--yes"]);
     assert!(
         refused.stderr.contains("of a MongoDB database no restore keeps what could be swapped"),
@@ -244,4 +248,78 @@ fn the_script_recovers_what_the_server_has_and_pymongo_reads() {
     let mut expected = unordered(&collections);
     expected.retain(|(_, count, _)| *count > 0);
     assert_eq!(unordered(&again.contents()), expected);
+}
+
+#[test]
+fn an_address_on_the_command_line_says_which_database_is_restored_into() {
+    let server = require!(mongodb::server);
+    let (database, other, third) = (server.database("crm"), server.database("other"), server.database("third"));
+    fill(&database);
+    let before = unordered(&database.contents());
+    let bare = database.url().replacen(&format!("/{}?", database.name()), "/?", 1);
+    assert_ne!(bare, database.url());
+    let mut workshop = Workshop::of_mongodb(&bare, &format!("{NONE}, database: {}", database.name()));
+    workshop.done(&["backup"]);
+    for each in [&database, &other] {
+        each.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    }
+    let live = unordered(&database.contents());
+    // As an application has it: what it says of its connections and of compression is no hindrance.
+    workshop.set("ELSEWHERE", &format!("{}&maxPoolSize=0&compressors=zstd,snappy&zlibCompressionLevel=6", other.url()));
+    let elsewhere = ["restore", "--drop", "*", "--database-url", "env:ELSEWHERE"];
+    let plan = workshop.done(&[&elsewhere[..], &["--dry-run"]].concat()).stdout;
+    assert!(plan.contains(&format!("into database {} on", other.name())), "{plan}");
+    workshop.done(&[&elsewhere[..], &["--yes"]].concat());
+    assert_eq!((unordered(&database.contents()), unordered(&other.contents())), (live.clone(), before.clone()));
+    // --target-database goes before both.
+    workshop.done(&[&elsewhere[..], &["--yes", "--target-database", third.name()]].concat());
+    assert_eq!((unordered(&database.contents()), unordered(&third.contents())), (live, before.clone()));
+    // An address without a database leaves it to the policy.
+    workshop.set("ELSEWHERE", &bare);
+    workshop.done(&[&elsewhere[..], &["--yes"]].concat());
+    assert_eq!(unordered(&database.contents()), before);
+}
+
+#[test]
+fn a_database_of_the_server_itself_is_neither_backed_up_nor_restored_into() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let mut workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    let restore = ["restore", "--yes", "--drop", "*"];
+    for name in ["admin", "Local"] {
+        let (own, words) =
+            (server.other_database(name).url(), format!("database `{name}` belongs to the server itself"));
+        let refused = workshop.ends(2, &[&restore[..], &["--target-database", name]].concat());
+        assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+        workshop.set("ELSEWHERE", &own);
+        let refused = workshop.ends(5, &[&restore[..], &["--database-url", "env:ELSEWHERE"]].concat());
+        assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+        workshop.set("TEST_URL_CRM_DB", &own);
+        let refused = workshop.ends(5, &["backup"]);
+        assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+        workshop.set("TEST_URL_CRM_DB", &database.url());
+    }
+    assert_eq!(workshop.backups().len(), 1);
+    // The address may lead there if the policy names another one.
+    workshop.set("TEST_URL_CRM_DB", &server.other_database("admin").url());
+    workshop.write_mongodb_policy(&format!("{NONE}, database: {}", database.name()));
+    workshop.done(&["backup"]);
+    workshop.done(&restore);
+}
+
+#[test]
+fn a_database_with_nothing_but_what_a_restore_has_left_makes_a_partial_backup() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    database.run(r#"{"insert": "drctl_20261120120000ab2d_0", "documents": [{"_id": 1}]}"#);
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    let doctor = workshop.run(&["doctor"]);
+    assert!(doctor.stdout.contains("has no collections"), "{doctor:?}");
+    let partial = workshop.ends(3, &["backup"]);
+    assert!((partial.stdout + &partial.stderr).contains("it has no collections"));
+    database.run(r#"{"insert": "contacts", "documents": [{"_id": 1}]}"#);
+    workshop.done(&["backup"]);
+    assert!(!workshop.done(&["doctor"]).stdout.contains("has no collections"));
 }

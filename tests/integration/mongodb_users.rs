@@ -10,10 +10,11 @@ use crate::{
     mongodb_backup::fill,
     mongodb_faults::left_in,
     mongodb_left::kill_at,
+    mongodb_live::UNCHANGED,
     support::{
         bed::require,
         mongo_proxy::{self, Fault, MongoProxy, Part},
-        mongodb::{self, Database, MongoDb},
+        mongodb::{self, Database, MongoDb, unordered},
         workshop::{Workshop, wait_for},
     },
 };
@@ -247,6 +248,43 @@ fn users_and_roles_come_back_with_their_passwords_only_if_they_are_asked_for() {
     workshop.done(&["backup"]);
     let refused = workshop.ends(2, &["restore", "--yes", "--users", "--drop", "*"]);
     assert!(refused.stderr.contains("the backup has no users"), "{}", refused.stderr);
+}
+
+#[test]
+fn of_several_databases_no_collection_takes_its_place_before_the_users_of_all_are_equal() {
+    require!(program "age-keygen");
+    let (server, proxy) = require!(server);
+    let through = server.behind(proxy.address());
+    let (first, second) = (through.database("crm"), through.database("shop"));
+    for each in [&first, &second] {
+        fill(each);
+        make_users(each);
+    }
+    let all = || [unordered(&first.contents()), unordered(&second.contents())];
+    let (before, users) = (all(), told(&second));
+    let mut workshop = vault(&first.url());
+    workshop.set("OTHER_URL", &second.url());
+    let policy = fs::read_to_string(workshop.policy()).unwrap();
+    let source = "other-db: {mongodb: {url: {env: OTHER_URL}, consistency: none, users: true}}";
+    let policy = policy.replacen("\nschedules:", &format!("\n  {source}\nschedules:"), 1);
+    fs::write(workshop.policy(), policy.replacen("sources: [crm-db]", "sources: [crm-db, other-db]", 1)).unwrap();
+    workshop.done(&["backup"]);
+    for each in [&first, &second] {
+        each.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    }
+    let live = all();
+    drop_users(&second);
+    let restore = ["restore", "--yes", "--users", "--drop", "*"];
+    // Those of the first are there already, and the second's are refused.
+    proxy.inject(Fault::error("createRole", 1, 13));
+    let ended = workshop.ends(1, &restore);
+    assert!(ended.stderr.contains("cannot make role `") && ended.stderr.contains(UNCHANGED), "{}", ended.stderr);
+    assert_eq!((proxy.faults_made(), all()), (1, live));
+    workshop.done(&restore);
+    assert_eq!((all(), told(&second)), (before, users));
+    for each in [&first, &second] {
+        drop_users_if_real(&server, each);
+    }
 }
 
 fn encrypted_without_users(workshop: &Workshop) {

@@ -6,6 +6,9 @@ use super::{
 };
 use crate::sources::mongodb::{Error, capture::Failure, contents, export::ExportError, restore::RestoreError};
 
+/// What is done about a database that is the server's own, or has a name that none takes.
+const DATABASE: &str = "name the application's database: mongodb://USER:PASSWORD@HOST/DATABASE?authSource=admin, `database: NAME` in the \
+                        policy, or --target-database at a restore";
 /// What is done about a server that refuses.
 const RIGHTS: &str = "correct user or password, or give the user the role `read` on the database";
 /// The same, at a restore.
@@ -22,6 +25,7 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
         Error::Url { .. } | Error::NoDatabase { .. } => {
             (Exit::CouldNotRun, Some("correct the address: mongodb://USER:PASSWORD@HOST/DATABASE"))
         }
+        Error::Name { .. } => (Exit::CouldNotRun, Some(DATABASE)),
         Error::Tls { .. } => (
             Exit::CouldNotRun,
             Some(

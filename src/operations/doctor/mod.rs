@@ -329,7 +329,7 @@ impl Examination<'_> {
         spec: &MongodbSpec,
         cluster: Option<&Cluster>,
     ) -> Result<Vec<Finding>, Error> {
-        let (server, _open) = super::mongodb::reach(name, spec, cluster).await?;
+        let (server, _open) = super::mongodb::reach(name, spec, cluster, None).await?;
         Ok(super::mongodb::source(name, spec, server).examine().await)
     }
 

@@ -86,7 +86,7 @@ fn database(decoder: &mut Decoder, node: &Node, path: &str) -> Option<String> {
         decoder.wrong(node.place, format!("`{}` is no name of a database", for_terminal(name)));
         return None;
     }
-    if SYSTEM.contains(&name) {
+    if SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(name)) {
         let problem = Problem::new(node.place, format!("`{name}` belongs to the server itself"));
         decoder.report(problem.help("name the application's database"));
         return None;

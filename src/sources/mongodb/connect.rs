@@ -23,7 +23,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use super::{
     bridge::Bridge,
     error::{Error, Reason},
-    shard,
+    names, shard,
     url::Address,
 };
 use crate::types::for_terminal;
@@ -54,11 +54,14 @@ impl Server {
     /// that sign its certificate, and asks for encryption. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::NoDatabase`] if nothing says which one.
+    /// [`Error::NoDatabase`] if nothing says which one, [`Error::Name`] if it is the server's own or none.
     pub fn new(address: Address, database: Option<String>, ca_file: Option<PathBuf>) -> Result<Self, Error> {
         let Some(database) = database.or_else(|| address.database.clone()) else {
             return Err(Error::NoDatabase { server: address.shown().to_owned() });
         };
+        if let Err(reason) = names::check(&database) {
+            return Err(Error::Name { server: address.shown().to_owned(), reason });
+        }
         Ok(Self { address, database, ca_file, server_name: None, forwarded: None })
     }
 
@@ -72,12 +75,6 @@ impl Server {
     #[must_use]
     pub fn with_server_name(self, name: Option<String>) -> Self {
         Self { server_name: name, ..self }
-    }
-
-    /// The same server, and another database of it.
-    #[must_use]
-    pub fn with_database(self, database: impl Into<String>) -> Self {
-        Self { database: database.into(), ..self }
     }
 
     /// The address, without what must not be shown.
@@ -118,6 +115,8 @@ impl Server {
             said.direct_connection = Some(true);
             said.replica_set = None;
         }
+        // It means that there is no limit, and the driver does not take it.
+        said.max_pool_size = said.max_pool_size.filter(|most| *most > 0);
         let mut options = ClientOptions::parse(said).await.map_err(unreachable)?;
         options.app_name = Some("drctl".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
@@ -194,10 +193,10 @@ impl Server {
     pub(super) fn failed(&self, doing: &str, error: &mongodb_driver::error::Error) -> Error {
         let reason = Reason::from(error);
         let text = reason.to_string();
-        if text.contains("tls handshake eof") {
+        if tells_of(&reason, "tls handshake eof") {
             return Error::Handshake { server: self.shown(), reason };
         }
-        if matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) || text.contains("certificate") {
+        if matches!(error.kind.as_ref(), ErrorKind::InvalidTlsConfig { .. }) || tells_of(&reason, "certificate") {
             return Error::Tls { server: self.shown(), reason: text };
         }
         if reason.is_refusal() {
@@ -231,6 +230,11 @@ impl Server {
             reason,
         }
     }
+}
+
+/// Whether the connection itself is what failed, and these words say how. An answer has a code, and any name may be in it.
+fn tells_of(reason: &Reason, words: &str) -> bool {
+    reason.code().is_none() && reason.to_string().contains(words)
 }
 
 /// Sees that there are authorities in a file. The driver passes over what is no certificate, and then knows none.
@@ -358,5 +362,56 @@ impl Session {
     pub(super) async fn now(&self) -> Result<Timestamp, Error> {
         let hello = self.admin("ask for the server's time", doc! {"hello": 1}).await?;
         Ok(time_of(&hello).unwrap_or_else(Timestamp::now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(address: &str) -> Server {
+        Server::new(Address::parse(address).unwrap(), None, None).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_that_speaks_of_certificates_is_none_of_tls() {
+        let server = server("mongodb://app@h/certificates");
+        let said = |code: i32, message: &str| -> mongodb_driver::error::Error {
+            let answer = doc! {"code": code, "codeName": "Said", "errmsg": message};
+            ErrorKind::Command(mongodb_driver::bson::deserialize_from_document(answer).unwrap()).into()
+        };
+        let refused = server.failed("list", &said(13, "not authorized on certificates to execute command"));
+        assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+        let failed = server.failed("list", &said(26, "no such collection: tls handshake eof"));
+        assert!(matches!(failed, Error::Command { .. }), "{failed}");
+        let io = |words: &str| mongodb_driver::error::Error::from(std::io::Error::other(words));
+        let of_tls = server.failed("connect", &io("invalid peer certificate: UnknownIssuer"));
+        assert!(matches!(of_tls, Error::Tls { .. }), "{of_tls}");
+        assert!(matches!(server.failed("connect", &io("tls handshake eof")), Error::Handshake { .. }));
+    }
+
+    #[test]
+    fn a_database_of_the_server_itself_is_refused_unless_another_one_is_named() {
+        let of = |database: Option<&str>| {
+            let address = Address::parse("mongodb://root:hunter2@h/admin").unwrap();
+            Server::new(address, database.map(str::to_owned), None)
+        };
+        let refused = of(None).unwrap_err().to_string();
+        assert!(refused.contains("database `admin` belongs to the server itself"), "{refused}");
+        assert_eq!(of(Some("crm")).unwrap().database(), "crm");
+    }
+
+    #[tokio::test]
+    async fn no_limit_of_connections_becomes_our_own_and_compression_is_left_out() {
+        let of =
+            async |options: &str| server(&format!("mongodb://h/d?{options}")).options().await.unwrap().max_pool_size;
+        for (options, most) in [
+            ("maxPoolSize=0", MOST_CONNECTIONS),
+            ("maxPoolSize=3", 3),
+            ("maxPoolSize=500&compressors=snappy,zlib", MOST_CONNECTIONS),
+            ("zlibCompressionLevel=6&appName=crm", MOST_CONNECTIONS),
+        ] {
+            assert_eq!(of(options).await, Some(most), "{options}");
+        }
     }
 }

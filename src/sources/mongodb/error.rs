@@ -2,7 +2,7 @@
 
 use crate::types::for_terminal;
 
-use super::url::InvalidUrl;
+use super::{names::InvalidName, url::InvalidUrl};
 
 /// Something about a MongoDB database did not work.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum Error {
     NoDatabase {
         /// Host and port.
         server: String,
+    },
+    /// The database that is meant is none that can be backed up or restored.
+    #[error("the database that is named for {server} cannot be used: {reason}")]
+    Name {
+        /// Host and port.
+        server: String,
+        /// Why.
+        reason: InvalidName,
     },
     /// The certificates that the connection needs cannot be read or used, or the server's is not trusted.
     #[error("cannot encrypt the connection to {server}: {reason}")]

@@ -82,7 +82,8 @@ fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
         false => Traces {
             what: format!("restore {restore} has left {held}, loaded or half loaded: {shown}"),
             next: format!(
-                "if that restore does not run any more, drop what it has left: `db.getCollection(\"{first}\").drop()` in mongosh"
+                "if that restore does not run any more, drop what it has left: `db.getCollection(\"{first}\").drop()` in mongosh; \
+                 some collections may be in their places already: restore again before you drop it"
             ),
         },
         true => Traces {
@@ -174,6 +175,7 @@ mod tests {
             ]
         );
         assert!(told[0].next.contains("does not run any more") && told[0].next.contains(".drop()"));
+        assert!(told[0].next.ends_with("in their places already: restore again before you drop it"));
         assert!(told[1].next.contains("nowhere else") && told[1].next.contains(".renameCollection("));
         assert_eq!(traces(names(), Some(one)).len(), 1);
         assert_eq!(traces(["contacts"], None), []);

@@ -56,7 +56,8 @@ impl Address {
         if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
             return Err(InvalidUrl::Scheme);
         }
-        let parsed = ConnectionString::parse(text).map_err(|error| refused(text, &error))?;
+        let kept = without_compression(text);
+        let parsed = ConnectionString::parse(&kept).map_err(|error| refused(text, &error))?;
         let (shown, host, loopback) = match &parsed.host_info {
             HostInfo::HostIdentifiers(hosts) => {
                 if hosts.iter().any(|host| !matches!(host, ServerAddress::Tcp { .. })) {
@@ -76,7 +77,7 @@ impl Address {
             None => srv,
         };
         Ok(Self {
-            text: Secret::new(text),
+            text: Secret::new(kept),
             shown: for_terminal(&shown).into_owned(),
             user: parsed.credential.as_ref().and_then(|credential| credential.username.clone()),
             database: parsed.default_database.clone().filter(|name| !name.is_empty()),
@@ -115,6 +116,32 @@ fn is_loopback(host: &ServerAddress) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// An address without what it says of compression. That is an offer to the server, which speaks without it, too, and this driver
+/// has none. What looks otherwise than such an option stays: it may be a piece of a password.
+fn without_compression(text: &str) -> String {
+    let Some((address, options)) = text.split_once('?') else { return text.to_owned() };
+    let is_plain = |value: &str| value.bytes().all(|it| it.is_ascii_alphanumeric() || b",-%".contains(&it));
+    let is_kept = |option: &&str| {
+        let Some((name, value)) = option.split_once('=') else { return true };
+        !(["compressors", "zlibcompressionlevel"].contains(&name.to_lowercase().as_str()) && is_plain(value))
+    };
+    let kept: Vec<&str> = options.split('&').filter(is_kept).collect();
+    match kept.is_empty() {
+        true => address.to_owned(),
+        false => format!("{address}?{}", kept.join("&")),
+    }
+}
+
+/// Whether something else than a number stands where the port of a host belongs: it may be a password.
+fn has_odd_port(address: &str) -> bool {
+    let hosts = address.rsplit_once('@').map_or(address, |(_, hosts)| hosts);
+    let hosts = hosts.split_once(['/', '?']).map_or(hosts, |(hosts, _)| hosts);
+    hosts.split(',').any(|host| {
+        let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
+        after.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|it| it.is_ascii_digit()))
+    })
+}
+
 /// The driver's reason, if no piece of the address beyond its options is in it.
 fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     let mongodb_driver::error::ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() else {
@@ -133,7 +160,7 @@ fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     let pieces =
         secret.split(|c: char| !c.is_alphanumeric()).chain(values.flat_map(|(_, value)| value.split([':', ','])));
     let told = pieces.filter(|piece| !piece.is_empty()).any(|piece| said.contains(&piece.to_lowercase()));
-    if told || message.contains("mongodb://") || message.contains("mongodb+srv://") {
+    if told || has_odd_port(address) || message.contains("mongodb://") || message.contains("mongodb+srv://") {
         return InvalidUrl::Malformed;
     }
     InvalidUrl::Other(message.clone())
@@ -174,12 +201,38 @@ mod tests {
             "mongodb://app:abc/x?hunter2=x@h/d",
             "mongodb://app:abc/x?HUNTER2=x&y@h/d",
             "mongodb://app:hunter2/crm",
+            "mongodb://admin@h:hunter2/d",
+            "mongodb://admin@h:27017,h2:hunter2/d?tls=true",
+            "mongodb://admin@[::1]:hunter2/d",
+            "mongodb://admin@h:hun/ter2",
+            "mongodb://admin@h:hun?ter2",
+            "mongodb+srv://admin@h:hunter2/d",
+            "mongodb://app:1234?compressors=hunter2@h/d",
             "mongodb://h/d?tlsCertificateKeyFilePassword=hunter2&tls=false&tlsInsecure=hunter2",
             "mongodb://h/d?authMechanism=MONGODB-AWS&authMechanismProperties=hunter2",
         ] {
             let refused = Address::parse(text).map(|_| ()).unwrap_err().to_string();
             assert!(!refused.to_lowercase().contains("hunter2") && !refused.contains("ter2"), "{text}: {refused}");
         }
+        // A number is no secret, and what is wrong with it is said.
+        let refused = Address::parse("mongodb://admin@h:99999/d").map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("99999"), "{refused}");
         assert_eq!(Address::parse("mongodb://%2Ftmp%2Fm.sock/d").map(|_| ()).unwrap_err(), InvalidUrl::Socket);
+    }
+
+    #[test]
+    fn what_an_application_says_of_compression_is_left_out_and_nothing_else_is() {
+        for (text, kept) in [
+            ("mongodb://h/d?compressors=zstd,snappy", "mongodb://h/d"),
+            ("mongodb://h/d?Compressors=zlib&zlibCompressionLevel=-1&tls=true", "mongodb://h/d?tls=true"),
+            ("mongodb://h/d?w=1&appName=compressors", "mongodb://h/d?w=1&appName=compressors"),
+            ("mongodb://h/d?", "mongodb://h/d?"),
+            ("mongodb://h/d", "mongodb://h/d"),
+            ("mongodb://app:1?compressors=x@h/d", "mongodb://app:1?compressors=x@h/d"),
+        ] {
+            assert_eq!(without_compression(text), kept);
+        }
+        let address = Address::parse("mongodb://app:pw@h/d?compressors=zstd&tls=true").unwrap();
+        assert!(address.encrypted && !address.expose().contains("compressors"));
     }
 }

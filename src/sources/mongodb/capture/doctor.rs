@@ -70,7 +70,7 @@ impl MongodbSource {
             self.add(findings, Severity::Note, what, "");
         }
         let listed = listing::list(&session).await?;
-        if listed.is_empty() {
+        if !self.selection.has_any(&listed) {
             self.add(
                 findings,
                 Severity::Partial,

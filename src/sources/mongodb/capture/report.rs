@@ -60,7 +60,7 @@ pub(super) async fn finish(
         restorable: read.len() as u64,
         bytes: read.iter().map(|read| read.taken.bytes).sum(),
     };
-    if listed.is_empty() {
+    if !source.selection.has_any(listed) {
         let what = format!("database {}", for_terminal(&database.name));
         missing.push(LeftOut { what, why: "it has no collections".to_owned() });
     }

@@ -35,8 +35,7 @@ pub(super) enum Choice {
 impl Selection {
     pub(super) fn choose(&self, definition: &Definition) -> Choice {
         let name = definition.name.as_str();
-        // `system.js` is the one that an application writes itself.
-        if (name.starts_with("system.") && name != "system.js") || name.contains('$') {
+        if is_internal(name) {
             return Choice::Internal;
         }
         let named = self.include.iter().any(|item| item == name);
@@ -52,6 +51,13 @@ impl Selection {
         }
     }
 
+    /// Whether the database has a collection or a view that is neither the server's own nor what a restore has left behind.
+    pub(super) fn has_any(&self, listed: &[Definition]) -> bool {
+        let named = |name: &str| self.include.iter().any(|item| item == name);
+        let mut names = listed.iter().map(|it| it.name.as_str());
+        names.any(|name| !is_internal(name) && (!is_of_restore(name) || named(name)))
+    }
+
     /// Names and patterns of `include` that fit none of `names`.
     pub(super) fn absent<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
         useless(&self.include, names)
@@ -61,6 +67,12 @@ impl Selection {
     pub(super) fn useless<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
         useless(&self.exclude, names)
     }
+}
+
+/// Whether a name is of the server's own, or belongs to another collection. `system.js` is the one that an application writes
+/// itself.
+fn is_internal(name: &str) -> bool {
+    (name.starts_with("system.") && name != "system.js") || name.contains('$')
 }
 
 fn useless<'s>(patterns: &'s [String], names: &[&str]) -> Vec<&'s str> {
@@ -149,5 +161,20 @@ mod tests {
         assert_eq!(some.useless(&["abc", "log"]), ["zz"]);
         let excluded = Selection { exclude: vec!["t".to_owned()], ..all };
         assert_eq!(choice(&excluded, "t", "timeseries"), Choice::LeftOut);
+    }
+
+    #[test]
+    fn a_database_with_only_what_is_never_taken_has_no_collections() {
+        let left = "drctl_20261120120000ab2d_0";
+        let has = |selection: &Selection, names: &[&str]| {
+            let entry = |name: &&str| Definition::of_entry(&rawdoc! {"name": *name, "type": "collection"}).unwrap();
+            selection.has_any(&names.iter().map(entry).collect::<Vec<_>>())
+        };
+        let all = Selection::default();
+        assert!(!has(&all, &[]) && !has(&all, &["system.views", "system.profile", left]));
+        assert!(has(&all, &["system.views", "contacts"]) && has(&all, &["system.js"]));
+        // What the policy leaves out is there all the same.
+        assert!(has(&Selection { exclude: vec!["contacts".to_owned()], ..all.clone() }, &["contacts"]));
+        assert!(has(&Selection { include: vec![left.to_owned()], ..all }, &[left]));
     }
 }

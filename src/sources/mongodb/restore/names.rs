@@ -5,26 +5,6 @@ use mongodb_driver::bson::{Bson, doc};
 use super::{super::Session, RestoreError, plan::Plan};
 use crate::types::for_terminal;
 
-/// From this length on, in bytes, servers take no name of a database.
-const TOO_LONG: usize = 64;
-/// What servers take in no name of a database.
-const REFUSED: &str = "/\\. \"$\0";
-
-/// Looks whether any server takes this name. Told before one is asked: some say so only once something is created.
-///
-/// # Errors
-/// [`RestoreError::Usage`].
-pub(super) fn check(database: &str) -> Result<(), RestoreError> {
-    if !database.is_empty() && database.len() < TOO_LONG && !database.contains(|one| REFUSED.contains(one)) {
-        return Ok(());
-    }
-    Err(RestoreError::Usage(format!(
-        "`{}` is no name of a MongoDB database: it has 1 to 63 bytes, and none of / \\ . \" $ or spaces; name another by \
-         --target-database",
-        for_terminal(database)
-    )))
-}
-
 impl Plan {
     /// Servers refuse two databases whose names differ only by case.
     pub(super) async fn look_at_names(&mut self, session: &Session) -> Result<(), RestoreError> {
@@ -38,21 +18,5 @@ impl Plan {
             self.refusals.push(format!("the server has database `{other}`, and refuses `{mine}` beside it"));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_no_server_takes_are_refused_and_others_are_not() {
-        for name in ["crm", "crm_db-2", "Ümläut", &"a".repeat(63)] {
-            assert!(check(name).is_ok(), "{name}");
-        }
-        for name in ["", "a b", "a.b", "a$", "a/b", "a\\b", "a\"b", "a\0b", &"a".repeat(64)] {
-            let said = check(name).unwrap_err().to_string();
-            assert!(said.contains("is no name of a MongoDB database"), "{name}: {said}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use super::{
         definition::{Definition, Kind},
         left,
     },
-    RestoreContext, RestoreError, live, names,
+    RestoreContext, RestoreError, live,
 };
 use crate::types::{Name, counted, for_terminal};
 
@@ -208,9 +208,7 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
         .zip(definitions)
         .map(|(collection, definition)| Kept { definition, collection: collection.clone() })
         .collect();
-    named_in(&options.collections, &kept, "--collection")?;
-    named_in(&options.drop, &kept, "--drop")?;
-    names::check(context.server.database())?;
+    let chosen = chosen(kept, options)?;
     let session = context.server.connect().await?;
     let live = listing::list(&session).await?;
     let mut plan = Plan {
@@ -228,10 +226,6 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
         refusals: Vec::new(),
         source_name: options.source.clone(),
     };
-    let wanted = |it: &Kept| options.collections.is_empty() || options.collections.contains(&it.collection.name);
-    let mut chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
-    // Views are about collections.
-    chosen.sort_by_key(|it| it.definition.kind == Kind::View);
     for (number, kept) in chosen.into_iter().enumerate() {
         plan.add(&session, kept, number, &live, options).await?;
     }
@@ -257,12 +251,34 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
     Ok(plan)
 }
 
+/// What is asked for of what the backup has: collections first, since views are about them.
+fn chosen(kept: Vec<Kept>, options: &PlanOptions) -> Result<Vec<Kept>, RestoreError> {
+    let PlanOptions { collections, drop, .. } = options;
+    named_in(collections.iter(), &kept, "--collection", "; without --collection all of them are restored")?;
+    named_in(drop.iter().filter(|name| *name != ALL), &kept, "--drop", "")?;
+    let had = kept.len();
+    let wanted = |it: &Kept| collections.is_empty() || collections.contains(&it.collection.name);
+    let mut chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
+    if chosen.is_empty() && had > 0 {
+        let had = counted(had as u64, "collection");
+        return Err(RestoreError::Usage(format!(
+            "the backup has {had}, and none of them is chosen: nothing is restored"
+        )));
+    }
+    chosen.sort_by_key(|it| it.definition.kind == Kind::View);
+    Ok(chosen)
+}
+
 /// Refuses names that the backup does not have.
-fn named_in(names: &[String], kept: &[Kept], option: &str) -> Result<(), RestoreError> {
-    let has = |name: &String| name == ALL || kept.iter().any(|it| it.collection.name == *name);
-    match names.iter().find(|name| !has(name)) {
+fn named_in<'n>(
+    mut names: impl Iterator<Item = &'n String>,
+    kept: &[Kept],
+    option: &str,
+    more: &str,
+) -> Result<(), RestoreError> {
+    match names.find(|name| !kept.iter().any(|it| it.collection.name == **name)) {
         Some(stranger) => Err(RestoreError::Usage(format!(
-            "{option} {}: the backup has no such collection; `drctl show BACKUP` lists what it holds",
+            "{option} {}: the backup has no such collection; `drctl show BACKUP` lists what it holds{more}",
             for_terminal(stranger)
         ))),
         None => Ok(()),

@@ -62,13 +62,12 @@ enum Room {
 }
 
 impl Restore<'_> {
-    /// Makes users and roles, if they are asked for; gives every collection its name, if all are equal; then views are
-    /// made, which are about collections.
+    /// Gives every collection its name, if all is equal; then views are made, which are about collections.
     ///
     /// # Errors
     /// [`RestoreError::Switch`] names the one that could not get it, and those that had.
     pub async fn switch(&mut self) -> Result<(), RestoreError> {
-        if !self.loaded.is_equal() || !self.accounts().await? {
+        if !self.loaded.is_equal() {
             return Ok(());
         }
         let plan = self.plan;
@@ -85,10 +84,14 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Makes users and roles, if they are asked for; false if they are not those of the backup.
-    async fn accounts(&mut self) -> Result<bool, RestoreError> {
+    /// Makes users and roles, if they are asked for, and compares them: before any collection of any database takes its place.
+    /// If something differs, what was loaded stays to be looked at.
+    ///
+    /// # Errors
+    /// [`RestoreError::Account`] names the one that could not be made; live collections are as they were.
+    pub async fn make_accounts(&mut self) -> Result<(), RestoreError> {
         if self.plan.accounts.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let made = accounts::make(&self.session, self.plan).await;
         self.wrote = true;
@@ -103,7 +106,7 @@ impl Restore<'_> {
         if !self.loaded.is_equal() {
             self.loaded.beside = std::mem::take(&mut self.made);
         }
-        Ok(self.loaded.is_equal())
+        Ok(())
     }
 
     async fn take_place(&mut self, planned: &PlannedCollection) -> Result<(), Away> {
