@@ -179,12 +179,13 @@ async fn a_place_that_takes_nothing_has_nothing_of_a_backup_and_one_that_may_hav
         ("sessions/", 9, PermissionDenied, None),
     ] {
         let bench = Bench::new().await;
-        let stream = TestStream::new("a", MediaType::Blob, &[("a", &noise(2, 900_000))]);
+        let stream = |seed| TestStream::new(&format!("s{seed}"), MediaType::Blob, &[("a", &noise(seed, 200_000))]);
+        let streams: Vec<_> = (1..6).map(stream).collect();
         bench.pass(1);
         let begin = BeginOptions { pack_bytes: 100_000, ..bench.options() };
         let writer = bench.open().await.begin(begin).await.unwrap();
-        write(&writer, std::slice::from_ref(&stream)).await.unwrap();
-        let one = committed(writer.commit(draft(std::slice::from_ref(&stream))).await.unwrap());
+        write(&writer, &streams).await.unwrap();
+        let one = committed(writer.commit(draft(&streams)).await.unwrap());
         assert!(bench.keys("data/").len() > 2);
         let store = empty(&bench);
         let faulty = Faulty::new(Arc::new(store.clone()));
