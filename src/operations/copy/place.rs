@@ -166,13 +166,17 @@ pub(super) async fn find_target(source: &Repository, at_target: &Policy) -> Resu
     Ok(source.find_replica_in(store).await?)
 }
 
-/// Opens where backups go to, and makes it if there is nothing. Key files that have come since are sent.
+/// Opens where backups go to, and makes it if there is nothing: apart from the place that they come from, and from a copy that is made
+/// next. Key files that have come since are sent.
 pub(super) async fn make_target(source: &Repository, at_target: &Policy, run: &Run) -> Result<Repository, Error> {
     let store = match open_store_of(&at_target.repository, true).await? {
         Some(store) => store,
         None => return Err(Error::HeaderMissing { location: at_target.repository.url.to_string() }),
     };
     repositories::refuse_orphans(store.as_ref()).await?;
-    tokio::time::sleep(source.wait_for_replica_in(store.as_ref(), run.clock.as_ref()).await?).await;
-    Ok(source.replica_in(store, run.clock.as_ref()).await?)
+    let (before, after) = source.waits_for_replica_in(store.as_ref(), run.clock.as_ref()).await?;
+    tokio::time::sleep(before).await;
+    let made = source.replica_in(store, run.clock.as_ref()).await?;
+    tokio::time::sleep(after).await;
+    Ok(made)
 }

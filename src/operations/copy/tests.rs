@@ -199,6 +199,29 @@ async fn a_pin_of_the_copy_counts_on_the_way_back_and_not_on_the_way_there() {
     }
 }
 
+#[tokio::test]
+async fn two_copies_that_one_command_makes_are_two_places_and_without_the_wait_they_would_be_one() {
+    let bench = Bench::new().await;
+    let run = Run { clock: bench.clock.clone(), monitor: Arc::new(Silent), cancel: Default::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let mut places = Vec::new();
+    for copy in ["b", "c"] {
+        let mut at = bench.policy.clone();
+        at.repository.url = format!("file://{}", folder.path().join(copy).display()).parse().unwrap();
+        places.push(make_target(&bench.from, &at, &run).await.unwrap());
+    }
+    let made =
+        async |place: &Repository| place.backend().head(&Key::new("repository.json").unwrap()).await.unwrap().modified;
+    // A second apart is the same place yet.
+    let apart = made(&places[1]).await.duration_since(made(&places[0]).await);
+    assert!(apart > jiff::SignedDuration::from_secs(2), "{apart}");
+    // The twin, by a clock that stands still.
+    let [one, other] = [bench.store.copy(), bench.store.copy()].map(Arc::new);
+    let one = bench.from.replica_in(one, &*bench.clock).await.unwrap();
+    let other = bench.from.replica_in(other, &*bench.clock).await.unwrap();
+    assert_eq!(made(&one).await, made(&other).await);
+}
+
 #[test]
 fn a_copy_within_the_repository_is_refused_also_through_a_link_and_one_beside_it_is_not() {
     let folder = tempfile::tempdir().unwrap();

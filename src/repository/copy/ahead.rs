@@ -9,14 +9,18 @@
 use jiff::SignedDuration;
 
 use super::{
-    super::{Error, Manifest, refs::Ref},
+    super::{Error, Manifest, backend::ErrorKind, refs::Ref},
     Copier,
     safe::Owners,
-    said_of,
 };
 
 /// What was looked at holds so long: [`super::look`] has judged it for a session that is put within two hours.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether what was put may be there although putting it has failed: no answer came.
+fn may_be_put(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if matches!(error.kind, ErrorKind::TimedOut | ErrorKind::Unreachable))
+}
 
 impl Copier<'_> {
     /// Which of the packs that are missing can be sent before the session: those of runs of which the copy knows nothing, and the
@@ -26,15 +30,17 @@ impl Copier<'_> {
         missing.iter().copied().filter(|at| refs.get(*at).is_some_and(is_free)).collect()
     }
 
-    /// Sends these packs, and proves the indexes that can be proven here. Whether so much time has passed that the copy must be looked
-    /// at again.
+    /// Sends these packs. Whether so much time has passed that the copy must be looked at again.
     ///
     /// # Errors
     /// [`Error::Damaged`] of what has rotted in the original; within [`Error::Begun`] if something may have been put.
     pub(super) async fn send_ahead(&self, manifest: &Manifest, refs: &[Ref], ahead: &[usize]) -> Result<bool, Error> {
         let began = self.options.clock.now();
-        self.prove_indexes(manifest).await.map_err(|error| said_of(error, &self.place_read()))?;
-        self.send_packs(refs, ahead).await.map_err(Error::begun(&manifest.backup))?;
+        let begun = Error::begun(&manifest.backup);
+        let (first, others) = ahead.split_at(ahead.len().min(1));
+        // The first goes alone: a place that takes nothing has nothing of it then.
+        self.send_packs(refs, first).await.map_err(|error| if may_be_put(&error) { begun(error) } else { error })?;
+        self.send_packs(refs, others).await.map_err(begun)?;
         Ok(self.options.clock.now().duration_since(began) > LOOK_AGAIN)
     }
 }

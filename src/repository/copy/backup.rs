@@ -9,7 +9,7 @@ use super::{
         layout,
     },
     Copier, CopyCounts, CopyOutcome, Counted,
-    packs::owners_of,
+    packs::{Needed, owners_of},
     session::Begun,
 };
 use crate::types::{BackupId, Name};
@@ -131,18 +131,23 @@ impl Copier<'_> {
         let backup = &manifest.backup;
         let refs = self.from.refs_lines(backup, &manifest.refs).await?;
         let owners = owners_of(&refs);
-        let ahead = self.look(manifest, &refs, &owners).await?.ahead;
+        let Needed { ahead, mut proven, .. } = self.look(manifest, &refs, &owners).await?;
         self.to.backend().lock_ready().await?;
         let bytes_of =
             |places: &[usize]| -> u64 { places.iter().filter_map(|at| refs.get(*at)).map(|line| line.size).sum() };
         if !ahead.is_empty() {
             self.options.monitor.phase(&format!("copying {backup}"), "bytes", Some(bytes_of(&ahead)));
             if self.send_ahead(manifest, &refs, &ahead).await? {
-                self.look(manifest, &refs, &owners).await.map_err(Error::begun(backup))?;
+                proven = self.look(manifest, &refs, &owners).await.map_err(Error::begun(backup))?.proven;
             }
         }
-        let Begun { at: session, unnamed, kept } = self.put_session(original, &owners).await?;
         let begun = Error::begun(backup);
+        let session = self.put_session(original, &owners).await;
+        let Begun { at: session, unnamed, kept } = session.map_err(|error| match error {
+            error @ Error::Begun { .. } => error,
+            error if ahead.is_empty() => error,
+            error => begun(error),
+        })?;
         let work = async {
             self.refuse_late(backup, session)?;
             let known = self.owners(manifest, (&owners, &kept), session).await?;
@@ -161,7 +166,7 @@ impl Copier<'_> {
             let sent: Vec<usize> = sent.into_iter().collect();
             let (packs, all) = (sent.len() as u64, refs.len() as u64);
             let mut counts = CopyCounts { packs, bytes: bytes_of(&sent), packs_there: all - packs };
-            let lists = self.send_meta(manifest, &mut counts).await?;
+            let lists = self.send_meta(manifest, &proven, &mut counts).await?;
             self.check_presence(manifest, &refs, &lists).await?;
             self.to.lock_for_copy(&refs, &sent, lists).await?;
             self.must_stay(manifest, &unnamed).await?;

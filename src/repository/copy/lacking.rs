@@ -30,7 +30,7 @@ pub struct CopyListed {
     backup: BackupId,
     full_since: Timestamp,
     refs: ObjectRef,
-    /// Both manifests have the same bytes.
+    /// Both manifests have the same bytes, and that of the copy counts where the original's does.
     equal: bool,
 }
 
@@ -39,7 +39,9 @@ impl CopyListed {
     #[must_use]
     pub fn of(backup: &BackupId, original: &Summary, copy: &Summary) -> Self {
         let (full_since, refs) = (original.full_since, original.refs.clone());
-        Self { backup: backup.clone(), full_since, refs, equal: original.sha256 == copy.sha256 }
+        // A signature of the right size shows in no listing as what it is.
+        let counts = copy.signature.counts() || !original.signature.counts();
+        Self { backup: backup.clone(), full_since, refs, equal: original.sha256 == copy.sha256 && counts }
     }
 
     /// Whether it may need packs of this run: of its own line, which began at `full_since`.

@@ -4,13 +4,14 @@
 //! keep what it waits for from being deleted; and a prune would give the backup up when the session is 7 days old. So what
 //! waits, and what is seen to be damaged, puts none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{CopyRefused, Error, Manifest, layout, objects::get_exact, refs::Ref},
     Copier,
+    meta::Lists,
     packs::Needed,
     said_of,
 };
@@ -25,7 +26,7 @@ impl Copier<'_> {
     /// Looks whether the backup can be copied as things are, and gives what is missing of it. Nothing is written.
     ///
     /// # Errors
-    /// What [`Self::copy`] says of waits and of damage, as far as listings and what earlier verifications noted show it.
+    /// What [`Self::copy`] says of waits and of damage, as far as listings, lists and what earlier verifications noted show it.
     pub(super) async fn look(
         &self,
         manifest: &Manifest,
@@ -37,13 +38,14 @@ impl Copier<'_> {
             self.refuse_late(&manifest.backup, session)?;
         }
         let at = session.unwrap_or_else(|| self.options.clock.now() + AHEAD);
-        let needed = match self.options.relies_on_all() {
+        let mut there = HashSet::new();
+        let mut needed = match self.options.relies_on_all() {
             true => self.needed(refs, None).await?,
             false => {
                 let known = self.owners(manifest, (owners, &kept), at).await?;
                 let mut needed = self.needed(refs, Some(&known)).await?;
                 self.cover(manifest, std::mem::take(&mut needed.doubtful)).await?;
-                self.cover_lists(manifest, &known).await?;
+                there = self.cover_lists(manifest, &known).await?;
                 self.refuse_planted(manifest, refs, (&needed.missing, &known)).await?;
                 if session.is_none() {
                     needed.ahead = Self::ahead(manifest, refs, (&needed.missing, &known));
@@ -52,19 +54,23 @@ impl Copier<'_> {
             }
         };
         self.refuse_damaged(manifest, refs, &needed.missing).await?;
-        self.look_at_original(manifest, refs, &needed.missing).await?;
+        let lists = self.look_at_original(manifest, refs, &needed.missing).await?;
+        needed.proven = self.prove_lists(manifest, &lists, |key| there.contains(key)).await?;
+        if session.is_none() {
+            self.prove_indexes(&lists).await?;
+        }
         Ok(needed)
     }
 
     /// What is missing in the copy must be in the original. What a verification has found damaged there is read: it may have
-    /// been put right since.
+    /// been put right since. Gives its lists.
     pub(super) async fn look_at_original(
         &self,
         manifest: &Manifest,
         refs: &[Ref],
         missing: &[usize],
-    ) -> Result<(), Error> {
-        self.lists(manifest).await.map_err(|error| said_of(error, &self.place_read()))?;
+    ) -> Result<Lists, Error> {
+        let lists = self.lists(manifest).await.map_err(|error| said_of(error, &self.place_read()))?;
         let wanted: Vec<Ref> = missing.iter().filter_map(|at| refs.get(*at)).cloned().collect();
         let original = self.listed((self.from, &self.place_read()), &wanted, None).await?;
         if let Some(first) = original.missing.first().and_then(|at| wanted.get(*at)) {
@@ -77,7 +83,7 @@ impl Copier<'_> {
             let found = get_exact(&**self.from.backend(), &key, line.size, line.pack).await;
             found.map_err(|error| said_of(error, &self.place_read()))?;
         }
-        Ok(())
+        Ok(lists)
     }
 
     /// The time of the session that an earlier try has put. That of the run itself, where its manifest is lost, counts from

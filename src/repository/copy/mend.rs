@@ -3,9 +3,11 @@
 //! It needs no session: its manifest is there and has no tombstone, so no prune deletes what it needs, whether that is there or
 //! not.
 
+use std::collections::HashSet;
+
 use super::{
-    super::{CopyRefused, Error, Manifest, StoredManifest, layout, refs::Ref},
-    Copier, CopyCounts, CopyOutcome,
+    super::{CopyRefused, Error, Manifest, StoredManifest, backend::Key, crypt::MAX_SIGNATURE, layout, refs::Ref},
+    Copier, CopyCounts, CopyOutcome, said_of,
 };
 
 /// What of a backup is missing in the copy, by listings.
@@ -14,6 +16,8 @@ struct Missing {
     /// Of `meta/`.
     bytes: u64,
     signature: bool,
+    /// Lists that are there, and were read.
+    proven: HashSet<Key>,
 }
 
 impl Copier<'_> {
@@ -42,7 +46,7 @@ impl Copier<'_> {
         let work = async {
             self.options.monitor.phase(&format!("mending {backup}"), "bytes", Some(sizes));
             self.send_packs(&refs, &missing.packs).await?;
-            let lists = self.send_meta(manifest, &mut counts).await?;
+            let lists = self.send_meta(manifest, &missing.proven, &mut counts).await?;
             let key = layout::manifest(&manifest.policy, &manifest.schedule, backup);
             let signature = self.send_signature(&key).await?;
             if missing.signature {
@@ -61,17 +65,38 @@ impl Copier<'_> {
 
     async fn missing(&self, manifest: &Manifest, refs: &[Ref]) -> Result<Missing, Error> {
         let packs = self.needed(refs, None).await?.missing;
-        let bytes = self.meta_missing(manifest).await?;
+        let (bytes, proven) = self.meta_missing(manifest).await?;
         let key = layout::manifest(&manifest.policy, &manifest.schedule, &manifest.backup);
         let key = layout::signature(&key);
-        let mut is_there = [false; 2];
-        for (is_there, place) in is_there.iter_mut().zip([self.from, self.to]) {
-            match place.backend().head(&key).await {
-                Ok(_) => *is_there = true,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
+        Ok(Missing { packs, bytes, signature: self.lacks_signature(&key).await?, proven })
+    }
+
+    /// Whether the copy lacks a signature that the original has. One that is there must be it: no key is put twice.
+    pub(super) async fn lacks_signature(&self, key: &Key) -> Result<bool, Error> {
+        let own = match self.from.backend().get(key, MAX_SIGNATURE).await {
+            Ok(own) => own,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(said_of(Error::reading(key, error), &self.place_read())),
+        };
+        match self.to.backend().get(key, MAX_SIGNATURE).await {
+            Ok(found) if found == own => Ok(false),
+            Ok(_) => Err(self.take_away(Error::damaged(key, "its bytes are not those of the original's"))),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(self.take_away(Error::reading(key, error))),
         }
-        Ok(Missing { packs, bytes, signature: is_there == [true, false] })
+    }
+
+    /// Damage in the copy, with what to do about it: nothing is overwritten.
+    pub(super) fn take_away(&self, error: Error) -> Error {
+        match error {
+            Error::Damaged { object, reason } => {
+                let place = self.place_written();
+                Error::Damaged {
+                    object,
+                    reason: format!("{reason}; it is in {place}: take it away there, and copy again"),
+                }
+            }
+            error => error,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What lies under `meta/`, and accept marks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -24,17 +24,17 @@ use crate::types::{Name, Sha256Digest};
 
 /// An index of the original.
 #[derive(Debug)]
-struct Index {
-    key: Key,
-    size: u64,
+pub(super) struct Index {
+    pub(super) key: Key,
+    pub(super) size: u64,
     /// Where somebody says it whom we can read.
-    sha256: Option<Sha256Digest>,
+    pub(super) sha256: Option<Sha256Digest>,
 }
 
 /// What lies under `meta/` of a backup in the original, but for the refs.
 #[derive(Debug)]
 pub(super) struct Lists {
-    indexes: Vec<Index>,
+    pub(super) indexes: Vec<Index>,
     streams: Bytes,
 }
 
@@ -93,6 +93,16 @@ fn sealed_indexes(
     Ok(indexes)
 }
 
+/// What a copy has under the key of a mark that the original has.
+enum AcceptThere {
+    /// The same bytes.
+    Equal,
+    /// One that was made there, and accepts the same; or none any more.
+    OfItsOwn,
+    /// One that accepts another manifest, or nothing.
+    Other(Error),
+}
+
 /// What is listed under `meta/` of a backup.
 pub(super) async fn listed(of: &Repository, manifest: &Manifest) -> Result<HashMap<Key, ObjectMeta>, Error> {
     let objects = of.backend().list(&layout::meta_of(&manifest.backup));
@@ -126,24 +136,32 @@ impl Copier<'_> {
     }
 
     /// Reads the indexes of the original, where it can be told here whether they are what was written.
-    pub(super) async fn prove_indexes(&self, manifest: &Manifest) -> Result<(), Error> {
-        for Index { key, size, sha256 } in self.lists(manifest).await?.indexes {
+    pub(super) async fn prove_indexes(&self, lists: &Lists) -> Result<(), Error> {
+        for Index { key, size, sha256 } in &lists.indexes {
             if let Some(sha256) = sha256 {
-                get_exact(&**self.from.backend(), &key, size, sha256).await?;
+                let found = get_exact(&**self.from.backend(), key, *size, *sha256).await;
+                found.map_err(|error| said_of(error, &self.place_read()))?;
             }
         }
         Ok(())
     }
 
-    /// Sends the lists of a backup: indexes first, then what names them. What is there is read and must be equal, but for
-    /// indexes, which must have their sizes. Gives the keys of all.
-    pub(super) async fn send_meta(&self, manifest: &Manifest, counts: &mut CopyCounts) -> Result<Vec<Key>, Error> {
+    /// Sends the lists of a backup: indexes first, then what names them. What is there is read and must be equal, but for what is
+    /// `proven`. Gives the keys of all.
+    pub(super) async fn send_meta(
+        &self,
+        manifest: &Manifest,
+        proven: &HashSet<Key>,
+        counts: &mut CopyCounts,
+    ) -> Result<Vec<Key>, Error> {
         let backup = &manifest.backup;
         let there = listed(self.to, manifest).await?;
-        let Lists { indexes, streams } = self.lists(manifest).await?;
+        let lists = self.lists(manifest).await?;
+        self.prove_lists(manifest, &lists, |key| there.contains_key(key) && !proven.contains(key)).await?;
+        let Lists { indexes, streams } = lists;
         let mut keys = Vec::with_capacity(indexes.len() + 2);
         for Index { key, size, sha256 } in indexes {
-            if there.get(&key).map(|meta| meta.size) != Some(size) {
+            if !there.contains_key(&key) {
                 self.options.rate.pass(size).await;
                 match sha256 {
                     Some(sha256) => self.send_exact(&key, size, sha256).await?,
@@ -156,9 +174,6 @@ impl Copier<'_> {
         let (of_streams, of_refs) = (layout::streams(backup, self.from.is_encrypted()), layout::refs(backup));
         for (key, object) in [(&of_streams, &manifest.streams), (&of_refs, &manifest.refs)] {
             if there.contains_key(key) {
-                // No key is put twice: what is there must be it.
-                let found = get_exact(&**self.to.backend(), key, object.size, object.sha256).await;
-                found.map_err(|error| said_of(error, &self.place_written()))?;
                 continue;
             }
             self.options.rate.pass(object.size).await;
@@ -172,15 +187,17 @@ impl Copier<'_> {
         Ok(keys)
     }
 
-    /// The bytes under `meta/` that the copy lacks, by listings: of what belongs to the backup.
-    pub(super) async fn meta_missing(&self, manifest: &Manifest) -> Result<u64, Error> {
+    /// The bytes under `meta/` that the copy lacks, of what belongs to the backup. What is there must be it, and is given, too.
+    pub(super) async fn meta_missing(&self, manifest: &Manifest) -> Result<(u64, HashSet<Key>), Error> {
         let there = listed(self.to, manifest).await?;
         let lists = self.lists(manifest).await.map_err(|error| said_of(error, &self.place_read()))?;
+        let proven = self.prove_lists(manifest, &lists, |key| there.contains_key(key)).await?;
         let (streams, refs) =
             (layout::streams(&manifest.backup, self.from.is_encrypted()), layout::refs(&manifest.backup));
         let named = [(streams, manifest.streams.size), (refs, manifest.refs.size)];
         let all = lists.indexes.into_iter().map(|index| (index.key, index.size)).chain(named);
-        Ok(all.filter(|(key, size)| there.get(key).map(|meta| meta.size) != Some(*size)).map(|(_, size)| size).sum())
+        let bytes = all.filter(|(key, _)| !there.contains_key(key)).map(|(_, size)| size).sum();
+        Ok((bytes, proven))
     }
 
     /// Sends an index that nobody can open here.
@@ -193,7 +210,8 @@ impl Copier<'_> {
         self.put(key, bytes).await
     }
 
-    /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. Gives how many, and what
+    /// Sends the marks that accept backups of `policy` which are in the copy, with their signatures. One that is there without
+    /// its signature, which a copy that was killed has left, gets that. Gives how many, and what
     /// cannot be one, in the original or in the copy: it accepts nothing, and is left where it is.
     ///
     /// # Errors
@@ -219,7 +237,15 @@ impl Copier<'_> {
                 continue;
             }
             if let Some(found) = there.get(&mark) {
-                left.extend(self.other_accept(&found.key, &bytes, &accept).await?);
+                match self.accept_there(&found.key, &bytes, &accept).await? {
+                    AcceptThere::Equal => match self.mend_signature(&meta.key).await {
+                        Ok(was_sent) => sent += u64::from(was_sent),
+                        Err(error) if error.is_damage() => left.push(error),
+                        Err(error) => return Err(error),
+                    },
+                    AcceptThere::OfItsOwn => {}
+                    AcceptThere::Other(error) => left.push(error),
+                }
                 continue;
             }
             match self.to.backend().head(&manifest).await {
@@ -235,22 +261,27 @@ impl Copier<'_> {
         Ok((sent, left))
     }
 
-    /// What is under the key of a mark in the copy, if it accepts another manifest than the original's mark, or nothing. One that
-    /// was made there accepts the same.
-    async fn other_accept(&self, key: &Key, original: &Bytes, accept: &Accept) -> Result<Option<Error>, Error> {
+    /// What is under the key of a mark in the copy.
+    async fn accept_there(&self, key: &Key, original: &Bytes, accept: &Accept) -> Result<AcceptThere, Error> {
         let found = match self.to.backend().get(key, control::MAX_CONTROL as u64).await {
-            Ok(found) if found == *original => return Ok(None),
+            Ok(found) if found == *original => return Ok(AcceptThere::Equal),
             Ok(found) => control::decode::<Accept>(&found).ok(),
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(AcceptThere::OfItsOwn),
             Err(error) if matches!(error.kind, ErrorKind::TooLarge | ErrorKind::NotAnObject) => None,
             Err(error) => return Err(error.into()),
         };
         if found.is_some_and(|found| (&found.manifest, &found.backup) == (&accept.manifest, &accept.backup)) {
-            return Ok(None);
+            return Ok(AcceptThere::OfItsOwn);
         }
         let place = self.place_written();
         let reason = format!("the one in {place} does not accept what the original's accepts; take it away there");
-        Ok(Some(Error::damaged(key, reason)))
+        Ok(AcceptThere::Other(Error::damaged(key, reason)))
+    }
+
+    /// Sends the signature of the object under `key`, if the copy lacks it, and says whether.
+    async fn mend_signature(&self, key: &Key) -> Result<bool, Error> {
+        let lacks = self.lacks_signature(&layout::signature(key)).await?;
+        Ok(lacks && self.send_signature(key).await? > 0)
     }
 
     /// Sends the signature of the object under `key`, if it has one, and gives its size.

@@ -31,6 +31,8 @@ pub(super) struct Needed {
     pub(super) doubtful: Vec<PackName>,
     /// Those of the missing that can be sent before the session.
     pub(super) ahead: Vec<usize>,
+    /// Lists that are there and were read: they are the original's.
+    pub(super) proven: HashSet<Key>,
 }
 
 /// The runs that have written packs of `refs`.

@@ -80,19 +80,24 @@ impl Repository {
         Ok(self.on(store))
     }
 
-    /// How long to wait until a `repository.json` that is put into `store` gets a time of its own, by the store's clock. By that time the
-    /// places of a repository are told from each other, and stores tell it by the second. Nothing, if there is one already.
+    /// How long to wait until a `repository.json` that is put into `store` gets a time of its own, by the store's clock, and how long
+    /// after it was put: then one that this process puts elsewhere has another. By that time the places of a repository are told from each
+    /// other, and stores tell it by the second. Nothing, if there is one already.
     ///
     /// # Errors
     /// What the stores say.
-    pub async fn wait_for_replica_in(&self, store: &dyn Backend, clock: &dyn Clock) -> Result<Duration, Error> {
+    pub async fn waits_for_replica_in(
+        &self,
+        store: &dyn Backend,
+        clock: &dyn Clock,
+    ) -> Result<(Duration, Duration), Error> {
         match store.head(&layout::header()).await {
             Err(error) if error.is_not_found() => {}
-            _ => return Ok(Duration::ZERO),
+            _ => return Ok((Duration::ZERO, Duration::ZERO)),
         }
         let own = self.place().await?;
         let there = store.clock().await?.unwrap_or_else(|| clock.now());
-        Ok(until_apart(own, there))
+        Ok((until_apart(own, there), CLOSE.unsigned_abs()))
     }
 
     /// This repository in a store that has nothing of it yet, and that nothing is written to.

@@ -235,18 +235,19 @@ impl Copier<'_> {
         Ok(doubtful)
     }
 
-    /// Refuses if lists of the backup are there that a prune may take for garbage. No other backup needs them.
-    pub(super) async fn cover_lists(&self, manifest: &Manifest, owners: &Owners) -> Result<(), Error> {
-        let mut doubtful = Vec::new();
+    /// Refuses if lists of the backup are there that a prune may take for garbage. No other backup needs them. Gives what is there.
+    pub(super) async fn cover_lists(&self, manifest: &Manifest, owners: &Owners) -> Result<HashSet<Key>, Error> {
+        let (mut doubtful, mut there) = (Vec::new(), HashSet::new());
         let mut objects = self.to.backend().list(&layout::meta_of(&manifest.backup));
         while let Some(meta) = objects.try_next().await? {
             if owners.is_doubtful(&manifest.backup, Some(meta.modified)) {
-                doubtful.push(meta.key);
+                doubtful.push(meta.key.clone());
             }
+            there.insert(meta.key);
         }
         match doubtful.first() {
             Some(first) => Err(self.waits(manifest, doubtful.len(), first)),
-            None => Ok(()),
+            None => Ok(there),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A repository with two backups that share packs, signed; and its copy.
-async fn both() -> (Bench, Memory, StoredManifest, StoredManifest) {
+pub(super) async fn both() -> (Bench, Memory, StoredManifest, StoredManifest) {
     let mut bench = Bench::new().await;
     let key = SigningKey::generate("drctl orders").unwrap();
     bench.access = Access { signing_key: Some(key.clone()), signers: vec![key.signer()], ..Access::default() };
@@ -34,7 +34,7 @@ async fn both() -> (Bench, Memory, StoredManifest, StoredManifest) {
 }
 
 /// What a run over all backups takes for damaged there, by listings.
-async fn lacking(bench: &Bench, from: &Repository, to: &Repository) -> HashSet<BackupId> {
+pub(super) async fn lacking(bench: &Bench, from: &Repository, to: &Repository) -> HashSet<BackupId> {
     let (originals, there) = (from.backups(&Scope::All).await.unwrap(), to.backups(&Scope::All).await.unwrap());
     let of = |id: &BackupId| there.iter().find(|entry| entry.backup == *id).and_then(|entry| entry.summary());
     let listed: Vec<CopyListed> = originals

@@ -136,6 +136,50 @@ async fn what_a_listing_tells_of_a_report_is_signed_within_it_and_older_reports_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signed_report_counts_under_the_second_that_it_is_signed_for_alone() {
+    let (bench, key) = signed().await;
+    let backup = bench.backup(&small(1)).await.manifest.backup;
+    let at: jiff::Timestamp = "2026-11-20T05:00:00.75Z".parse().unwrap();
+    // Two of one second: the later one takes the next, and both count.
+    for verifications in 1..=2 {
+        note(&bench.open().await, at).await;
+        let keys = bench.keys("evidence/");
+        assert_eq!(keys.len(), 2 * verifications, "{keys:?}");
+    }
+    let under = |second: u64| {
+        Key::new(format!("evidence/orders/{backup}/20261120T05000{second}Z-verify-sound/presence.json")).unwrap()
+    };
+    let honest = bench.store.get(&under(0), 1 << 20).await.unwrap();
+    let newest = async || {
+        let verified = bench.open().await.verified(&Scope::All).await.unwrap();
+        verified.into_values().next().map(|told| told[0].at.to_string())
+    };
+    assert_eq!(newest().await.as_deref(), Some("2026-11-20T05:00:01Z"));
+    for key in bench.keys("evidence/") {
+        bench.store.delete(&Key::new(key).unwrap()).await.unwrap();
+    }
+    // The twin comes first: under its own.
+    for (second, counts) in [(0, true), (1, false), (4, false), (5, false)] {
+        put(&bench, &under(second), honest.clone()).await;
+        assert_eq!(newest().await.is_some(), counts, "{second}");
+        bench.store.delete(&under(second)).await.unwrap();
+    }
+    // As earlier versions signed it: beside it, and one time for all the keys that they tried.
+    let bare = changed(&honest, |fields| {
+        fields.remove("place");
+        fields.remove("signature");
+    });
+    for (second, counts) in [(0, true), (4, true), (5, false)] {
+        put(&bench, &under(second), bare.clone()).await;
+        put(&bench, &layout::signature(&under(second)), key.sign(signature::EVIDENCE, &bare).unwrap()).await;
+        assert_eq!(newest().await.is_some(), counts, "{second}");
+        for key in bench.keys("evidence/") {
+            bench.store.delete(&Key::new(key).unwrap()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_reads_each_report_of_a_verification_once_and_asks_for_the_place_once() {
     const BACKUPS: usize = 100;
     let (bench, _) = signed().await;

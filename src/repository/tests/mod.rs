@@ -4,6 +4,7 @@ mod catalog;
 mod chain;
 mod copy;
 mod copy_mends;
+mod copy_spoilt;
 mod copy_waits;
 mod crash;
 mod crypt;

@@ -135,12 +135,14 @@ async fn who_makes_a_copy_waits_until_it_is_a_place_of_its_own() {
     for (hours, waits) in [(0, true), (1, false)] {
         bench.pass(hours);
         let store = super::copy::empty(&bench);
-        let wait = repository.wait_for_replica_in(&store, &*bench.clock).await.unwrap();
+        let (wait, after) = repository.waits_for_replica_in(&store, &*bench.clock).await.unwrap();
+        assert_eq!(after.as_secs(), 3, "until the next copy may be made");
         assert_eq!(!wait.is_zero(), waits, "{wait:?}");
         bench.clock.set(bench.clock.now() + jiff::SignedDuration::try_from(wait).unwrap());
         let place = repository.replica_in(Arc::new(store.clone()), &*bench.clock).await.unwrap();
         assert!(!repository.is_here(place.place().await.unwrap()).await.unwrap());
-        assert!(repository.wait_for_replica_in(&store, &*bench.clock).await.unwrap().is_zero(), "it is there");
+        let there = repository.waits_for_replica_in(&store, &*bench.clock).await.unwrap();
+        assert!(there.0.is_zero() && there.1.is_zero(), "it is there");
     }
 }
 
