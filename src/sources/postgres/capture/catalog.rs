@@ -178,7 +178,8 @@ fn relation(row: &Row) -> Result<Relation, tokio_postgres::Error> {
             _ => RelationKind::Table,
         },
         unlogged: row.try_get(4)?,
-        readable: readable.unwrap_or_default(),
+        // The server says nothing of one that was dropped since the list was made: its lock will.
+        readable: readable.unwrap_or(true),
         hides_rows: row.try_get(6)?,
         without_data: row.try_get(7)?,
     })
