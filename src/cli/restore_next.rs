@@ -6,7 +6,7 @@ use super::exit::Exit;
 use crate::{
     operations::{DatabaseOutcome, RestoredDatabase},
     sources::postgres::restore::Way,
-    types::for_terminal,
+    types::{for_terminal, shell_option, shell_word},
 };
 
 /// What of the command line an undo has to say again.
@@ -91,8 +91,8 @@ fn undo(given: Given<'_>, databases: &[RestoredDatabase]) -> Option<String> {
 }
 
 fn command_of(given: Given<'_>, what: &str, source: &str) -> String {
-    let mut command = format!("`drctl restore {what} --source {}", quoted(source));
-    let mut add = |option: &str, value: &str| command.push_str(&format!(" {option} {}", quoted(value)));
+    let mut command = format!("`drctl restore {what} --source {}", shell_word(source));
+    let mut add = |option: &str, value: &str| command.push_str(&format!(" {}", shell_option(option, value)));
     if let Some(policy) = given.policy {
         add("--file", &policy.to_string_lossy());
     }
@@ -110,13 +110,6 @@ fn command_of(given: Given<'_>, what: &str, source: &str) -> String {
     }
     command.push('`');
     command
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let shown = for_terminal(word).to_string();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@+,=".contains(letter);
-    if !shown.is_empty() && shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ impl Failed {
     }
 }
 
-/// Prepares all sources, so that their moments lie close together, then captures one after the other.
-/// `failed` has those that failed before.
+/// Prepares all sources, so that their moments lie close together, then captures one after the other: first those whose
+/// moment fades while others are read. `failed` has those that failed before.
 ///
 /// # Errors
 /// [`Error::Interrupted`], what the repository says, or the first failure if no source was captured.
@@ -46,17 +46,17 @@ pub(super) async fn capture_all(
 ) -> Result<Vec<CaptureReport>, Error> {
     let context = CaptureContext { sink: writer, monitor: run.monitor.as_ref(), cancel: &run.cancel };
     let prepared = futures::future::join_all(sources.iter().map(|source| source.prepare(context))).await;
-    let mut ready: Vec<(&Name, Box<dyn PreparedSource>)> = Vec::new();
-    for (source, prepared) in sources.iter().zip(prepared) {
+    let mut ready: Vec<Ready<'_>> = Vec::new();
+    for (place, (source, prepared)) in sources.iter().zip(prepared).enumerate() {
         match prepared {
-            Ok(prepared) => ready.push((source.name(), prepared)),
+            Ok(prepared) => ready.push((place, source.name(), prepared)),
             Err(error) => failed.add(source.name(), of_one(error)?),
         }
     }
     let mut reports = Vec::new();
-    for (name, source) in ready {
+    for (place, name, source) in in_order(ready) {
         match source.capture(context).await {
-            Ok(report) => reports.push(report),
+            Ok(report) => reports.push((place, report)),
             Err(error) => {
                 let error = of_one(error)?;
                 writer.abandon(name).await;
@@ -69,8 +69,20 @@ pub(super) async fn capture_all(
     }
     match failed.first.take_if(|_| reports.is_empty()) {
         Some(error) => Err(error),
-        None => Ok(reports),
+        None => {
+            reports.sort_by_key(|(place, _)| *place);
+            Ok(reports.into_iter().map(|(_, report)| report).collect())
+        }
     }
+}
+
+/// A source that can be captured: its place in the policy, its name.
+type Ready<'a> = (usize, &'a Name, Box<dyn PreparedSource>);
+
+/// Those whose moment fades, then the others, each in the order of the policy.
+fn in_order(mut ready: Vec<Ready<'_>>) -> Vec<Ready<'_>> {
+    ready.sort_by_key(|(_, _, source)| !source.fades());
+    ready
 }
 
 /// The error of one source alone; an error of the whole run is given back as such.
@@ -94,4 +106,23 @@ pub(super) fn chain(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::Made, *};
+
+    #[test]
+    fn a_source_whose_moment_fades_is_read_before_those_whose_moments_stay() {
+        let names: Vec<Name> =
+            ["first", "second", "third", "fourth"].into_iter().map(|name| Name::new(name).unwrap()).collect();
+        let made = |name: &Name, fades| -> Box<dyn PreparedSource> {
+            let made = Made::table(name.as_str(), bytes::Bytes::new());
+            Box::new(if fades { made.fading() } else { made })
+        };
+        let ready = names.iter().zip([false, true, false, true]).enumerate();
+        let ready = ready.map(|(place, (name, fades))| (place, name, made(name, fades))).collect();
+        let order: Vec<&str> = in_order(ready).iter().map(|(_, name, _)| name.as_str()).collect();
+        assert_eq!(order, ["second", "fourth", "first", "third"]);
+    }
 }

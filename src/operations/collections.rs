@@ -9,11 +9,11 @@ use crate::{
     sources::{
         kubernetes::{self, Cluster, Forward},
         mongodb::{
-            Server, check_name,
+            Server,
             restore::{self, Loaded, Plan, PlanOptions, Restore, RestoreContext, RestoreError},
         },
     },
-    types::Name,
+    types::{Name, check_database_name},
 };
 
 /// What the command line says about MongoDB databases.
@@ -138,7 +138,7 @@ async fn server(
         _ => None,
     });
     let database = options.database.as_deref();
-    if let Some(Err(reason)) = database.map(check_name) {
+    if let Some(Err(reason)) = database.map(check_database_name) {
         return Err(RestoreError::Usage(format!("--target-database: {reason}")).into());
     }
     match (&options.address, spec) {

@@ -132,6 +132,11 @@ pub trait PreparedSource: Debug + Send + Sync {
     /// The moment that it will be captured at. A source whose streams are read one after the other has none.
     fn moment(&self) -> Option<Moment>;
 
+    /// Whether the server keeps that moment for some time only, whoever reads: such a source is captured before others.
+    fn fades(&self) -> bool {
+        false
+    }
+
     /// Writes all of it into the sink. What cannot be read is named in the report, never skipped
     /// in silence. The report's moment is the one that was captured in the end: a source that had to
     /// begin again has a later one.

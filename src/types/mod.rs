@@ -7,6 +7,7 @@ mod contents;
 mod digest;
 mod labels;
 mod location;
+mod mongodb_name;
 mod monitor;
 mod name;
 mod near;
@@ -26,6 +27,7 @@ pub use contents::{
 pub use digest::{Blake3Digest, Blake3Hasher, InvalidDigest, RowDigest, Sha256Digest, Sha256Hasher, md5_of, sha1_name};
 pub use labels::{InvalidSelector, LabelSelector};
 pub use location::{InvalidLocation, Location};
+pub use mongodb_name::{InvalidDatabaseName, check_database_name};
 pub use monitor::{Monitor, Silent};
 pub use name::{InvalidName, Name};
 pub use near::{distance, nearest};
@@ -33,7 +35,7 @@ pub use pattern::{InvalidPattern, SchemaPattern, TablePattern};
 pub use problem::{Missing, State};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidSize};
-pub use text::{counted, for_terminal, is_unsafe, lines_for_terminal};
+pub use text::{counted, for_terminal, is_unsafe, lines_for_terminal, shell_option, shell_word};
 #[cfg(any(test, feature = "testing"))]
 pub use time::SetClock;
 pub use time::{Clock, Moment, SystemClock};

@@ -31,6 +31,21 @@ pub fn lines_for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// An option of the command line with its value, as a person can paste it into a shell: `--drop 'old orders'`.
+#[must_use]
+pub fn shell_option(option: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!("{option}{between}{}", shell_word(value))
+}
+
+/// A word as a shell takes it.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let shown = for_terminal(word).into_owned();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@+,=".contains(letter);
+    if !shown.is_empty() && shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
+}
+
 /// `1 table`, `2 tables`.
 #[must_use]
 pub fn counted(number: u64, one: &str) -> String {
@@ -47,6 +62,20 @@ pub fn is_unsafe(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_can_be_pasted_into_a_shell_whatever_its_value_is() {
+        for (value, told) in [
+            ("orders", "--drop orders"),
+            ("old orders", "--drop 'old orders'"),
+            ("it's", r"--drop 'it'\''s'"),
+            ("$HOME", "--drop '$HOME'"),
+            ("-x", "--drop=-x"),
+            ("", "--drop ''"),
+        ] {
+            assert_eq!(shell_option("--drop", value), told);
+        }
+    }
 
     #[test]
     fn plain_text_is_borrowed_unchanged() {

@@ -55,7 +55,10 @@ fn a_restore_that_is_killed_leaves_live_data_alone_and_what_it_left_is_named_unt
     assert_eq!(left.len(), 2, "{left:?}");
     let words =
         format!("restore {} has left 2 collections, loaded or half loaded: {}", restore_of(&left[0]), left.join(", "));
-    let how = format!(r#"drop what it has left: `db.getCollection("{}").drop()`"#, left[0]);
+    let how = format!(
+        "`db.getCollectionNames().filter(it => /^drctl_{}_\\d+$/.test(it)).forEach(it => db.getCollection(it).drop())`",
+        restore_of(&left[0])
+    );
     for words_of in [workshop.done(&["doctor"]).stdout, workshop.done(&PLAN).stdout] {
         assert!(words_of.contains(&words) && words_of.contains(&how), "{words} in {words_of}");
     }

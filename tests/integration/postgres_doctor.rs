@@ -171,7 +171,9 @@ async fn sessions_that_hold_locks_or_stay_in_a_transaction_are_named() {
     let source = PostgresSource::new("db".parse().unwrap(), Server::new(url, None).unwrap(), Selection::default());
     let _reader = Session::open(&database, "SELECT FROM t");
     let not_good = async |source: &PostgresSource| {
-        let findings = source.examine().await.into_iter().filter(|one| one.severity != Severity::Good);
+        let (findings, ended) = source.examine().await;
+        ended.unwrap();
+        let findings = findings.into_iter().filter(|one| one.severity != Severity::Good);
         // The server vacuums when it likes to.
         findings.map(|one| one.what).filter(|what| !what.contains("role ``")).collect::<Vec<_>>()
     };

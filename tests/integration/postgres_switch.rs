@@ -130,7 +130,7 @@ fn a_kill_at_any_step_of_the_swap_is_found_and_mended_by_the_next_run() {
         let wanted = match point {
             "loaded" => "left half loaded",
             "ready" => "drctl restore --switch",
-            "swapped" => "was live before an earlier restore",
+            "swapped" => "was live until restore",
             _ => "it is opened again first",
         };
         assert!(warnings.contains(wanted), "{point}: {warnings}");

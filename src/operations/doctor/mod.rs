@@ -167,7 +167,13 @@ impl Examination<'_> {
                 (SourceSpec::Kubernetes(wanted), Some(cluster)) => {
                     let source = KubernetesSource::new(name.clone(), cluster.clone(), kubernetes_selection(wanted));
                     Some(match sources::check_kinds(&[(name, spec)], cluster).await {
-                        Ok(()) => source.examine().await.map_err(Error::from),
+                        Ok(()) => match source.examine().await {
+                            Ok(found) => {
+                                self.found(name, found);
+                                Ok(())
+                            }
+                            Err(error) => Err(error.into()),
+                        },
                         Err(error) => {
                             // A policy that names what is not there is refused as a whole.
                             self.ills.fatal.insert(name.clone());
@@ -180,15 +186,17 @@ impl Examination<'_> {
                 (SourceSpec::Postgres(spec), _) => Some(self.look_at_database(name, spec, cluster.as_ref()).await),
             };
             match looked {
-                Some(Ok(found)) => {
-                    found.iter().for_each(|finding| self.ills.add(name, finding.severity));
-                    self.findings.extend(found);
-                }
+                Some(Ok(())) => {}
                 Some(Err(error)) => self.source_fails(name, &error),
                 None => self.ills.add(name, Severity::Prevents),
             }
             self.run.monitor.advance(1);
         }
+    }
+
+    fn found(&mut self, name: &Name, found: Vec<Finding>) {
+        found.iter().for_each(|finding| self.ills.add(name, finding.severity));
+        self.findings.extend(found);
     }
 
     fn source_fails(&mut self, name: &Name, error: &Error) {
@@ -306,21 +314,23 @@ impl Examination<'_> {
         name: &Name,
         spec: &PostgresSpec,
         cluster: Option<&Cluster>,
-    ) -> Result<Vec<Finding>, Error> {
+    ) -> Result<(), Error> {
         let Reached { server, forward: _open } = sources::reach(name, spec, cluster).await?;
         let source = sources::database(name, spec, server)?;
-        let mut findings = source.examine().await;
-        let Some(identity) = source.identity().await else { return Ok(findings) };
-        match self.databases.get(&identity) {
-            Some(other) => findings.push(Finding {
-                subject: format!("source {name}"),
-                severity: Severity::Note,
-                what: format!("it is the same database as source {other}: both cannot be restored at once"),
-                next: Some("make one source of them, or restore one after the other with --source".to_owned()),
-            }),
-            None => drop(self.databases.insert(identity, name.clone())),
+        let (mut findings, ended) = source.examine().await;
+        if let Some(identity) = source.identity().await {
+            match self.databases.get(&identity) {
+                Some(other) => findings.push(Finding {
+                    subject: format!("source {name}"),
+                    severity: Severity::Note,
+                    what: format!("it is the same database as source {other}: both cannot be restored at once"),
+                    next: Some("make one source of them, or restore one after the other with --source".to_owned()),
+                }),
+                None => drop(self.databases.insert(identity, name.clone())),
+            }
         }
-        Ok(findings)
+        self.found(name, findings);
+        Ok(ended?)
     }
 
     async fn look_at_mongodb(
@@ -328,9 +338,11 @@ impl Examination<'_> {
         name: &Name,
         spec: &MongodbSpec,
         cluster: Option<&Cluster>,
-    ) -> Result<Vec<Finding>, Error> {
+    ) -> Result<(), Error> {
         let (server, _open) = super::mongodb::reach(name, spec, cluster, None).await?;
-        Ok(super::mongodb::source(name, spec, server).examine().await)
+        let (found, ended) = super::mongodb::source(name, spec, server).examine().await;
+        self.found(name, found);
+        Ok(ended?)
     }
 
     /// Whether it is the cluster of the newest backup.

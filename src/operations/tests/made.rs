@@ -11,7 +11,7 @@ use crate::{
 
 /// A source whose streams are given.
 #[derive(Debug, Clone)]
-pub(super) struct Made {
+pub(in crate::operations) struct Made {
     name: Name,
     kind: &'static str,
     media_type: MediaType,
@@ -20,6 +20,8 @@ pub(super) struct Made {
     missing: Vec<Missing>,
     /// It is told to stop once all is read.
     interrupted: bool,
+    /// Its moment does not stay.
+    fades: bool,
 }
 
 /// A stream: its name, and its parts, each by its group.
@@ -27,7 +29,7 @@ type MadeStream = (String, Vec<(String, Bytes)>);
 
 impl Made {
     /// A table, in one part.
-    pub(super) fn table(source: &str, rows: Bytes) -> Self {
+    pub(in crate::operations) fn table(source: &str, rows: Bytes) -> Self {
         let streams = vec![("public.orders".to_owned(), vec![("shop".to_owned(), rows)])];
         Self {
             name: name(source),
@@ -36,6 +38,7 @@ impl Made {
             streams,
             missing: Vec::new(),
             interrupted: false,
+            fades: false,
         }
     }
 
@@ -52,6 +55,7 @@ impl Made {
             streams: (1..).zip(["configmaps", "deployments.apps", "services"]).map(stream).collect(),
             missing: Vec::new(),
             interrupted: false,
+            fades: false,
         }
     }
 
@@ -63,6 +67,12 @@ impl Made {
             why: "this identity may not list them".to_owned(),
         };
         self.missing = vec![missing("secrets")];
+        self
+    }
+
+    /// The same, with a moment that the server keeps for some time.
+    pub(in crate::operations) fn fading(mut self) -> Self {
+        self.fades = true;
         self
     }
 
@@ -112,6 +122,10 @@ impl Source for Made {
 impl PreparedSource for Made {
     fn moment(&self) -> Option<Moment> {
         None
+    }
+
+    fn fades(&self) -> bool {
+        self.fades
     }
 
     async fn capture(self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {

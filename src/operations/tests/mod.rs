@@ -11,7 +11,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::made::Made;
+pub(super) use self::made::Made;
 use super::{
     BackupOptions, BackupOutcome, Copies, CopyAsked, CopyPlace, Error, Run, WhichBackups,
     backup::{Asked, backup_connected},

@@ -11,15 +11,11 @@ use super::{
 };
 use crate::{
     policy::{Consistency, MongodbSpec, MongodbTls},
-    types::for_terminal,
+    types::{check_database_name, for_terminal},
 };
 
-/// The longest name of a database, in bytes.
-const LONGEST_DATABASE: usize = 63;
 /// The longest name of a collection with its database, in bytes.
 const LONGEST_COLLECTION: usize = 255;
-/// Databases that belong to the server itself.
-const SYSTEM: [&str; 3] = ["admin", "config", "local"];
 
 /// Reads one database.
 pub(super) fn mongodb(decoder: &mut Decoder, node: &Node, path: &str) -> Option<MongodbSpec> {
@@ -81,17 +77,14 @@ pub(super) fn refuse_users(decoder: &mut Decoder, node: &Node, path: &str) {
 
 fn database(decoder: &mut Decoder, node: &Node, path: &str) -> Option<String> {
     let name = decoder.text(node, path)?;
-    let forbidden = |c: char| c.is_control() || "/\\. \"$*<>:|?".contains(c);
-    if name.len() > LONGEST_DATABASE || name.contains(forbidden) {
-        decoder.wrong(node.place, format!("`{}` is no name of a database", for_terminal(name)));
-        return None;
+    match check_database_name(name) {
+        Ok(()) => Some(name.to_owned()),
+        Err(invalid) => {
+            let problem = Problem::new(node.place, invalid.to_string());
+            decoder.report(problem.help("name the application's database"));
+            None
+        }
     }
-    if SYSTEM.iter().any(|system| system.eq_ignore_ascii_case(name)) {
-        let problem = Problem::new(node.place, format!("`{name}` belongs to the server itself"));
-        decoder.report(problem.help("name the application's database"));
-        return None;
-    }
-    Some(name.to_owned())
 }
 
 /// Names of collections, or patterns with `*`.

@@ -92,7 +92,8 @@ impl Copier<'_> {
             return Ok(());
         }
         let reason = format!(
-            "its bytes in {} are not those in {}: in one of both it has rotted, or somebody has put it there, and a verification              with a key tells in which; take it away there, and copy again",
+            "its bytes in {} are not those in {}: in one of both it has rotted, or somebody has put it there, and a \
+             verification with a key tells in which; take it away there, and copy again",
             self.place_written(),
             self.place_read()
         );

@@ -23,10 +23,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use super::{
     bridge::Bridge,
     error::{Error, Reason},
-    names, shard,
+    shard,
     url::Address,
 };
-use crate::types::for_terminal;
+use crate::types::{check_database_name, for_terminal};
 
 /// How long a server is looked for.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,7 +59,7 @@ impl Server {
         let Some(database) = database.or_else(|| address.database.clone()) else {
             return Err(Error::NoDatabase { server: address.shown().to_owned() });
         };
-        if let Err(reason) = names::check(&database) {
+        if let Err(reason) = check_database_name(&database) {
             return Err(Error::Name { server: address.shown().to_owned(), reason });
         }
         Ok(Self { address, database, ca_file, server_name: None, forwarded: None })
@@ -215,9 +215,11 @@ impl Server {
             return self.unreachable(&Reason::text(format!("{words} ({text})")));
         }
         match error.kind.as_ref() {
-            ErrorKind::ServerSelection { .. }
-            | ErrorKind::DnsResolve { .. }
-            | ErrorKind::ConnectionPoolCleared { .. } => self.unreachable(&reason),
+            ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => self.unreachable(&reason),
+            // Another one was told why; this one says what it was at.
+            ErrorKind::ConnectionPoolCleared { .. } => {
+                self.unreachable(&Reason::text(format!("cannot {doing}: {reason}")))
+            }
             _ => self.command(doing, reason),
         }
     }

@@ -93,6 +93,13 @@ impl Definition {
         self.options().is_some_and(|options| options.get_bool("capped").unwrap_or(false))
     }
 
+    /// Whether the server removes documents once their time has passed.
+    pub(super) fn expires(&self) -> bool {
+        const AFTER: &str = "expireAfterSeconds";
+        let has = |it: &RawDocument| matches!(it.get(AFTER), Ok(Some(_)));
+        self.options().is_some_and(has) || self.indexes.iter().any(|index| has(index))
+    }
+
     /// Where its documents are.
     pub(super) fn holder(&self) -> String {
         match self.kind {

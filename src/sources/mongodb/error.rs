@@ -1,8 +1,8 @@
 //! Why a database could not be read or written.
 
-use crate::types::for_terminal;
+use crate::types::{InvalidDatabaseName, for_terminal};
 
-use super::{names::InvalidName, url::InvalidUrl};
+use super::url::InvalidUrl;
 
 /// Something about a MongoDB database did not work.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum Error {
         /// Host and port.
         server: String,
         /// Why.
-        reason: InvalidName,
+        reason: InvalidDatabaseName,
     },
     /// The certificates that the connection needs cannot be read or used, or the server's is not trusted.
     #[error("cannot encrypt the connection to {server}: {reason}")]

@@ -78,12 +78,18 @@ fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
     }
     let held = counted(names.len() as u64, "collection");
     let first = for_terminal(names.first().copied().unwrap_or_default());
+    // What a restore is called is of letters and digits alone.
+    let drop = match names.len() {
+        1 => format!("db.getCollection(\"{first}\").drop()"),
+        _ => format!(
+            "db.getCollectionNames().filter(it => /^drctl_{restore}_\\d+$/.test(it)).forEach(it => db.getCollection(it).drop())"
+        ),
+    };
     match aside {
         false => Traces {
             what: format!("restore {restore} has left {held}, loaded or half loaded: {shown}"),
             next: format!(
-                "if that restore does not run any more, drop what it has left: `db.getCollection(\"{first}\").drop()` in mongosh; \
-                 some collections may be in their places already: restore again before you drop it"
+                "if that restore does not run any more, drop what it has left: `{drop}` in mongosh; some collections may be in their places already: restore again before you drop it"
             ),
         },
         true => Traces {

@@ -22,13 +22,11 @@ const USUAL_WINDOW: u64 = 300;
 const SLOW: u64 = 20 << 20;
 
 impl MongodbSource {
-    /// Looks at the database as a backup would. Everything is a finding, also that the server cannot be reached.
-    pub async fn examine(&self) -> Vec<Finding> {
+    /// Looks at the database as a backup would: what was found, and what ended the look before its end, as it would a backup.
+    pub async fn examine(&self) -> (Vec<Finding>, Result<(), Error>) {
         let mut findings = Vec::new();
-        if let Err(error) = self.examine_into(&mut findings).await {
-            self.add(&mut findings, Severity::Prevents, error.to_string(), "");
-        }
-        findings
+        let ended = self.examine_into(&mut findings).await;
+        (findings, ended)
     }
 
     fn add(&self, findings: &mut Vec<Finding>, severity: Severity, what: impl Into<String>, next: &str) {

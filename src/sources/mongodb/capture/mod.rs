@@ -223,6 +223,10 @@ impl PreparedSource for Prepared {
         self.moment.clone()
     }
 
+    fn fades(&self) -> bool {
+        self.moment.is_some()
+    }
+
     async fn capture(mut self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
         let (alive, ids) = (self.session.clone(), self.reads.ids());
         tokio::select! {

@@ -11,6 +11,7 @@ mod error;
 mod live;
 mod load;
 mod names;
+mod order;
 mod plan;
 mod read_back;
 mod remove;

@@ -14,8 +14,9 @@ use super::{
         left,
     },
     RestoreContext, RestoreError, live,
+    order::in_order,
 };
-use crate::types::{Name, counted, for_terminal};
+use crate::types::{Name, counted, for_terminal, shell_option};
 
 /// The functions that an application keeps in the server, which refuses to rename them.
 pub(super) const FUNCTIONS: &str = "system.js";
@@ -251,22 +252,21 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
     Ok(plan)
 }
 
-/// What is asked for of what the backup has: collections first, since views are about them.
+/// What is asked for of what the backup has.
 fn chosen(kept: Vec<Kept>, options: &PlanOptions) -> Result<Vec<Kept>, RestoreError> {
     let PlanOptions { collections, drop, .. } = options;
     named_in(collections.iter(), &kept, "--collection", "; without --collection all of them are restored")?;
     named_in(drop.iter().filter(|name| *name != ALL), &kept, "--drop", "")?;
     let had = kept.len();
     let wanted = |it: &Kept| collections.is_empty() || collections.contains(&it.collection.name);
-    let mut chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
+    let chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
     if chosen.is_empty() && had > 0 {
         let had = counted(had as u64, "collection");
         return Err(RestoreError::Usage(format!(
             "the backup has {had}, and none of them is chosen: nothing is restored"
         )));
     }
-    chosen.sort_by_key(|it| it.definition.kind == Kind::View);
-    Ok(chosen)
+    Ok(in_order(chosen))
 }
 
 /// Refuses names that the backup does not have.
@@ -325,10 +325,11 @@ impl Plan {
             }
             (Some(live), documents) if !may && documents != Some(0) => {
                 let word = live.kind.word();
-                let held =
-                    documents.map_or_else(String::new, |documents| format!(" with {}", counted(documents, "document")));
+                let held = documents
+                    .map_or_else(String::new, |documents| format!(" with about {}", counted(documents, "document")));
+                let option = shell_option("--drop", &name);
                 self.refusals.push(format!(
-                    "{word} {shown} is there already{held}: `--drop {shown}` replaces it once the backup's is loaded and compared; \
+                    "{word} {shown} is there already{held}: `{option}` replaces it once the backup's is loaded and compared; \
                      --target-database names another database"
                 ));
             }
@@ -336,6 +337,12 @@ impl Plan {
         }
         if kept.definition.kind == Kind::TimeSeries {
             self.notes.push(format!("time-series collection {shown} is restored as buckets, which is not tested"));
+        }
+        if kept.definition.expires() {
+            self.notes.push(format!(
+                "documents of collection {shown} expire (TTL): the server removes those whose time has passed, also if that was after \
+                 the backup, within about a minute"
+            ));
         }
         let beside =
             (kept.definition.kind == Kind::Collection && !in_place).then(|| format!("drctl_{}_{number}", options.id));

@@ -18,7 +18,7 @@ use super::{
     report::LoadedCollection,
     writes::{is_lost, lagging, lasting},
 };
-use crate::types::for_terminal;
+use crate::types::{for_terminal, shell_option};
 
 /// How often, and after which pauses, is looked for what a command may still do whose answer is lost.
 const LOOKS: u32 = 4;
@@ -189,9 +189,9 @@ impl Restore<'_> {
         let why = match live::is_empty(&self.session, &planned.aside).await {
             Ok(true) => return Ok(Room::Aside),
             Ok(false) => {
-                let shown = for_terminal(&planned.name);
+                let option = shell_option("--drop", &planned.name);
                 Away::because(format!(
-                    "it was empty when the restore was planned, and documents have come into it; `--drop {shown}` replaces it"
+                    "it was empty when the restore was planned, and documents have come into it; `{option}` replaces it"
                 ))
             }
             Err(error) => error.into(),

@@ -45,18 +45,17 @@ impl Findings<'_> {
 }
 
 impl PostgresSource {
-    /// Looks at the database as a backup would, and locks nothing.
-    ///
-    /// Everything is a finding, also that the server cannot be reached.
-    pub async fn examine(&self) -> Vec<Finding> {
+    /// Looks at the database as a backup would, and locks nothing: what was found, and what ended the look before its end, as
+    /// it would a backup.
+    pub async fn examine(&self) -> (Vec<Finding>, Result<(), Error>) {
         let mut findings = Findings { source: &self.name, all: Vec::new() };
-        if let Err(error) = self.examine_into(&mut findings).await {
-            findings.add(Severity::Prevents, error.to_string(), "");
-            // A swap that did not end has closed it: then this says so. What cannot be reached at all was said already.
+        let ended = self.examine_into(&mut findings).await;
+        if ended.is_err() {
+            // A swap that did not end has closed it: then this says so. What cannot be reached at all is said by the error.
             let database = &self.server.url().database;
             left(restore::remains_beside(&self.server, database).await.unwrap_or_default(), &mut findings);
         }
-        findings.all
+        (findings.all, ended)
     }
 
     async fn examine_into(&self, findings: &mut Findings<'_>) -> Result<(), Error> {

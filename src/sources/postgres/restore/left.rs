@@ -2,7 +2,7 @@
 
 use super::{
     super::{Error, Server, Session, quote::readable},
-    databases,
+    databases::{self, Traces},
     journal::{Marker, Stage},
     plan::{PlanOptions, Way},
     preflight::{Findings, Target},
@@ -22,28 +22,13 @@ pub(super) fn check(findings: &mut Findings, options: &PlanOptions, target: &Tar
     if options.kept && !is_there() {
         findings.refuse(format!("database {scratch} is not there any more: restore from the backup again"));
     }
-    for (database, marker) in target.traces.abandoned.iter().filter(|(database, _)| database.name != scratch) {
-        let drop = format!("DROP DATABASE {};", readable(&database.name));
-        match marker.stage {
-            Stage::Loading if matches!(options.way, Way::Beside | Way::Create) && !options.kept => findings.warn(format!(
-                "database {} was left half loaded by restore {}: it is dropped first",
-                database.name, marker.restore
-            )),
-            Stage::Ready => findings.warn(format!(
-                "database {} is left of restore {}, which never swapped it in: `drctl restore --switch` does, or {drop}",
-                database.name, marker.restore
-            )),
-            _ => findings.warn(format!("database {} is left of restore {}: {drop}", database.name, marker.restore)),
+    let drops = matches!(options.way, Way::Beside | Way::Create) && !options.kept;
+    for (name, stage, Remains { what, next }) in beside(&target.traces) {
+        match stage {
+            _ if name == scratch => {}
+            Stage::Loading if drops => findings.warn(format!("{what}: it is dropped first")),
+            _ => findings.warn(format!("{what}: {next}")),
         }
-    }
-    for (database, marker) in &target.traces.undone {
-        let drop = format!("DROP DATABASE {};", readable(&database.name));
-        findings
-            .warn(format!("database {} was taken out by an undo of restore {}: {drop}", database.name, marker.restore));
-    }
-    for (database, _) in &target.traces.replaced {
-        let drop = format!("DROP DATABASE {};", readable(&database.name));
-        findings.warn(format!("database {} was live before an earlier restore: {drop}", database.name));
     }
 }
 
@@ -67,55 +52,62 @@ pub async fn remains(session: &Session, database: &str) -> Result<Vec<Remains>, 
     }
     let traces = databases::traces(session, database).await?;
     let mut all = Vec::new();
-    let mut add = |what: String, next: String| all.push(Remains { what, next });
-    let drop = |name: &str| format!("DROP DATABASE {};", readable(name));
     if let (Some((other, marker)), Some(_)) = (&traces.unended, &traces.live) {
         let (state, whose, next) = unended(marker);
         let restore = &marker.restore;
-        add(
-            format!("database `{database}` {state}: {whose} {restore} did not end its swap with `{}`", other.name),
-            next.to_owned(),
-        );
+        all.push(Remains {
+            what: format!(
+                "database `{database}` {state}: {whose} {restore} did not end its swap with `{}`",
+                other.name
+            ),
+            next: next.to_owned(),
+        });
     }
-    for (left, marker) in &traces.abandoned {
-        let (name, restore) = (&left.name, &marker.restore);
-        match marker.stage {
-            Stage::Loading => add(
-                format!("database `{name}` was left half loaded by restore {restore}, which did not end"),
-                format!("the next restore drops it, and so does {}", drop(name)),
-            ),
-            Stage::Ready => add(
-                format!("database `{name}` is left of restore {restore}, which never swapped it in"),
-                format!("`drctl restore --switch` swaps it in; if it is not wanted: {}", drop(name)),
-            ),
-            _ => add(
-                format!("database `{name}` is left of restore {restore}, which has found it different from the backup"),
-                format!("once it is not wanted any more: {}", drop(name)),
-            ),
-        }
-    }
+    all.extend(beside(&traces).map(|(_, _, remains)| remains));
     for (left, id) in &traces.unmarked {
-        add(
-            format!("database `{}` has the name of one that restore {} creates, and no more", left.name, id.as_str()),
-            format!("look at it; the next restore drops it if it holds nothing, and so does {}", drop(&left.name)),
-        );
-    }
-    for (left, marker) in &traces.undone {
-        add(
-            format!("database `{}` was restored by {}, and taken out again by an undo", left.name, marker.restore),
-            format!("once it is not wanted any more: {}", drop(&left.name)),
-        );
-    }
-    for (left, marker) in &traces.replaced {
-        add(
-            format!("database `{}` was live until restore {}", left.name, marker.restore),
-            format!(
-                "`drctl restore --undo` puts the newest one back; once it is not wanted any more: {}",
-                drop(&left.name)
+        all.push(Remains {
+            what: format!(
+                "database `{}` has the name of one that restore {} creates, and no more",
+                left.name,
+                id.as_str()
             ),
-        );
+            next: format!(
+                "look at it; the next restore drops it if it holds nothing, and so does {}",
+                drop_of(&left.name)
+            ),
+        });
     }
     Ok(all)
+}
+
+fn drop_of(name: &str) -> String {
+    format!("DROP DATABASE {};", readable(name))
+}
+
+/// The databases beside the live one that a restore has marked, by their names.
+fn beside(traces: &Traces) -> impl Iterator<Item = (&str, Stage, Remains)> {
+    let all = traces.abandoned.iter().chain(&traces.undone).chain(&traces.replaced);
+    all.map(|(left, marker)| {
+        let (name, restore, drop) = (left.name.as_str(), &marker.restore, drop_of(&left.name));
+        let unwanted = format!("once it is not wanted any more: {drop}");
+        let (what, next) = match marker.stage {
+            Stage::Loading => (
+                format!("was left half loaded by restore {restore}, which did not end"),
+                format!("the next restore drops it, and so does {drop}"),
+            ),
+            Stage::Ready => (
+                format!("is left of restore {restore}, which never swapped it in"),
+                format!("`drctl restore --switch` swaps it in; if it is not wanted: {drop}"),
+            ),
+            Stage::Undone => (format!("was restored by {restore}, and taken out again by an undo"), unwanted),
+            Stage::Replaced => (
+                format!("was live until restore {restore}"),
+                format!("`drctl restore --undo` puts the newest one back; {unwanted}"),
+            ),
+            _ => (format!("is left of restore {restore}, which has found it different from the backup"), unwanted),
+        };
+        (name, marker.stage, Remains { what: format!("database `{name}` {what}"), next })
+    })
 }
 
 /// Of a swap that did not end: how the live database is, whose swap it was, and what to do.

@@ -24,6 +24,7 @@ mod journal;
 mod kept;
 mod large_objects;
 mod left;
+mod lost;
 mod merge;
 mod names;
 mod of_extensions;

@@ -1,21 +1,15 @@
 //! A restored database takes the live one's place, or gives it back within the same run.
 
-use std::time::Duration;
-
 use super::{
     Restore, RestoreError,
-    databases::{self, Database, Traces},
+    databases::{self, Database},
     journal::Stage,
+    lost::{self, Lost},
     pause,
     plan::{Plan, Way},
     report::Switched,
     switch,
 };
-
-/// How often the server is asked again for what became of a swap, once the connection is lost.
-pub(super) const TRIES: u32 = 20;
-/// And how long it is left alone in between.
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 impl Plan {
     /// Whether `live`, which has the database's name now, is the one that the plan was made for.
@@ -73,36 +67,24 @@ impl Restore<'_> {
         before: &str,
     ) -> Result<Switched, RestoreError> {
         let database = self.plan.database.clone();
-        let source = Box::new(source);
-        for _ in 0..TRIES {
-            let Ok(traces) = self.look_again().await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            if restored.is_some() && traces.live.as_ref().map(|live| live.oid) == restored {
-                let is_kept = traces.replaced.iter().any(|(old, _)| old.name == before);
-                return Ok(Switched::known(&database, is_kept.then_some(before)));
-            }
-            if let Ok(mended) = switch::mend(&self.session, &traces).await {
-                let stays = mended.is_some_and(|mended| !mended.opened);
-                let state = if stays { "is closed, as it was before" } else { "is open" };
-                let state = format!("{state}, and was not swapped");
-                return Err(RestoreError::LostInSwap { database, state, source });
-            }
+        let (session, became) = lost::became(self.context.server, &database, restored).await;
+        if let Some(session) = session {
+            self.session = session;
         }
-        Err(RestoreError::LostInSwap {
-            database,
-            state:
-                "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it, and so \
-                    does `drctl restore --switch`, which swaps again"
-                    .to_owned(),
-            source,
-        })
-    }
-
-    async fn look_again(&mut self) -> Result<Traces, RestoreError> {
-        self.connect_again().await?;
-        Ok(databases::traces(&self.session, &self.plan.database).await?)
+        let state = match became {
+            Lost::Done(traces) => {
+                let is_kept = traces.replaced.iter().any(|(old, _)| old.name == before);
+                let closed = traces.live.is_some_and(|live| !live.open);
+                return Ok(Switched { closed, ..Switched::known(&database, is_kept.then_some(before)) });
+            }
+            Lost::Not(state) => format!("{state}, and was not swapped"),
+            Lost::Unknown => {
+                "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it, \
+                 and so does `drctl restore --switch`, which swaps again"
+                    .to_owned()
+            }
+        };
+        Err(RestoreError::LostInSwap { database, state, source: Box::new(source) })
     }
 
     /// Undoes [`Self::switch`]: what was live before is live again, and the restored database beside it, ready to

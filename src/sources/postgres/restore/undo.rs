@@ -8,10 +8,10 @@ use super::{
     super::{Server, Session, quote::readable},
     RestoreError, databases,
     journal::{Marker, Stage},
+    lost::{self, Lost},
     names::RestoreId,
     report::Switched,
     switch,
-    take_place::{PAUSE, TRIES},
 };
 use crate::types::counted;
 
@@ -163,34 +163,21 @@ async fn find_out(
     source: RestoreError,
 ) -> Result<Switched, RestoreError> {
     let database = shown.database.clone();
-    let source = Box::new(source);
-    for _ in 0..TRIES {
-        let Ok((session, traces)) = look_again(server, &database).await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        if traces.live.as_ref().map(|live| live.oid) == shown.pair.1 {
+    let (_session, became) = lost::became(server, &database, shown.pair.1).await;
+    let state = match became {
+        Lost::Done(traces) => {
             let closed = traces.live.is_some_and(|live| !live.open);
-            let other = shown.pair.0.map(|_| undone);
-            return Ok(Switched { closed, ..Switched::known(&database, other) });
+            let kept_as = shown.before.as_ref().map(|(name, _)| name.clone()).filter(|_| shown.pair.0.is_none());
+            let undone = kept_as.is_none().then_some(undone);
+            return Ok(Switched { closed, kept_as, ..Switched::known(&database, undone) });
         }
-        if let Ok(mended) = switch::mend(&session, &traces).await {
-            let stays = mended.is_some_and(|mended| !mended.opened);
-            let state = if stays { "is closed, as it was before" } else { "is open" };
-            let state = format!("{state}, and is still the restored one");
-            return Err(RestoreError::LostInSwap { database, state, source });
+        Lost::Not(state) => format!("{state}, and is still the restored one"),
+        Lost::Unknown => {
+            "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` ends the way back"
+                .to_owned()
         }
-    }
-    let state =
-        "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` ends the way back";
-    Err(RestoreError::LostInSwap { database, state: state.to_owned(), source })
-}
-
-async fn look_again(server: &Server, database: &str) -> Result<(Session, databases::Traces), RestoreError> {
-    let session = databases::beside(server, database).await?;
-    databases::lock(&session, database).await?;
-    let traces = databases::traces(&session, database).await?;
-    Ok((session, traces))
+    };
+    Err(RestoreError::LostInSwap { database, state, source: Box::new(source) })
 }
 
 /// Takes an undo back: what was restored is live again, and what was live before it is kept again. For undos that belong

@@ -1,17 +1,17 @@
-//! Names of databases.
+//! Names of MongoDB databases.
 
-use crate::types::for_terminal;
+use super::for_terminal;
 
 /// From this length on, in bytes, servers take no name of a database.
 const TOO_LONG: usize = 64;
 /// What servers take in no name of a database.
-const REFUSED: &str = "/\\. \"$\0";
+const REFUSED: &str = "/\\. \"$";
 /// Databases that belong to the server itself.
 const OF_SERVER: [&str; 3] = ["admin", "config", "local"];
 
 /// A name of no database that can be backed up or restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidName {
+pub enum InvalidDatabaseName {
     /// No server takes it.
     #[error(
         "`{}` is no name of a MongoDB database: it has 1 to 63 bytes, and none of / \\ . \" $ or spaces",
@@ -27,13 +27,16 @@ pub enum InvalidName {
 /// something is created, and what a server keeps for itself would be read or replaced.
 ///
 /// # Errors
-/// [`InvalidName`] says why it cannot.
-pub fn check(database: &str) -> Result<(), InvalidName> {
-    if database.is_empty() || database.len() >= TOO_LONG || database.contains(|one| REFUSED.contains(one)) {
-        return Err(InvalidName::NotTaken(database.to_owned()));
+/// [`InvalidDatabaseName`] says why it cannot.
+pub fn check_database_name(database: &str) -> Result<(), InvalidDatabaseName> {
+    if database.is_empty()
+        || database.len() >= TOO_LONG
+        || database.contains(|one: char| one.is_control() || REFUSED.contains(one))
+    {
+        return Err(InvalidDatabaseName::NotTaken(database.to_owned()));
     }
     if OF_SERVER.iter().any(|name| name.eq_ignore_ascii_case(database)) {
-        return Err(InvalidName::OfServer(database.to_owned()));
+        return Err(InvalidDatabaseName::OfServer(database.to_owned()));
     }
     Ok(())
 }
@@ -45,10 +48,10 @@ mod tests {
     #[test]
     fn names_that_no_server_takes_are_refused_and_others_are_not() {
         for name in ["crm", "crm_db-2", "Ümläut", "administration", "local_news", &"a".repeat(63)] {
-            assert_eq!(check(name), Ok(()), "{name}");
+            assert_eq!(check_database_name(name), Ok(()), "{name}");
         }
         for name in ["", "a b", "a.b", "a$", "a/b", "a\\b", "a\"b", "a\0b", &"a".repeat(64)] {
-            let said = check(name).unwrap_err().to_string();
+            let said = check_database_name(name).unwrap_err().to_string();
             assert!(said.contains("is no name of a MongoDB database"), "{name}: {said}");
         }
     }
@@ -56,7 +59,7 @@ mod tests {
     #[test]
     fn databases_of_the_server_itself_are_refused_in_any_case() {
         for name in ["admin", "local", "config", "Admin", "LOCAL"] {
-            assert_eq!(check(name), Err(InvalidName::OfServer(name.to_owned())));
+            assert_eq!(check_database_name(name), Err(InvalidDatabaseName::OfServer(name.to_owned())));
         }
     }
 }
