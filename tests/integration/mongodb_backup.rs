@@ -381,4 +381,34 @@ fn doctor_says_what_a_backup_would_meet() {
     workshop.write_mongodb_policy(NONE);
     let text = workshop.done(&["doctor"]).stdout;
     assert!(text.contains("not point-in-time"), "{text}");
+    assert!(!text.contains("PREVENTS"), "{text}");
+}
+
+#[test]
+fn doctor_says_what_to_do_about_a_server_that_cannot_be_used() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    let mut workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    workshop.done(&["doctor"]);
+    let with = |options: &str| {
+        let between = if proxy.url(&database).contains('?') { '&' } else { '?' };
+        format!("{}{between}{options}&serverSelectionTimeoutMS=2000", proxy.url(&database))
+    };
+    let direct = |url: String| url.replace("directConnection=true", "directConnection=false");
+    for (url, words, next) in [
+        (
+            "mongodb://127.0.0.1:1/crm?serverSelectionTimeoutMS=500".to_owned(),
+            "Connection refused",
+            "next: check the address, and that the server is up",
+        ),
+        (with("tls=true"), "cannot encrypt the connection", "next: if the server takes none, write `tls=false`"),
+        (with("replicaSet=other"), "`replicaSet`", "next: check the address"),
+        (direct(with("replicaSet=other")), "`replicaSet`", "next: check the address"),
+        (with("tiemoutMS=1"), "tiemoutms is an invalid option", "next: correct the address"),
+    ] {
+        workshop.set("TEST_URL_CRM_DB", &url);
+        let text = workshop.ends(5, &["doctor"]).stdout;
+        assert!(text.contains(words) && text.contains(next), "{words}, {next}: {text}");
+    }
 }

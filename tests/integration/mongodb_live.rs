@@ -116,6 +116,23 @@ fn of_what_may_have_been_changed_nothing_is_claimed() {
 }
 
 #[test]
+fn a_plan_says_which_documents_expire_and_its_advice_can_be_pasted() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let (_, database) = backed_up(&server, &proxy, "");
+    database.run(r#"{"insert": "it's old", "documents": [{"_id": 1}]}"#);
+    let index = r#"[{"key": {"at": 1}, "name": "at_1", "expireAfterSeconds": 86400}]"#;
+    database.run(&format!(r#"{{"createIndexes": "session_log", "indexes": {index}}}"#));
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+    workshop.done(&["backup"]);
+    let plan = workshop.ends(5, &["restore", "--dry-run"]);
+    let text = plan.stdout + &plan.stderr;
+    assert!(text.contains(r"with about 1 document: `--drop 'it'\''s old'` replaces it"), "{text}");
+    assert!(text.contains("documents of collection session_log expire (TTL)"), "{text}");
+    assert!(!text.contains("collection contacts expire"), "{text}");
+    workshop.done(&["restore", "--yes", "--collection", "it's old", "--drop", "it's old"]);
+}
+
+#[test]
 fn a_view_takes_the_place_of_a_live_one_in_one_step() {
     let (server, proxy) = require!(mongo_proxy::standalone);
     let (_, database) = backed_up(&server, &proxy, "");

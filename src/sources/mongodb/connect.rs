@@ -214,6 +214,15 @@ impl Server {
             let words = "the server ends the connection, perhaps since it takes only encrypted ones, which `tls=true` in the address asks for";
             return self.unreachable(&Reason::text(format!("{words} ({text})")));
         }
+        if let Some(set) = self.address.replica_set.as_deref().filter(|_| self.forwarded.is_none())
+            && let ErrorKind::ServerSelection { message, .. } = error.kind.as_ref()
+            && message.contains("Servers: []")
+        {
+            let set = for_terminal(set);
+            return self.unreachable(&Reason::text(format!(
+                "what answers is no member of replica set `{set}`, which the address names by `replicaSet`"
+            )));
+        }
         match error.kind.as_ref() {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => self.unreachable(&reason),
             // Another one was told why; this one says what it was at.

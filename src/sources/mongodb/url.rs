@@ -36,6 +36,8 @@ pub struct Address {
     pub user: Option<String>,
     /// Whether it asks for an encrypted connection.
     pub encrypted: bool,
+    /// The replica set that the server must be a member of.
+    pub(super) replica_set: Option<String>,
     /// The first host that it names.
     pub(super) host: String,
     loopback: bool,
@@ -56,7 +58,7 @@ impl Address {
         if !text.starts_with("mongodb://") && !text.starts_with("mongodb+srv://") {
             return Err(InvalidUrl::Scheme);
         }
-        let kept = without_compression(text);
+        let kept = for_this_driver(text);
         let parsed = ConnectionString::parse(&kept).map_err(|error| refused(text, &error))?;
         let (shown, host, loopback) = match &parsed.host_info {
             HostInfo::HostIdentifiers(hosts) => {
@@ -82,6 +84,7 @@ impl Address {
             user: parsed.credential.as_ref().and_then(|credential| credential.username.clone()),
             database: parsed.default_database.clone().filter(|name| !name.is_empty()),
             encrypted,
+            replica_set: parsed.replica_set.clone(),
             host,
             loopback,
         })
@@ -116,14 +119,24 @@ fn is_loopback(host: &ServerAddress) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// An address without what it says of compression. That is an offer to the server, which speaks without it, too, and this driver
-/// has none. What looks otherwise than such an option stays: it may be a piece of a password.
-fn without_compression(text: &str) -> String {
+/// Options of applications, in small letters, which are none of a backup's, and which this driver does not know: an offer to the
+/// server, which speaks without compression, too; how long an operation of the application may take; checks that are never made.
+const OF_APPLICATIONS: [&str; 5] = [
+    "compressors",
+    "zlibcompressionlevel",
+    "timeoutms",
+    "tlsdisableocspendpointcheck",
+    "tlsdisablecertificaterevocationcheck",
+];
+
+/// An address without the options that are for applications alone. What looks otherwise than such an option stays: it may be a
+/// piece of a password.
+fn for_this_driver(text: &str) -> String {
     let Some((address, options)) = text.split_once('?') else { return text.to_owned() };
     let is_plain = |value: &str| value.bytes().all(|it| it.is_ascii_alphanumeric() || b",-%".contains(&it));
     let is_kept = |option: &&str| {
         let Some((name, value)) = option.split_once('=') else { return true };
-        !(["compressors", "zlibcompressionlevel"].contains(&name.to_lowercase().as_str()) && is_plain(value))
+        !(OF_APPLICATIONS.contains(&name.to_lowercase().as_str()) && is_plain(value))
     };
     let kept: Vec<&str> = options.split('&').filter(is_kept).collect();
     match kept.is_empty() {
@@ -149,9 +162,9 @@ fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     };
     let (address, options) = text.split_once('?').unwrap_or((text, ""));
     let address = address.split_once("://").map_or("", |(_, after)| after);
-    // Where nothing says whose password it is, it stands in the place of a port.
+    // Where nothing says whose password it is, it stands in the place of a port, which is looked at below.
     let login = text.rsplit_once('@').map(|(before, _)| before.split_once("://").map_or("", |(_, after)| after));
-    let secret = login.or(address.split_once(':').map(|(_, after)| after)).unwrap_or_default();
+    let secret = login.unwrap_or_default();
     let is_secret =
         |name: &str| ["password", "properties", "token"].iter().any(|word| name.to_lowercase().contains(word));
     let values = options.split('&').filter_map(|option| option.split_once('=')).filter(|(name, _)| is_secret(name));
@@ -163,7 +176,8 @@ fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     if told || has_odd_port(address) || message.contains("mongodb://") || message.contains("mongodb+srv://") {
         return InvalidUrl::Malformed;
     }
-    InvalidUrl::Other(message.clone())
+    // The driver forgets to say what it speaks of.
+    InvalidUrl::Other(message.replace("{key}={tls}", "`tls` or `ssl`"))
 }
 
 #[cfg(test)]
@@ -217,20 +231,29 @@ mod tests {
         // A number is no secret, and what is wrong with it is said.
         let refused = Address::parse("mongodb://admin@h:99999/d").map(|_| ()).unwrap_err().to_string();
         assert!(refused.contains("99999"), "{refused}");
+        for (text, said) in [
+            ("mongodb://h:27017/d?tiemoutMS=1", "tiemoutms is an invalid option"),
+            ("mongodb://h:27017/d?ssl=false&tls=true", "cannot set `tls` or `ssl` if TLS is disabled"),
+            ("mongodb://app:pw@h:27017/d?authMechanism=FOO", "FOO"),
+        ] {
+            let refused = Address::parse(text).map(|_| ()).unwrap_err().to_string();
+            assert!(refused.contains(said), "{text}: {refused}");
+        }
         assert_eq!(Address::parse("mongodb://%2Ftmp%2Fm.sock/d").map(|_| ()).unwrap_err(), InvalidUrl::Socket);
     }
 
     #[test]
-    fn what_an_application_says_of_compression_is_left_out_and_nothing_else_is() {
+    fn what_is_for_applications_alone_is_left_out_and_nothing_else_is() {
         for (text, kept) in [
             ("mongodb://h/d?compressors=zstd,snappy", "mongodb://h/d"),
             ("mongodb://h/d?Compressors=zlib&zlibCompressionLevel=-1&tls=true", "mongodb://h/d?tls=true"),
             ("mongodb://h/d?w=1&appName=compressors", "mongodb://h/d?w=1&appName=compressors"),
+            ("mongodb://h/d?timeoutMS=5000&tlsDisableOCSPEndpointCheck=true", "mongodb://h/d"),
             ("mongodb://h/d?", "mongodb://h/d?"),
             ("mongodb://h/d", "mongodb://h/d"),
             ("mongodb://app:1?compressors=x@h/d", "mongodb://app:1?compressors=x@h/d"),
         ] {
-            assert_eq!(without_compression(text), kept);
+            assert_eq!(for_this_driver(text), kept);
         }
         let address = Address::parse("mongodb://app:pw@h/d?compressors=zstd&tls=true").unwrap();
         assert!(address.encrypted && !address.expose().contains("compressors"));
