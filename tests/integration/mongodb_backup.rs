@@ -402,8 +402,17 @@ fn doctor_says_what_to_do_about_a_server_that_cannot_be_used() {
             "Connection refused",
             "next: check the address, and that the server is up",
         ),
-        (with("tls=true"), "cannot encrypt the connection", "next: if the server takes none, write `tls=false`"),
-        (with("replicaSet=other"), "`replicaSet`", "next: check the address"),
+        (with("tls=true"), "no answer in time", "next: check the address"),
+        (
+            database.url() + "&tls=true",
+            "cannot encrypt the connection",
+            "next: if the server takes none, write `tls=false`",
+        ),
+        (
+            with("replicaSet=other"),
+            "Connection string replicaSet name \"other\" does not match",
+            "next: check the address",
+        ),
         (direct(with("replicaSet=other")), "`replicaSet`", "next: check the address"),
         (with("tiemoutMS=1"), "tiemoutms is an invalid option", "next: correct the address"),
     ] {

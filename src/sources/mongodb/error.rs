@@ -265,10 +265,14 @@ fn of_names(message: &str) -> String {
 /// The driver describes all it knows of the servers, and somewhere in it why the first one did not answer.
 fn innermost(message: &str) -> &str {
     let Some((_, said)) = message.split_once("Error: Kind: ") else {
-        return message.split(" Topology:").next().unwrap_or(message).trim_end_matches('.');
+        let said = message.split(" Topology:").next().unwrap_or(message).trim_end_matches('.');
+        return if said.starts_with("Server selection timeout") { "no answer in time" } else { said };
     };
     let said = said.split_once(", labels:").map_or(said, |(said, _)| said);
-    said.strip_prefix("I/O error: ").unwrap_or(said)
+    ["I/O error: ", "An invalid argument was provided: "]
+        .iter()
+        .find_map(|kind| said.strip_prefix(kind))
+        .unwrap_or(said)
 }
 
 #[cfg(test)]
@@ -281,6 +285,9 @@ mod tests {
                     127.0.0.1:1, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} } ] }";
         assert_eq!(innermost(long), "Connection refused (os error 111)");
         assert_eq!(innermost("None of these. Topology: { }"), "None of these");
+        let silent = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: h:1, \
+                      Type: Unknown } ] }";
+        assert_eq!(innermost(silent), "no answer in time");
     }
 
     #[test]
