@@ -216,7 +216,7 @@ impl Server {
         }
         if let Some(set) = self.address.replica_set.as_deref().filter(|_| self.forwarded.is_none())
             && let ErrorKind::ServerSelection { message, .. } = error.kind.as_ref()
-            && message.contains("Servers: []")
+            && !message.contains("Servers: [")
         {
             let set = for_terminal(set);
             return self.unreachable(&Reason::text(format!(
