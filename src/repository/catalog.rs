@@ -1,6 +1,6 @@
 //! Which backups there are: manifests listed, loaded and found by name.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use futures::{
     StreamExt, TryStreamExt,
@@ -19,7 +19,7 @@ use super::{
     spread,
     summary::Summary,
 };
-use crate::types::{BackupId, Name, Sha256Digest, State, for_terminal};
+use crate::types::{BackupId, Name, Sha256Digest, State};
 
 /// Which backups are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,17 +148,16 @@ impl Repository {
 
     /// [`Self::backups`] of manifests that were listed just now.
     pub(crate) async fn entries_of(&self, scope: &Scope, listings: Vec<Listing>) -> Result<Vec<BackupEntry>, Error> {
-        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
+        let mut tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let marked = listings.into_iter().map(|listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            let (tombstone, accepted) = (tombstones.get(&mark).cloned(), accepts.get(&mark).cloned());
-            (listing, tombstone, accepted)
+            (listing, tombstones.remove(&mark).unwrap_or_default(), accepts.get(&mark).cloned())
         });
         let repository = self.clone();
-        let entries = spread::in_order(marked.collect(), move |(listing, tombstone, accepted)| {
+        let entries = spread::in_order(marked.collect(), move |(listing, tombstones, accepted)| {
             let repository = repository.clone();
-            async move { repository.entry(listing, tombstone, accepted).await }
+            async move { repository.entry(listing, tombstones, accepted).await }
         });
         Ok(entries.await?.into_iter().flatten().collect())
     }
@@ -172,14 +171,14 @@ impl Repository {
         &self,
         scope: &Scope,
     ) -> Result<(usize, BoxStream<'_, Result<BackupEntry, Error>>), Error> {
-        let tombstones = self.marks(&layout::tombstones_of(scope.policy())).await?;
+        let mut tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let listings = self.list_manifests(scope).await?;
         let count = listings.len();
         let entries = stream::iter(listings.into_iter().rev()).filter_map(move |listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            let (tombstone, accepted) = (tombstones.get(&mark).cloned(), accepts.get(&mark).cloned());
-            async move { self.entry(listing, tombstone, accepted).await.transpose() }
+            let (tombstones, accepted) = (tombstones.remove(&mark).unwrap_or_default(), accepts.get(&mark).cloned());
+            async move { self.entry(listing, tombstones, accepted).await.transpose() }
         });
         Ok((count, entries.boxed()))
     }
@@ -312,7 +311,7 @@ impl Repository {
     async fn entry(
         &self,
         listing: Listing,
-        tombstone: Option<ObjectMeta>,
+        tombstones: Vec<ObjectMeta>,
         accepted: Option<ObjectMeta>,
     ) -> Result<Option<BackupEntry>, Error> {
         let Listing { meta, policy, schedule, backup } = listing;
@@ -331,11 +330,8 @@ impl Repository {
             Err(error @ Error::NewerFormat { .. }) => Listed::Newer(error.to_string()),
             Err(error) => Listed::Damaged(error.to_string()),
         };
-        let disbelieved = match &tombstone {
-            Some(mark) => self.disbelief((&policy, &backup), mark).await?,
-            None => None,
-        };
-        let tombstoned = tombstone.is_some() && disbelieved.is_none();
+        let (tombstone, disbelieved) = self.that_holds((&policy, &backup), tombstones).await?;
+        let tombstoned = tombstone.is_some();
         let (key, modified) = (meta.key, meta.modified);
         Ok(Some(BackupEntry { key, policy, schedule, backup, modified, listed, tombstoned, disbelieved }))
     }
@@ -357,20 +353,5 @@ impl Repository {
             indexes.push(meta);
         }
         Ok(indexes)
-    }
-
-    /// Marks (tombstones, accepts, sessions) under `prefix`, by policy and backup.
-    pub(crate) async fn marks(&self, prefix: &str) -> Result<HashMap<(Name, BackupId), ObjectMeta>, Error> {
-        let mut marks = HashMap::new();
-        let mut objects = self.backend.list(prefix);
-        while let Some(meta) = objects.try_next().await? {
-            let Some(mark) = layout::parse_mark(&meta.key) else { continue };
-            if marks.len() == MAX_BACKUPS {
-                let what = format!("the number of objects under `{}`", for_terminal(prefix));
-                return Err(Error::OverLimit { what, limit: MAX_BACKUPS.to_string() });
-            }
-            marks.insert(mark, meta);
-        }
-        Ok(marks)
     }
 }

@@ -214,6 +214,7 @@ impl Repository {
         // After an error the object may still have been created: look, before saying anything.
         let found = match backend.get(&key, control::MAX_CONTROL as u64).await {
             Ok(found) => found,
+            Err(error) if error.is_not_found() && failure.is_none() => return Err(self.spent(&key)),
             Err(error) => {
                 return Err(match failure {
                     // The put was answered, and not carried out. One without an answer may come yet.

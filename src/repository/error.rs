@@ -197,6 +197,18 @@ pub enum Error {
         /// The store.
         location: String,
     },
+    /// The store takes nothing under a key, and has nothing there: what was deleted counts for it as an object that is there.
+    #[error(
+        "{location} takes no object under `{key}`, and has none there: something of that name was deleted, and the store takes its \
+         deletion marker for an object (AWS does not). Take the marker away with the store's own tools (`aws s3api \
+         list-object-versions`, then `delete-object --version-id`), together with the versions under it"
+    )]
+    NameSpent {
+        /// The store.
+        location: String,
+        /// The key, safe for a terminal.
+        key: String,
+    },
     /// The machine's clock and the store's are too far apart.
     #[error(
         "the clock of this machine ({local}) and of {location} ({store}) differ by more than 2 minutes; set the clock"
@@ -352,6 +364,10 @@ impl Error {
     pub(crate) fn begun(backup: &BackupId) -> impl Fn(Self) -> Self + use<> {
         let backup = backup.clone();
         move |error| Self::Begun { backup: backup.clone(), source: Box::new(error) }
+    }
+
+    pub(crate) fn spent(location: &str, key: &backend::Key) -> Self {
+        Self::NameSpent { location: location.to_owned(), key: for_terminal(key.as_str()).into_owned() }
     }
 
     pub(crate) fn damaged(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {

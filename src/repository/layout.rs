@@ -227,6 +227,22 @@ pub(crate) fn pin(policy: &Name, backup: &BackupId) -> Key {
     Key::from_checked(format!("pins/{policy}/{backup}.json"))
 }
 
+/// How many names a pin or a tombstone has.
+pub(crate) const MARK_NAMES: u32 = 99;
+
+/// The `n`th name of a pin or a tombstone, from 1, by its `first`.
+pub(crate) fn numbered(first: &Key, n: u32) -> Key {
+    match first.as_str().strip_suffix(".json") {
+        Some(stem) if n > 1 => Key::from_checked(format!("{stem}.{n}.json")),
+        _ => first.clone(),
+    }
+}
+
+/// What all names of a pin or a tombstone begin with.
+pub(crate) fn names_of(first: &Key) -> String {
+    first.as_str().strip_suffix("json").unwrap_or(first.as_str()).to_owned()
+}
+
 /// The mark that makes a suspect backup the new base.
 pub(crate) fn accept(policy: &Name, backup: &BackupId) -> Key {
     Key::from_checked(format!("accepts/{policy}/{backup}.json"))
@@ -303,14 +319,25 @@ pub(crate) fn parse_damaged_packs(key: &Key) -> Option<&str> {
     (ended && is_time).then_some(time)
 }
 
-/// Policy and backup of a key like `<folder>/<policy>/<backup>.json`: sessions, tombstones, pins, accepts.
+/// Policy and backup of a key like `<folder>/<policy>/<backup>.json`: sessions, tombstones, pins, accepts; and of the further names
+/// of tombstones and pins.
 pub(crate) fn parse_mark(key: &Key) -> Option<(Name, BackupId)> {
     let mut segments = key.as_str().split('/');
     let (folder, policy, file) = (segments.next()?, segments.next()?, segments.next()?);
     if segments.next().is_some() || !matches!(folder, "sessions" | "tombstones" | "pins" | "accepts") {
         return None;
     }
-    Some((Name::new(policy).ok()?, BackupId::parse(file.strip_suffix(".json")?).ok()?))
+    let stem = file.strip_suffix(".json")?;
+    let stem = match stem.split_once('.') {
+        Some((backup, n)) if matches!(folder, "tombstones" | "pins") && is_further(n) => backup,
+        _ => stem,
+    };
+    Some((Name::new(policy).ok()?, BackupId::parse(stem).ok()?))
+}
+
+/// Whether this is the number of a further name, as it is written.
+fn is_further(n: &str) -> bool {
+    n.parse::<u32>().is_ok_and(|number| (2..=MARK_NAMES).contains(&number) && number.to_string() == n)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     Accept, Error, Repository, Scope, Session,
-    backend::{Key, PutOutcome},
+    backend::{ErrorKind, Key, PutOutcome},
     catalog::StoredManifest,
     control,
     crypt::signature,
@@ -154,7 +154,11 @@ impl Repository {
                 Ok(AcceptOutcome::Accepted)
             }
             PutOutcome::Exists => {
-                let bytes = self.backend.get(&key, control::MAX_CONTROL as u64).await?;
+                let bytes = self.backend.get(&key, control::MAX_CONTROL as u64).await;
+                let bytes = bytes.map_err(|error| match error.kind {
+                    ErrorKind::NotFound => self.spent(&key),
+                    _ => Error::reading(&key, error),
+                })?;
                 let found: Accept = control::decode(&bytes).map_err(|refusal| refusal.into_error(&key))?;
                 if found.manifest == *sha256 {
                     // The run that put the mark may have ended before it signed it.

@@ -30,6 +30,7 @@ mod listed;
 mod locks;
 mod looks;
 mod manifest;
+mod mark_names;
 mod marks;
 mod named;
 mod objects;
@@ -156,7 +157,11 @@ impl Repository {
                 PutOutcome::Created if second => return Err(Error::CreateOnlyIgnored { location }),
                 PutOutcome::Created => {}
                 PutOutcome::Exists => {
-                    let found = backend.get(&key, control::MAX_CONTROL as u64).await?;
+                    let found = backend.get(&key, control::MAX_CONTROL as u64).await;
+                    let found = found.map_err(|error| match error.kind {
+                        ErrorKind::NotFound => Error::spent(&location, &key),
+                        _ => error.into(),
+                    })?;
                     // Equal bytes carry our own random id: they are our own put.
                     if found != bytes {
                         return Err(Error::AlreadyARepository { location });

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Error, ObjectRef,
-    backend::{Backend, Key, PutOutcome},
+    backend::{Backend, ErrorKind, Key, PutOutcome},
     refs, streams,
 };
 use crate::types::{BackupId, Sha256Digest};
@@ -12,14 +12,19 @@ use crate::types::{BackupId, Sha256Digest};
 /// Puts an object that nobody else writes. One that is there already must be equal: then it is our
 /// own put, whose acknowledgement was lost.
 pub(crate) async fn put_own(backend: &dyn Backend, key: &Key, bytes: Bytes) -> Result<(), Error> {
-    match backend.put_new(key, bytes.clone()).await? {
-        PutOutcome::Created => Ok(()),
-        PutOutcome::Exists => {
-            let limit = bytes.len() as u64;
-            let found = backend.get(key, limit).await.map_err(|error| Error::reading(key, error))?;
-            if found == bytes { Ok(()) } else { Err(Error::damaged(key, "somebody else has put another object there")) }
+    // What was there may have been deleted since. What is not there twice is what the store will never take.
+    for _ in 0..2 {
+        if backend.put_new(key, bytes.clone()).await? == PutOutcome::Created {
+            return Ok(());
+        }
+        match backend.get(key, bytes.len() as u64).await {
+            Ok(found) if found == bytes => return Ok(()),
+            Ok(_) => return Err(Error::damaged(key, "somebody else has put another object there")),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(Error::reading(key, error)),
         }
     }
+    Err(Error::spent(backend.location(), key))
 }
 
 /// Fetches an object whose size and SHA-256 are known.
@@ -30,7 +35,7 @@ pub(crate) async fn get_exact(
     sha256: Sha256Digest,
 ) -> Result<Bytes, Error> {
     let bytes = backend.get(key, size).await.map_err(|error| match error.kind {
-        super::backend::ErrorKind::TooLarge => wrong_size(key, size),
+        ErrorKind::TooLarge => wrong_size(key, size),
         _ => Error::reading(key, error),
     })?;
     if bytes.len() as u64 != size {

@@ -23,6 +23,8 @@ pub struct Proof {
     pub bucket_lock: Option<BucketLock>,
     /// What this identity may do beyond what a backup needs; absent where it cannot be found out.
     pub powers: Option<Powers>,
+    /// Whether the store takes an object under the name of one that was deleted; absent where this identity may not delete.
+    pub gives_names_again: Option<bool>,
     /// Whether this identity may read an object of `keys/`, which no backup needs; absent if there is none.
     pub reads_keys: Option<bool>,
     /// How far the store's clock is ahead of this machine's; absent if the store does not say its time.
@@ -33,6 +35,9 @@ impl Repository {
     /// Proves that the store takes an object, that it refuses a second one under the same key, and that its
     /// clock and this machine's agree. It tries whether this identity may overwrite or delete, and whether a locked
     /// object can be deleted, all on the object that it leaves.
+    ///
+    /// Where this identity may delete, it also tries whether the name of what was deleted can be given again, on the pin of the
+    /// same run, which it takes away.
     ///
     /// It leaves one object, the same one each time: the session of a run that began in 1970 and that no
     /// backup ever shares anything with (`layout::proof`). So an identity that may not delete can prove as
@@ -62,15 +67,22 @@ impl Repository {
         if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Created {
             return Err(Error::CreateOnlyIgnored { location: self.location().to_owned() });
         }
-        let seen = self.backend.head(&key).await.map_err(|error| Error::reading(&key, error))?;
+        let seen = match self.backend.head(&key).await {
+            Err(error) if error.is_not_found() => return Err(self.spent(&key)),
+            seen => seen?,
+        };
         let store = if put { Some(seen.modified) } else { self.backend.clock().await? };
         let ahead = store.map(|store| self.compare_clocks(before, store, clock.now())).transpose()?;
         let powers = self.backend.probe(&key, bytes).await?;
+        let gives_names_again = match powers {
+            Some(Powers { deletes: Some(true), .. }) => self.gives_names_again((policy, schedule), clock).await?,
+            _ => None,
+        };
         let reads_keys = match self.backend.list(layout::KEYS).try_next().await? {
             Some(found) => Some(self.backend.get(&found.key, control::MAX_CONTROL as u64).await.is_ok()),
             None => None,
         };
-        Ok(Proof { key: key.to_string(), put, bucket_lock, powers, reads_keys, ahead })
+        Ok(Proof { key: key.to_string(), put, bucket_lock, powers, gives_names_again, reads_keys, ahead })
     }
 
     fn compare_clocks(&self, before: Timestamp, store: Timestamp, after: Timestamp) -> Result<SignedDuration, Error> {

@@ -16,6 +16,7 @@ mod cli_output;
 mod confirm;
 mod copy;
 mod copy_lost;
+mod deleted_names;
 mod diff_databases;
 mod disaster;
 mod doctor;

@@ -24,7 +24,8 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
             | repository::CopyRefused::SamePlace { .. }
             | repository::CopyRefused::Unguarded { .. },
         )
-        | E::CreateOnlyIgnored { .. } => (Exit::CouldNotRun, None),
+        | E::CreateOnlyIgnored { .. }
+        | E::NameSpent { .. } => (Exit::CouldNotRun, None),
         E::IdKeyOfOtherEpoch { .. } | E::IndexIdentityOfOther { .. } => (
             Exit::CouldNotRun,
             Some(

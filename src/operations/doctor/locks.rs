@@ -38,6 +38,18 @@ pub(super) fn findings(asked: &policy::Repository, proof: &Proof) -> Vec<Finding
         Some(false) => found.push(good("this identity may not read `keys/`".to_owned())),
         None => {}
     }
+    if proof.gives_names_again == Some(false) {
+        found.push(Finding {
+            next: Some(
+                "docs/stores.md says what that means; use a bucket without versions, or a server that gives such a name again"
+                    .to_owned(),
+            ),
+            ..note(
+                "the store keeps versions and takes a deletion marker for an object, which AWS does not: nothing can be put under a \
+                 name of which something was deleted, so what was deleted from a copy cannot be copied there again",
+            )
+        });
+    }
     let Some(powers) = &proof.powers else { return found };
     match powers.deletes {
         Some(true) => found.push(Finding {

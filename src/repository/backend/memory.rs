@@ -1,7 +1,7 @@
 //! A store in memory, for tests and models of the protocol.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::{Bound, Range},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,6 +23,8 @@ pub struct Memory {
     objects: Arc<Mutex<Objects>>,
     clock: Arc<dyn Clock>,
     create_only: bool,
+    /// Names that are never given again, where the store takes the deletion marker of an object for the object.
+    spent: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 type Objects = BTreeMap<String, Stored>;
@@ -43,7 +45,7 @@ impl Memory {
     /// An empty store whose own clock is `clock`: [`ObjectMeta::modified`] is what it shows.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { objects: Arc::default(), clock, create_only: true }
+        Self { objects: Arc::default(), clock, create_only: true, spent: None }
     }
 
     /// An empty store that ignores the create-only condition: it overwrites and answers `Created`,
@@ -54,11 +56,19 @@ impl Memory {
         Self { create_only: false, ..Self::new(clock) }
     }
 
+    /// An empty store that takes nothing under a name of which something was deleted, as some servers do that keep versions.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn keeping_names(clock: Arc<dyn Clock>) -> Self {
+        Self { spent: Some(Arc::default()), ..Self::new(clock) }
+    }
+
     /// Another store with the same objects and times as this one has now.
     #[must_use]
     pub fn copy(&self) -> Self {
         let objects = self.objects().clone();
-        Self { objects: Arc::new(Mutex::new(objects)), ..self.clone() }
+        let spent = self.spent.as_ref().map(|spent| Arc::new(Mutex::new(held(spent).clone())));
+        Self { objects: Arc::new(Mutex::new(objects)), spent, ..self.clone() }
     }
 
     /// As [`Memory::copy`], with another clock.
@@ -85,7 +95,7 @@ impl Memory {
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.objects)
     }
 
     fn stored(&self, key: &Key) -> Result<Stored, Failure> {
@@ -102,6 +112,10 @@ impl Memory {
             .filter_map(|(key, stored)| meta(&Key::new(key).ok()?, stored).into())
             .collect()
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn meta(key: &Key, stored: &Stored) -> ObjectMeta {
@@ -122,7 +136,8 @@ impl Backend for Memory {
     async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<PutOutcome, Error> {
         let modified = self.clock.now();
         let mut objects = self.objects();
-        if self.create_only && objects.contains_key(key.as_str()) {
+        let is_spent = self.spent.as_ref().is_some_and(|spent| held(spent).contains(key.as_str()));
+        if self.create_only && (is_spent || objects.contains_key(key.as_str())) {
             return Ok(PutOutcome::Exists);
         }
         objects.insert(key.as_str().to_owned(), Stored { bytes, modified });
@@ -164,6 +179,9 @@ impl Backend for Memory {
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         self.objects().remove(key.as_str());
+        if let Some(spent) = &self.spent {
+            held(spent).insert(key.as_str().to_owned());
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    super::{Error, Manifest, Repository, control, layout, prune::Pin},
+    super::{Error, Manifest, Repository, backend::ObjectMeta, control, layout, prune::Pin},
     Copier,
 };
 use crate::types::{BackupId, Name};
@@ -12,21 +12,24 @@ impl Copier<'_> {
     /// Sends the pin of a backup that is brought back, if it has one: before its manifest, so that it is never there without.
     /// What is no pin of this backup is not sent; one that is there stays as it is.
     pub(super) async fn send_pin(&self, manifest: &Manifest) -> Result<(), Error> {
-        let key = layout::pin(&manifest.policy, &manifest.backup);
-        let bytes = match self.from.backend().get(&key, control::MAX_CONTROL as u64).await {
-            Ok(bytes) => bytes,
-            Err(error) => match Error::reading(&key, error) {
-                error if error.is_damage() => return Ok(()),
-                error => return Err(error),
-            },
-        };
-        match control::decode::<Pin>(&bytes) {
-            Ok(pin) if (&pin.policy, &pin.backup) == (&manifest.policy, &manifest.backup) => {
-                self.to.backend().put_new(&key, bytes).await?;
-                Ok(())
+        let first = layout::pin(&manifest.policy, &manifest.backup);
+        for ObjectMeta { key, .. } in self.from.named(&first).await? {
+            let bytes = match self.from.backend().get(&key, control::MAX_CONTROL as u64).await {
+                Ok(bytes) => bytes,
+                Err(error) => match Error::reading(&key, error) {
+                    error if error.is_damage() => continue,
+                    error => return Err(error),
+                },
+            };
+            match control::decode::<Pin>(&bytes) {
+                Ok(pin) if (&pin.policy, &pin.backup) == (&manifest.policy, &manifest.backup) => {
+                    self.to.put_mark(&first, &bytes).await?;
+                    return Ok(());
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

@@ -71,7 +71,11 @@ impl Repository {
                     }
                     PutOutcome::Created => {}
                     PutOutcome::Exists => {
-                        let found = store.get(&layout::header(), control::MAX_CONTROL as u64).await?;
+                        let found = store.get(&layout::header(), control::MAX_CONTROL as u64).await;
+                        let found = found.map_err(|error| match error.kind {
+                            ErrorKind::NotFound => Error::spent(store.location(), &layout::header()),
+                            _ => error.into(),
+                        })?;
                         self.check_header(&*store, &found, &own)?;
                     }
                 }

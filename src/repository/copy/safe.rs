@@ -30,6 +30,7 @@ use super::{
         catalog::Marker,
         chunks::PackName,
         layout,
+        mark_names::Mark,
         objects::{check_ref, get_exact},
         refs::{self, Ref},
         reuse::blocking,
@@ -37,9 +38,6 @@ use super::{
     Copier,
 };
 use crate::types::{BackupId, Name};
-
-/// A policy and a run of it.
-type Mark = (Name, BackupId);
 
 /// What a prune of the copy takes for garbage is older than this, by an hour at least.
 const YOUNG: SignedDuration = SignedDuration::from_hours(7 * 24);

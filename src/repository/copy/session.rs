@@ -64,7 +64,10 @@ impl Copier<'_> {
             let at = self.prove_session(&key, bytes, before).await.map_err(Error::begun(&manifest.backup))?;
             return Ok(Begun { at, unnamed: Vec::new(), kept: Vec::new() });
         }
-        let found = self.to.session(&manifest.policy, &manifest.backup).await?;
+        let found = match self.to.session(&manifest.policy, &manifest.backup).await {
+            Err(Error::Gone { .. }) => return Err(self.to.spent(&key)),
+            found => found?,
+        };
         let unnamed: Vec<_> = session.parents.into_iter().filter(|owner| !found.parents.contains(owner)).collect();
         let own = found.copied.is_none();
         if found.schedule != session.schedule || (!own && !unnamed.is_empty()) {

@@ -16,9 +16,9 @@ use super::{
         control,
         crypt::signature,
         layout,
+        mark_names::{Mark, newest},
     },
     Tombstone, TombstoneBy,
-    survey::Mark,
 };
 use crate::types::{BackupId, Name};
 
@@ -107,23 +107,49 @@ impl Repository {
         })
     }
 
-    /// Of these tombstones those that count.
+    /// Of the tombstones of one backup the newest that counts; or why none does.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn that_hold(&self, all: HashMap<Mark, ObjectMeta>) -> Result<HashMap<Mark, ObjectMeta>, Error> {
-        if !self.asks_for_signatures() {
-            return Ok(all);
+    pub(crate) async fn that_holds(
+        &self,
+        mark: (&Name, &BackupId),
+        tombstones: Vec<ObjectMeta>,
+    ) -> Result<(Option<ObjectMeta>, Option<String>), Error> {
+        let (mut hold, mut why) = (Vec::new(), None);
+        for meta in tombstones {
+            match self.disbelief(mark, &meta).await? {
+                None => hold.push(meta),
+                not => why = not,
+            }
         }
-        let all: Vec<(Mark, ObjectMeta)> = all.into_iter().collect();
-        let mut hold = HashMap::new();
+        let newest = newest(hold);
+        let why = why.filter(|_| newest.is_none());
+        Ok((newest, why))
+    }
+
+    /// Of these tombstones the newest of each backup that counts.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) async fn that_hold(
+        &self,
+        all: HashMap<Mark, Vec<ObjectMeta>>,
+    ) -> Result<HashMap<Mark, ObjectMeta>, Error> {
+        if !self.asks_for_signatures() {
+            return Ok(all.into_iter().filter_map(|(mark, metas)| Some((mark, newest(metas)?))).collect());
+        }
+        let all: Vec<(Mark, ObjectMeta)> =
+            all.into_iter().flat_map(|(mark, metas)| metas.into_iter().map(move |meta| (mark.clone(), meta))).collect();
+        let mut hold: HashMap<Mark, ObjectMeta> = HashMap::new();
         for group in all.chunks(FETCHES) {
             let mut reads = Vec::with_capacity(FETCHES);
             for ((policy, backup), meta) in group {
                 reads.push(self.disbelief((policy, backup), meta));
             }
             for ((mark, meta), not) in group.iter().zip(future::try_join_all(reads).await?) {
-                if not.is_none() {
+                let is_newer = hold.get(mark).is_none_or(|other| other.modified < meta.modified);
+                if not.is_none() && is_newer {
                     hold.insert(mark.clone(), meta.clone());
                 }
             }
@@ -139,7 +165,7 @@ impl Repository {
         &self,
         policy: &Name,
     ) -> Result<HashMap<Mark, ObjectMeta>, Error> {
-        self.that_hold(self.marks(&layout::tombstones_of(Some(policy))).await?).await
+        self.that_hold(self.all_marks(&layout::tombstones_of(Some(policy))).await?).await
     }
 
     /// Whether something that was signed for `place` was signed for this one.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         Error, Repository,
-        backend::{Key, PutOutcome},
+        backend::{Key, ObjectMeta, PutOutcome},
         control::{self, Control},
         crypt::signature,
         layout, tool,
@@ -108,6 +108,13 @@ pub(in super::super) struct Pin {
     unknown: Map<String, Value>,
 }
 
+impl Pin {
+    pub(in super::super) fn new((policy, schedule, backup): (&Name, &Name, &BackupId), at: Timestamp) -> Self {
+        let (policy, schedule, backup) = (policy.clone(), schedule.clone(), backup.clone());
+        Self { policy, schedule, backup, at, tool: tool(), unknown: Map::new() }
+    }
+}
+
 impl Control for Pin {
     const KIND: &'static str = "pin";
 }
@@ -150,7 +157,7 @@ impl Repository {
     /// Marks a backup: prune will delete it a day later. Put twice, so that a store that overwrites is found out.
     ///
     /// # Errors
-    /// [`Error::CreateOnlyIgnored`]; [`Error::TombstoneNotBelieved`] if there is one that does not count; what is missing of
+    /// [`Error::CreateOnlyIgnored`], [`Error::NameSpent`]; [`Error::TombstoneNotBelieved`] if there is one that does not count; what is missing of
     /// keys, or what the store says.
     pub async fn put_tombstone(
         &self,
@@ -158,9 +165,9 @@ impl Repository {
         by: TombstoneBy,
         clock: &dyn Clock,
     ) -> Result<MarkOutcome, Error> {
-        let key = layout::tombstone(policy, backup);
         let bytes = self.tombstone((policy, schedule, backup), by, clock).await?;
-        if self.backend.put_new(&key, bytes.clone()).await? == PutOutcome::Exists {
+        let (key, outcome) = self.put_mark(&layout::tombstone(policy, backup), &bytes).await?;
+        if outcome == PutOutcome::Exists {
             return self.already(&key, (policy, backup)).await;
         }
         match self.backend.put_new(&key, bytes).await? {
@@ -191,47 +198,37 @@ impl Repository {
         (policy, schedule, backup): (&Name, &Name, &BackupId),
         clock: &dyn Clock,
     ) -> Result<MarkOutcome, Error> {
-        let key = layout::tombstone(policy, backup);
-        let meta = match self.backend.head(&key).await {
-            Ok(meta) => meta,
-            Err(error) if error.is_not_found() => return Ok(MarkOutcome::Already),
-            Err(error) => return Err(error.into()),
-        };
-        if self.disbelief((policy, backup), &meta).await?.is_some() {
-            self.backend.delete(&key).await?;
-            return Ok(MarkOutcome::Done);
+        let all = self.named(&layout::tombstone(policy, backup)).await?;
+        if all.is_empty() {
+            return Ok(MarkOutcome::Already);
         }
-        let made = meta.modified;
-        let now = self.backend.clock().await?.unwrap_or_else(|| clock.now());
-        let gone = self.is_absent(&layout::manifest(policy, schedule, backup)).await?;
-        if gone || now.duration_since(made) > UNDO {
-            return Err(Error::TooLateToUndo { backup: backup.clone(), made });
+        if let (Some(ObjectMeta { modified: made, .. }), _) = self.that_holds((policy, backup), all.clone()).await? {
+            let now = self.backend.clock().await?.unwrap_or_else(|| clock.now());
+            let gone = self.is_absent(&layout::manifest(policy, schedule, backup)).await?;
+            if gone || now.duration_since(made) > UNDO {
+                return Err(Error::TooLateToUndo { backup: backup.clone(), made });
+            }
         }
-        self.backend.delete(&key).await?;
+        for ObjectMeta { key, .. } in &all {
+            self.backend.delete(key).await?;
+        }
         Ok(MarkOutcome::Done)
     }
 
     /// Keeps a backup from prune.
     ///
     /// # Errors
-    /// What the store says.
+    /// [`Error::NameSpent`], or what the store says.
     pub async fn pin(
         &self,
         (policy, schedule, backup): (&Name, &Name, &BackupId),
         clock: &dyn Clock,
     ) -> Result<MarkOutcome, Error> {
-        let pin = Pin {
-            policy: policy.clone(),
-            schedule: schedule.clone(),
-            backup: backup.clone(),
-            at: clock.now(),
-            tool: tool(),
-            unknown: Map::new(),
-        };
-        match self.backend.put_new(&layout::pin(policy, backup), control::encode(&pin)?).await? {
-            PutOutcome::Created => Ok(MarkOutcome::Done),
-            PutOutcome::Exists => Ok(MarkOutcome::Already),
-        }
+        let bytes = control::encode(&Pin::new((policy, schedule, backup), clock.now()))?;
+        Ok(match self.put_mark(&layout::pin(policy, backup), &bytes).await?.1 {
+            PutOutcome::Created => MarkOutcome::Done,
+            PutOutcome::Exists => MarkOutcome::Already,
+        })
     }
 
     /// Lets prune decide about a backup again.
@@ -239,12 +236,11 @@ impl Repository {
     /// # Errors
     /// What the store says.
     pub async fn unpin(&self, policy: &Name, backup: &BackupId) -> Result<MarkOutcome, Error> {
-        let key = layout::pin(policy, backup);
-        if self.is_absent(&key).await? {
-            return Ok(MarkOutcome::Already);
+        let all = self.named(&layout::pin(policy, backup)).await?;
+        for ObjectMeta { key, .. } in &all {
+            self.backend.delete(key).await?;
         }
-        self.backend.delete(&key).await?;
-        Ok(MarkOutcome::Done)
+        Ok(if all.is_empty() { MarkOutcome::Already } else { MarkOutcome::Done })
     }
 
     /// Whether a backup is pinned.
@@ -252,15 +248,7 @@ impl Repository {
     /// # Errors
     /// What the store says.
     pub async fn is_pinned(&self, policy: &Name, backup: &BackupId) -> Result<bool, Error> {
-        Ok(!self.is_absent(&layout::pin(policy, backup)).await?)
-    }
-
-    async fn is_absent(&self, key: &Key) -> Result<bool, Error> {
-        match self.backend.head(key).await {
-            Ok(_) => Ok(false),
-            Err(error) if error.is_not_found() => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        Ok(!self.named(&layout::pin(policy, backup)).await?.is_empty())
     }
 }
 

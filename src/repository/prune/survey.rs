@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        BackupEntry, Error, Listed, Repository, Scope, Session, backend::ObjectMeta, catalog::Marker, layout, proof,
+        BackupEntry, Error, Listed, Repository, Scope, Session, backend::ObjectMeta, catalog::Marker, layout,
+        mark_names::Mark, proof,
     },
     Belief, GARBAGE, IDLE, PruneOptions, TombstoneBy, WAIT,
     began::is_apart,
@@ -17,9 +18,6 @@ use crate::types::{BackupId, Name};
 
 /// Sessions fetched at once.
 const FETCHES: usize = 32;
-
-/// A policy and a backup of it.
-pub(super) type Mark = (Name, BackupId);
 
 /// All that prune decides by.
 #[derive(Debug)]
@@ -96,7 +94,7 @@ impl Repository {
             let sessions = self.all_sessions().await?;
             (sessions, self.all_backups().await?)
         };
-        let tombstones = self.that_hold(self.marks(&layout::tombstones_of(None)).await?).await?;
+        let tombstones = self.that_hold(self.all_marks(&layout::tombstones_of(None)).await?).await?;
         let pins = self.marks(&layout::pins_of(None)).await?;
         let proven = self.proven(&options.policy).await?;
         let open = self.open_runs(&sessions, (&entries, &tombstones), now).await?;

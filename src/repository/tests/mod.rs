@@ -13,6 +13,7 @@ mod evidence;
 mod flow;
 mod histories;
 mod hostile;
+mod mark_names;
 mod model;
 mod protocol;
 mod prune;

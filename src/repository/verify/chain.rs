@@ -72,19 +72,16 @@ impl Verifier<'_> {
             // It was committed after the listing.
             Ok(_) => return Ok(()),
         }
-        match self.repository.backend().head(&layout::tombstone(policy, id)).await {
-            Ok(tombstone) => {
-                if let Some(why) = self.repository.disbelief((policy, id), &tombstone).await? {
-                    let detail = format!("it is not in the store, and {by}; its tombstone does not count: {why}");
-                    self.findings.add(backup, None, key.to_string(), FindingKind::Missing, detail);
-                }
-            }
-            Err(error) if error.is_not_found() => {
-                let detail = format!("it is not in the store, and {by}; prune has left no tombstone");
-                self.findings.add(backup, None, key.to_string(), FindingKind::Missing, detail);
-            }
-            Err(error) => self.whole(backup, key.as_str(), error.into())?,
-        }
+        let tombstones = match self.repository.named(&layout::tombstone(policy, id)).await {
+            Ok(tombstones) => tombstones,
+            Err(error) => return self.whole(backup, key.as_str(), error),
+        };
+        let detail = match self.repository.that_holds((policy, id), tombstones).await? {
+            (Some(_), _) => return Ok(()),
+            (None, Some(why)) => format!("it is not in the store, and {by}; its tombstone does not count: {why}"),
+            (None, None) => format!("it is not in the store, and {by}; prune has left no tombstone"),
+        };
+        self.findings.add(backup, None, key.to_string(), FindingKind::Missing, detail);
         Ok(())
     }
 
