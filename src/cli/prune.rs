@@ -75,6 +75,13 @@ pub(super) async fn run(args: &PruneArgs, context: &Context<'_>) -> Result<Exit,
     }
     let pruned = operations::prune(&repository, &policy, &plan, &context.run).await?;
     let interrupted = pruned.interrupted;
+    for run in plan.idle().iter().filter(|run| !pruned.fenced.contains(&run.backup)) {
+        context.say.lines(&format!(
+            "note: the run {} was not given up: it has ended meanwhile; or its manifest was deleted, and the store gives no name again \
+             (docs/stores.md): then its packs stay until its session is deleted there by hand\n",
+            run.backup
+        ));
+    }
     add(&mut report, pruned);
     let now = context.run.clock.now();
     let text = |report: &PruneReport| format!("{}{}", report.plan(now), report.done());

@@ -295,6 +295,11 @@ pub(crate) fn evidence_of(policy: &Name) -> String {
     format!("evidence/{policy}/")
 }
 
+/// All evidence about a backup.
+pub(crate) fn evidence_about(policy: &Name, backup: &BackupId) -> String {
+    format!("evidence/{policy}/{backup}/")
+}
+
 /// The run that a piece of evidence is about.
 pub(crate) fn run_of_evidence(key: &Key) -> Option<BackupId> {
     BackupId::parse(key.as_str().strip_prefix("evidence/")?.split('/').nth(1)?).ok()

@@ -17,6 +17,7 @@ mod control;
 mod copy;
 pub mod crypt;
 mod error;
+mod error_kinds;
 mod evidence;
 mod fetch;
 mod finished;
@@ -71,7 +72,7 @@ use self::{
 pub use self::{
     catalog::{BackupEntry, Listed, Scope, StoredManifest},
     commit::CommitOutcome,
-    copy::{Copier, CopyCounts, CopyListed, CopyOptions, CopyOutcome, CopyRefused, Counted, Listings, Rate},
+    copy::{Copier, CopyCounts, CopyListed, CopyOptions, CopyOutcome, CopyRefused, Counted, Listings, Rate, WaitEnds},
     error::Error,
     header::{ChunkerParameters, CutSizes, Encryption, FORMAT, Header, RepositoryId, tool},
     layout::{Place, is_locked},

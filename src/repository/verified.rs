@@ -29,6 +29,13 @@ const MAX_LISTED: usize = 100;
 const MAX_SECONDS: i64 = 5;
 /// Verifications that are remembered: of each backup the newest of each kind.
 const MAX_REMEMBERED: usize = 600_000;
+/// Verifications that are held at once where each may have to be read; a listing has those of one backup beside each other.
+const MAX_HELD: usize = 20_000;
+/// Of one backup at most. A verification every hour makes as many in 11 years.
+const MAX_OF_ONE: usize = 100_000;
+
+/// Verifications of some backups, as their keys tell of them.
+type Groups = Vec<((Name, BackupId), Vec<Look>)>;
 
 /// What a verification found of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +254,7 @@ impl Repository {
     /// What the store says.
     pub async fn verified(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
         if self.asks_for_signatures() {
-            return self.verified_and_signed(scope).await;
+            return self.verified_and_signed(scope, (MAX_HELD, MAX_OF_ONE)).await;
         }
         let mut looks: HashMap<(Name, BackupId), Looks> = HashMap::new();
         let mut remembered = 0;
@@ -260,21 +267,43 @@ impl Repository {
         Ok(looks.into_iter().map(|(backup, looks)| (backup, looks.tell())).collect())
     }
 
-    async fn verified_and_signed(&self, scope: &Scope) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
-        let mut looks: HashMap<(Name, BackupId), Vec<Look>> = HashMap::new();
-        let mut remembered = 0;
+    /// [`Self::verified`] with at most so many held at once, and of one backup.
+    pub(super) async fn verified_and_signed(
+        &self,
+        scope: &Scope,
+        (most, of_one): (usize, usize),
+    ) -> Result<HashMap<(Name, BackupId), Vec<Verified>>, Error> {
+        let (mut told, mut groups, mut held) = (HashMap::new(), Groups::new(), 0);
         let mut objects = self.backend.list(&layout::all_evidence_of(scope.policy()));
         while let Some(meta) = objects.try_next().await? {
             let Some((backup, look)) = parse_key(&meta.key) else { continue };
-            remembered += 1;
-            if remembered > MAX_REMEMBERED {
-                let what = format!("the number of verifications in {}", self.location());
-                return Err(Error::OverLimit { what, limit: MAX_REMEMBERED.to_string() });
+            match groups.last_mut() {
+                Some((last, looks)) if *last == backup => {
+                    if looks.len() == of_one {
+                        let (location, folder) =
+                            (self.location().to_owned(), layout::evidence_about(&backup.0, &backup.1));
+                        return Err(Error::TooMuchEvidence { location, folder, limit: of_one });
+                    }
+                    looks.push(look);
+                }
+                _ => {
+                    if held >= most {
+                        told.extend(self.told_of(std::mem::take(&mut groups)).await?);
+                        held = 0;
+                    }
+                    groups.push((backup, vec![look]));
+                }
             }
-            looks.entry(backup).or_default().push(look);
+            held += 1;
         }
+        told.extend(self.told_of(groups).await?);
+        Ok(told)
+    }
+
+    /// What is told of these, of those of whom anything is.
+    async fn told_of(&self, groups: Groups) -> Result<Vec<((Name, BackupId), Vec<Verified>)>, Error> {
         let repository = self.clone();
-        let believed = spread::in_order(looks.into_iter().collect(), move |(backup, looks)| {
+        let believed = spread::in_order(groups, move |(backup, looks)| {
             let repository = repository.clone();
             async move {
                 let believed = repository.believed(&backup, looks).await?.tell();

@@ -31,7 +31,7 @@ async fn marks_can_be_made_again(source: &bed::Cluster, bucket: &Bucket, is_spen
         assert_eq!(pinned["already"], false, "{pinned:#}");
         assert_eq!(keys(&client, bucket, "pins/").await, [name("pins")]);
         assert_eq!(workshop.json(0, &["pin", &first])["already"], true);
-        workshop.ends(5, &["delete", &first, "--yes"]);
+        workshop.ends(2, &["delete", &first, "--yes"]);
         workshop.done(&["unpin", &first]);
 
         let deleted = workshop.json(0, &["delete", &first, "--yes"]);

@@ -84,6 +84,16 @@ fn round_trip(source: &Cluster, workshop: &mut Workshop, section: &str, shop: &s
     keygen(&stranger);
     let report = workshop.json(0, &["doctor", "--identity", stranger.to_str().unwrap()]);
     said(&report, "note", "opens none of the 1 key file of the epoch");
+
+    // An index identity that is not that of the epoch which the policy pins.
+    let other = fs::read_to_string(&stranger).unwrap();
+    workshop.set("DRCTL_INDEX_IDENTITY", other.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap());
+    said(
+        &workshop.json(5, &["doctor"]),
+        "prevents",
+        "the index identity that is held does not open the lists of backup",
+    );
+    workshop.ends(5, &["backup"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

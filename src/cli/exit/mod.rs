@@ -298,14 +298,25 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_in_the_repository_itself_is_not_told_to_prune_there() {
-        for to_copy in [true, false] {
+    fn what_waits_is_told_what_ends_the_wait() {
+        use crate::repository::WaitEnds::{Lock, Prune, Run};
+        for (to_copy, ends, words) in [
+            (true, Prune, "next: let `drctl prune --yes --copy NAME` come to its end there"),
+            (true, Lock, "next: when the locks on that run's objects there have ended"),
+            (true, Run, "next: copy first the backup whose id is in that key"),
+            (false, Run, "next: bring the backup back first whose id is in that key"),
+            (false, Prune, "next: use this one in the copy, or bring it to another prefix"),
+            (false, Lock, "next: use this one in the copy, or bring it to another prefix"),
+        ] {
             let backup = crate::types::BackupId::parse("20261120T020000Z-abcdef").unwrap();
             let (place, first) = ("a place".to_owned(), "data/x".to_owned());
-            let waits = repository::CopyRefused::Waits { backup, place, count: 1, first, to_copy };
+            let waits = repository::CopyRefused::Waits { backup, place, count: 1, first, ends, to_copy };
             let failure = Failure::from(repository::Error::Copy(waits));
             assert_eq!(failure.exit, Exit::CouldNotRun);
-            assert_eq!(failure.text().contains("`drctl prune"), to_copy, "{}", failure.text());
+            let text = failure.text();
+            assert!(text.contains(words) && !text.contains("--undo"), "{text}");
+            // There it gives up runs that have no manifest yet.
+            assert!(to_copy || !text.contains("`drctl prune"), "{text}");
         }
     }
 

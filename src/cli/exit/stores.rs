@@ -25,7 +25,8 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
             | repository::CopyRefused::Unguarded { .. },
         )
         | E::CreateOnlyIgnored { .. }
-        | E::NameSpent { .. } => (Exit::CouldNotRun, None),
+        | E::NameSpent { .. }
+        | E::TooMuchEvidence { .. } => (Exit::CouldNotRun, None),
         E::IdKeyOfOtherEpoch { .. } | E::IndexIdentityOfOther { .. } => (
             Exit::CouldNotRun,
             Some(
@@ -57,26 +58,19 @@ pub(super) fn of_repository(error: &repository::Error) -> Ending {
             Exit::CouldNotRun,
             Some("run it again later; where it stays so, keep backups in a store that lists what it has acknowledged"),
         ),
-        E::Copy(repository::CopyRefused::Waits { to_copy: false, .. }) => (
-            Exit::CouldNotRun,
-            Some(
-                "bring the backup back first whose id is in that key, if it has one: `drctl copy ID --from NAME --to repository`; \
-                 or use this one in the copy, or bring it to another prefix",
-            ),
-        ),
-        E::Copy(repository::CopyRefused::Waits { .. }) => (
-            Exit::CouldNotRun,
-            Some(
-                "let `drctl prune --copy NAME` come to its end there, and copy again; or save what is marked with \
-                 `drctl prune --undo ID --copy NAME`",
-            ),
-        ),
+        E::Copy(repository::CopyRefused::Waits { to_copy, ends, .. }) => {
+            (Exit::CouldNotRun, Some(end_of_wait(*to_copy, *ends)))
+        }
         E::Copy(repository::CopyRefused::Goes { .. }) => {
             (Exit::Usage, Some("`drctl prune --undo ID --copy NAME` saves it there, within a day"))
         }
         E::Copy(repository::CopyRefused::PacksGone { .. }) => {
             (Exit::Failed, Some("find out who deletes in that place, and copy again: what is missing is sent then"))
         }
+        E::Copy(repository::CopyRefused::TooLong { to_copy: false, .. }) => (
+            Exit::CouldNotRun,
+            Some("use it in the copy, or bring it to another prefix; later backups are copied as ever"),
+        ),
         E::Copy(repository::CopyRefused::TooLong { .. }) => (
             Exit::CouldNotRun,
             Some(
@@ -126,5 +120,31 @@ pub(super) fn of_store(error: &backend::Error) -> Ending {
             Some("check that URL, endpoint and proxy lead to the store that is meant, and run it again"),
         ),
         ErrorKind::TooLarge => (Exit::Failed, None),
+    }
+}
+
+/// What a person does about a copy that must wait. An undo of a tombstone is none: what is waited for has one of a day, or none.
+fn end_of_wait(to_copy: bool, ends: repository::WaitEnds) -> &'static str {
+    use repository::WaitEnds::{Lock, Prune, Run};
+    match (to_copy, ends) {
+        (true, Prune) => {
+            "let `drctl prune --yes --copy NAME` come to its end there (what a lock keeps goes when that has ended), and copy again"
+        }
+        (true, Lock) => {
+            "when the locks on that run's objects there have ended, let `drctl prune --yes --copy NAME` come to its end there, and \
+             copy again"
+        }
+        (true, Run) => {
+            "copy first the backup whose id is in that key, with `drctl copy ID`: its copying has begun there and has not ended; if it \
+             cannot be copied, `drctl prune --yes --copy NAME` gives it up when its session there is 7 days old, and deletes what it has a day later"
+        }
+        (false, Run) => {
+            "bring the backup back first whose id is in that key, if it has one: `drctl copy ID --from NAME --to repository`; \
+             or use this one in the copy, or bring it to another prefix"
+        }
+        (false, Prune | Lock) => {
+            "use this one in the copy, or bring it to another prefix; or, once all else is brought back (a prune gives up runs that \
+             have no manifest), let a prune of the repository come to its end, where locks keep that when they have ended, and copy again"
+        }
     }
 }

@@ -208,6 +208,7 @@ impl Examination<'_> {
         let opened = async {
             let repository = repositories::open_of(self.policy, self.given, None).await?;
             repository.can_write().await?;
+            repository.check_held_index_identity(&self.policy.name).await?;
             let backups = repository.backups(&Scope::Policy(self.policy.name.clone())).await?;
             Ok::<_, Error>((repository, backups.len()))
         };

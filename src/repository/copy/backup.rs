@@ -153,7 +153,7 @@ impl Copier<'_> {
             let known = self.owners(manifest, (&owners, &kept), session).await?;
             let needed = self.needed(&refs, Some(&known)).await?;
             if !self.options.relies_on_all() {
-                self.cover(manifest, needed.doubtful).await?;
+                self.cover(manifest, needed.doubtful, &known).await?;
                 self.cover_lists(manifest, &known).await?;
             }
             let missing = needed.missing;

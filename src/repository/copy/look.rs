@@ -44,7 +44,7 @@ impl Copier<'_> {
             false => {
                 let known = self.owners(manifest, (owners, &kept), at).await?;
                 let mut needed = self.needed(refs, Some(&known)).await?;
-                self.cover(manifest, std::mem::take(&mut needed.doubtful)).await?;
+                self.cover(manifest, std::mem::take(&mut needed.doubtful), &known).await?;
                 there = self.cover_lists(manifest, &known).await?;
                 self.refuse_planted(manifest, refs, (&needed.missing, &known)).await?;
                 if session.is_none() {
@@ -118,6 +118,7 @@ impl Copier<'_> {
         if age <= MAX_SESSION {
             return Ok(());
         }
-        Err(CopyRefused::TooLong { backup: backup.clone(), place: self.place_written(), age }.into())
+        let (place, to_copy) = (self.place_written(), self.options.to_copy);
+        Err(CopyRefused::TooLong { backup: backup.clone(), place, age, to_copy }.into())
     }
 }

@@ -31,7 +31,7 @@ use std::{collections::HashSet, sync::Arc};
 pub use self::{
     lacking::{CopyListed, Listings},
     rate::Rate,
-    refused::CopyRefused,
+    refused::{CopyRefused, WaitEnds},
 };
 #[cfg(any(test, feature = "testing"))]
 use super::planted::Planted;

@@ -56,6 +56,8 @@ pub enum CopyRefused {
         count: usize,
         /// The key of the first.
         first: String,
+        /// What ends the wait, for that one.
+        ends: WaitEnds,
         /// The place is a copy, and not the repository itself, whose prune gives up runs that have no manifest.
         to_copy: bool,
     },
@@ -105,7 +107,20 @@ pub enum CopyRefused {
         place: String,
         /// How old the session is.
         age: SignedDuration,
+        /// The place is a copy, and not the repository itself, whose prune keeps abort markers longer.
+        to_copy: bool,
     },
+}
+
+/// What ends the wait for a pack or a list in the place of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitEnds {
+    /// A prune there that comes to its end: it deletes it.
+    Prune,
+    /// Its run has begun there and has not ended, and no prune takes away what such a run has: it ends when its own copy does.
+    Run,
+    /// A lock keeps what a prune there has to delete: first that must end.
+    Lock,
 }
 
 fn days(age: SignedDuration) -> String {

@@ -25,7 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::{
-        CopyRefused, Error, Listed, Manifest, Repository, Scope,
+        CopyRefused, Error, Listed, Manifest, Repository, Scope, WaitEnds,
         backend::{Key, ObjectMeta},
         catalog::Marker,
         chunks::PackName,
@@ -84,6 +84,15 @@ impl Owners {
             Owner::Going => true,
             Owner::Locked => modified.is_some(),
             Owner::Swept | Owner::Unknown => modified.is_some_and(is_old),
+        }
+    }
+
+    /// What ends the wait for what is doubtful of a run.
+    fn wait_ends(&self, owner: &BackupId) -> WaitEnds {
+        match self.known.get(owner) {
+            Some(Owner::Open(_)) => WaitEnds::Run,
+            Some(Owner::Locked) => WaitEnds::Lock,
+            Some(Owner::Stays | Owner::Young | Owner::Unknown | Owner::Swept | Owner::Going) | None => WaitEnds::Prune,
         }
     }
 
@@ -203,10 +212,16 @@ impl Copier<'_> {
     }
 
     /// Refuses if one of `doubtful` is needed by no backup of the copy that stays.
-    pub(super) async fn cover(&self, manifest: &Manifest, doubtful: Vec<PackName>) -> Result<(), Error> {
+    pub(super) async fn cover(
+        &self,
+        manifest: &Manifest,
+        doubtful: Vec<PackName>,
+        owners: &Owners,
+    ) -> Result<(), Error> {
         let doubtful = self.not_needed(&manifest.policy, doubtful.into_iter().collect()).await?;
         let Some((owner, pack)) = doubtful.iter().min() else { return Ok(()) };
-        Err(self.waits(manifest, doubtful.len(), &layout::pack(owner, pack)))
+        let ends = owners.wait_ends(owner);
+        Err(self.waits(manifest, doubtful.len(), &layout::pack(owner, pack), ends))
     }
 
     /// Those of these packs that no backup of the copy needs which stays.
@@ -244,17 +259,21 @@ impl Copier<'_> {
             there.insert(meta.key);
         }
         match doubtful.first() {
-            Some(first) => Err(self.waits(manifest, doubtful.len(), first)),
+            Some(first) => {
+                let ends = owners.wait_ends(&manifest.backup);
+                Err(self.waits(manifest, doubtful.len(), first, ends))
+            }
             None => Ok(there),
         }
     }
 
-    fn waits(&self, manifest: &Manifest, count: usize, first: &Key) -> Error {
+    fn waits(&self, manifest: &Manifest, count: usize, first: &Key, ends: WaitEnds) -> Error {
         CopyRefused::Waits {
             backup: manifest.backup.clone(),
             place: self.place_written(),
             count,
             first: first.to_string(),
+            ends,
             to_copy: self.options.to_copy,
         }
         .into()

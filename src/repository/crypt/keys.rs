@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        Error, Manifest, Repository,
+        Error, Manifest, Repository, Scope,
         backend::{Key, PutOutcome},
         header::AGE,
         layout,
@@ -18,7 +18,7 @@ use super::{
     key_file::{self, KeyFile, MAX_KEY_FILE, NoEpoch},
     range::MAX_HEADER,
 };
-use crate::types::for_terminal;
+use crate::types::{Name, for_terminal};
 
 /// The most key files that are listed: whoever may write can put as many as he likes beside the good ones, and these are
 /// tried all the same.
@@ -243,6 +243,23 @@ impl Repository {
             }
         }
         Ok((files.len(), other))
+    }
+
+    /// Whether the index identity that is held is that of the epoch that is written to, by the newest backup of `policy` in
+    /// that epoch; where there is none, nothing tells.
+    ///
+    /// # Errors
+    /// [`Error::IndexIdentityOfOther`] if it is not; what is missing of keys, or what the store says.
+    pub async fn check_held_index_identity(&self, policy: &Name) -> Result<(), Error> {
+        let cipher = self.cipher_to_write().await?;
+        if !cipher.is_sealed() {
+            return Ok(());
+        }
+        let (scope, epoch) = (Scope::Policy(policy.clone()), cipher.epoch());
+        match self.newest_that(&scope, |manifest| manifest.epoch == epoch).await? {
+            Some(newest) => self.check_index_identity(&cipher, &newest.manifest).await,
+            None => Ok(()),
+        }
     }
 
     /// Refuses to write beside a backup of the same epoch whose lists the index identity does not open: nothing would

@@ -62,20 +62,44 @@ impl Repository {
         (policy, backup): (&Name, &BackupId),
         meta: &ObjectMeta,
     ) -> Result<Belief, Error> {
-        let bytes = match self.backend.get(&meta.key, control::MAX_CONTROL as u64).await {
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::NotAnObject) => {
-                return Ok(self.unread("it cannot be read"));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let Ok(tombstone) = control::decode::<Tombstone>(&bytes) else {
-            return Ok(self.unread("it is damaged"));
+        let tombstone = match self.read_tombstone((policy, backup), meta).await? {
+            Ok(tombstone) => tombstone,
+            Err(belief) => return Ok(belief),
         };
         if !self.asks_for_signatures() {
             return Ok(Belief::Holds(tombstone.by));
         }
         let not = |why: &str| Ok(Belief::Not(why.to_owned()));
+        match tombstone.place {
+            // The repository has other places, and what was given up in one of them is kept in this one.
+            Some(place) if !self.is_here(place).await? => not("it was signed for another place of this repository"),
+            _ if meta.modified.duration_since(tombstone.at) > LATER => {
+                not("it was signed long before it was put: somebody may have put back one that was taken away")
+            }
+            _ => Ok(Belief::Holds(tombstone.by)),
+        }
+    }
+
+    /// The tombstone under the key of `meta`; or what it is worth, if nobody who is pinned has signed it as one of this backup.
+    async fn read_tombstone(
+        &self,
+        (policy, backup): (&Name, &BackupId),
+        meta: &ObjectMeta,
+    ) -> Result<Result<Tombstone, Belief>, Error> {
+        let bytes = match self.backend.get(&meta.key, control::MAX_CONTROL as u64).await {
+            Ok(bytes) => bytes,
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::NotAnObject) => {
+                return Ok(Err(self.unread("it cannot be read")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(tombstone) = control::decode::<Tombstone>(&bytes) else {
+            return Ok(Err(self.unread("it is damaged")));
+        };
+        if !self.asks_for_signatures() {
+            return Ok(Ok(tombstone));
+        }
+        let not = |why: &str| Ok(Err(Belief::Not(why.to_owned())));
         if (&tombstone.policy, &tombstone.backup) != (policy, backup) {
             return not("it is the tombstone of another backup");
         }
@@ -83,14 +107,32 @@ impl Repository {
         let Some(place) = tombstone.place else { return not("it does not say for which place it was signed") };
         let statement = tombstone.statement(&self.header.id, place);
         match signature::check(signed.as_bytes(), signature::TOMBSTONE, statement.as_bytes(), &self.access.signers) {
-            Err(why) => Ok(Belief::Not(why)),
-            // The repository has other places, and what was given up in one of them is kept in this one.
-            Ok(_) if !self.is_here(place).await? => not("it was signed for another place of this repository"),
-            Ok(_) if meta.modified.duration_since(tombstone.at) > LATER => {
-                not("it was signed long before it was put: somebody may have put back one that was taken away")
-            }
-            Ok(_) => Ok(Belief::Holds(tombstone.by)),
+            Err(why) => Ok(Err(Belief::Not(why))),
+            Ok(_) => Ok(Ok(tombstone)),
         }
+    }
+
+    /// Whether one of these tombstones was signed for a place in which the repository was before it came to this one: its
+    /// `repository.json` is younger here than the one that the signer saw. It deletes nothing any more, and still tells what a prune did
+    /// there. Those of a copy name a younger place than that of its original.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn is_from_before(
+        &self,
+        mark: (&Name, &BackupId),
+        tombstones: &[ObjectMeta],
+    ) -> Result<bool, Error> {
+        let came = self.place().await?;
+        for meta in tombstones {
+            if let Ok(Tombstone { place: Some(place), at, .. }) = self.read_tombstone(mark, meta).await?
+                && came.duration_since(place) > A_SECOND
+                && at < came
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// [`Self::belief`] for who asks no more than whether the backup goes; `None` if it does.

@@ -1,5 +1,7 @@
 //! The end of P6: packs that nobody needs, then what said where they were, and last the marks.
 
+use std::collections::HashSet;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
@@ -203,18 +205,20 @@ impl Work<'_> {
     /// Evidence of backups that are gone, when it is old.
     async fn end_evidence(&mut self) -> Result<(), Error> {
         let policy = &self.options.policy;
-        let there = |backup: &BackupId| {
-            self.survey.backups.iter().any(|one| one.entry.backup == *backup && !self.done.deleted.contains(backup))
-        };
+        let there: HashSet<BackupId> = self.survey.backups.iter().map(|one| one.entry.backup.clone()).collect();
+        let there: HashSet<BackupId> = there.into_iter().filter(|id| !self.done.deleted.contains(id)).collect();
         let old = |at: Timestamp| self.survey.now.duration_since(at) >= self.options.evidence;
-        let mut gone = Vec::new();
-        let mut objects = self.repository.backend.list(&layout::evidence_of(policy));
-        while let Some(meta) = objects.try_next().await? {
-            if old(meta.modified) && layout::run_of_evidence(&meta.key).is_some_and(|backup| !there(&backup)) {
-                gone.push(Doomed::of(meta));
+        let mut objects = self.repository.backend.list(&layout::evidence_of(policy)).ready_chunks(BATCH);
+        while let Some(batch) = objects.next().await {
+            let mut gone = Vec::new();
+            for meta in batch {
+                let meta = meta?;
+                if old(meta.modified) && layout::run_of_evidence(&meta.key).is_some_and(|id| !there.contains(&id)) {
+                    gone.push(Doomed::of(meta));
+                }
             }
+            self.done.objects += self.delete_all(gone).await?.0;
         }
-        self.done.objects += self.delete_all(gone).await?.0;
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     repository::{
-        Copier, CopyRefused, Error, Level, Listed, PruneOptions, Pruned, Repository, Scope, StoredManifest, Survey,
-        TombstoneBy,
+        Copier, CopyOutcome, CopyRefused, Error, Level, Listed, PruneOptions, Pruned, Repository, Scope,
+        StoredManifest, Survey, TombstoneBy, WaitEnds,
         backend::{Backend, ErrorKind, Fault, Faulty, Key, Memory, Op, Recording, Rule},
         layout,
     },
@@ -34,6 +34,14 @@ async fn survey(bench: &Bench, store: &Memory) -> (Repository, Survey) {
 async fn prune(bench: &Bench, store: &Memory) -> Pruned {
     let (copy, survey) = survey(bench, store).await;
     copy.prune(&survey, &[], &at_copy(bench)).await.unwrap()
+}
+
+/// What ends the wait of a backup that has to.
+fn wait_ends(outcome: &Result<CopyOutcome, Error>) -> Option<WaitEnds> {
+    match outcome {
+        Err(Error::Copy(CopyRefused::Waits { ends, .. })) => Some(*ends),
+        _ => None,
+    }
 }
 
 fn under(store: &Memory, prefix: &str, backup: &BackupId) -> usize {
@@ -73,10 +81,32 @@ async fn a_backup_that_waits_puts_no_session_and_is_copied_when_a_prune_has_come
     bench.pass(25);
     let keys = store.keys();
     let outcome = copy_to(&bench, Arc::new(store.clone()), &two).await;
-    assert!(waits(&outcome), "{outcome:?}");
+    assert_eq!(wait_ends(&outcome), Some(WaitEnds::Prune), "{outcome:?}");
     assert_eq!(store.keys(), keys, "nothing was written");
     let pruned = prune(&bench, &store).await;
     assert_eq!(pruned.deleted, vec![one.manifest.backup.clone()], "nothing keeps it");
+    copied(copy_to(&bench, Arc::new(store.clone()), &two).await.unwrap());
+    prune(&bench, &store).await;
+    assert!(is_sound(&replica(&bench, Arc::new(store)).await).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_a_copy_that_has_begun_is_waited_for_until_that_has_ended() {
+    let (bench, one, two) = two().await;
+    let store = empty(&bench);
+    // The packs of the first are there long before its own copy begins.
+    dies(&bench, &store, &two).await;
+    store.delete(&layout::session(&two.manifest.policy, &two.manifest.backup)).await.unwrap();
+    bench.pass(6 * 24);
+    dies(&bench, &store, &one).await;
+    bench.pass(2 * 24);
+    for _ in 0..2 {
+        let outcome = copy_to(&bench, Arc::new(store.clone()), &two).await;
+        assert_eq!(wait_ends(&outcome), Some(WaitEnds::Run), "{outcome:?}");
+        // No prune ends this.
+        prune(&bench, &store).await;
+    }
+    copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
     copied(copy_to(&bench, Arc::new(store.clone()), &two).await.unwrap());
     prune(&bench, &store).await;
     assert!(is_sound(&replica(&bench, Arc::new(store)).await).await);
@@ -388,7 +418,8 @@ async fn the_locked_session_of_a_run_that_has_ended_holds_up_no_copy_longer_than
         // A pack that nobody needs says that the deletion has not come to its end, although this backup does not need it.
         let rest = layout::pack(&one.manifest.backup, &crate::types::Sha256Digest::of(b"rest"));
         store.put_new(&rest, "rest".into()).await.unwrap();
-        assert_eq!(waits(&copy_to(&bench, place.clone(), &two).await), locked, "given up: {given_up}");
+        let outcome = copy_to(&bench, place.clone(), &two).await;
+        assert_eq!(wait_ends(&outcome), locked.then_some(WaitEnds::Lock), "given up: {given_up}");
         if locked {
             store.delete(&rest).await.unwrap();
             copied(copy_to(&bench, place, &two).await.unwrap());

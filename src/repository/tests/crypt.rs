@@ -201,9 +201,12 @@ async fn new_pins_with_the_old_keys_of_a_cluster_are_refused_before_anything_is_
     bench.pass(1);
     let refused = bench.open().await.begin(bench.options()).await;
     assert!(matches!(refused, Err(Error::IndexIdentityOfOther { .. })), "{refused:?}");
+    let told = bench.open().await.check_held_index_identity(&name("orders")).await;
+    assert!(matches!(told, Err(Error::IndexIdentityOfOther { .. })), "{told:?}");
     assert_eq!(bench.store.keys(), before);
     for access in [of_cluster(&epoch), old] {
         bench.access = access;
+        bench.open().await.check_held_index_identity(&name("orders")).await.unwrap();
         bench.backup(&small(2)).await;
     }
 }

@@ -3,7 +3,7 @@
 use super::{copy::empty, *};
 use crate::{
     repository::{
-        Level, Scope, VerifyOptions,
+        Error, Level, Scope, VerifyOptions,
         backend::{Op, Recording},
         control,
         crypt::{SigningKey, signature},
@@ -201,6 +201,27 @@ async fn a_listing_reads_each_report_of_a_verification_once_and_asks_for_the_pla
     assert_eq!(store.count(Op::Head, ""), 1);
     assert_eq!(store.count(Op::List, ""), 4, "manifests, tombstones, accept marks, evidence");
     assert_eq!(calls, 3 * BACKUPS + 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifications_are_told_alike_however_few_are_held_at_once_and_too_many_of_one_backup_are_named() {
+    let (bench, _) = signed().await;
+    for seed in 0..5 {
+        bench.backup(&small(seed)).await;
+    }
+    for _ in 0..3 {
+        bench.pass(1);
+        note(&bench.open().await, bench.clock.now()).await;
+    }
+    let repository = bench.open().await;
+    let all = repository.verified(&Scope::All).await.unwrap();
+    assert_eq!(all.len(), 5);
+    for most in [1, 4, 100] {
+        assert_eq!(repository.verified_and_signed(&Scope::All, (most, 3)).await.unwrap(), all, "{most}");
+    }
+    let error = repository.verified_and_signed(&Scope::All, (1, 2)).await.unwrap_err();
+    let Error::TooMuchEvidence { folder, limit: 2, .. } = &error else { panic!("{error}") };
+    assert!(folder.starts_with("evidence/orders/2026"), "{folder}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

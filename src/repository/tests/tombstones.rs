@@ -1,16 +1,18 @@
 //! Tombstones where signers are pinned: who only may put objects hides no backup and takes none away.
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     prune::{data, days, ids, options, sound},
     *,
 };
 use crate::{
     repository::{
-        BackupEntry, Error, MarkOutcome, Pruned, Scope, TombstoneBy, control,
+        BackupEntry, Error, Level, MarkOutcome, Pruned, Scope, TombstoneBy, VerifyOptions, control,
         crypt::{Signer, SigningKey},
-        layout,
+        layout, verify_all,
     },
-    types::BackupId,
+    types::{BackupId, Silent},
 };
 
 /// A repository whose backups are signed, and whose signer is pinned.
@@ -125,6 +127,40 @@ async fn a_tombstone_that_was_signed_for_another_place_is_none_in_this_one() {
         let deleted = if why.is_none() { &all[..1] } else { &[] };
         assert_eq!(prune_due(&bench).await.deleted, deleted, "{seconds}");
         assert_eq!(sound(&bench).await, all[deleted.len()..], "{seconds}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pruned_before_the_repository_came_to_its_place_is_noted_and_no_damage() {
+    // Moved with all that it has; the same with another's tombstone; and one that was not moved.
+    for (case, moved, sound) in [("signed", true, true), ("unsigned", true, false), ("signed", false, true)] {
+        let (bench, _) = signed().await;
+        let all = ids(&days(&bench, 3).await);
+        let (policy, schedule) = (name("orders"), name("daily"));
+        let key = layout::tombstone(&policy, &all[0]);
+        let of = (&policy, &schedule, &all[0]);
+        bench.open().await.put_tombstone(of, TombstoneBy::Asked, &*bench.clock).await.unwrap();
+        bench.pass(25);
+        assert_eq!(prune_due(&bench).await.deleted, all[..1]);
+        assert!(bench.keys("tombstones/").len() == 1, "the next backup names it as the one before");
+        if case == "unsigned" {
+            let bytes = tombstone(&bench, Access::default(), &all[2]).await;
+            bench.store.overwrite(&key, bytes);
+        }
+        if moved {
+            // As a restored bucket, or a mirror: every object is there, with a time of its own.
+            let header = bench.store.get(&layout::header(), 1 << 20).await.unwrap();
+            bench.store.delete(&layout::header()).await.unwrap();
+            bench.pass(1);
+            put(&bench, &layout::header(), header).await;
+        }
+        let verify = VerifyOptions::new(Level::Presence);
+        let (repository, cancel) = (bench.open().await, CancellationToken::new());
+        let report = verify_all(&repository, &Scope::All, &verify, &Silent, &cancel).await.unwrap();
+        assert_eq!(!report.has_damage(), sound, "{case}: {report:?}");
+        let noted =
+            report.notes.iter().filter(|note| note.contains("before the repository came to this place")).count();
+        assert_eq!(noted, usize::from(moved && sound), "{case}: {report:?}");
     }
 }
 

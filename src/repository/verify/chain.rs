@@ -76,8 +76,15 @@ impl Verifier<'_> {
             Ok(tombstones) => tombstones,
             Err(error) => return self.whole(backup, key.as_str(), error),
         };
-        let detail = match self.repository.that_holds((policy, id), tombstones).await? {
+        let detail = match self.repository.that_holds((policy, id), tombstones.clone()).await? {
             (Some(_), _) => return Ok(()),
+            (None, Some(_)) if self.repository.is_from_before((policy, id), &tombstones).await? => {
+                self.report.notes.push(format!(
+                    "{id} is not in the store, and {by}: a prune took it away before the repository came to this place, by its \
+                     tombstone, which was signed before `repository.json` was put here"
+                ));
+                return Ok(());
+            }
             (None, Some(why)) => format!("it is not in the store, and {by}; its tombstone does not count: {why}"),
             (None, None) => format!("it is not in the store, and {by}; prune has left no tombstone"),
         };
