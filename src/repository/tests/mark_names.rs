@@ -1,5 +1,4 @@
 //! Marks that are made, taken away and made again, also in a store that never gives a name again.
-#![expect(clippy::cloned_ref_to_slice_refs, reason = "a list of one is clearer as a list")]
 
 use super::{
     prune::{data, days, ids, prune, sound, survey},
