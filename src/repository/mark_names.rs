@@ -12,12 +12,11 @@ use futures::TryStreamExt;
 
 use super::{
     Error, Repository,
-    backend::{ErrorKind, Key, ObjectMeta, PutOutcome},
-    control, layout,
+    backend::{Key, ObjectMeta, PutOutcome},
+    layout,
     listed::MAX_BACKUPS,
-    prune::Pin,
 };
-use crate::types::{BackupId, Clock, Name, for_terminal};
+use crate::types::{BackupId, Name, for_terminal};
 
 /// A policy and a backup of it.
 pub(crate) type Mark = (Name, BackupId);
@@ -89,39 +88,6 @@ impl Repository {
     /// The store says that `key` is taken, and has nothing there.
     pub(super) fn spent(&self, key: &Key) -> Error {
         Error::spent(self.location(), key)
-    }
-
-    /// Whether the store takes an object under the name of one that was deleted, tried on the pin of a backup that there never was;
-    /// `None` if this identity may not try it, or another tries it at this moment.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(super) async fn gives_names_again(
-        &self,
-        (policy, schedule): (&Name, &Name),
-        clock: &dyn Clock,
-    ) -> Result<Option<bool>, Error> {
-        let backup = layout::proof();
-        let bytes = control::encode(&Pin::new((policy, schedule, &backup), clock.now()))?;
-        match self.try_name_again(&layout::pin(policy, &backup), bytes).await {
-            Err(Error::Store(error)) if error.kind == ErrorKind::PermissionDenied => Ok(None),
-            tried => tried,
-        }
-    }
-
-    async fn try_name_again(&self, key: &Key, bytes: Bytes) -> Result<Option<bool>, Error> {
-        if self.backend.put_new(key, bytes.clone()).await? == PutOutcome::Exists && self.is_absent(key).await? {
-            // It was tried before, and is so for ever.
-            return Ok(Some(false));
-        }
-        self.backend.delete(key).await?;
-        match self.backend.put_new(key, bytes).await? {
-            PutOutcome::Exists => Ok(self.is_absent(key).await?.then_some(false)),
-            PutOutcome::Created => {
-                self.backend.delete(key).await?;
-                Ok(Some(true))
-            }
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! ended by then, as a manifest whose packs live. A run that prune takes for dead is fenced at the key that its commit
 //! needs. The model test (`src/repository/tests/model/`) runs this code, and that of the backup, in every order that matters.
 
+mod again;
 mod began;
 mod belief;
 mod delete;

@@ -203,12 +203,8 @@ impl Plan {
 /// [`RestoreError`] if backup or server cannot be read, or what is asked for is not in the backup.
 pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
     let contents::Read { database, definitions } = contents::read(context.contents, &options.source).await?;
-    let kept: Vec<Kept> = database
-        .collections
-        .iter()
-        .zip(definitions)
-        .map(|(collection, definition)| Kept { definition, collection: collection.clone() })
-        .collect();
+    let of = |(it, definition): (&Collection, Definition)| Kept { definition, collection: it.clone() };
+    let kept: Vec<Kept> = database.collections.iter().zip(definitions).map(of).collect();
     let chosen = chosen(kept, options)?;
     let session = context.server.connect().await?;
     let live = listing::list(&session).await?;
