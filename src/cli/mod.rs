@@ -31,6 +31,7 @@ mod prune;
 mod recipients;
 mod repository;
 mod restore;
+mod restore_agree;
 mod restore_asked;
 mod restore_conflict;
 mod restore_databases;

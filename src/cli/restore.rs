@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{
-    confirm::{self, Answer},
     context::Context,
     duration::duration,
     exit::{Exit, Failure, unsigned},
     new_file,
     output::OutputArgs,
+    restore_agree,
     restore_asked::{self, AskedArgs},
     restore_conflict::Conflict,
     restore_databases::{self, DatabaseArgs},
@@ -93,19 +93,19 @@ pub struct RestoreArgs {
     wait_timeout: Duration,
     /// The uid of the cluster that is meant, if it is not the one that the backup was taken of
     #[arg(long, value_name = "UID", conflicts_with = "undo")]
-    cluster: Option<String>,
+    pub(super) cluster: Option<String>,
     /// Use a backup that no pinned signer has signed
     #[arg(long, conflicts_with = "undo")]
     allow_unsigned: bool,
     /// Do not ask
     #[arg(short, long)]
-    yes: bool,
+    pub(super) yes: bool,
     #[command(flatten)]
-    plan: PlanArgs,
+    pub(super) plan: PlanArgs,
     #[command(flatten)]
     asked: AskedArgs,
     #[command(flatten)]
-    databases: DatabaseArgs,
+    pub(super) databases: DatabaseArgs,
     #[command(flatten)]
     mongodb: MongodbArgs,
     #[command(flatten)]
@@ -174,7 +174,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     if let Some(collections) = &planned.collections {
         restore_databases::possible(&collections.refusals())?;
     }
-    agree(args, &planned, &stored, context).await?;
+    restore_agree::agree(args, &planned, &stored, context).await?;
     let wait = Some(args.wait_timeout).filter(|timeout| !timeout.is_zero());
     let outcome = planned.execute(wait, &context.run).await?;
     context.telemetry.finish();
@@ -189,7 +189,7 @@ fn creates_claims(planned: &WholeRestore<'_>) -> bool {
         .any(|object| object.kind == "persistentvolumeclaims" && object.action == Action::Create)
 }
 
-fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {
+pub(super) fn document<'a>(planned: &'a WholeRestore<'_>, stored: &StoredManifest) -> restore_text::PlanDocument<'a> {
     report::RestorePlan {
         backup: stored.manifest.backup.to_string(),
         state: stored.manifest.state.to_string(),
@@ -260,6 +260,7 @@ fn report(
     stored: &StoredManifest,
 ) -> Result<Exit, Failure> {
     let conflicts = planned.objects.as_ref().map_or(0, Restore::conflicts);
+    let warnings = restore_agree::warnings(planned);
     let WholeOutcome { mut databases, mut collections, objects, phases: took, held_back: skipped } = outcome;
     let mut phases = vec![plan_phase];
     phases.extend(took.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
@@ -272,6 +273,7 @@ fn report(
         target: planned.objects.as_ref().map(target),
         asked: restore_asked::document(planned.asked()),
         databases_left_out: planned.left_out.iter().map(ToString::to_string).collect(),
+        warnings,
         complete: databases.is_complete()
             && collections.ended.is_none()
             && !skipped
@@ -332,68 +334,4 @@ fn is_meant(args: &RestoreArgs, restore: &Restore) -> Result<(), Failure> {
     let (meant, name) = (for_terminal(meant), for_terminal(&restore.target.name));
     let message = format!("this is cluster `{name}` with uid {uid}, and not {meant}; nothing was changed");
     Err(Failure::new(Exit::CouldNotRun, message).next("use the right --kubeconfig and --context"))
-}
-
-/// Makes sure that this restore, into this cluster and these databases, is meant.
-async fn agree(
-    args: &RestoreArgs,
-    planned: &WholeRestore<'_>,
-    stored: &StoredManifest,
-    context: &Context<'_>,
-) -> Result<(), Failure> {
-    let databases =
-        planned.databases.as_ref().map(|plans| restore_databases::question(plans, args.databases.no_switch));
-    let collections = planned.collections.as_ref().map(restore_mongodb::question);
-    let objects = planned.objects.as_ref().filter(|objects| asks_for_objects(objects));
-    let is_named = args.cluster.is_some() || args.plan.plan.is_some();
-    let named = objects.is_none_or(|objects| objects.is_same_cluster() || is_named);
-    if (databases.is_none() && collections.is_none() && objects.is_none()) || (args.yes && named) {
-        return Ok(());
-    }
-    let later = planned.later.iter().map(restore_databases::later_question);
-    let databases = databases.into_iter().chain(collections);
-    let parts = databases.chain(objects.map(|objects| question(objects, writes(objects)))).chain(later);
-    let question = parts.collect::<Vec<_>>().join(";\n");
-    let asks = confirm::can_ask();
-    if asks {
-        context.say.lines(&format!("{}\n", restore_text::plan(&document(planned, stored))));
-    }
-    let nobody = || Failure::usage(format!("{question}\nnobody is there to ask; nothing was changed"));
-    match (objects.filter(|_| !named), asks) {
-        (None, true) => confirm::ask(context, &question, Answer::Yes).await,
-        (Some(objects), true) => confirm::ask(context, &question, Answer::Name(objects.target.name.clone())).await,
-        (None, false) => Err(nobody().next("look at the plan with --dry-run, then run it again with --yes")),
-        (Some(objects), false) => {
-            let uid = &objects.target.uid;
-            Err(nobody().next(format!("if this cluster is meant, run it again with --cluster {uid} --yes")))
-        }
-    }
-}
-
-/// What writes nothing needs no agreement, and conflicts are refused before anything is written.
-fn asks_for_objects(objects: &Restore) -> bool {
-    writes(objects) > 0 && objects.refuse_conflicts().is_ok()
-}
-
-fn writes(objects: &Restore) -> u64 {
-    objects.plans.iter().map(Plan::writes).sum()
-}
-
-fn question(restore: &Restore, writes: u64) -> String {
-    let (name, uid) = (for_terminal(&restore.target.name), for_terminal(&restore.target.uid));
-    let mut text =
-        format!("restoring backup {} writes {writes} objects into cluster `{name}` (uid {uid})", restore.backup);
-    match &restore.origin {
-        Some(_) if restore.is_same_cluster() => text.push_str(", which it was taken of"),
-        Some(origin) => {
-            let (name, uid) = (for_terminal(&origin.name), for_terminal(&origin.uid));
-            text.push_str(&format!(";\nit was taken of ANOTHER cluster: `{name}` (uid {uid})"));
-        }
-        None => text.push_str(";\nit does not say which cluster it was taken of"),
-    }
-    text.push_str(&restore_plan::changes(restore));
-    if restore.state != State::Complete {
-        text.push_str(&format!(";\nthe backup is {}: `drctl show {}` says why", restore.state, restore.backup));
-    }
-    text
 }

@@ -100,7 +100,10 @@ fn steps(plan: &Plan) -> String {
         }
     }
     for half in &plan.dropped {
-        text.push_str(&format!("  drop: database {}, left half loaded by an earlier restore\n", for_terminal(half)));
+        text.push_str(&format!(
+            "  drop: database {}, left half loaded by an earlier restore, unless somebody uses it\n",
+            for_terminal(half)
+        ));
     }
     text
 }

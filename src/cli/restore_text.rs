@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{restore_asked, restore_databases_text, restore_mongodb, restore_plan};
 use crate::{
-    operations::{LaterDatabase, RestoredDatabase, RestoredSource},
+    operations::{LaterDatabase, PlanWarning, RestoredDatabase, RestoredSource},
     report::{self, Table, words},
     sources::{
         kubernetes::restore::{Action, ComparisonReport, Counted, Notes, OnConflict, Plan, PlannedObject, ReadyReport},
@@ -20,7 +20,7 @@ const SHOWN: usize = 20;
 /// All kinds of plans.
 pub(super) type PlanDocument<'a> = report::RestorePlan<'a, Plan, DatabasePlan, MongodbPlan, LaterDatabase>;
 /// All kinds of reports.
-pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase, Loaded>;
+pub(super) type ReportDocument<'a> = report::RestoreReport<'a, RestoredSource, RestoredDatabase, Loaded, PlanWarning>;
 
 /// The plan: what is written where, and what is not and why. Databases come first.
 pub(super) fn plan(document: &PlanDocument<'_>) -> String {

@@ -28,6 +28,7 @@ mod judge;
 mod keys;
 mod mongodb;
 mod objects;
+mod plan_warning;
 mod prune;
 mod rbac;
 mod repositories;
@@ -59,6 +60,7 @@ pub use export_objects::{ObjectExport, export_objects, kind_of_source};
 pub use history::{HistoryItem, HistoryOptions, HistoryTotals, Step, history};
 pub use keys::{KeyOptions, NewKeys, add_recipient, begin_epoch, initialise, new_epoch, new_keys, refuse_taken};
 pub use objects::{BackupObjects, Located, objects};
+pub use plan_warning::PlanWarning;
 pub use prune::{
     Fate, MarkedBackup, PlannedBackup, PruneAsked, PrunePlan, delete_backup, pin, plan_prune, prune, undo_delete, unpin,
 };

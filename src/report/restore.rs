@@ -84,10 +84,10 @@ impl<P: Serialize, D: Serialize, M: Serialize, L: Serialize> Document for Restor
 }
 
 /// What a restore did. `S` is the report of one source's objects, `D` that of a PostgreSQL database, `M` that of a MongoDB
-/// database.
+/// database, `W` a warning of a plan.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RestoreReport<'a, S, D, M> {
+pub struct RestoreReport<'a, S, D, M, W> {
     /// The backup.
     pub backup: String,
     /// `complete`, `partial` or `suspect`.
@@ -102,6 +102,9 @@ pub struct RestoreReport<'a, S, D, M> {
     /// saved plan is of objects alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub databases_left_out: Vec<String>,
+    /// What the plans have warned of, source by source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<W>,
     /// Every object of the plan is there, none was left as it differs, what was waited for is ready, and
     /// nothing of a database was left out.
     pub complete: bool,
@@ -120,7 +123,7 @@ pub struct RestoreReport<'a, S, D, M> {
     pub ended: Option<String>,
 }
 
-impl<S: Serialize, D: Serialize, M: Serialize> Document for RestoreReport<'_, S, D, M> {
+impl<S: Serialize, D: Serialize, M: Serialize, W: Serialize> Document for RestoreReport<'_, S, D, M, W> {
     const KIND: &'static str = "RestoreReport";
 }
 

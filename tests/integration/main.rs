@@ -64,6 +64,7 @@ mod postgres_restore_killed;
 mod postgres_restore_lost;
 mod postgres_restore_names;
 mod postgres_restore_nothing_lost;
+mod postgres_restore_sealed;
 mod postgres_restore_ways;
 mod postgres_roles;
 mod postgres_rows;

@@ -3,6 +3,7 @@
 mod documents;
 mod looking;
 mod tables;
+mod wide_rows;
 
 use std::{
     fs,

@@ -280,6 +280,11 @@ fn a_backup_among_writers_without_a_moment_says_so_in_manifest_output_and_report
     // It can be restored, and the plan says what it is.
     let plan = workshop.done(&["restore", "--dry-run", "--drop", "*"]).stdout;
     assert!(plan.contains("the backup is not point-in-time"), "{plan}");
+    // It is said to who agrees beforehand, too.
+    let ended = workshop.done(&["restore", "--yes", "--drop", "*", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["warnings"][0]["warning"].as_str().unwrap().contains("not point-in-time"), "{report}");
+    assert!(ended.stderr.contains("warning: source crm-db: the backup is not point-in-time"), "{}", ended.stderr);
 }
 
 #[test]

@@ -67,6 +67,9 @@ fn is_found(live: &Database, workshop: &Workshop, point: &str, sabotage: &[(&str
     assert!(ended.stderr.contains(&format!("look at database {}", scratch.name())), "{}", ended.stderr);
     // It is kept to be looked at, and the live database is untouched.
     assert_eq!(live.contents(), contents);
+    // The next run, and the doctor, know what it is.
+    let known = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()";
+    assert!(scratch.sql(known).contains("\"stage\":\"differs\""), "{}", scratch.sql(known));
     live.server().sql(&format!("DROP DATABASE {}", scratch.quoted()));
 }
 

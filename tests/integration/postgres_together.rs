@@ -147,6 +147,8 @@ fn what_was_left_beside_is_compared_again_and_swapped_in_later() {
     let differences = report["databases"][0]["loaded"]["differences"].to_string();
     assert!(differences.contains("table public.a") && differences.contains("TABLE public a"), "{differences}");
     assert_eq!(says(&live), "new");
+    let known = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()";
+    assert!(scratch.sql(known).contains("\"stage\":\"differs\""), "{}", scratch.sql(known));
     scratch.sql("ALTER TABLE a DROP COLUMN x; INSERT INTO a VALUES ('and more')");
     let report = workshop.json(0, &["restore", "--switch", "--yes"]);
     assert_eq!(misfits(&schema("restore-report"), &report), Vec::<String>::new());

@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{
     bed::require,
+    cutter::{Cutter, Then, When},
     paused::Paused,
     postgres::{self, Database, Postgres, Role},
     workshop::{Workshop, wait_for},
@@ -225,4 +226,34 @@ fn an_undo_whose_later_database_was_dropped_meanwhile_is_taken_back() {
         ended.stdout
     );
     assert_eq!([says(&one), says(&other)], ["new", "new"]);
+}
+
+#[test]
+fn an_undo_that_is_taken_back_is_looked_for_when_the_answer_is_lost() {
+    let server = require!(postgres::v15);
+    // The server has done the last step and its answer is lost; or it never heard of the first.
+    for (step, when, restored) in
+        [("RENAME TO \"%_before_", When::After, true), ("BEGIN; ALTER DATABASE \"%_undone_", When::Before, false)]
+    {
+        let (one, other, mut workshop) = two(&server, Role::Admin);
+        workshop.done(&["restore", "--yes"]);
+        let cutter = Cutter::before(server.port(), &step.replace('%', one.name()), when, Then::Back);
+        workshop.set("TEST_URL_A_ONE", &cutter.url(&one.url(Role::Admin), server.port()));
+        let paused = Paused::at(&workshop, "swapped", &["restore", "--undo", "--yes"]);
+        let old = server.databases().into_iter().find(|name| name.starts_with(&format!("{}_before_", other.name())));
+        server.sql(&format!("DROP DATABASE \"{}\"", old.unwrap()));
+        let ended = paused.go_on();
+        assert!(cutter.has_cut(), "{ended:?}");
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let again = format!("not all could be undone, and so {} is the restored one again", one.name());
+        let stays = format!("{} is the one from before, and others are not", one.name());
+        assert_eq!(
+            [&again, &stays].map(|text| ended.stderr.contains(text.as_str())),
+            [restored, !restored],
+            "{}",
+            ended.stderr
+        );
+        assert_eq!([says(&one), says(&other)], [if restored { "old" } else { "new" }, "old"]);
+        drop_all(&server);
+    }
 }

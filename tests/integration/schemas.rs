@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use drctl::{
-    operations::{LaterDatabase, RestoredDatabase, RestoredSource, SavedEnd, SavedPlan},
+    operations::{LaterDatabase, PlanWarning, RestoredDatabase, RestoredSource, SavedEnd, SavedPlan},
     report::{self, schema_of},
     sources::{
         kubernetes::restore::{Plan, SavedObject},
@@ -85,7 +85,8 @@ fn the_schemas_of_the_documents_are_current() {
     );
     check(
         "restore-report",
-        &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase, mongodb::Loaded>>().to_value(),
+        &schema_of::<report::RestoreReport<'_, RestoredSource, RestoredDatabase, mongodb::Loaded, PlanWarning>>()
+            .to_value(),
     );
     check("restore-undo", &schema_of::<report::RestoreUndo<postgres::Switched>>().to_value());
     check("copy-report", &schema_of::<report::CopyReport>().to_value());

@@ -2,6 +2,7 @@
 
 use crate::support::{
     bed::{self, require},
+    postgres::{self, Role},
     workshop::Workshop,
 };
 
@@ -157,4 +158,34 @@ fn a_namespace_that_is_being_deleted_is_suspect() {
     assert!(ended.stderr.contains("is being deleted") && ended.stderr.contains(&namespace), "{}", ended.stderr);
     assert_eq!(latest(&workshop), good, "a backup of a dying namespace became latest");
     held("null");
+}
+
+#[test]
+fn a_database_that_was_emptied_is_suspect_and_does_not_become_the_one_that_is_restored() {
+    let server = require!(postgres::v15);
+    let live = server.create_database("emptied");
+    let fill = "CREATE TABLE a AS SELECT g FROM generate_series(1, 100) g; CREATE TABLE b AS SELECT g FROM generate_series(1, 100) g";
+    for (sql, says) in [
+        ("DELETE FROM a; DELETE FROM b WHERE g > 20", Some("fell from 200 to 20")),
+        ("DROP TABLE a; TRUNCATE b", Some("fell from 200 to 0")),
+        ("DROP TABLE a, b", Some("holds nothing that a restore would create")),
+        // The twin: a quarter less is life.
+        ("DELETE FROM b WHERE g > 50", None),
+    ] {
+        live.sql(fill);
+        let workshop = Workshop::of_databases(&[("db", &live.url(Role::Admin))]);
+        workshop.done(&["backup"]);
+        let first = latest(&workshop);
+        live.sql(sql);
+        let ended = workshop.ends(if says.is_some() { 4 } else { 0 }, &["backup"]);
+        assert!(ended.stderr.contains(says.unwrap_or_default()), "{sql}: {}", ended.stderr);
+        assert_eq!(latest(&workshop) == first, says.is_some(), "{sql}");
+        if says.is_some() {
+            let second = workshop.backups().pop().unwrap();
+            assert_eq!(state_of(&workshop, &second), "suspect", "{sql}");
+            workshop.done(&["accept", &second]);
+            assert_eq!(latest(&workshop), second, "{sql}");
+        }
+        live.sql("DROP TABLE IF EXISTS a, b");
+    }
 }

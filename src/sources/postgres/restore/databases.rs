@@ -225,7 +225,7 @@ const HELD: &str = "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND
      AND (l.classid::pg_catalog.int8 << 32) | l.objid::pg_catalog.int8 = pg_catalog.hashtextextended($1, 0)";
 
 /// What is locked: the same bytes whatever the encoding of the session's database is.
-fn key(database: &str) -> String {
+pub(super) fn key(database: &str) -> String {
     format!("drctl restore {}", database.escape_default())
 }
 

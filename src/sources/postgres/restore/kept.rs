@@ -49,8 +49,12 @@ impl Restore<'_> {
         let plan = self.plan;
         let traces = databases::traces(&self.session, &plan.database).await?;
         let name = plan.loaded_database();
-        if !traces.kept().any(|(database, _)| database.name == name) {
+        let Some((kept, _)) = traces.kept().find(|(database, _)| database.name == name) else {
             return Err(RestoreError::NotReady { database: name.to_owned() });
+        };
+        if !kept.open {
+            // A run that was killed right before its swap has left it so.
+            self.unseal().await;
         }
         let mut phases = Phases::begin();
         let session = loading_session(self.context.server, name).await?;

@@ -7,6 +7,7 @@ use super::{
     plan::{PlanOptions, Way},
     preflight::{Findings, Target},
 };
+use crate::types::counted;
 
 /// What earlier restores have left. `scratch` is this one's.
 pub(super) fn check(findings: &mut Findings, options: &PlanOptions, target: &Target, scratch: &str) {
@@ -26,10 +27,31 @@ pub(super) fn check(findings: &mut Findings, options: &PlanOptions, target: &Tar
     for (name, stage, Remains { what, next }) in beside(&target.traces) {
         match stage {
             _ if name == scratch => {}
-            Stage::Loading if drops => findings.warn(format!("{what}: it is dropped first")),
+            Stage::Loading if drops => findings.warn(dropped(&target.traces, name, &what, &next)),
             _ => findings.warn(format!("{what}: {next}")),
         }
     }
+}
+
+/// What becomes of a half loaded database: it goes, unless that would take something from somebody.
+fn dropped(traces: &Traces, name: &str, what: &str, next: &str) -> String {
+    let Some((half, marker)) = traces.abandoned.iter().find(|(half, _)| half.name == name) else {
+        return format!("{what}: {next}");
+    };
+    if !half.owned {
+        return format!(
+            "{what}, and belongs to {}, who alone may drop it: it stays; DROP DATABASE {};",
+            half.owner,
+            readable(name)
+        );
+    }
+    // Of a run that was killed before it could say whose it is, only the name tells.
+    let condition = match (marker.backup.is_empty(), half.open) {
+        (true, false) => "if it holds nothing, and nobody uses it by then",
+        _ => "if nobody uses it by then",
+    };
+    let now = if half.sessions == 0 { String::new() } else { format!(" ({} now)", counted(half.sessions, "session")) };
+    format!("{what}: it is dropped first, {condition}{now}")
 }
 
 /// Something on the server that an earlier restore of a database has left there.

@@ -12,6 +12,7 @@ mod beside;
 mod blocks;
 mod build;
 mod catalogs;
+mod closed;
 mod copy;
 mod databases;
 mod doubtful;
@@ -38,8 +39,10 @@ mod read_back;
 mod reorder;
 mod report;
 mod rows;
+mod seal;
 mod selection;
 mod sequences;
+mod sessions;
 mod settings;
 mod since;
 mod sql;
@@ -122,6 +125,7 @@ impl<'a> Restore<'a> {
             return Err(RestoreError::Refused { database: plan.database.clone(), reasons: plan.refusals.clone() });
         }
         let session = databases::beside(context.server, &plan.database).await?;
+        sessions::call(&session, &plan.inner.id).await?;
         databases::lock(&session, &plan.database).await?;
         if matches!(plan.way, Way::Beside | Way::Create) && since::may_silence(&session).await? {
             context.server.without_event_triggers();

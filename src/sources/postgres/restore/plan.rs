@@ -155,7 +155,7 @@ pub struct Plan {
     pub refusals: Vec<String>,
     /// What a person should know before.
     pub warnings: Vec<String>,
-    /// Databases of earlier runs that ended before their swap and that are dropped first.
+    /// Databases of earlier runs that ended before their swap, which are dropped first unless somebody uses them by then.
     pub dropped: Vec<String>,
     /// An earlier restore has loaded it and left it beside: it is only compared again.
     pub kept: bool,

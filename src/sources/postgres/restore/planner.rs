@@ -52,7 +52,9 @@ pub(super) async fn make(context: RestoreContext<'_>, options: &PlanOptions) -> 
     doubtful(&mut findings, options, &document);
     let lost = absent::check(&mut findings, context.server, options, &document, &target).await;
     selection.left_out.extend(lost);
-    if target.traces.live.is_some() {
+    // One that takes no connections cannot be looked into: where that is needed, the plan is refused by now.
+    let is_within = matches!(options.way, Way::InPlace | Way::Tables);
+    if target.traces.live.as_ref().is_some_and(|live| live.open || !is_within) {
         live_contents(&mut findings, context.server, options, &database).await?;
         live_sequences(&mut findings, context.server, options, &document, &database).await?;
     }

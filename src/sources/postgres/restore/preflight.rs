@@ -9,7 +9,7 @@ use super::{
         contents::Database as Document,
         quote::readable,
     },
-    RestoreError,
+    RestoreError, closed,
     copy::Load,
     databases::{self, Traces},
     journal::{self, Stage},
@@ -148,9 +148,10 @@ impl Target {
         chosen
     }
 
-    /// Half loaded databases of runs that ended: their lock is free, or the plan is refused later.
+    /// Half loaded databases of runs that ended: their lock is free, or the plan is refused later. Only its owner drops one.
     pub(super) fn dropped(&self) -> Vec<String> {
         let half = self.traces.abandoned.iter().filter(|(_, marker)| marker.stage == Stage::Loading);
+        let half = half.filter(|(database, _)| database.owned);
         half.map(|(database, _)| database.name.clone()).collect()
     }
 }
@@ -306,15 +307,7 @@ fn live_database(findings: &mut Findings, options: &PlanOptions, document: &Docu
             if live.sessions == 1 { format!("{} is", live.name) } else { format!("{} are", live.name) }
         ));
     }
-    if !live.open && target.traces.unended.is_none() {
-        let then = if options.no_switch {
-            "the restored one beside it does, of whoever the backup's grants let in"
-        } else {
-            "so does the restored one that takes its place; until then it takes those of whoever the backup's grants let in"
-        };
-        let join = if options.no_switch { "but" } else { "and" };
-        findings.warn(format!("database {} takes no connections (ALLOW_CONNECTIONS false), {join} {then}", live.name));
-    }
+    closed::beside(findings, options, live, target);
     for slot in &target.slots {
         findings.warn(format!(
             "replication slot {slot} stays with the old database: what reads it (change data capture) must be set up again"
@@ -330,6 +323,7 @@ fn in_live(findings: &mut Findings, options: &PlanOptions, document: &Document, 
         findings.refuse(format!("there is no database {} on the server", target.database));
         return;
     };
+    closed::within(findings, options, live, target);
     if live.encoding != document.encoding {
         findings.refuse(format!(
             "database {} has the encoding {}, and the backup {}: restore beside it instead",

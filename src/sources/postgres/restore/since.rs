@@ -85,7 +85,7 @@ pub(super) async fn hidden(session: &Session, tables: &[&str]) -> Result<Vec<Str
 
 /// Whether no other session is left in the database: what one has written is counted when it ends, at the latest. The
 /// server's own processes have no role, and write no rows.
-async fn is_alone(session: &Session) -> Result<bool, Error> {
+pub(super) async fn is_alone(session: &Session) -> Result<bool, Error> {
     let sql = "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datname = pg_catalog.current_database() \
          AND a.pid <> pg_catalog.pg_backend_pid() AND a.usesysid IS NOT NULL)";
     let deadline = Instant::now() + ENDING;
@@ -98,7 +98,39 @@ async fn is_alone(session: &Session) -> Result<bool, Error> {
     }
 }
 
+/// What was written to since the last comparison.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// These tables, or large objects.
+    To(Vec<String>),
+    /// The server does not count what is written, or nothing was loaded.
+    Unknown,
+}
+
 impl Restore<'_> {
+    /// What was written to since the last comparison. Whoever asks has seen to it that nobody else is in the database.
+    pub(super) async fn written(&self, session: &Session) -> Result<Written, RestoreError> {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Brought { loads, marks: before }) = looked else { return Ok(Written::Unknown) };
+        let tables: Vec<&str> = loads.iter().map(|load| load.table.as_str()).chain([LARGE_OBJECTS]).collect();
+        let now = marks(session, &tables).await?;
+        let streams = self.plan.inner.objects.iter().filter_map(|place| self.context.contents.streams().get(*place));
+        let objects =
+            streams.map(|stream| (stream.name.as_str(), "large objects".to_owned(), now.last().cloned().flatten()));
+        let tables = loads.iter().zip(now.iter().cloned());
+        let tables = tables.map(|(load, now)| (load.table.as_str(), format!("table {}", load.shown), now));
+        let mut written = Vec::new();
+        for (name, shown, now) in tables.chain(objects) {
+            match (before.get(name), now) {
+                (Some(before), Some(now)) if *before == now => {}
+                (Some(_), Some(_)) => written.push(shown),
+                _ => return Ok(Written::Unknown),
+            }
+        }
+        written.dedup();
+        Ok(Written::To(written))
+    }
+
     /// The last look before the swap, where another database was loaded since the one before. Says whether something was
     /// to be compared again: until then, something else may have been written to.
     ///
@@ -130,20 +162,25 @@ impl Restore<'_> {
         let streams = |place: &usize| self.context.contents.streams().get(*place);
         let objects: Vec<&StreamInfo> = self.plan.inner.objects.iter().filter_map(streams).collect();
         if loads.is_empty() && objects.is_empty() {
+            let nothing = Brought { loads, marks: HashMap::new() };
+            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(nothing);
             return Ok(false);
         }
         let tables: Vec<&str> = loads.iter().map(|load| load.table.as_str()).chain([LARGE_OBJECTS]).collect();
-        let mut now = vec![None; tables.len()];
-        if is_alone(session).await? {
-            now = marks(session, &tables).await?;
-        }
+        let alone = is_alone(session).await?;
+        let counted = marks(session, &tables).await?;
+        // A session that is left may tell later of what it has written before: what is not told yet is compared now, and a
+        // later look, which sees another count, compares it again.
+        let known = counted.clone();
+        let mut now = if alone { counted } else { vec![None; tables.len()] };
         let counts = now.iter().any(Option::is_some);
         let is_as_before = |name: &str, now: &Option<Mark>| now.is_some() && before.get(name) == now.as_ref();
-        let named = tables.iter().map(|table| (*table).to_owned()).zip(now.iter().cloned());
+        let named = tables.iter().map(|table| (*table).to_owned()).zip(known.iter().cloned());
         let mut seen: HashMap<String, Mark> =
             named.filter_map(|(table, mark)| mark.map(|mark| (table, mark))).collect();
         let of_objects = now.pop().flatten();
-        seen.extend(objects.iter().filter_map(|stream| of_objects.clone().map(|mark| (stream.name.clone(), mark))));
+        let known = known.last().cloned().flatten();
+        seen.extend(objects.iter().filter_map(|stream| known.clone().map(|mark| (stream.name.clone(), mark))));
         // What is compared below is read after these were counted: a later look finds what was written since.
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Brought { loads: loads.clone(), marks: seen });

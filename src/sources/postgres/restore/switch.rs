@@ -5,7 +5,7 @@
 //! Clients see the old database, then none, then the new one, never a mixture. After a crash the marker
 //! tells which of the two was done: [`mend`] opens the live database again where only the first was.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     super::{
@@ -18,10 +18,8 @@ use super::{
     names::RestoreId,
     pause::{self, Point},
     report::Switched,
+    sessions::{self, end_sessions},
 };
-
-/// How long sessions of the live database may take to end.
-const ENDING: Duration = Duration::from_secs(30);
 
 /// A database that changes its name and its marker.
 struct Move<'a> {
@@ -199,6 +197,8 @@ async fn swap(
     marker: &Marker,
     moves: &[Move<'_>],
 ) -> Result<u64, RestoreError> {
+    // Before anything is closed, too: whoever wants in meanwhile would be turned away for nothing.
+    sessions::refuse_locks(session, live).await?;
     let marker = Marker { closed: !live.open, ..marker.clone() };
     let close = format!(
         "BEGIN; ALTER DATABASE {} ALLOW_CONNECTIONS false; COMMENT ON DATABASE {} IS {}; COMMIT",
@@ -265,33 +265,6 @@ pub(super) async fn mend(session: &Session, traces: &Traces) -> Result<Option<Me
     let back = Marker { closed: false, ..marker.at(stage) };
     opened(session, &live.name, &other.name, &back, !marker.closed).await?;
     Ok(Some(Mended { database: live.name.clone(), opened: !marker.closed }))
-}
-
-/// Ends the sessions of a database, and says how many there were.
-async fn end_sessions(session: &Session, database: &Database) -> Result<u64, RestoreError> {
-    let sql = "SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, '') \
-         FROM pg_catalog.pg_stat_activity a WHERE a.datid = $1 AND a.pid <> pg_catalog.pg_backend_pid() \
-         AND a.usesysid IS NOT NULL";
-    let deadline = Instant::now() + ENDING;
-    let mut ended = std::collections::BTreeSet::new();
-    loop {
-        let rows = session.rows("list the sessions", sql, &[&database.oid]).await?;
-        if rows.is_empty() {
-            return Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX));
-        }
-        for row in &rows {
-            let pid: i32 = row.get(0);
-            ended.insert(pid);
-            let end = "SELECT pg_catalog.pg_terminate_backend($1)";
-            session.row("end a session", end, &[&pid]).await?;
-        }
-        if Instant::now() > deadline {
-            let names = rows.iter().map(|row| format!("{} ({})", row.get::<_, &str>(1), row.get::<_, &str>(2)));
-            let sessions = names.collect::<Vec<_>>().join(", ");
-            return Err(RestoreError::SessionsRemain { database: database.name.clone(), sessions });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Runs a transaction; after an error none is open.

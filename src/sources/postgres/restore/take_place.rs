@@ -8,7 +8,7 @@ use super::{
     pause,
     plan::{Plan, Way},
     report::Switched,
-    switch,
+    sessions, switch,
 };
 
 impl Plan {
@@ -36,26 +36,43 @@ impl Restore<'_> {
     /// [`RestoreError`]; then the live database is as it was, or the error says what is to be done.
     pub async fn switch(&mut self) -> Result<Switched, RestoreError> {
         let scratch = self.plan.loaded_database();
-        if self.session.is_closed() {
-            self.connect_again().await?;
-        }
         pause::at(pause::Point::Ready).await;
         if self.context.cancel.is_cancelled() {
             return Err(RestoreError::Interrupted);
         }
+        self.awake().await?;
         let traces = databases::traces(&self.session, &self.plan.database).await?;
         self.plan.is_of(traces.live.as_ref())?;
-        let restored = traces.kept().find(|(database, _)| database.name == scratch).map(|(database, _)| database.oid);
+        let restored = traces.kept().find(|(database, _)| database.name == scratch).map(|(database, _)| database);
         let before = self.plan.inner.id.before(&self.plan.database);
         let comment = self.plan.inner.document.comment.clone();
-        match switch::switch(&self.session, scratch, &before, comment).await {
-            Err(error) if self.session.is_closed() => self.find_out(error, restored, &before).await,
+        let switched = async {
+            if let Some(restored) = restored {
+                self.seal(restored).await?;
+            }
+            switch::switch(&self.session, scratch, &before, comment).await
+        };
+        let switched = match switched.await {
+            Err(error) if self.session.is_closed() => {
+                let restored = restored.map(|database| database.oid);
+                self.find_out(error, restored, &before).await
+            }
             switched => switched,
+        };
+        if switched.is_err() {
+            self.unseal().await;
         }
+        switched
     }
 
-    async fn connect_again(&mut self) -> Result<(), RestoreError> {
+    /// The lock's session may have ended meanwhile: with the swap of another database of this run that it was in, or with
+    /// its connection.
+    async fn awake(&mut self) -> Result<(), RestoreError> {
+        if self.session.run("look for the session", "SELECT 1").await.is_ok() {
+            return Ok(());
+        }
         self.session = databases::beside(self.context.server, &self.plan.database).await?;
+        sessions::call(&self.session, &self.plan.inner.id).await?;
         databases::lock(&self.session, &self.plan.database).await
     }
 
@@ -70,6 +87,8 @@ impl Restore<'_> {
         let (session, became) = lost::became(self.context.server, &database, restored).await;
         if let Some(session) = session {
             self.session = session;
+            // Without its name, it is taken for another run's; no more comes of that than a refusal.
+            let _called = sessions::call(&self.session, &self.plan.inner.id).await;
         }
         let state = match became {
             Lost::Done(traces) => {
@@ -93,9 +112,7 @@ impl Restore<'_> {
     /// # Errors
     /// [`RestoreError`]; then the restored database is still live, or the next run says what is to be mended.
     pub async fn switch_back(&mut self) -> Result<Switched, RestoreError> {
-        if self.session.is_closed() {
-            self.connect_again().await?;
-        }
+        self.awake().await?;
         let traces = databases::traces(&self.session, &self.plan.database).await?;
         let (id, scratch) = (&self.plan.inner.id, self.plan.loaded_database());
         let Some(live) = &traces.live else {

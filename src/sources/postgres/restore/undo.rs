@@ -196,5 +196,60 @@ pub async fn take_back(server: &Server, undone: &Switched) -> Result<(), Restore
     let known = marker.filter(|marker| marker.stage == Stage::Undone && marker.of == database);
     let known = known.and_then(|marker| RestoreId::parse(&marker.restore).map(|id| (id, marker)));
     let (id, marker) = known.ok_or_else(|| RestoreError::NotReady { database: name.clone() })?;
-    switch::again(&session, name, &id, marker).await
+    let restored = found.map(|found| found.oid);
+    match switch::again(&session, name, &id, marker).await {
+        Err(source) if session.is_closed() => was_taken_back(server, database, restored, source).await,
+        taken_back => taken_back,
+    }
+}
+
+/// What became of an undo that was to be taken back, if the connection was lost meanwhile.
+async fn was_taken_back(
+    server: &Server,
+    database: &str,
+    restored: Option<u32>,
+    source: RestoreError,
+) -> Result<(), RestoreError> {
+    let (_session, became) = lost::became(server, database, restored).await;
+    let state = match became {
+        Lost::Done(_) => return Ok(()),
+        Lost::Not(state) => format!("{state}, and is still the one from before"),
+        Lost::Unknown => {
+            "may be closed to new sessions; as soon as the server answers, `drctl restore --undo` opens it".to_owned()
+        }
+    };
+    Err(RestoreError::LostInSwap { database: database.to_owned(), state, source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undoable(closed: bool, live: Option<u32>, before: Option<u32>) -> Undoable {
+        Undoable {
+            database: "shop".to_owned(),
+            server: "localhost:5432".to_owned(),
+            closed,
+            stays_closed: false,
+            before: None,
+            restore: None,
+            refusals: Vec::new(),
+            pair: (live, before),
+        }
+    }
+
+    #[test]
+    fn an_undo_was_done_once_the_database_from_before_has_its_place_or_the_closed_one_is_open() {
+        let shown = undoable(false, Some(1), Some(2));
+        assert!(shown.was_done(&undoable(false, Some(2), None)));
+        for not in
+            [undoable(false, Some(1), Some(2)), undoable(false, None, Some(2)), undoable(false, Some(3), Some(2))]
+        {
+            assert!(!shown.was_done(&not), "{not:?}");
+        }
+        // Without one from before nothing could be done.
+        assert!(!undoable(false, None, None).was_done(&undoable(false, None, None)));
+        let closed = undoable(true, Some(1), None);
+        assert!(closed.was_done(&undoable(false, Some(1), None)) && !closed.was_done(&undoable(true, Some(1), None)));
+    }
 }
