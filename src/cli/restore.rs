@@ -297,7 +297,11 @@ fn report(
     let of_collections = restore_mongodb::exit_of(&mut collections);
     let of_databases = restore_databases::exit_of(&mut databases)?.graver(of_collections?);
     let of_objects = match objects {
-        Some(outcome) => Exit::of_restore(conflicts, outcome)?,
+        Some(outcome) => match Exit::of_restore(conflicts, outcome)? {
+            // `could not run` would say that nothing was changed.
+            Exit::CouldNotRun if databases.wrote || collections.wrote => Exit::Partial,
+            exit => exit,
+        },
         None => Exit::Done,
     };
     let of_held_back = if skipped { Exit::Partial } else { Exit::Done };

@@ -8,7 +8,7 @@ use std::{
 use crate::support::{
     bed::{self, Cluster, require},
     program::Ended,
-    workshop::Workshop,
+    workshop::{Workshop, wait_for},
 };
 
 /// Runs `drctl` on a terminal where `answer` is typed.
@@ -88,4 +88,28 @@ fn another_cluster_takes_its_name_and_a_yes_is_not_enough() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(target.get("configmap", &namespace, "a").is_some());
     target.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
+}
+
+#[test]
+fn what_the_plan_of_objects_warns_of_is_said_to_those_who_agree_beforehand() {
+    let source = require!(bed::source);
+    let (workshop, namespace) = something_to_restore(&source, "warned");
+    let quota = serde_json::json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "full", "namespace": namespace}, "spec": {"hard": {"count/configmaps": "0"}}});
+    source.create(&quota.to_string());
+    wait_for("the quota's count", 120, || {
+        source.get("resourcequota", &namespace, "full")?.pointer("/status/used").map(drop)
+    });
+    // The one request of it is refused.
+    let ended = workshop.ends(5, &[&RESTORE[..], &["--yes", "-o", "json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let named = format!("resourcequotas {namespace}/full");
+    assert!(report["warnings"][0]["warning"].as_str().unwrap().starts_with(&named), "{report}");
+    assert!(ended.stderr.contains(&format!("warning: source services: {named}")), "{}", ended.stderr);
+
+    // The twin: there is room.
+    source.kubectl(&["-n", &namespace, "delete", "resourcequota", "full"]);
+    let ended = workshop.done(&[&RESTORE[..], &["--yes", "-o", "json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["warnings"].is_null() && !ended.stderr.contains("warning: source"), "{ended:?}");
 }

@@ -59,7 +59,7 @@ impl Exit {
 
     /// The graver of two ends of one run, neither of them a failure: a difference outweighs what is missing.
     pub(super) fn graver(self, other: Self) -> Self {
-        let ends = [Self::Difference, Self::Partial];
+        let ends = [Self::Difference, Self::Partial, Self::CouldNotRun];
         ends.into_iter().find(|end| [self, other].contains(end)).unwrap_or(Self::Done)
     }
 
@@ -243,6 +243,9 @@ mod tests {
         assert_eq!(Exit::Difference.graver(Exit::Partial), Exit::Difference);
         assert_eq!(Exit::Done.graver(Exit::Partial), Exit::Partial);
         assert_eq!(Exit::Done.graver(Exit::Done), Exit::Done);
+        // Every request of a restore was refused: it is no success.
+        assert_eq!(Exit::Done.graver(Exit::CouldNotRun), Exit::CouldNotRun);
+        assert_eq!(Exit::CouldNotRun.graver(Exit::Done), Exit::CouldNotRun);
     }
 
     #[test]
