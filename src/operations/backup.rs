@@ -13,6 +13,7 @@ use super::{
     judge::{Held, Holdings, judge},
     keys::check_pins,
     repositories::kubernetes_selection,
+    restore::unless_told,
     sources::{self, ConnectOptions, Connected},
 };
 use crate::{
@@ -68,7 +69,7 @@ pub async fn backup(
     repository.can_write().await?;
     run.monitor.phase("connecting", "step", None);
     let connect = ConnectOptions { cluster: &options.connect, patience: options.patience };
-    let connected = sources::connect(policy, &asked.sources, &connect).await?;
+    let connected = unless_told(run, sources::connect(policy, &asked.sources, &connect)).await?;
     backup_connected((repository, policy), asked, connected, options, run).await
 }
 

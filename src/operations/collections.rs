@@ -95,27 +95,11 @@ pub(super) async fn plan(
 ) -> Result<CollectionRestore, Error> {
     let reader = repository.read_contents(&stored.manifest).await?;
     run.monitor.phase("connecting", "step", None);
-    let of_one = options.address.is_some() || options.database.is_some() || !options.collections.is_empty();
-    if of_one && names.len() > 1 {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        return Err(RestoreError::Usage(format!(
-            "the backup has several MongoDB databases ({}): name the one that is meant with --source",
-            names.join(", ")
-        ))
-        .into());
-    }
     let mut planned = CollectionRestore { reader, servers: Vec::new(), plans: Vec::new() };
     let cluster = sources::cluster_for(policy, names, options.address.as_ref(), connect).await?;
     for name in names {
         let (server, forward) = server(policy, name, options, cluster.as_ref()).await?;
-        let plan_options = PlanOptions {
-            backup: stored.manifest.backup.to_string(),
-            source: name.clone(),
-            collections: options.collections.clone(),
-            drop: options.drop.clone(),
-            users: options.users,
-            id: id.to_owned(),
-        };
+        let plan_options = asked_of(stored, name, options, id);
         let mut plan = restore::plan(context(&server, &planned.reader, run), &plan_options).await?;
         if let Some(other) = planned.plans.iter().find(|other| other.is_about_the_same(&plan)) {
             plan.refusals.push(format!("source {} is restored into the same database", other.source));
@@ -124,6 +108,74 @@ pub(super) async fn plan(
         planned.plans.push(plan);
     }
     Ok(planned)
+}
+
+/// So many names each source has for its collections.
+const NAMES: usize = 1_000_000;
+
+fn asked_of(stored: &StoredManifest, name: &Name, options: &CollectionOptions, id: &str) -> PlanOptions {
+    let databases = stored.manifest.sources.iter().filter(|entry| entry.kind == "mongodb");
+    PlanOptions {
+        backup: stored.manifest.backup.to_string(),
+        source: name.clone(),
+        collections: options.collections.clone(),
+        drop: options.drop.clone(),
+        users: options.users,
+        id: id.to_owned(),
+        first: NAMES * databases.take_while(|entry| entry.name != *name).count(),
+    }
+}
+
+/// Refuses what is asked for of one database, if several are restored.
+///
+/// # Errors
+/// [`RestoreError::Usage`] as an [`Error`].
+pub(super) fn are_meant(names: &[Name], options: &CollectionOptions) -> Result<(), Error> {
+    let of_one = options.address.is_some() || options.database.is_some() || !options.collections.is_empty();
+    if !of_one || names.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    Err(RestoreError::Usage(format!(
+        "the backup has several MongoDB databases ({}): name the one that is meant with --source",
+        names.join(", ")
+    ))
+    .into())
+}
+
+/// Looks at all that is asked for before anything is written: also of databases whose servers the restore brings back first.
+///
+/// # Errors
+/// [`Error`] if the backup cannot be read, an address is none, or what is asked for is not in the backup.
+pub(super) async fn check(
+    repository: &Repository,
+    stored: &StoredManifest,
+    policy: Option<&Policy>,
+    (planned, later): (Option<&CollectionRestore>, &[Name]),
+    options: &CollectionOptions,
+) -> Result<(), Error> {
+    let plans = planned.iter().flat_map(|planned| &planned.plans);
+    let mut chosen: Vec<String> = plans.flat_map(|plan| plan.collections.iter().map(|it| it.name.clone())).collect();
+    if !later.is_empty() {
+        let reader = repository.read_contents(&stored.manifest).await?;
+        for name in later {
+            if let Some(SourceSpec::Mongodb(spec)) = policy.and_then(|policy| policy.sources.get(name)) {
+                let database = target(options)?.or(spec.database.as_deref());
+                mongodb::server_at(name, &spec.url, Some(spec), database)?;
+            }
+            chosen.extend(restore::check(&reader, &asked_of(stored, name, options, "")).await?);
+        }
+    }
+    Ok(restore::check_drop(&options.drop, &chosen)?)
+}
+
+/// The database that the command line names.
+fn target(options: &CollectionOptions) -> Result<Option<&str>, Error> {
+    let database = options.database.as_deref();
+    match database.map(check_database_name) {
+        Some(Err(reason)) => Err(RestoreError::Usage(format!("--target-database: {reason}")).into()),
+        _ => Ok(database),
+    }
 }
 
 /// The server of a source: at the address that the command line names, or else where the policy says.
@@ -137,10 +189,7 @@ async fn server(
         Some(SourceSpec::Mongodb(spec)) => Some(spec),
         _ => None,
     });
-    let database = options.database.as_deref();
-    if let Some(Err(reason)) = database.map(check_database_name) {
-        return Err(RestoreError::Usage(format!("--target-database: {reason}")).into());
-    }
+    let database = target(options)?;
     match (&options.address, spec) {
         (Some(address), _) => Ok((mongodb::server_at(name, address, spec, database)?, None)),
         (None, Some(spec)) => mongodb::reach(name, spec, cluster, database).await,

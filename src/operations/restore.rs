@@ -342,6 +342,15 @@ impl Executing<'_> {
     }
 }
 
+/// What comes of it, unless the run is told to stop before: then it is left where it is.
+pub(super) async fn unless_told<T>(run: &Run, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => Err(Error::Interrupted),
+        done = work => done,
+    }
+}
+
 pub(super) fn stop_if_told(run: &Run) -> Result<(), Error> {
     if run.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -103,6 +103,16 @@ pub async fn plan<'a>(
     repository: &'a Repository,
     stored: &'a StoredManifest,
     policy: Option<&'a Policy>,
+    options: WholeOptions,
+    run: &Run,
+) -> Result<WholeRestore<'a>, Error> {
+    restore::unless_told(run, plan_all(repository, stored, policy, options, run)).await
+}
+
+async fn plan_all<'a>(
+    repository: &'a Repository,
+    stored: &'a StoredManifest,
+    policy: Option<&'a Policy>,
     mut options: WholeOptions,
     run: &Run,
 ) -> Result<WholeRestore<'a>, Error> {
@@ -138,10 +148,15 @@ pub async fn plan<'a>(
         now => Some(databases::plan(repository, stored, policy, now, &options.databases, connect, run).await?),
     };
     let asked = (&options.collections, options.restore_id());
+    collections::are_meant(&mongodb, &options.collections)?;
     let collections = match mongodb_now.as_slice() {
         [] => None,
         now => Some(collections::plan(repository, stored, policy, now, asked, connect, run).await?),
     };
+    if !mongodb.is_empty() {
+        let (_, later): (Vec<Name>, Vec<Name>) = mongodb.iter().cloned().partition(|name| mongodb_now.contains(name));
+        collections::check(repository, stored, policy, (collections.as_ref(), &later), &options.collections).await?;
+    }
     Ok(WholeRestore { repository, stored, policy, options, objects, databases, collections, later, left_out, mongodb })
 }
 
@@ -249,7 +264,7 @@ impl WholeRestore<'_> {
     /// the first takes its place.
     async fn later_databases(&self, executing: &mut Executing<'_>, outcome: &mut WholeOutcome, run: &Run) {
         executing.databases().await;
-        outcome.databases.wrote = true;
+        (outcome.databases.wrote, outcome.collections.wrote) = (true, true);
         if executing.has_ended() {
             return;
         }
@@ -297,7 +312,8 @@ impl WholeRestore<'_> {
             let connect = &self.options.objects.connect;
             let (repository, stored, policy) = (self.repository, self.stored, self.policy);
             let asked = (&self.options.collections, self.options.restore_id());
-            match collections::plan(repository, stored, policy, &names, asked, connect, run).await {
+            let planned = collections::plan(repository, stored, policy, &names, asked, connect, run);
+            match restore::unless_told(run, planned).await {
                 Err(error) if error.may_pass() && Instant::now() < deadline && !run.cancel.is_cancelled() => {
                     tokio::time::sleep(PAUSE).await;
                 }

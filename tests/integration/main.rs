@@ -45,6 +45,7 @@ mod mongodb_restore;
 mod mongodb_sabotage;
 mod mongodb_series;
 mod mongodb_srv;
+mod mongodb_two_sources;
 mod mongodb_users;
 mod mongodb_via;
 mod not_run;

@@ -133,6 +133,27 @@ fn an_insert_that_comes_after_a_restore_was_interrupted_leaves_nothing_behind() 
 }
 
 #[test]
+fn a_run_that_waits_for_a_server_without_an_answer_ends_when_it_is_told_to() {
+    let (server, proxy) = require!(mongo_proxy::standalone);
+    let database = server.database("crm");
+    fill(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), NONE);
+    workshop.done(&["backup"]);
+    let live = unordered(&database.contents());
+    for words in [["backup"].as_slice(), &["doctor"], &["restore", "--dry-run"], &RESTORE] {
+        let pause = proxy.pause("listCollections", 1);
+        let child = workshop.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        pause.wait_until_reached();
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let ended = Ended::from(child.wait_with_output().unwrap());
+        pause.release();
+        assert_eq!(ended.code, 130, "{words:?}: {ended:?}");
+    }
+    assert_eq!((workshop.backups().len(), unordered(&database.contents())), (1, live));
+    workshop.done(&["backup"]);
+}
+
+#[test]
 fn a_collection_that_cannot_take_its_place_is_named_with_those_that_have() {
     let (server, proxy) = require!(mongo_proxy::standalone);
     let database = server.database("crm");

@@ -162,10 +162,10 @@ pub(super) fn of_operation(error: &operations::Error) -> Ending {
             (Exit::Failed, Some("put the workload right and run it again: what is restored already is left alone"))
         }
         E::Secret(_) => (Exit::CouldNotRun, Some(ANOTHER_PLACE)),
-        // `could not run` would say that nothing was written.
+        // `could not run` would say that nothing was written, and so would `usage`.
         E::Unfinished { source, .. } | E::LaterDatabase { source, .. } | E::NotAllSwapped { source, .. } => {
             match of_operation(source) {
-                (Exit::CouldNotRun, next) => (Exit::Failed, next),
+                (Exit::CouldNotRun | Exit::Usage, next) => (Exit::Failed, next),
                 ending => ending,
             }
         }

@@ -5,7 +5,7 @@
 
 use mongodb_driver::bson::{Bson, Document, RawDocumentBuf, doc, raw::RawDocument};
 
-use super::{Error, Session, error::Reason};
+use super::{Error, Session, connect::in_time, error::Reason};
 use crate::types::for_terminal;
 
 /// Servers that have no roles of users' own do not know the command.
@@ -157,7 +157,7 @@ pub(super) async fn list(session: &Session) -> Result<Vec<Account>, Error> {
 }
 
 async fn told(session: &Session, command: Document, kind: AccountKind) -> Result<Vec<Account>, Error> {
-    let reply = match session.database.run_command(command).await {
+    let reply = match in_time(session.database.run_command(command)).await {
         Ok(reply) => reply,
         Err(error) if Reason::from(&error).code().is_some() => {
             return Err(Error::Accounts {

@@ -30,6 +30,8 @@ use crate::types::{check_database_name, for_terminal};
 
 /// How long a server is looked for.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may take to answer what is no work for it; a document, too, is on its way by then.
+const ANSWER: Duration = Duration::from_secs(120);
 /// Connections at once: one that reads or writes, one that keeps sessions alive, and some to spare.
 const MOST_CONNECTIONS: u32 = 8;
 /// What `hello` says of a router of a sharded cluster.
@@ -243,6 +245,15 @@ impl Server {
     }
 }
 
+/// What a server says, if it says something: one that takes a connection and then stands still is not waited for until somebody
+/// comes and looks.
+pub(super) async fn in_time<T>(
+    asked: impl IntoFuture<Output = mongodb_driver::error::Result<T>>,
+) -> mongodb_driver::error::Result<T> {
+    let silent = |_| std::io::Error::other(format!("the server has not answered for {} s", ANSWER.as_secs()));
+    tokio::time::timeout(ANSWER, asked.into_future()).await.map_err(silent)?
+}
+
 /// Whether the connection itself is what failed, and these words say how. An answer has a code, and any name may be in it.
 fn tells_of(reason: &Reason, words: &str) -> bool {
     reason.code().is_none() && reason.to_string().contains(words)
@@ -337,13 +348,13 @@ impl Session {
 
     /// Runs a command in the database.
     pub(super) async fn run(&self, doing: &str, command: Document) -> Result<Document, Error> {
-        self.database.run_command(command).await.map_err(|error| self.server.failed(doing, &error))
+        in_time(self.database.run_command(command)).await.map_err(|error| self.server.failed(doing, &error))
     }
 
     /// Runs a command in `admin`.
     pub(super) async fn admin(&self, doing: &str, command: Document) -> Result<Document, Error> {
         let admin = self.client.database("admin");
-        admin.run_command(command).await.map_err(|error| self.server.failed(doing, &error))
+        in_time(admin.run_command(command)).await.map_err(|error| self.server.failed(doing, &error))
     }
 
     /// A collection as the primary has it, whichever member the address prefers for reading. With `lasting`, only what no

@@ -45,6 +45,11 @@ pub(super) fn is_of_restore(name: &str) -> bool {
     read(name).is_some()
 }
 
+/// Whether the restore `restore` has given this name.
+pub(super) fn is_of(name: &str, restore: &str) -> bool {
+    read(name).is_some_and(|left| left.restore == restore)
+}
+
 /// What a person does with a collection of this name.
 pub(super) fn advice(name: &str) -> &'static str {
     match read(name) {

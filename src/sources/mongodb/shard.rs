@@ -2,7 +2,7 @@
 
 use mongodb_driver::bson::{Bson, Document, doc};
 
-use super::{Error, Reason, Session};
+use super::{Error, Reason, Session, connect::in_time};
 
 /// What a shard's replica set has in `admin.system.version` since it was added to a cluster.
 const IDENTITY: &str = "shardIdentity";
@@ -21,12 +21,12 @@ pub(super) async fn is_one(session: &Session, hello: &Document) -> Result<bool, 
         return Ok(true);
     }
     let admin = session.client.database("admin");
-    let options = told(session, admin.run_command(doc! {"getCmdLineOpts": 1}).await)?;
+    let options = told(session, in_time(admin.run_command(doc! {"getCmdLineOpts": 1})).await)?;
     let may_be = options.as_ref().map(may_be);
     if may_be == Some(false) {
         return Ok(false);
     }
-    let identity = admin.collection::<Document>("system.version").find_one(doc! {"_id": IDENTITY}).await;
+    let identity = in_time(admin.collection::<Document>("system.version").find_one(doc! {"_id": IDENTITY})).await;
     Ok(match told(session, identity)? {
         Some(found) => found.is_some(),
         // It may be one, and does not say whether it was added to a cluster.

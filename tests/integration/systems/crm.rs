@@ -186,6 +186,19 @@ fn the_crm_comes_back_in_a_cluster_made_anew_which_is_then_adopted() {
     let refused = workshop.ends(2, &["restore", "latest", "--yes"]);
     assert!(refused.stderr.contains("--cluster"), "{}", refused.stderr);
     let named = ["restore", "latest", "--yes", "--cluster", &uid(&second)];
+    // What cannot be done is said before anything is created, although the database's server is not there yet.
+    for (options, words) in [
+        (["--target-database", "admin"].as_slice(), "belongs to the server itself"),
+        (&["--collection", "nosuch"], "--collection nosuch: the backup has no such collection"),
+        (&["--drop", "nosuch"], "--drop nosuch: no collection of this name is restored"),
+        (&["--users"], "--users: the backup has no users"),
+    ] {
+        for way in [named.as_slice(), &["restore", "latest", "--dry-run"]] {
+            let ended = workshop.ends(2, &[way, options].concat());
+            assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        }
+        assert!(second.get("statefulset", NAMESPACE, "mongodb").is_none(), "something was created");
+    }
     let loading = proxy.pause("insert", 1);
     let mut command = workshop.command(&named);
     let restored = thread::scope(|scope| {

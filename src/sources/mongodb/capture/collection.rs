@@ -1,7 +1,7 @@
 //! The documents of one collection into its stream.
 
 use bytes::BytesMut;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use mongodb_driver::{
     ClientSession, Collection,
     bson::{
@@ -15,6 +15,7 @@ use mongodb_driver::{
 use super::{
     super::{
         Session,
+        connect::in_time,
         error::Reason,
         replies::{batch_size, is_large},
     },
@@ -109,29 +110,33 @@ pub(super) async fn take(
     if let Some(documents) = average(session, holder).await.and_then(batch_size) {
         find = find.batch_size(documents);
     }
-    let mut cursor = find.session(&mut *reads).batch().await.map_err(|error| Ended::from(&error))?;
+    let mut cursor = in_time(find.session(&mut *reads).batch()).await.map_err(|error| Ended::from(&error))?;
     let mut batches = cursor.stream(reads);
-    let mut batch = batches.next().await;
+    let mut batch = next(&mut batches).await?;
     while let Some(present) = batch {
-        let present = present.map_err(|error| Ended::from(&error))?;
         if is_large(&present) {
             writer.batch(&present).await?;
             if writer.is_at_end {
                 break;
             }
             drop(present);
-            batch = batches.next().await;
+            batch = next(&mut batches).await?;
             continue;
         }
         // The next one is on its way while this one is stored.
-        let (next, written) = futures::join!(batches.next(), writer.batch(&present));
+        let (following, written) = futures::join!(next(&mut batches), writer.batch(&present));
         written?;
         if writer.is_at_end {
             break;
         }
-        batch = next;
+        batch = following?;
     }
     writer.finish().await
+}
+
+/// What the server sends next; nothing at the end.
+async fn next<T>(batches: &mut (impl Stream<Item = Result<T, DriverError>> + Unpin)) -> Result<Option<T>, Ended> {
+    in_time(async { batches.next().await.transpose() }).await.map_err(|error| Ended::from(&error))
 }
 
 /// The id of the document that came last into a capped collection; absent: there is none, or the server does not read backwards.

@@ -10,6 +10,7 @@ use mongodb_driver::{
 use super::{
     super::{
         Error, Reason, Session,
+        connect::in_time,
         definition::{Definition, Kind, find_buckets, index_name},
     },
     failed_capture,
@@ -46,7 +47,7 @@ pub(in crate::sources::mongodb) async fn find(session: &Session, name: &str) -> 
 async fn once(session: &Session, command: RawDocumentBuf) -> Result<(Vec<Definition>, bool), Error> {
     let server = session.server();
     let command = session.database.run_raw_cursor_command(command);
-    let entries = match command.batch().await {
+    let entries = match in_time(command.batch()).await {
         Ok(cursor) => documents(cursor).await,
         Err(error) => Err(error),
     };
@@ -87,7 +88,7 @@ pub(in crate::sources::mongodb) async fn indexes(
     collection: &str,
 ) -> Result<Option<Vec<RawDocumentBuf>>, Error> {
     let command = session.database.run_raw_cursor_command(rawdoc! {"listIndexes": collection, "cursor": {}});
-    let listed = match command.batch().await {
+    let listed = match in_time(command.batch()).await {
         Ok(cursor) => documents(cursor).await,
         Err(error) => Err(error),
     };
@@ -107,8 +108,7 @@ pub(in crate::sources::mongodb) async fn indexes(
 async fn documents(mut cursor: RawBatchCursor) -> Result<Vec<RawDocumentBuf>, DriverError> {
     let mut all = Vec::new();
     let mut bytes = 0;
-    while let Some(batch) = cursor.next().await {
-        let batch = batch?;
+    while let Some(batch) = in_time(async { cursor.next().await.transpose() }).await? {
         for item in batch.doc_slices()? {
             if let RawBsonRef::Document(document) = item? {
                 bytes += document.as_bytes().len();

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod build;
+mod chosen;
 mod documents;
 mod error;
 mod live;
@@ -24,12 +25,13 @@ use std::cmp::Reverse;
 
 use tokio_util::sync::CancellationToken;
 
+pub use chosen::{check, check_drop};
 pub use error::{Place, RestoreError};
 pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, PlannedCollection, plan};
 pub use report::{Difference, Loaded, LoadedCollection};
 
 use self::{build::Builder, load::Target, read_back::Counted, room::Room, writes::Writes};
-use super::{Reason, Server, Session, capture::listing, contents, definition::Kind};
+use super::{Reason, Server, Session, capture::listing, contents, definition::Kind, left};
 use crate::types::{BackupContents, Monitor, for_terminal};
 
 /// What a restore works with.
@@ -76,6 +78,7 @@ impl<'a> Restore<'a> {
             return Err(RestoreError::Refused { database, reasons });
         }
         let session = context.server.connect().await?;
+        refuse_twice(&session, plan).await?;
         let loaded = Loaded { source: plan.source.clone(), database: plan.database.clone(), ..Loaded::default() };
         Ok(Self {
             context,
@@ -284,6 +287,18 @@ impl Comparison<'_> {
         };
         Ok(Compared { loaded, differences })
     }
+}
+
+/// Refuses a database into which another source of this run was loaded, by whatever address it is known there: of collections that
+/// both have, one would take the other's place.
+async fn refuse_twice(session: &Session, plan: &Plan) -> Result<(), RestoreError> {
+    let names = session.database.list_collection_names().await;
+    let names = names.map_err(|error| session.server().failed("list the collections", &error))?;
+    if names.iter().any(|name| left::is_of(name, &plan.id)) {
+        let reason = "another source of this restore is loaded into the same database: restore one after the other with --source";
+        return Err(RestoreError::Refused { database: plan.database.clone(), reasons: vec![reason.to_owned()] });
+    }
+    Ok(())
 }
 
 fn how(expected: Counted, found: Counted) -> String {

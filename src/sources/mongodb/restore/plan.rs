@@ -13,8 +13,9 @@ use super::{
         definition::{Definition, Kind},
         left,
     },
-    RestoreContext, RestoreError, live,
-    order::in_order,
+    RestoreContext, RestoreError,
+    chosen::{accounts_of, chosen, kept_of},
+    live,
 };
 use crate::types::{Name, counted, for_terminal, shell_option};
 
@@ -23,7 +24,7 @@ pub(super) const FUNCTIONS: &str = "system.js";
 /// The option of a collection that is encrypted by its application (Queryable Encryption).
 const ENCRYPTED: &str = "encryptedFields";
 /// All collections of the backup.
-const ALL: &str = "*";
+pub(super) const ALL: &str = "*";
 /// The longest `database.collection`, in bytes.
 const LONGEST: usize = 255;
 /// From this size on the average, documents are large.
@@ -44,6 +45,8 @@ pub struct PlanOptions {
     pub users: bool,
     /// What this restore is called: letters and digits.
     pub id: String,
+    /// Of how many collections before those of this source names of the restore tell: two sources may be of one database.
+    pub first: usize,
 }
 
 /// What becomes of a live collection.
@@ -164,6 +167,10 @@ pub struct Plan {
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) source_name: Name,
+    /// What the restore is called.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) id: String,
 }
 
 impl Plan {
@@ -202,9 +209,7 @@ impl Plan {
 /// # Errors
 /// [`RestoreError`] if backup or server cannot be read, or what is asked for is not in the backup.
 pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<Plan, RestoreError> {
-    let contents::Read { database, definitions } = contents::read(context.contents, &options.source).await?;
-    let of = |(it, definition): (&Collection, Definition)| Kept { definition, collection: it.clone() };
-    let kept: Vec<Kept> = database.collections.iter().zip(definitions).map(of).collect();
+    let (database, kept) = kept_of(contents::read(context.contents, &options.source).await?);
     let chosen = chosen(kept, options)?;
     let session = context.server.connect().await?;
     let live = listing::list(&session).await?;
@@ -222,8 +227,9 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
         notes: Vec::new(),
         refusals: Vec::new(),
         source_name: options.source.clone(),
+        id: options.id.clone(),
     };
-    for (number, kept) in chosen.into_iter().enumerate() {
+    for (number, kept) in (options.first..).zip(chosen) {
         plan.add(&session, kept, number, &live, options).await?;
     }
     // A backup may have one of such a name, if it was asked for.
@@ -233,12 +239,7 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
     plan.notes.extend(left.into_iter().map(|left::Traces { what, next }| format!("{what}: {next}")));
     plan.look_at_names(&session).await?;
     if options.users {
-        let Some(kept) = contents::accounts(context.contents, &options.source, &database).await? else {
-            return Err(RestoreError::Usage(format!(
-                "--users: the backup has no users of source {}; `users: true` in the policy takes them",
-                options.source
-            )));
-        };
+        let kept = accounts_of(context.contents, options, &database).await?;
         plan.add_accounts(kept, &accounts::list(&session).await?);
         plan.look_at_temporary(&session).await;
     }
@@ -246,39 +247,6 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
         plan.notes.push(format!("the backup is not point-in-time (consistency: {})", for_terminal(&plan.consistency)));
     }
     Ok(plan)
-}
-
-/// What is asked for of what the backup has.
-fn chosen(kept: Vec<Kept>, options: &PlanOptions) -> Result<Vec<Kept>, RestoreError> {
-    let PlanOptions { collections, drop, .. } = options;
-    named_in(collections.iter(), &kept, "--collection", "; without --collection all of them are restored")?;
-    named_in(drop.iter().filter(|name| *name != ALL), &kept, "--drop", "")?;
-    let had = kept.len();
-    let wanted = |it: &Kept| collections.is_empty() || collections.contains(&it.collection.name);
-    let chosen: Vec<Kept> = kept.into_iter().filter(wanted).collect();
-    if chosen.is_empty() && had > 0 {
-        let had = counted(had as u64, "collection");
-        return Err(RestoreError::Usage(format!(
-            "the backup has {had}, and none of them is chosen: nothing is restored"
-        )));
-    }
-    Ok(in_order(chosen))
-}
-
-/// Refuses names that the backup does not have.
-fn named_in<'n>(
-    mut names: impl Iterator<Item = &'n String>,
-    kept: &[Kept],
-    option: &str,
-    more: &str,
-) -> Result<(), RestoreError> {
-    match names.find(|name| !kept.iter().any(|it| it.collection.name == **name)) {
-        Some(stranger) => Err(RestoreError::Usage(format!(
-            "{option} {}: the backup has no such collection; `drctl show BACKUP` lists what it holds{more}",
-            for_terminal(stranger)
-        ))),
-        None => Ok(()),
-    }
 }
 
 impl Plan {
