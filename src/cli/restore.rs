@@ -260,8 +260,10 @@ fn report(
     stored: &StoredManifest,
 ) -> Result<Exit, Failure> {
     let conflicts = planned.objects.as_ref().map_or(0, Restore::conflicts);
-    let warnings = restore_agree::warnings(planned);
-    let WholeOutcome { mut databases, mut collections, objects, phases: took, held_back: skipped } = outcome;
+    let mut warnings = restore_agree::warnings(planned);
+    let WholeOutcome { mut databases, mut collections, objects, phases: took, held_back: skipped, later_warnings } =
+        outcome;
+    warnings.extend(later_warnings);
     let mut phases = vec![plan_phase];
     phases.extend(took.iter().map(|took| Phase { phase: took.phase.to_owned(), seconds: took.seconds }));
     let ended = databases.ended.as_ref().or(collections.ended.as_ref());

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     AskedRestore, ChosenSources, CollectionOptions, CollectionOutcome, CollectionRestore, DatabaseOptions,
-    DatabaseOutcome, DatabaseRestore, Error, PhaseTime, Restore, RestoreOptions, RestoreOutcome, Run, choose_sources,
-    collections, databases,
+    DatabaseOutcome, DatabaseRestore, Error, PhaseTime, PlanWarning, Restore, RestoreOptions, RestoreOutcome, Run,
+    choose_sources, collections, databases,
     restore::{self, Executing},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         kubernetes::restore::ServiceName,
         postgres::restore::{RestoreId, Way},
     },
-    types::Name,
+    types::{Name, for_terminal},
 };
 
 /// How long a new server is asked again, after its workload is ready.
@@ -93,6 +93,8 @@ pub struct WholeOutcome {
     pub phases: Vec<PhaseTime>,
     /// Databases stand in the way of objects that were therefore not restored.
     pub held_back: bool,
+    /// What the plans that were made in the middle of it warn of.
+    pub later_warnings: Vec<PlanWarning>,
 }
 
 /// Plans the restore of what `options` choose. Nothing is written.
@@ -283,6 +285,7 @@ impl WholeRestore<'_> {
             }
         }
         if let Some(all) = all {
+            outcome.warn(all.plans.iter().flat_map(|plan| PlanWarning::of(&plan.source, &plan.warnings)), run);
             let names: Vec<&str> = self.later.iter().map(|later| later.source.as_str()).collect();
             match self.bring_in(&all, run).await {
                 Ok(databases) => outcome.add(databases),
@@ -294,7 +297,10 @@ impl WholeRestore<'_> {
                 return;
             }
             let restored = match self.plan_later_mongodb(later, run).await {
-                Ok(planned) => planned.execute(run).await,
+                Ok(planned) => {
+                    outcome.warn(planned.plans.iter().flat_map(|plan| PlanWarning::of(&plan.source, &plan.notes)), run);
+                    planned.execute(run).await
+                }
                 Err(error) => Err(error),
             };
             match restored {
@@ -350,6 +356,15 @@ fn of_later(source: &str, error: Error) -> Error {
 }
 
 impl WholeOutcome {
+    /// Nobody has seen the plans that these are of.
+    fn warn(&mut self, warnings: impl Iterator<Item = PlanWarning>, run: &Run) {
+        for warning in warnings {
+            let (source, text) = (for_terminal(&warning.source), for_terminal(&warning.warning));
+            run.monitor.note(&format!("warning: source {source}: {text}"));
+            self.later_warnings.push(warning);
+        }
+    }
+
     fn add(&mut self, databases: DatabaseOutcome) {
         self.phases.extend(databases.phases.iter().cloned());
         self.databases.databases.extend(databases.databases);
