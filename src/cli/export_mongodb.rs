@@ -15,8 +15,11 @@ use super::{
     new_folder::NewFolder,
 };
 use crate::{
-    operations, report::words, repository::StoredManifest, sources::mongodb::export::FileSink, types::State,
-    types::for_terminal,
+    operations,
+    report::words,
+    repository::StoredManifest,
+    sources::mongodb::export::FileSink,
+    types::{State, for_terminal, shell_word},
 };
 
 /// A new folder, and the file that is being written.
@@ -47,6 +50,16 @@ impl FileSink for Folder {
     }
 }
 
+/// The command that makes a database of a folder; only the reader knows which server is meant.
+fn restore_command(folder: &Path) -> String {
+    // A name that begins so would be an option.
+    let place = match folder.display().to_string() {
+        place if place.starts_with('-') => format!("./{place}"),
+        place => place,
+    };
+    format!("mongorestore --stopOnError --bypassDocumentValidation --uri 'mongodb://USER@HOST/' {}", shell_word(&place))
+}
+
 pub(super) async fn run(
     args: &ExportArgs,
     opened: &Opened,
@@ -75,7 +88,19 @@ pub(super) async fn run(
         words::count(exported.documents, "document"),
         words::count(exported.bytes, "byte"),
     ));
-    let place = args.output.display().to_string();
-    context.say.next(&format!("mongorestore --stopOnError --bypassDocumentValidation {}", for_terminal(&place)));
+    context.say.next(&restore_command(&args.output));
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_for_a_folder_can_be_pasted_into_a_shell() {
+        let command = "mongorestore --stopOnError --bypassDocumentValidation --uri 'mongodb://USER@HOST/'";
+        for (folder, told) in [("dump", "dump"), ("my dump", "'my dump'"), ("-dump", "./-dump"), ("a/$b", "'a/$b'")] {
+            assert_eq!(restore_command(Path::new(folder)), format!("{command} {told}"));
+        }
+    }
 }

@@ -44,8 +44,16 @@ pub(super) fn server_at(
         .map_err(|reason| mongodb::Error::Url { source_name: name.to_string(), reason })?;
     let tls = spec.and_then(|spec| spec.tls.clone()).unwrap_or_default();
     let of_spec = spec.and_then(|spec| spec.database.as_deref());
+    // What the policy names, where the address goes before it.
+    let instead = of_spec.filter(|_| database.is_none() && address.database.is_some()).map(str::to_owned);
     let database = database.or(address.database.as_deref()).or(of_spec).map(str::to_owned);
-    Ok(Server::new(address, database, tls.ca_file)?.with_server_name(tls.server_name))
+    let server = Server::new(address, database, tls.ca_file).map_err(|error| match (error, instead) {
+        (mongodb::Error::Name { server, reason }, Some(of_policy)) => {
+            mongodb::Error::NameInstead { server, reason, of_policy }
+        }
+        (error, _) => error,
+    })?;
+    Ok(server.with_server_name(tls.server_name))
 }
 
 /// A database source, as the policy says what of it is captured.

@@ -38,12 +38,32 @@ pub fn shell_option(option: &str, value: &str) -> String {
     format!("{option}{between}{}", shell_word(value))
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it. One with characters that cannot be shown is written in octal bytes (`$'a\012b'`), as bash, zsh and
+/// POSIX of 2024 read it: as [`for_terminal`] shows it, it would be another word.
 #[must_use]
 pub fn shell_word(word: &str) -> String {
-    let shown = for_terminal(word).into_owned();
+    if word.chars().any(is_unsafe) {
+        return in_octal(word);
+    }
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@+,=".contains(letter);
-    if !shown.is_empty() && shown.chars().all(is_plain) { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) }
+    let plain = !word.is_empty() && word.chars().all(is_plain);
+    if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+fn in_octal(word: &str) -> String {
+    let mut told = String::from("$'");
+    for c in word.chars() {
+        match c {
+            c if is_unsafe(c) => {
+                let bytes = c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\{byte:03o}")).collect::<String>();
+                told.push_str(&bytes);
+            }
+            '\'' | '\\' => told.extend(['\\', c]),
+            c => told.push(c),
+        }
+    }
+    told.push('\'');
+    told
 }
 
 /// `1 table`, `2 tables`.
@@ -72,6 +92,8 @@ mod tests {
             ("$HOME", "--drop '$HOME'"),
             ("-x", "--drop=-x"),
             ("", "--drop ''"),
+            ("a\nb's\\", r"--drop $'a\012b\'s\\'"),
+            ("a\u{202e}1", r"--drop $'a\342\200\2561'"),
         ] {
             assert_eq!(shell_option("--drop", value), told);
         }

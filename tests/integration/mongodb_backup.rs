@@ -360,6 +360,18 @@ fn the_policy_chooses_collections_and_what_it_names_must_be_there() {
     workshop.write_mongodb_policy(", consistency: none, include: [contacts, gone]");
     let ended = workshop.ends(3, &["backup"]);
     assert!(ended.stdout.contains("collection gone") || ended.stderr.contains("collection gone"), "{ended:?}");
+    // All of it is left out, by which a backup would hold nothing.
+    for nothing in ["exclude: [\"*\"]", "include: [con], exclude: [contacts]"] {
+        workshop.write_mongodb_policy(&format!(", consistency: none, {nothing}"));
+        let ended = workshop.run(&["backup"]);
+        assert!([3, 4].contains(&ended.code), "{nothing}: {ended:?}");
+        assert!((ended.stdout + &ended.stderr).contains("the policy takes none of its collections"), "{nothing}");
+        let doctor = workshop.run(&["doctor"]);
+        let words = format!("the policy takes none of the collections of database `{}`", database.name());
+        assert!(doctor.code != 0 && doctor.stdout.contains(&words), "{nothing}: {doctor:?}");
+    }
+    workshop.write_mongodb_policy(", consistency: none, exclude: [\"session_*\"]");
+    assert!(!workshop.run(&["doctor"]).stdout.contains("the policy takes none"));
     workshop.write_mongodb_policy(", consistency: none, database: nowhere");
     let ended = workshop.run(&["backup"]);
     assert_eq!(ended.code, 4, "{ended:?}");

@@ -230,11 +230,9 @@ fn a_moment_that_the_server_has_thrown_away_ends_the_source_and_names_the_parame
     grow(&database);
     let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
     for (fault, words) in [
-        // Fixing the moment; the first page of a collection; a later page.
-        (Fault::error("find", 1, 246), "SnapshotUnavailable"),
+        // The first page of a collection; a later page.
         (Fault::error("find", 2, 239).of("contacts"), "SnapshotTooOld"),
         (Fault::error("getMore", 1, 239).of("contacts"), "SnapshotTooOld"),
-        (Fault::error("getMore", 1, 246).of("contacts"), "SnapshotUnavailable"),
     ] {
         proxy.inject(fault.clone());
         let made = proxy.faults_made();
@@ -257,6 +255,56 @@ fn a_moment_that_the_server_has_thrown_away_ends_the_source_and_names_the_parame
         let said = workshop.done(&["doctor"]).stdout;
         assert!(!said.contains("minSnapshotHistoryWindowInSeconds"), "{said}");
     }
+}
+
+#[test]
+fn a_server_that_has_no_moment_just_now_is_asked_again_and_then_ends_the_source_with_advice_of_its_own() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let database = server.database("crm");
+    fill(&database);
+    grow(&database);
+    let workshop = Workshop::of_mongodb(&proxy.url(&database), "");
+    // Fixing the moment, again and again; the first page of a collection; a later page.
+    for (fault, made) in [
+        (Fault::error("find", 1, 246).times(5), 5),
+        (Fault::error("find", 2, 246).of("contacts"), 1),
+        (Fault::error("getMore", 1, 246).of("contacts"), 1),
+    ] {
+        proxy.inject(fault.clone());
+        let before = proxy.faults_made();
+        let ended = workshop.ends(1, &["backup"]);
+        assert_eq!(proxy.faults_made(), before + made, "{fault:?}");
+        for words in ["collection `contacts`", "SnapshotUnavailable", "has no such moment just now: run it again"] {
+            assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("minSnapshotHistoryWindowInSeconds"), "{}", ended.stderr);
+        assert!(workshop.backups().is_empty());
+    }
+    // It has one soon.
+    let before = proxy.faults_made();
+    proxy.inject(Fault::error("find", 1, 246).times(2));
+    workshop.done(&["backup"]);
+    assert_eq!((proxy.faults_made(), workshop.backups().len()), (before + 2, 1));
+}
+
+#[test]
+fn a_replica_set_that_answers_and_has_no_primary_is_told_as_such() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    let url = |part| {
+        let proxy = MongoProxy::before(&server, part);
+        proxy.url(&database).replace("directConnection=true", "directConnection=false")
+    };
+    let mut workshop = Workshop::of_mongodb(&url(Part::Secondary), NONE);
+    let words = "none of its servers is a primary that can be read from or written to: an election runs";
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    workshop.set("TEST_URL_CRM_DB", &url(Part::Ghost));
+    let ended = workshop.ends(5, &["backup"]);
+    assert!(ended.stderr.contains(words) && ended.stderr.contains("rs.initiate()"), "{}", ended.stderr);
+    workshop.set("TEST_URL_CRM_DB", &url(Part::Standalone));
+    workshop.done(&["backup"]);
 }
 
 #[test]

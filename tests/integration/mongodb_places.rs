@@ -108,7 +108,7 @@ fn what_stays_is_named_also_where_the_restore_has_done_all_else() {
     next.done(&["backup"]);
     let shown = next.json(0, &["show", "latest"]);
     assert!(
-        shown["notes"].to_string().contains(&format!("collection {} is what a restore left behind", stayed[0])),
+        shown["notes"].to_string().contains(&format!("and left it: {}; not taken: look at what it holds", stayed[0])),
         "{shown}"
     );
     assert_eq!(shown["sources"][0]["collections"].as_array().unwrap().len(), 4, "{shown}");

@@ -307,6 +307,35 @@ fn a_database_of_the_server_itself_is_neither_backed_up_nor_restored_into() {
     workshop.write_mongodb_policy(&format!("{NONE}, database: {}", database.name()));
     workshop.done(&["backup"]);
     workshop.done(&restore);
+    // That of --database-url goes before the policy's, and is what has to be changed.
+    workshop.set("ELSEWHERE", &server.other_database("admin").url());
+    let elsewhere = [&restore[..], &["--database-url", "env:ELSEWHERE"]].concat();
+    let refused = workshop.ends(5, &elsewhere);
+    let counts = format!("it counts before `database: {}` of the policy", database.name());
+    for words in ["database `admin` belongs to the server itself", &counts, "into the address of --database-url"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    workshop.done(&[&elsewhere[..], &["--target-database", database.name()]].concat());
+}
+
+#[test]
+fn a_collection_that_is_called_as_all_are_can_be_replaced_alone() {
+    let server = require!(mongodb::server);
+    let database = server.database("crm");
+    fill(&database);
+    database.run(r#"{"insert": "*", "documents": [{"_id": 1}]}"#);
+    let workshop = Workshop::of_mongodb(&database.url(), NONE);
+    workshop.done(&["backup"]);
+    let before = unordered(&database.contents());
+    database.run(r#"{"insert": "*", "documents": [{"_id": 2}]}"#);
+    let refused = workshop.ends(5, &["restore", "--yes"]);
+    assert!(refused.stderr.contains("`--collection '*' --drop '*'` replaces it"), "{}", refused.stderr);
+    workshop.done(&["restore", "--yes", "--collection", "*", "--drop", "*"]);
+    assert_eq!(unordered(&database.contents()), before);
+    database.run(r#"{"insert": "contacts", "documents": [{"_id": "later"}]}"#);
+    let changed = unordered(&database.contents());
+    workshop.done(&["restore", "--yes", "--collection", "*", "--drop", "*"]);
+    assert_eq!(unordered(&database.contents()), changed);
 }
 
 #[test]

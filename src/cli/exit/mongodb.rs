@@ -9,6 +9,9 @@ use crate::sources::mongodb::{Error, capture::Failure, contents, export::ExportE
 /// What is done about a database that is the server's own, or has a name that none takes.
 const DATABASE: &str = "name the application's database: mongodb://USER:PASSWORD@HOST/DATABASE?authSource=admin, `database: NAME` in the \
                         policy, or --target-database at a restore";
+/// The same where the address is given in place of the policy's.
+const DATABASE_INSTEAD: &str = "write the application's database into the address of --database-url: \
+                                mongodb://USER:PASSWORD@HOST/DATABASE?authSource=admin, or name it by --target-database";
 /// What is done about a server that refuses.
 const RIGHTS: &str = "correct user or password, or give the user the role `read` on the database";
 /// The same, at a restore.
@@ -22,10 +25,11 @@ const ACCOUNTS_TO_RESTORE: &str =
 
 pub(super) fn of_mongodb(error: &Error) -> Ending {
     match error {
-        Error::Url { .. } | Error::NoDatabase { .. } => {
+        Error::Url { .. } | Error::Address { .. } | Error::NoDatabase { .. } => {
             (Exit::CouldNotRun, Some("correct the address: mongodb://USER:PASSWORD@HOST/DATABASE"))
         }
         Error::Name { .. } => (Exit::CouldNotRun, Some(DATABASE)),
+        Error::NameInstead { .. } => (Exit::CouldNotRun, Some(DATABASE_INSTEAD)),
         Error::Tls { .. } => (
             Exit::CouldNotRun,
             Some(
@@ -44,6 +48,7 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
         Error::Capture { source, .. } => match source.as_ref() {
             Failure::NoMoment => (Exit::CouldNotRun, None),
             Failure::SnapshotTooOld { .. }
+            | Failure::SnapshotUnavailable { .. }
             | Failure::Changed { .. }
             | Failure::Read { .. }
             | Failure::Documents { .. }

@@ -24,7 +24,7 @@ use super::{
     bridge::Bridge,
     error::{Error, Reason},
     shard,
-    url::Address,
+    url::{Address, refused},
 };
 use crate::types::{check_database_name, for_terminal};
 
@@ -104,7 +104,13 @@ impl Server {
     }
 
     async fn options(&self) -> Result<ClientOptions, Error> {
-        let unreachable = |error| self.unreachable(&Reason::from(&error));
+        let unreachable = |error: mongodb_driver::error::Error| match error.kind.as_ref() {
+            // Nothing was sent yet: no server is the cause.
+            ErrorKind::InvalidArgument { .. } => {
+                Error::Address { server: self.shown(), reason: refused(self.address.expose(), &error) }
+            }
+            _ => self.unreachable(&Reason::from(&error)),
+        };
         let mut said = ConnectionString::parse(self.address.expose()).map_err(unreachable)?;
         if let Some(address) = self.forwarded {
             // Names mean something only where the server is: nothing is looked up here.
@@ -421,6 +427,29 @@ mod tests {
         let refused = of(None).unwrap_err().to_string();
         assert!(refused.contains("database `admin` belongs to the server itself"), "{refused}");
         assert_eq!(of(Some("crm")).unwrap().database(), "crm");
+    }
+
+    #[tokio::test]
+    async fn an_option_that_the_driver_does_not_take_is_named_and_no_password_is() {
+        let of = async |address: &str| server(address).options().await.map(drop).map_err(|error| error.to_string());
+        for (options, words) in [
+            ("w=0&journal=true", "write concern cannot have w=0 and j=true"),
+            (
+                "readPreference=secondary&maxStalenessSeconds=10",
+                "invalid maxStalenessSeconds: must be at least 90 seconds",
+            ),
+            ("maxConnecting=0", "cannot specify maxConnecting=0"),
+        ] {
+            let refused = of(&format!("mongodb://app:hunter2@h/d?{options}")).await.unwrap_err();
+            assert_eq!(refused, format!("the address of the MongoDB server h:27017 cannot be used: {words}"));
+            let hidden = of(&format!("mongodb://app:cannot@h/d?{options}")).await.unwrap_err();
+            assert!(!hidden.contains(words) || !words.contains("cannot"), "{hidden}");
+        }
+        for options in
+            ["w=1&journal=true", "socketTimeoutMS=5000", "heartbeatFrequencyMS=100", "uuidRepresentation=standard"]
+        {
+            assert_eq!(of(&format!("mongodb://app:hunter2@h/d?{options}")).await, Ok(()), "{options}");
+        }
     }
 
     #[tokio::test]

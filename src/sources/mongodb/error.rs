@@ -15,6 +15,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: InvalidUrl,
     },
+    /// The address can be read, and the driver does not take what it asks for.
+    #[error("the address of the MongoDB server {server} cannot be used: {reason}")]
+    Address {
+        /// Host and port.
+        server: String,
+        /// What is wrong with it.
+        reason: InvalidUrl,
+    },
     /// Nothing says which database is meant.
     #[error(
         "nothing says which database of {server} is meant: add it to the address (mongodb://HOST/DATABASE), or write `database: NAME` in the policy"
@@ -30,6 +38,19 @@ pub enum Error {
         server: String,
         /// Why.
         reason: InvalidDatabaseName,
+    },
+    /// The same of the database in an address that is given in place of the policy's.
+    #[error(
+        "{server} cannot be used with the database in the address that is given: {reason}; it counts before `database: {}` of the policy",
+        for_terminal(.of_policy)
+    )]
+    NameInstead {
+        /// Host and port.
+        server: String,
+        /// Why.
+        reason: InvalidDatabaseName,
+        /// The one that the policy names, which does not count.
+        of_policy: String,
     },
     /// The certificates that the connection needs cannot be read or used, or the server's is not trusted.
     #[error("cannot encrypt the connection to {server}: {reason}")]
@@ -196,7 +217,12 @@ impl Reason {
 
     /// Whether the server no longer has the moment that was asked for.
     pub(super) fn is_lost_snapshot(&self) -> bool {
-        matches!(self.code, Some(SNAPSHOT_TOO_OLD | SNAPSHOT_UNAVAILABLE))
+        self.code == Some(SNAPSHOT_TOO_OLD)
+    }
+
+    /// Whether the server has no moment just now, and may have one soon.
+    pub(super) fn is_no_snapshot_yet(&self) -> bool {
+        self.code == Some(SNAPSHOT_UNAVAILABLE)
     }
 }
 
@@ -262,8 +288,27 @@ fn of_names(message: &str) -> String {
     format!("its name was not found out: {message}")
 }
 
+/// A replica set answers, and nobody in it leads.
+const NO_PRIMARY: &str = "none of its servers is a primary that can be read from or written to: an election runs, or the replica set \
+                          is not initiated (rs.initiate())";
+/// There are servers, and others are asked for.
+const NONE_FITS: &str = "none of its servers is one that the address asks for (readPreference)";
+
+/// What is wrong where servers answer; nothing if none does.
+fn of_answering(message: &str) -> Option<&'static str> {
+    let (_, servers) = message.split_once("Servers: [")?;
+    let has = |kind: &str| servers.contains(&format!(", Type: {kind}"));
+    if has("RsPrimary") || has("Standalone") || has("Mongos") {
+        return message.contains("None of the available servers").then_some(NONE_FITS);
+    }
+    ["RsSecondary", "RsGhost", "RsArbiter", "RsOther"].into_iter().any(has).then_some(NO_PRIMARY)
+}
+
 /// The driver describes all it knows of the servers, and somewhere in it why the first one did not answer.
 fn innermost(message: &str) -> &str {
+    if let Some(words) = of_answering(message) {
+        return words;
+    }
     let Some((_, said)) = message.split_once("Error: Kind: ") else {
         let said = message.split(" Topology:").next().unwrap_or(message).trim_end_matches('.');
         return if said.starts_with("Server selection timeout") { "no answer in time" } else { said };
@@ -288,6 +333,28 @@ mod tests {
         let silent = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: h:1, \
                       Type: Unknown } ] }";
         assert_eq!(innermost(silent), "no answer in time");
+    }
+
+    #[test]
+    fn servers_that_answer_and_are_no_primary_are_told_as_such() {
+        let of = |criteria: &str, kind: &str, servers: &str| {
+            format!(
+                "Server selection timeout: None of the available servers suitable for criteria ReadPreference({criteria}). Topology: \
+                 {{ Type: {kind}, Servers: [ {servers} ] }}"
+            )
+        };
+        let one = |kind: &str| format!("{{ Address: h:1, Type: {kind}, Average RTT: 1ms, Max Wire Version: 21 }}");
+        let dead =
+            "{ Address: h:2, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} }";
+        for servers in [one("RsSecondary"), one("RsGhost"), format!("{dead}, {}", one("RsSecondary"))] {
+            assert_eq!(innermost(&of("Primary", "ReplicaSetNoPrimary", &servers)), NO_PRIMARY, "{servers}");
+        }
+        let primary = of("Secondary", "ReplicaSetWithPrimary", &one("RsPrimary"));
+        assert_eq!(innermost(&primary), NONE_FITS);
+        let dead = format!(
+            "Server selection timeout: No available servers. Topology: {{ Type: Unknown, Servers: [ {dead} ] }}"
+        );
+        assert_eq!(innermost(&dead), "Connection refused (os error 111)");
     }
 
     #[test]

@@ -50,14 +50,6 @@ pub(super) fn is_of(name: &str, restore: &str) -> bool {
     read(name).is_some_and(|left| left.restore == restore)
 }
 
-/// What a person does with a collection of this name.
-pub(super) fn advice(name: &str) -> &'static str {
-    match read(name) {
-        Some(Left { aside: true, .. }) => "it was live under another name: look at what it holds before you drop it",
-        _ => "drop it when it is not wanted any more",
-    }
-}
-
 /// What one restore has left, and what is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Traces {
@@ -65,18 +57,21 @@ pub(super) struct Traces {
     pub(super) next: String,
 }
 
-/// Of all collections those that restores have left, but for the restore `own`: for each what it loaded, and what it set aside.
-pub(super) fn traces<'a>(names: impl IntoIterator<Item = &'a str>, own: Option<&str>) -> Vec<Traces> {
+/// Of all collections of a database those that restores have left, but for the restore `own`: for each what it loaded, and what it
+/// set aside.
+pub(super) fn traces<'a>(database: &str, names: impl IntoIterator<Item = &'a str>, own: Option<&str>) -> Vec<Traces> {
     let mut all: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
     for name in names {
         if let Some(Left { restore, aside }) = read(name).filter(|left| Some(left.restore) != own) {
             all.entry((restore, aside)).or_default().push(name);
         }
     }
-    all.into_iter().map(|((restore, aside), names)| told(restore, aside, &names)).collect()
+    all.into_iter().map(|((restore, aside), names)| told(database, restore, aside, &names)).collect()
 }
 
-fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
+fn told(database: &str, restore: &str, aside: bool, names: &[&str]) -> Traces {
+    // mongosh looks at another one than this, unless it is told. No name of a database has quotes in it.
+    let db = format!("db.getSiblingDB(\"{}\")", for_terminal(database));
     let mut shown = names.iter().take(SHOWN).map(|name| for_terminal(name)).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         shown.push_str(&format!(" and {} more", names.len() - SHOWN));
@@ -85,9 +80,9 @@ fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
     let first = for_terminal(names.first().copied().unwrap_or_default());
     // What a restore is called is of letters and digits alone.
     let drop = match names.len() {
-        1 => format!("db.getCollection(\"{first}\").drop()"),
+        1 => format!("{db}.getCollection(\"{first}\").drop()"),
         _ => format!(
-            "db.getCollectionNames().filter(it => /^drctl_{restore}_\\d+$/.test(it)).forEach(it => db.getCollection(it).drop())"
+            "{db}.getCollectionNames().filter(it => /^drctl_{restore}_\\d+$/.test(it)).forEach(it => {db}.getCollection(it).drop())"
         ),
     };
     match aside {
@@ -100,7 +95,7 @@ fn told(restore: &str, aside: bool, names: &[&str]) -> Traces {
         true => Traces {
             what: format!("restore {restore} has set {held} aside that had another name before, and left it: {shown}"),
             next: format!(
-                "look at what it holds, which may be nowhere else: `db.getCollection(\"{first}\").renameCollection(\"NAME\")` in \
+                "look at what it holds, which may be nowhere else: `{db}.getCollection(\"{first}\").renameCollection(\"NAME\")` in \
                  mongosh gives it its name back, `.drop()` removes it"
             ),
         },
@@ -173,7 +168,7 @@ mod tests {
             "drctl_notes_1".to_owned(),
         ];
         let names = || names.iter().map(String::as_str);
-        let told = traces(names(), None);
+        let told = traces("crm_db", names(), None);
         let whats: Vec<&str> = told.iter().map(|it| it.what.as_str()).collect();
         assert_eq!(
             whats,
@@ -188,14 +183,19 @@ mod tests {
         assert!(told[0].next.contains("does not run any more") && told[0].next.contains(".drop()"));
         assert!(told[0].next.ends_with("in their places already: restore again before you drop it"));
         assert!(told[1].next.contains("nowhere else") && told[1].next.contains(".renameCollection("));
-        assert_eq!(traces(names(), Some(one)).len(), 1);
-        assert_eq!(traces(["contacts"], None), []);
+        let db = "db.getSiblingDB(\"crm_db\")";
+        assert!(told[0].next.contains(&format!("`{db}.getCollectionNames()")), "{told:?}");
+        assert!(told[0].next.contains(&format!("it => {db}.getCollection(it).drop()`")), "{told:?}");
+        assert!(told[1].next.contains(&format!("`{db}.getCollection(\"drctl_{one}_3_old\").")), "{told:?}");
+        assert!(told[2].next.contains(&format!("`{db}.getCollection(\"drctl_{other}_0\").drop()`")), "{told:?}");
+        assert_eq!(traces("crm_db", names(), Some(one)).len(), 1);
+        assert_eq!(traces("crm_db", ["contacts"], None), []);
     }
 
     #[test]
     fn of_many_collections_some_are_shown_and_the_others_counted() {
         let names: Vec<String> = (0..12).map(|number| format!("drctl_20261120120000ab2d_{number}")).collect();
-        let told = traces(names.iter().map(String::as_str), None);
+        let told = traces("crm_db", names.iter().map(String::as_str), None);
         assert!(told[0].what.contains("12 collections") && told[0].what.ends_with("and 2 more"), "{told:?}");
     }
 
@@ -231,6 +231,5 @@ mod tests {
         ] {
             assert!(!is_of_restore(name), "{name}");
         }
-        assert_ne!(advice(left), advice("drctl_20261120120000ab2d_12_old"));
     }
 }

@@ -120,20 +120,34 @@ fn is_loopback(host: &ServerAddress) -> bool {
 }
 
 /// Options of applications, in small letters, which are none of a backup's, and which this driver does not know: an offer to the
-/// server, which speaks without compression, too; how long an operation of the application may take; checks that are never made.
-const OF_APPLICATIONS: [&str; 5] = [
+/// server, which speaks without compression, too; how long the application waits, how it looks after its servers and tries again;
+/// checks that are never made; how PyMongo shows documents.
+const OF_APPLICATIONS: [&str; 18] = [
     "compressors",
     "zlibcompressionlevel",
     "timeoutms",
+    "sockettimeoutms",
+    "waitqueuetimeoutms",
+    "heartbeatfrequencyms",
+    "servermonitoringmode",
+    "adaptiveretries",
+    "maxadaptiveretries",
+    "enableoverloadretargeting",
     "tlsdisableocspendpointcheck",
     "tlsdisablecertificaterevocationcheck",
+    "uuidrepresentation",
+    "tz_aware",
+    "connect",
+    "document_class",
+    "datetime_conversion",
+    "unicode_decode_error_handler",
 ];
 
 /// An address without the options that are for applications alone. What looks otherwise than such an option stays: it may be a
 /// piece of a password.
 fn for_this_driver(text: &str) -> String {
     let Some((address, options)) = text.split_once('?') else { return text.to_owned() };
-    let is_plain = |value: &str| value.bytes().all(|it| it.is_ascii_alphanumeric() || b",-%".contains(&it));
+    let is_plain = |value: &str| value.bytes().all(|it| it.is_ascii_alphanumeric() || b",-%_.".contains(&it));
     let is_kept = |option: &&str| {
         let Some((name, value)) = option.split_once('=') else { return true };
         !(OF_APPLICATIONS.contains(&name.to_lowercase().as_str()) && is_plain(value))
@@ -156,7 +170,7 @@ fn has_odd_port(address: &str) -> bool {
 }
 
 /// The driver's reason, if no piece of the address beyond its options is in it.
-fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
+pub(super) fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     let mongodb_driver::error::ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() else {
         return InvalidUrl::Malformed;
     };
@@ -176,8 +190,10 @@ fn refused(text: &str, error: &mongodb_driver::error::Error) -> InvalidUrl {
     if told || has_odd_port(address) || message.contains("mongodb://") || message.contains("mongodb+srv://") {
         return InvalidUrl::Malformed;
     }
-    // The driver forgets to say what it speaks of.
-    InvalidUrl::Other(message.replace("{key}={tls}", "`tls` or `ssl`"))
+    // The driver forgets to say what it speaks of, or names it as its own program text does.
+    let message =
+        message.replace("{key}={tls}", "`tls` or `ssl`").replace("max_staleness value", "maxStalenessSeconds");
+    InvalidUrl::Other(message)
 }
 
 #[cfg(test)]
@@ -249,6 +265,14 @@ mod tests {
             ("mongodb://h/d?Compressors=zlib&zlibCompressionLevel=-1&tls=true", "mongodb://h/d?tls=true"),
             ("mongodb://h/d?w=1&appName=compressors", "mongodb://h/d?w=1&appName=compressors"),
             ("mongodb://h/d?timeoutMS=5000&tlsDisableOCSPEndpointCheck=true", "mongodb://h/d"),
+            ("mongodb://h/d?socketTimeoutMS=30000&w=1&waitQueueTimeoutMS=1000", "mongodb://h/d?w=1"),
+            ("mongodb://h/d?heartbeatFrequencyMS=100&serverMonitoringMode=poll&adaptiveRetries=true", "mongodb://h/d"),
+            ("mongodb://h/d?uuidRepresentation=standard&tz_aware=true&connect=false", "mongodb://h/d"),
+            ("mongodb://h/d?document_class=bson.SON&datetime_conversion=DATETIME_MS", "mongodb://h/d"),
+            (
+                "mongodb://h/d?unicode_decode_error_handler=ignore&connectTimeoutMS=9",
+                "mongodb://h/d?connectTimeoutMS=9",
+            ),
             ("mongodb://h/d?", "mongodb://h/d?"),
             ("mongodb://h/d", "mongodb://h/d"),
             ("mongodb://app:1?compressors=x@h/d", "mongodb://app:1?compressors=x@h/d"),

@@ -83,6 +83,9 @@ impl Ended {
             Self::Server { reason, .. } if reason.is_lost_snapshot() => {
                 Ok(Failure::SnapshotTooOld { collection, reason })
             }
+            Self::Server { reason, .. } if reason.is_no_snapshot_yet() => {
+                Ok(Failure::SnapshotUnavailable { collection, reason, tries })
+            }
             Self::Server { reason, .. } => Ok(Failure::Read { collection, reason, tries }),
             Self::Documents(what) => Ok(Failure::Documents { collection, what }),
         }

@@ -2,7 +2,10 @@
 
 use mongodb_driver::bson::{Bson, Document, doc};
 
-use super::{Consistency, MongodbSource, listing, selection::Choice};
+use super::{
+    Consistency, MongodbSource, listing,
+    selection::{Choice, Emptiness},
+};
 use crate::{
     sources::{
         Finding, Severity,
@@ -68,13 +71,16 @@ impl MongodbSource {
             self.add(findings, Severity::Note, what, "");
         }
         let listed = listing::list(&session).await?;
-        if !self.selection.has_any(&listed) {
-            self.add(
-                findings,
-                Severity::Partial,
-                format!("database `{database}` has no collections"),
-                "correct its name",
-            );
+        match self.selection.emptiness(&listed) {
+            None => {}
+            Some(Emptiness::NoCollections) => {
+                let what = format!("database `{database}` has no collections");
+                self.add(findings, Severity::Partial, what, "correct its name");
+            }
+            Some(Emptiness::NoneTaken) => {
+                let what = format!("the policy takes none of the collections of database `{database}`");
+                self.add(findings, Severity::Partial, what, "correct `include` and `exclude`");
+            }
         }
         let names: Vec<&str> = listed.iter().map(|definition| definition.name.as_str()).collect();
         for pattern in self.selection.absent(&names) {
@@ -95,7 +101,7 @@ impl MongodbSource {
             );
         }
         let not_taken = names.iter().copied().filter(|name| !self.selection.include.iter().any(|item| item == name));
-        for traces in left::traces(not_taken, None) {
+        for traces in left::traces(self.server.database(), not_taken, None) {
             self.add(findings, Severity::Note, traces.what, &traces.next);
         }
         self.look_for_accounts(&session, findings).await;

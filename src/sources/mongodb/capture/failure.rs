@@ -37,6 +37,20 @@ pub enum Failure {
         /// The server's words.
         reason: Reason,
     },
+    /// The server has no moment at which it could be read, and has one again soon.
+    #[error(
+        "cannot read collection `{}` as it was at the moment of the snapshot: {reason}; the server has no such moment just now: run it \
+         again{}",
+        for_terminal(.collection), after(*.tries)
+    )]
+    SnapshotUnavailable {
+        /// The collection.
+        collection: String,
+        /// The server's words.
+        reason: Reason,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// The server takes the reads and does not say which moment they are of.
     #[error("the server does not say which moment its snapshot is of; write `consistency: none` into the policy")]
     NoMoment,

@@ -8,17 +8,17 @@ mod collection;
 mod doctor;
 mod failure;
 pub(super) mod listing;
+mod moment;
 mod report;
 mod selection;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use mongodb_driver::{
     ClientSession,
-    bson::{self, Document, RawDocumentBuf, doc},
+    bson::{self, Document, doc},
     options::SessionOptions,
 };
 
@@ -31,7 +31,7 @@ use super::{
     Error, Server, Session,
     accounts::{self, Account},
     contents::stream_names,
-    definition::{Definition, Kind, changes, made},
+    definition::{Definition, Kind, changes},
 };
 use crate::{
     sources::{CaptureContext, CaptureError, CaptureReport, PreparedSource, Source},
@@ -40,8 +40,6 @@ use crate::{
 
 /// How often the stream of a collection is begun.
 const TRIES: u32 = 3;
-/// How often a moment is looked for at which the collections are those that are listed.
-const MOMENTS: u32 = 5;
 /// How often the server is told that a session is in use: it forgets one after 30 minutes.
 const HEARTBEAT: Duration = Duration::from_secs(300);
 
@@ -250,59 +248,6 @@ async fn keep_alive(session: &Session, ids: &[Document]) {
 }
 
 impl Prepared {
-    /// Fixes the moment of the snapshot, at which the collections must be those that are listed.
-    async fn fix(&mut self) -> Result<(), Error> {
-        for tries in 1..=MOMENTS {
-            let Some(since) = self.since else { return Err(self.failed(Failure::NoMoment)) };
-            let mut snapshot = self.read_first(None).await?;
-            // The server's own choice is what a majority of the members has, which may be older than what was listed: a collection
-            // that is newer would be read as an empty one. It waits for a moment that is named.
-            if snapshot.snapshot_time().is_some_and(|at| at < since) {
-                snapshot = self.read_first(Some(since)).await?;
-            }
-            let at = snapshot.snapshot_time().filter(|at| *at >= since);
-            let Some(at) = at else { return Err(self.failed(Failure::NoMoment)) };
-            // What was made, renamed or dropped about the moment may be in it or not, and nothing tells.
-            let after = listing::list(&self.session).await?;
-            let change = changes(&self.listed, &after).into_iter().next().or_else(|| made(&self.listed, &after));
-            let Some((collection, change)) = change else {
-                let time = Timestamp::from_second(i64::from(at.time)).unwrap_or(self.from);
-                self.moment = Some(Moment { time, position: Some(format!("{}.{}", at.time, at.increment)) });
-                self.reads.snapshot = Some(snapshot);
-                return Ok(());
-            };
-            if tries == MOMENTS {
-                return Err(self.failed(Failure::Changed { collection, change }));
-            }
-            self.listed = after;
-            self.since = self.session.cluster_time().await?;
-        }
-        Err(self.failed(Failure::NoMoment))
-    }
-
-    /// Begins a session whose moment is `at`, or else one that the server chooses, and reads once at it.
-    async fn read_first(&self, at: Option<bson::Timestamp>) -> Result<ClientSession, Error> {
-        let mut snapshot = begin(&self.session, Way::Moment(at)).await?;
-        let readable =
-            |it: &&Definition| it.kind == Kind::Collection && !it.is_capped() && !it.name.starts_with("system.");
-        let name = self.listed.iter().find(readable).map_or("drctl", |it| it.name.as_str()).to_owned();
-        let collection = self.session.database.collection::<RawDocumentBuf>(&name);
-        let server = self.session.server();
-        let first = async {
-            let find = collection.find(doc! {}).limit(1).batch_size(1).session(&mut snapshot);
-            let mut cursor = find.batch().await?;
-            cursor.stream(&mut snapshot).next().await.transpose()
-        };
-        if let Err(error) = first.await {
-            let ended = Ended::from(&error);
-            return Err(match ended.into_failure(&name, 1) {
-                Ok(failure @ Failure::SnapshotTooOld { .. }) => failed_capture(server, failure),
-                _ => server.failed("take a snapshot", &error),
-            });
-        }
-        Ok(snapshot)
-    }
-
     async fn all(&mut self, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
         context.monitor.phase(&format!("reading {}", self.source.name), "MiB", None);
         let chosen = |it: &&Definition| self.source.selection.choose(it) == Choice::Taken;

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Failure, Prepared, Read, selection::Choice};
+use super::{
+    Failure, Prepared, Read,
+    selection::{Choice, Emptiness},
+};
 use crate::{
     sources::{
         CaptureContext, CaptureError, CaptureReport, CapturedGroup,
@@ -60,9 +63,13 @@ pub(super) async fn finish(
         restorable: read.len() as u64,
         bytes: read.iter().map(|read| read.taken.bytes).sum(),
     };
-    if !source.selection.has_any(listed) {
+    if let Some(emptiness) = source.selection.emptiness(listed) {
         let what = format!("database {}", for_terminal(&database.name));
-        missing.push(LeftOut { what, why: "it has no collections".to_owned() });
+        let why = match emptiness {
+            Emptiness::NoCollections => "it has no collections",
+            Emptiness::NoneTaken => "the policy takes none of its collections: correct `include` and `exclude`",
+        };
+        missing.push(LeftOut { what, why: why.to_owned() });
     }
     Ok(CaptureReport {
         source: source.name.clone(),
@@ -194,11 +201,10 @@ fn notes(prepared: &Prepared, database: &Database, left_out: &[LeftOut], after: 
     }));
     notes.extend(left_out.iter().map(|thing| format!("source {name}: {} left out: {}", thing.what, thing.why)));
     let of_restore = prepared.listed.iter().filter(|it| prepared.source.selection.choose(it) == Choice::OfRestore);
-    notes.extend(of_restore.map(|it| {
-        let shown = for_terminal(&it.name);
-        let advice = left::advice(&it.name);
-        format!("source {name}: collection {shown} is what a restore left behind, and is not taken; {advice}")
-    }));
+    let left = left::traces(&database.name, of_restore.map(|it| it.name.as_str()), None);
+    notes.extend(
+        left.into_iter().map(|left::Traces { what, next }| format!("source {name}: {what}; not taken: {next}")),
+    );
     let useless = prepared.source.selection.useless(&names(prepared));
     notes.extend(
         useless

@@ -32,6 +32,15 @@ pub(super) enum Choice {
     OfRestore,
 }
 
+/// Why nothing of a database is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Emptiness {
+    /// It has no collections but those that are never taken.
+    NoCollections,
+    /// It has some, and the policy leaves all of them out.
+    NoneTaken,
+}
+
 impl Selection {
     pub(super) fn choose(&self, definition: &Definition) -> Choice {
         let name = definition.name.as_str();
@@ -52,10 +61,19 @@ impl Selection {
     }
 
     /// Whether the database has a collection or a view that is neither the server's own nor what a restore has left behind.
-    pub(super) fn has_any(&self, listed: &[Definition]) -> bool {
+    fn has_any(&self, listed: &[Definition]) -> bool {
         let named = |name: &str| self.include.iter().any(|item| item == name);
         let mut names = listed.iter().map(|it| it.name.as_str());
         names.any(|name| !is_internal(name) && (!is_of_restore(name) || named(name)))
+    }
+
+    /// Why a backup would hold no collection at all; absent: it holds some, or what it lacks is named one by one.
+    pub(super) fn emptiness(&self, listed: &[Definition]) -> Option<Emptiness> {
+        if !self.has_any(listed) {
+            return Some(Emptiness::NoCollections);
+        }
+        let is_told = |it: &Definition| matches!(self.choose(it), Choice::Taken | Choice::NotAskedFor);
+        (!listed.iter().any(is_told)).then_some(Emptiness::NoneTaken)
     }
 
     /// Names and patterns of `include` that fit none of `names`.
@@ -176,5 +194,24 @@ mod tests {
         // What the policy leaves out is there all the same.
         assert!(has(&Selection { exclude: vec!["contacts".to_owned()], ..all.clone() }, &["contacts"]));
         assert!(has(&Selection { include: vec![left.to_owned()], ..all }, &[left]));
+    }
+
+    #[test]
+    fn a_policy_that_takes_nothing_of_a_database_is_seen_and_one_that_takes_something_is_not() {
+        let of = |include: &[&str], exclude: &[&str], kind: &str| {
+            let [include, exclude] = [include, exclude].map(|all| all.iter().map(|it| (*it).to_owned()).collect());
+            let selection = Selection { include, exclude, ..Selection::default() };
+            let entry = |name: &str, kind: &str| Definition::of_entry(&rawdoc! {"name": name, "type": kind}).unwrap();
+            selection.emptiness(&[entry("contacts", kind), entry("system.views", "collection")])
+        };
+        for (include, exclude) in [(&[][..], &["*"][..]), (&[], &["contacts"]), (&["other"], &[])] {
+            assert_eq!(of(include, exclude, "collection"), Some(Emptiness::NoneTaken), "{include:?} {exclude:?}");
+        }
+        for (include, exclude) in [(&[][..], &["tmp_*"][..]), (&["contacts"], &["*"])] {
+            assert_eq!(of(include, exclude, "collection"), None, "{include:?} {exclude:?}");
+        }
+        // A time series that is not asked for is named itself.
+        assert_eq!(of(&[], &[], "timeseries"), None);
+        assert_eq!(Selection::default().emptiness(&[]), Some(Emptiness::NoCollections));
     }
 }

@@ -1,9 +1,20 @@
-//! The name of the database that is restored into.
+//! Names: of the database that is restored into, and of collections in advice.
 
 use mongodb_driver::bson::{Bson, doc};
 
-use super::{super::Session, RestoreError, plan::Plan};
-use crate::types::for_terminal;
+use super::{
+    super::Session,
+    RestoreError,
+    plan::{ALL, Plan},
+};
+use crate::types::{for_terminal, shell_option};
+
+/// The options of the command line that agree to the loss of this live collection, and of no other.
+pub(super) fn drop_option(name: &str) -> String {
+    let option = shell_option("--drop", name);
+    // As a value of --drop it means all that is restored; --collection takes it for the name that it is.
+    if name == ALL { format!("{} {option}", shell_option("--collection", name)) } else { option }
+}
 
 impl Plan {
     /// Servers refuse two databases whose names differ only by case.
@@ -18,5 +29,17 @@ impl Plan {
             self.refusals.push(format!("the server has database `{other}`, and refuses `{mine}` beside it"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_to_drop_a_collection_that_is_called_as_all_are_concerns_it_alone() {
+        assert_eq!(drop_option("orders"), "--drop orders");
+        assert_eq!(drop_option("*"), "--collection '*' --drop '*'");
+        assert_eq!(drop_option("a*"), "--drop 'a*'");
     }
 }

@@ -17,7 +17,7 @@ use super::{
     chosen::{accounts_of, chosen, kept_of},
     live,
 };
-use crate::types::{Name, counted, for_terminal, shell_option};
+use crate::types::{Name, counted, for_terminal};
 
 /// The functions that an application keeps in the server, which refuses to rename them.
 pub(super) const FUNCTIONS: &str = "system.js";
@@ -235,7 +235,7 @@ pub async fn plan(context: RestoreContext<'_>, options: &PlanOptions) -> Result<
     // A backup may have one of such a name, if it was asked for.
     let names =
         live.iter().map(|it| it.name.as_str()).filter(|name| !plan.collections.iter().any(|it| it.name == *name));
-    let left = left::traces(names, Some(&options.id));
+    let left = left::traces(&plan.database, names, Some(&options.id));
     plan.notes.extend(left.into_iter().map(|left::Traces { what, next }| format!("{what}: {next}")));
     plan.look_at_names(&session).await?;
     if options.users {
@@ -291,7 +291,7 @@ impl Plan {
                 let word = live.kind.word();
                 let held = documents
                     .map_or_else(String::new, |documents| format!(" with about {}", counted(documents, "document")));
-                let option = shell_option("--drop", &name);
+                let option = super::names::drop_option(&name);
                 self.refusals.push(format!(
                     "{word} {shown} is there already{held}: `{option}` replaces it once the backup's is loaded and compared; \
                      --target-database names another database"

@@ -13,12 +13,13 @@ use super::{
     Place, Restore, RestoreError, accounts,
     build::Builder,
     live,
+    names::drop_option,
     plan::{Action, PlannedCollection},
     remove::Dropped,
     report::LoadedCollection,
     writes::{is_lost, lagging, lasting},
 };
-use crate::types::{for_terminal, shell_option};
+use crate::types::for_terminal;
 
 /// How often, and after which pauses, is looked for what a command may still do whose answer is lost.
 const LOOKS: u32 = 4;
@@ -189,7 +190,7 @@ impl Restore<'_> {
         let why = match live::is_empty(&self.session, &planned.aside).await {
             Ok(true) => return Ok(Room::Aside),
             Ok(false) => {
-                let option = shell_option("--drop", &planned.name);
+                let option = drop_option(&planned.name);
                 Away::because(format!(
                     "it was empty when the restore was planned, and documents have come into it; `{option}` replaces it"
                 ))

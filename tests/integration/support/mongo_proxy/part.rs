@@ -18,6 +18,10 @@ pub(crate) enum Part {
     Standalone,
     /// The primary of a replica set with one member.
     ReplicaSet,
+    /// A member of a replica set that has no primary.
+    Secondary,
+    /// A server that was started for a replica set, and is in none yet.
+    Ghost,
     /// A router of a sharded cluster.
     Mongos,
     /// A server that was added to a sharded cluster.
@@ -71,7 +75,9 @@ pub(super) fn ask(request: &mut Message, state: &State) -> Asked {
         }
         Part::Shard if request.command() == "getCmdLineOpts" => Asked::Answer(started_as_shard()),
         Part::Shard if request.collection() == Some("system.version") => Asked::Answer(identity()),
-        Part::Itself | Part::Standalone | Part::Mongos | Part::Shard => Asked::Pass(None),
+        Part::Itself | Part::Standalone | Part::Secondary | Part::Ghost | Part::Mongos | Part::Shard => {
+            Asked::Pass(None)
+        }
     }
 }
 
@@ -121,6 +127,22 @@ fn hello(body: &mut Elements, state: &State) {
             for each in ["setName", "hosts", "me", "primary", "msg"] {
                 body.remove(each);
             }
+        }
+        Part::Ghost | Part::Secondary => {
+            for each in ["setName", "hosts", "me", "primary", "msg"] {
+                body.remove(each);
+            }
+            for each in ["ismaster", "isWritablePrimary"] {
+                body.set_bool(each, false);
+            }
+            body.set_bool("secondary", state.part == Part::Secondary);
+            if state.part == Part::Ghost {
+                body.set_bool("isreplicaset", true);
+                return;
+            }
+            let mut hosts = Elements::default();
+            hosts.set_text("0", &state.address);
+            body.set_inner(ARRAY, "hosts", &hosts).set_text("setName", SET_NAME).set_text("me", &state.address);
         }
         Part::Mongos => {
             body.remove("setName");
