@@ -185,7 +185,7 @@ mod tests {
         assert!(told[1].next.contains("nowhere else") && told[1].next.contains(".renameCollection("));
         let db = "db.getSiblingDB(\"crm_db\")";
         assert!(told[0].next.contains(&format!("`{db}.getCollectionNames()")), "{told:?}");
-        assert!(told[0].next.contains(&format!("it => {db}.getCollection(it).drop()`")), "{told:?}");
+        assert!(told[0].next.contains(&format!("it => {db}.getCollection(it).drop())`")), "{told:?}");
         assert!(told[1].next.contains(&format!("`{db}.getCollection(\"drctl_{one}_3_old\").")), "{told:?}");
         assert!(told[2].next.contains(&format!("`{db}.getCollection(\"drctl_{other}_0\").drop()`")), "{told:?}");
         assert_eq!(traces("crm_db", names(), Some(one)).len(), 1);
