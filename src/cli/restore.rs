@@ -136,7 +136,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context<'_>) -> Result<Exi
     stored.refuse_unsigned(args.allow_unsigned).map_err(unsigned)?;
     let chosen = operations::choose_sources(&stored, &wanted.objects.sources)?;
     args.databases.are_meant(&chosen)?;
-    args.mongodb.are_meant(&chosen)?;
+    args.mongodb.are_meant(&chosen, args.databases.no_switch)?;
     let began = Instant::now();
     let policy = restore_databases::policy_of(&opened, &stored);
     let (repository, asked) = (&opened.repository, wanted.objects.clone());

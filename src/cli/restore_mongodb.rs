@@ -39,8 +39,13 @@ impl MongodbArgs {
         }
     }
 
-    /// Refuses options that are about MongoDB where none is restored.
-    pub(super) fn are_meant(&self, chosen: &ChosenSources) -> Result<(), Failure> {
+    /// Refuses options that are about MongoDB where none is restored, and one that is not.
+    pub(super) fn are_meant(&self, chosen: &ChosenSources, no_switch: bool) -> Result<(), Failure> {
+        if no_switch && !chosen.mongodb.is_empty() && !chosen.databases.is_empty() {
+            let message =
+                "--no-switch is about PostgreSQL databases: what is loaded of a MongoDB database takes its place";
+            return Err(Failure::usage(message).next("name the PostgreSQL databases with --source"));
+        }
         let given = [
             (!self.collections.is_empty(), "--collection"),
             (!self.drop.is_empty(), "--drop"),

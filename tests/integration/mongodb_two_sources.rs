@@ -1,26 +1,33 @@
 //! Two MongoDB databases in one policy, and one that two sources are about.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::{
     mongodb_backup::fill,
     mongodb_live::{NONE, UNCHANGED, names},
     support::{
         bed::require,
+        mongo_proxy,
         mongodb::{self, Database, MongoDb, unordered},
+        program::Ended,
         workshop::Workshop,
     },
 };
 
 /// A policy with the sources `crm-db`, which is `first` as far as `include` says, and `other-db`, at `url`.
 fn policy_of_two(first: &Database, include: [&str; 2], url: &str) -> Workshop {
-    let mut workshop = Workshop::of_mongodb(&first.url(), &format!("{NONE}, include: [{}]", include[0]));
+    let workshop = policy(&first.url(), include, url, NONE);
+    workshop.done(&["backup"]);
+    workshop
+}
+
+fn policy(first: &str, include: [&str; 2], url: &str, more: &str) -> Workshop {
+    let mut workshop = Workshop::of_mongodb(first, &format!("{more}, include: [{}]", include[0]));
     workshop.set("OTHER_URL", url);
     let policy = fs::read_to_string(workshop.policy()).unwrap();
-    let source = format!("other-db: {{mongodb: {{url: {{env: OTHER_URL}}{NONE}, include: [{}]}}}}", include[1]);
+    let source = format!("other-db: {{mongodb: {{url: {{env: OTHER_URL}}{more}, include: [{}]}}}}", include[1]);
     let policy = policy.replacen("\nschedules:", &format!("\n  {source}\nschedules:"), 1);
     fs::write(workshop.policy(), policy.replacen("sources: [crm-db]", "sources: [crm-db, other-db]", 1)).unwrap();
-    workshop.done(&["backup"]);
     workshop
 }
 
@@ -80,4 +87,35 @@ fn what_may_be_dropped_is_looked_for_in_all_databases_of_a_restore() {
     workshop.done(&["restore", "--yes", "--drop", "bills"]);
     assert_eq!(unordered(&first.contents()), backed_up);
     assert_eq!(unordered(&second.contents()).iter().map(|it| it.1).sum::<u64>(), 1);
+}
+
+#[test]
+fn a_moment_that_has_grown_old_while_another_database_was_read_is_given_up_for_a_new_one() {
+    let (server, proxy) = require!(mongo_proxy::replica_set);
+    let (first, second) = (server.database("crm"), server.database("shop"));
+    fill(&first);
+    second.run(r#"{"insert": "bills", "documents": [{"_id": 1}]}"#);
+    let all = ["\"*\"", "\"*\""];
+    let workshop = policy(&proxy.url(&first), all, &proxy.url(&second), "");
+    let moments = || {
+        let shown = workshop.json(0, &["show", "latest"]);
+        let of = |source: usize| shown["sources"][source]["moment"]["time"].as_str().unwrap().parse().unwrap();
+        let (one, other): (jiff::Timestamp, jiff::Timestamp) = (of(0), of(1));
+        other.duration_since(one).as_secs()
+    };
+    workshop.done(&["backup"]);
+    assert!(moments() < 30, "{}", moments());
+    // The first collection is begun, and takes more than a minute.
+    let pause = proxy.pause("collStats", 1);
+    let mut command = workshop.command(&["backup"]);
+    let ended: Ended = std::thread::scope(|scope| {
+        let running = scope.spawn(move || command.output().unwrap());
+        pause.wait_until_reached();
+        // What is waited for is that time passes: a moment is old after a minute.
+        std::thread::sleep(Duration::from_secs(62));
+        pause.release();
+        running.join().unwrap().into()
+    });
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(moments() >= 60, "{}", moments());
 }

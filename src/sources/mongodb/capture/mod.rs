@@ -12,7 +12,7 @@ mod moment;
 mod report;
 mod selection;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -120,6 +120,7 @@ impl MongodbSource {
             from,
             since,
             moment: None,
+            fixed: None,
             accounts,
         };
         if self.consistency == Consistency::Snapshot {
@@ -188,6 +189,8 @@ struct Prepared {
     /// A time of the replica set after all that is listed.
     since: Option<bson::Timestamp>,
     moment: Option<Moment>,
+    /// When that was, by this machine's clock.
+    fixed: Option<Instant>,
     /// Users and roles, if they are asked for.
     accounts: Option<Vec<Account>>,
 }
@@ -226,6 +229,11 @@ impl PreparedSource for Prepared {
     }
 
     async fn capture(mut self: Box<Self>, context: CaptureContext<'_>) -> Result<CaptureReport, CaptureError> {
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => return Err(CaptureError::Interrupted),
+            renewed = self.renew() => renewed?,
+        }
         let (alive, ids) = (self.session.clone(), self.reads.ids());
         tokio::select! {
             biased;

@@ -1,6 +1,6 @@
 //! The moment of a snapshot, at which the collections must be those that are listed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -24,7 +24,20 @@ const MOMENTS: u32 = 5;
 const FIRST_READS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How old a moment may be when reading begins: a server keeps one for 300 s, if nobody has said otherwise.
+const FRESH: Duration = Duration::from_secs(60);
+
 impl Prepared {
+    /// Fixes the moment anew, if it has grown old while other sources were prepared or read.
+    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+        if self.fixed.is_none_or(|fixed| fixed.elapsed() < FRESH) {
+            return Ok(());
+        }
+        self.listed = listing::list(&self.session).await?;
+        self.since = self.session.cluster_time().await?;
+        self.fix().await
+    }
+
     /// Fixes the moment of the snapshot, at which the collections must be those that are listed.
     pub(super) async fn fix(&mut self) -> Result<(), Error> {
         for tries in 1..=MOMENTS {
@@ -43,6 +56,7 @@ impl Prepared {
                 let time = Timestamp::from_second(i64::from(at.time)).unwrap_or(self.from);
                 self.moment = Some(Moment { time, position: Some(format!("{}.{}", at.time, at.increment)) });
                 self.reads.snapshot = Some(snapshot);
+                self.fixed = Some(Instant::now());
                 return Ok(());
             };
             if tries == MOMENTS {
