@@ -296,12 +296,20 @@ fn report(
     let done = format!("the restore of backup {} has ended", stored.manifest.backup);
     args.output.print_done(&document, |document| restore_text::report(document, plans), (context.say, &done))?;
     restore_mongodb::stayed(&collections).iter().for_each(|stayed| context.say.next(stayed));
-    let of_collections = restore_mongodb::exit_of(&mut collections);
+    // What one part says of itself is not so of the whole, if another one has written.
+    let wrote = databases.wrote || collections.wrote;
+    let lifted = |mut failure: Failure| {
+        if wrote && failure.exit == Exit::CouldNotRun {
+            failure.exit = Exit::Failed;
+        }
+        failure
+    };
+    let of_collections = restore_mongodb::exit_of(&mut collections).map_err(lifted);
     let of_databases = restore_databases::exit_of(&mut databases)?.graver(of_collections?);
     let of_objects = match objects {
-        Some(outcome) => match Exit::of_restore(conflicts, outcome)? {
+        Some(outcome) => match Exit::of_restore(conflicts, outcome).map_err(lifted)? {
             // `could not run` would say that nothing was changed.
-            Exit::CouldNotRun if databases.wrote || collections.wrote => Exit::Partial,
+            Exit::CouldNotRun if wrote => Exit::Partial,
             exit => exit,
         },
         None => Exit::Done,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Error, PhaseTime, Run, mongodb, restore::stop_if_told, sources};
+use super::{Error, PhaseTime, Run, mongodb, restore::unless_told, sources};
 use crate::{
     policy::{Policy, SecretRef, SourceSpec},
     repository::{BackupReader, Repository, StoredManifest},
@@ -101,7 +101,10 @@ pub(super) async fn plan(
         let (server, forward) = server(policy, name, options, cluster.as_ref()).await?;
         let plan_options = asked_of(stored, name, options, id);
         let mut plan = restore::plan(context(&server, &planned.reader, run), &plan_options).await?;
-        if let Some(other) = planned.plans.iter().find(|other| other.is_about_the_same(&plan)) {
+        // Through port-forwards the same address leads to different servers.
+        let before =
+            planned.plans.iter().zip(&planned.servers).filter(|(_, (_, other))| other.is_none() && forward.is_none());
+        if let Some((other, _)) = before.into_iter().find(|(other, _)| other.is_about_the_same(&plan)) {
             plan.refusals.push(format!("source {} is restored into the same database", other.source));
         }
         planned.servers.push((server, forward));
@@ -158,10 +161,19 @@ pub(super) async fn check(
     let mut chosen: Vec<String> = plans.flat_map(|plan| plan.collections.iter().map(|it| it.name.clone())).collect();
     if !later.is_empty() {
         let reader = repository.read_contents(&stored.manifest).await?;
+        let mut known = Vec::new();
         for name in later {
             if let Some(SourceSpec::Mongodb(spec)) = policy.and_then(|policy| policy.sources.get(name)) {
                 let database = target(options)?.or(spec.database.as_deref());
-                mongodb::server_at(name, &spec.url, Some(spec), database)?;
+                let server = mongodb::server_at(name, &spec.url, Some(spec), database)?;
+                let place = (spec.via.as_ref(), server.database().to_lowercase());
+                if let Some((other, _)) = known.iter().find(|(_, other)| *other == place) {
+                    let reasons = vec![format!(
+                        "sources {other} and {name} are restored into it: restore one of them with --source"
+                    )];
+                    return Err(RestoreError::Refused { database: server.database().to_owned(), reasons }.into());
+                }
+                known.push((name, place));
             }
             chosen.extend(restore::check(&reader, &asked_of(stored, name, options, "")).await?);
         }
@@ -277,8 +289,8 @@ async fn add<'a>(
     plan: &'a Plan,
     run: &Run,
 ) -> Result<(), Error> {
-    stop_if_told(run)?;
-    let mut restore = Restore::begin(context, plan).await?;
+    let begun = async { Ok(Restore::begin(context, plan).await?) };
+    let mut restore = unless_told(run, begun).await?;
     let loaded = restore.load().await;
     running.push(restore);
     Ok(loaded?)

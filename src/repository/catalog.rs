@@ -148,11 +148,12 @@ impl Repository {
 
     /// [`Self::backups`] of manifests that were listed just now.
     pub(crate) async fn entries_of(&self, scope: &Scope, listings: Vec<Listing>) -> Result<Vec<BackupEntry>, Error> {
-        let mut tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
+        let tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let marked = listings.into_iter().map(|listing| {
+            // One id may be under two schedules, if somebody has put it there.
             let mark = (listing.policy.clone(), listing.backup.clone());
-            (listing, tombstones.remove(&mark).unwrap_or_default(), accepts.get(&mark).cloned())
+            (listing, tombstones.get(&mark).cloned().unwrap_or_default(), accepts.get(&mark).cloned())
         });
         let repository = self.clone();
         let entries = spread::in_order(marked.collect(), move |(listing, tombstones, accepted)| {
@@ -171,13 +172,14 @@ impl Repository {
         &self,
         scope: &Scope,
     ) -> Result<(usize, BoxStream<'_, Result<BackupEntry, Error>>), Error> {
-        let mut tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
+        let tombstones = self.all_marks(&layout::tombstones_of(scope.policy())).await?;
         let accepts = self.marks(&layout::accepts_of(scope.policy())).await?;
         let listings = self.list_manifests(scope).await?;
         let count = listings.len();
         let entries = stream::iter(listings.into_iter().rev()).filter_map(move |listing| {
             let mark = (listing.policy.clone(), listing.backup.clone());
-            let (tombstones, accepted) = (tombstones.remove(&mark).unwrap_or_default(), accepts.get(&mark).cloned());
+            let (tombstones, accepted) =
+                (tombstones.get(&mark).cloned().unwrap_or_default(), accepts.get(&mark).cloned());
             async move { self.entry(listing, tombstones, accepted).await.transpose() }
         });
         Ok((count, entries.boxed()))

@@ -46,7 +46,7 @@ pub fn shell_word(word: &str) -> String {
         return in_octal(word);
     }
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:@+,=".contains(letter);
-    let plain = !word.is_empty() && word.chars().all(is_plain);
+    let plain = !word.is_empty() && !word.starts_with('=') && word.chars().all(is_plain);
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
@@ -91,6 +91,7 @@ mod tests {
             ("it's", r"--drop 'it'\''s'"),
             ("$HOME", "--drop '$HOME'"),
             ("-x", "--drop=-x"),
+            ("=x", "--drop '=x'"),
             ("", "--drop ''"),
             ("a\nb's\\", r"--drop $'a\012b\'s\\'"),
             ("a\u{202e}1", r"--drop $'a\342\200\2561'"),

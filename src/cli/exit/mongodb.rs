@@ -40,7 +40,10 @@ pub(super) fn of_mongodb(error: &Error) -> Ending {
             Exit::CouldNotRun,
             Some("if the server takes none, write `tls=false` into the address, and no `tls` into the policy"),
         ),
-        Error::Unreachable { .. } => (Exit::CouldNotRun, Some("check the address, and that the server is up")),
+        Error::Unreachable { .. } => (
+            Exit::CouldNotRun,
+            Some("check the address, and that the server is up and, in a replica set, that it has a primary"),
+        ),
         Error::Refused { .. } => (Exit::CouldNotRun, Some(RIGHTS)),
         Error::Accounts { .. } => (Exit::CouldNotRun, Some(ACCOUNTS)),
         Error::Mongos { .. } | Error::Shard { .. } | Error::Standalone { .. } => (Exit::CouldNotRun, None),

@@ -87,12 +87,14 @@ impl Owners {
         }
     }
 
-    /// What ends the wait for what is doubtful of a run.
-    fn wait_ends(&self, owner: &BackupId) -> WaitEnds {
+    /// What ends the wait for what is doubtful of a run. `own` is the backup that is copied: what is left of an earlier attempt is
+    /// garbage that a prune takes.
+    fn wait_ends(&self, owner: &BackupId, own: &BackupId) -> WaitEnds {
         match self.known.get(owner) {
-            Some(Owner::Open(_)) => WaitEnds::Run,
+            Some(Owner::Open(_)) if owner != own => WaitEnds::Run,
             Some(Owner::Locked) => WaitEnds::Lock,
-            Some(Owner::Stays | Owner::Young | Owner::Unknown | Owner::Swept | Owner::Going) | None => WaitEnds::Prune,
+            Some(Owner::Open(_) | Owner::Stays | Owner::Young | Owner::Unknown | Owner::Swept | Owner::Going)
+            | None => WaitEnds::Prune,
         }
     }
 
@@ -220,7 +222,7 @@ impl Copier<'_> {
     ) -> Result<(), Error> {
         let doubtful = self.not_needed(&manifest.policy, doubtful.into_iter().collect()).await?;
         let Some((owner, pack)) = doubtful.iter().min() else { return Ok(()) };
-        let ends = owners.wait_ends(owner);
+        let ends = owners.wait_ends(owner, &manifest.backup);
         Err(self.waits(manifest, doubtful.len(), &layout::pack(owner, pack), ends))
     }
 
@@ -260,7 +262,7 @@ impl Copier<'_> {
         }
         match doubtful.first() {
             Some(first) => {
-                let ends = owners.wait_ends(&manifest.backup);
+                let ends = owners.wait_ends(&manifest.backup, &manifest.backup);
                 Err(self.waits(manifest, doubtful.len(), first, ends))
             }
             None => Ok(there),

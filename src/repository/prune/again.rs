@@ -32,17 +32,25 @@ impl Repository {
     }
 
     async fn try_name_again(&self, key: &Key, bytes: Bytes) -> Result<Option<bool>, Error> {
-        if self.backend.put_new(key, bytes.clone()).await? == PutOutcome::Exists && self.is_absent(key).await? {
-            // It was tried before, and is so for ever.
+        // Twice, since another one may try it at this moment; where it was tried before, it is so for ever.
+        if self.is_refused_for_nothing(key, &bytes).await? && self.is_refused_for_nothing(key, &bytes).await? {
             return Ok(Some(false));
         }
         self.backend.delete(key).await?;
-        match self.backend.put_new(key, bytes).await? {
-            PutOutcome::Exists => Ok(self.is_absent(key).await?.then_some(false)),
+        match self.backend.put_new(key, bytes.clone()).await? {
+            PutOutcome::Exists => {
+                let refused = self.is_absent(key).await? && self.is_refused_for_nothing(key, &bytes).await?;
+                Ok(refused.then_some(false))
+            }
             PutOutcome::Created => {
                 self.backend.delete(key).await?;
                 Ok(Some(true))
             }
         }
+    }
+
+    /// Whether a put is refused, and nothing is there.
+    async fn is_refused_for_nothing(&self, key: &Key, bytes: &Bytes) -> Result<bool, Error> {
+        Ok(self.backend.put_new(key, bytes.clone()).await? == PutOutcome::Exists && self.is_absent(key).await?)
     }
 }

@@ -91,6 +91,21 @@ async fn a_backup_that_waits_puts_no_session_and_is_copied_when_a_prune_has_come
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_of_its_own_has_left_long_ago_is_taken_away_by_a_prune() {
+    let bench = Bench::new().await;
+    let one = bench.backup(&small(1)).await;
+    let store = empty(&bench);
+    dies(&bench, &store, &one).await;
+    store.delete(&layout::session(&one.manifest.policy, &one.manifest.backup)).await.unwrap();
+    bench.pass(8 * 24);
+    let outcome = copy_to(&bench, Arc::new(store.clone()), &one).await;
+    assert_eq!(wait_ends(&outcome), Some(WaitEnds::Prune), "{outcome:?}");
+    prune(&bench, &store).await;
+    copied(copy_to(&bench, Arc::new(store.clone()), &one).await.unwrap());
+    assert!(is_sound(&replica(&bench, Arc::new(store)).await).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_a_copy_that_has_begun_is_waited_for_until_that_has_ended() {
     let (bench, one, two) = two().await;
     let store = empty(&bench);

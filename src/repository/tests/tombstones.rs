@@ -1,5 +1,6 @@
 //! Tombstones where signers are pinned: who only may put objects hides no backup and takes none away.
 
+use futures::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,6 +54,26 @@ async fn prune_due(bench: &Bench) -> Pruned {
     let repository = bench.open().await;
     let survey = repository.survey(&options(bench), false).await.unwrap();
     repository.prune(&survey, &[], &options(bench)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_planted_under_another_schedule_takes_no_tombstone_away() {
+    let bench = Bench::new().await;
+    let backup = bench.backup(&small(1)).await.manifest.backup;
+    let repository = bench.open().await;
+    let (policy, schedule) = (name("orders"), name("daily"));
+    repository.put_tombstone((&policy, &schedule, &backup), TombstoneBy::Asked, &*bench.clock).await.unwrap();
+    for planted in ["aaa", "zzz"] {
+        let key = layout::manifest(&policy, &name(planted), &backup);
+        bench.store.put_new(&key, Bytes::from_static(b"junk")).await.unwrap();
+    }
+    let (_, newest) = repository.newest_first(&scope()).await.unwrap();
+    let newest: Vec<BackupEntry> = newest.try_collect().await.unwrap();
+    for entries in [repository.backups(&scope()).await.unwrap(), newest] {
+        let real: Vec<bool> =
+            entries.iter().filter(|entry| entry.schedule == schedule).map(|entry| entry.tombstoned).collect();
+        assert_eq!(real, [true]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,8 @@ use crate::types::{check_database_name, for_terminal};
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take to answer what is no work for it; a document, too, is on its way by then.
 const ANSWER: Duration = Duration::from_secs(120);
+/// What is said of one that has not.
+const SILENT: &str = "the server has not answered";
 /// Connections at once: one that reads or writes, one that keeps sessions alive, and some to spare.
 const MOST_CONNECTIONS: u32 = 8;
 /// What `hello` says of a router of a sharded cluster.
@@ -231,6 +233,9 @@ impl Server {
                 "what answers is no member of replica set `{set}`, which the address names by `replicaSet`"
             )));
         }
+        if tells_of(&reason, SILENT) {
+            return self.unreachable(&Reason::text(format!("cannot {doing}: {text}")));
+        }
         match error.kind.as_ref() {
             ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } => self.unreachable(&reason),
             // Another one was told why; this one says what it was at.
@@ -256,7 +261,7 @@ impl Server {
 pub(super) async fn in_time<T>(
     asked: impl IntoFuture<Output = mongodb_driver::error::Result<T>>,
 ) -> mongodb_driver::error::Result<T> {
-    let silent = |_| std::io::Error::other(format!("the server has not answered for {} s", ANSWER.as_secs()));
+    let silent = |_| std::io::Error::other(format!("{SILENT} for {} s", ANSWER.as_secs()));
     tokio::time::timeout(ANSWER, asked.into_future()).await.map_err(silent)?
 }
 

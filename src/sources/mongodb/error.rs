@@ -301,7 +301,9 @@ fn of_answering(message: &str) -> Option<&'static str> {
     if has("RsPrimary") || has("Standalone") || has("Mongos") {
         return message.contains("None of the available servers").then_some(NONE_FITS);
     }
-    ["RsSecondary", "RsGhost", "RsArbiter", "RsOther"].into_iter().any(has).then_some(NO_PRIMARY)
+    // Where another one cannot be reached it may be the primary: then why that is, is what counts.
+    let all_answer = !servers.contains("Error: Kind: ");
+    (all_answer && ["RsSecondary", "RsGhost", "RsArbiter", "RsOther"].into_iter().any(has)).then_some(NO_PRIMARY)
 }
 
 /// The driver describes all it knows of the servers, and somewhere in it why the first one did not answer.
@@ -346,7 +348,9 @@ mod tests {
         let one = |kind: &str| format!("{{ Address: h:1, Type: {kind}, Average RTT: 1ms, Max Wire Version: 21 }}");
         let dead =
             "{ Address: h:2, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} }";
-        for servers in [one("RsSecondary"), one("RsGhost"), format!("{dead}, {}", one("RsSecondary"))] {
+        let half = of("Primary", "ReplicaSetNoPrimary", &format!("{dead}, {}", one("RsSecondary")));
+        assert_eq!(innermost(&half), "Connection refused (os error 111)");
+        for servers in [one("RsSecondary"), one("RsGhost")] {
             assert_eq!(innermost(&of("Primary", "ReplicaSetNoPrimary", &servers)), NO_PRIMARY, "{servers}");
         }
         let primary = of("Secondary", "ReplicaSetWithPrimary", &one("RsPrimary"));

@@ -12,7 +12,7 @@ use mongodb_driver::{
     options::ReadPreference,
 };
 
-use super::{Session, accounts::AccountKind, error::Reason};
+use super::{Session, accounts::AccountKind, connect::in_time, error::Reason};
 use crate::types::{counted, for_terminal};
 
 /// So many names are shown of one restore.
@@ -78,12 +78,10 @@ fn told(database: &str, restore: &str, aside: bool, names: &[&str]) -> Traces {
     }
     let held = counted(names.len() as u64, "collection");
     let first = for_terminal(names.first().copied().unwrap_or_default());
-    // What a restore is called is of letters and digits alone.
-    let drop = match names.len() {
-        1 => format!("{db}.getCollection(\"{first}\").drop()"),
-        _ => format!(
-            "{db}.getCollectionNames().filter(it => /^drctl_{restore}_\\d+$/.test(it)).forEach(it => {db}.getCollection(it).drop())"
-        ),
+    // Names of restores are of letters, digits and `_` alone. Each is written out: others of this restore may be wanted.
+    let drop = match names {
+        [_] => format!("{db}.getCollection(\"{first}\").drop()"),
+        _ => format!("{names:?}.forEach(it => {db}.getCollection(it).drop())"),
     };
     match aside {
         false => Traces {
@@ -126,7 +124,7 @@ pub(super) async fn of_accounts(session: &Session, kind: AccountKind) -> Result<
         .limit(SHOWN as i64 + 1)
         .selection_criteria(ReadPreference::Primary.into());
     let found = async { find.await?.try_collect::<Vec<Document>>().await };
-    let found = found.await.map_err(|error| Reason::from(&error))?;
+    let found = in_time(found).await.map_err(|error| Reason::from(&error))?;
     Ok((!found.is_empty()).then(|| told_of_accounts(kind, &found)))
 }
 
@@ -184,7 +182,7 @@ mod tests {
         assert!(told[0].next.ends_with("in their places already: restore again before you drop it"));
         assert!(told[1].next.contains("nowhere else") && told[1].next.contains(".renameCollection("));
         let db = "db.getSiblingDB(\"crm_db\")";
-        assert!(told[0].next.contains(&format!("`{db}.getCollectionNames()")), "{told:?}");
+        assert!(told[0].next.contains(&format!("`[\"drctl_{one}_0\", \"drctl_{one}_11\"].forEach(it")), "{told:?}");
         assert!(told[0].next.contains(&format!("it => {db}.getCollection(it).drop())`")), "{told:?}");
         assert!(told[1].next.contains(&format!("`{db}.getCollection(\"drctl_{one}_3_old\").")), "{told:?}");
         assert!(told[2].next.contains(&format!("`{db}.getCollection(\"drctl_{other}_0\").drop()`")), "{told:?}");

@@ -150,7 +150,10 @@ fn for_this_driver(text: &str) -> String {
     let is_plain = |value: &str| value.bytes().all(|it| it.is_ascii_alphanumeric() || b",-%_.".contains(&it));
     let is_kept = |option: &&str| {
         let Some((name, value)) = option.split_once('=') else { return true };
-        !(OF_APPLICATIONS.contains(&name.to_lowercase().as_str()) && is_plain(value))
+        let name = name.to_lowercase();
+        // In other drivers it has values that say how servers are reached.
+        let is_ours = name == "connect" && !["true", "false"].contains(&value.to_lowercase().as_str());
+        is_ours || !(OF_APPLICATIONS.contains(&name.as_str()) && is_plain(value))
     };
     let kept: Vec<&str> = options.split('&').filter(is_kept).collect();
     match kept.is_empty() {
@@ -159,13 +162,13 @@ fn for_this_driver(text: &str) -> String {
     }
 }
 
-/// Whether something else than a number stands where the port of a host belongs: it may be a password.
+/// Whether something else than a number of five digits stands where the port of a host belongs: it may be a password.
 fn has_odd_port(address: &str) -> bool {
     let hosts = address.rsplit_once('@').map_or(address, |(_, hosts)| hosts);
     let hosts = hosts.split_once(['/', '?']).map_or(hosts, |(hosts, _)| hosts);
     hosts.split(',').any(|host| {
         let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
-        after.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|it| it.is_ascii_digit()))
+        after.split_once(':').is_some_and(|(_, port)| port.len() > 5 || !port.bytes().all(|it| it.is_ascii_digit()))
     })
 }
 
@@ -232,6 +235,7 @@ mod tests {
             "mongodb://app:abc/x?HUNTER2=x&y@h/d",
             "mongodb://app:hunter2/crm",
             "mongodb://admin@h:hunter2/d",
+            "mongodb://app:4711471147",
             "mongodb://admin@h:27017,h2:hunter2/d?tls=true",
             "mongodb://admin@[::1]:hunter2/d",
             "mongodb://admin@h:hun/ter2",
@@ -243,12 +247,14 @@ mod tests {
         ] {
             let refused = Address::parse(text).map(|_| ()).unwrap_err().to_string();
             assert!(!refused.to_lowercase().contains("hunter2") && !refused.contains("ter2"), "{text}: {refused}");
+            assert!(!refused.contains("4711471147"), "{text}: {refused}");
         }
         // A number is no secret, and what is wrong with it is said.
         let refused = Address::parse("mongodb://admin@h:99999/d").map(|_| ()).unwrap_err().to_string();
         assert!(refused.contains("99999"), "{refused}");
         for (text, said) in [
             ("mongodb://h:27017/d?tiemoutMS=1", "tiemoutms is an invalid option"),
+            ("mongodb://h:27017/d?connect=direct", "connect is an invalid option"),
             ("mongodb://h:27017/d?ssl=false&tls=true", "cannot set `tls` or `ssl` if TLS is disabled"),
             ("mongodb://app:pw@h:27017/d?authMechanism=FOO", "FOO"),
         ] {

@@ -106,7 +106,7 @@ pub(super) async fn take(
     let mut writer = Writer::new(context, context.sink.open(spec).await?, session.facts.largest_document);
     let collection = session.database.collection::<RawDocumentBuf>(holder);
     if capped {
-        writer.until = last(&collection, reads).await.map_err(|error| Ended::from(&error))?;
+        writer.until = in_time(last(&collection, reads)).await.map_err(|error| Ended::from(&error))?;
     }
     // Our own sessions are kept alive, so that no cursor is left behind for ever.
     let mut find = collection.find(doc! {}).no_cursor_timeout(true);

@@ -13,6 +13,7 @@ use super::{Ended, Failure, Prepared, Selection, Way, begin, failed_capture, lis
 use crate::{
     sources::mongodb::{
         Error, Reason,
+        connect::in_time,
         definition::{Change, Definition, Kind, changes, made},
     },
     types::Moment,
@@ -34,8 +35,17 @@ impl Prepared {
             return Ok(());
         }
         self.listed = listing::list(&self.session).await?;
-        self.since = self.session.cluster_time().await?;
+        self.note_time().await?;
         self.fix().await
+    }
+
+    /// Notes a time of the replica set that is after all that is listed; no read is of an earlier one, whichever member answers.
+    async fn note_time(&mut self) -> Result<(), Error> {
+        self.since = self.session.cluster_time().await?;
+        if let Some(since) = self.since {
+            self.reads.plain.advance_operation_time(since);
+        }
+        Ok(())
     }
 
     /// Fixes the moment of the snapshot, at which the collections must be those that are listed.
@@ -63,16 +73,23 @@ impl Prepared {
                 return Err(self.failed(Failure::Changed { collection, change }));
             }
             self.listed = after;
-            self.since = self.session.cluster_time().await?;
+            self.note_time().await?;
         }
         Err(self.failed(Failure::NoMoment))
     }
 
+    /// A collection that can be read at a moment, and is to be.
+    fn first_readable(&self) -> String {
+        let is_taken = |it: &Definition| self.source.selection.choose(it) == Choice::Taken;
+        let can_be =
+            |it: &Definition| it.kind == Kind::Collection && !it.is_capped() && !it.name.starts_with("system.");
+        let first = self.listed.iter().find(|it| can_be(it) && is_taken(it));
+        first.map_or("drctl", |it| it.name.as_str()).to_owned()
+    }
+
     /// Begins a session whose moment is `at`, or else one that the server chooses, and reads once at it.
     async fn read_first(&self, at: Option<bson::Timestamp>) -> Result<ClientSession, Error> {
-        let readable =
-            |it: &&Definition| it.kind == Kind::Collection && !it.is_capped() && !it.name.starts_with("system.");
-        let name = self.listed.iter().find(readable).map_or("drctl", |it| it.name.as_str()).to_owned();
+        let name = self.first_readable();
         let collection = self.session.database.collection::<RawDocumentBuf>(&name);
         let server = self.session.server();
         let mut tries = 0;
@@ -84,7 +101,8 @@ impl Prepared {
                 let mut cursor = find.batch().await?;
                 cursor.stream(&mut snapshot).next().await.transpose()
             };
-            let Err(error) = first.await else { return Ok(snapshot) };
+            // A moment that is named is waited for until a majority has it, which may never be.
+            let Err(error) = in_time(first).await else { return Ok(snapshot) };
             if tries < FIRST_READS && Reason::from(&error).is_no_snapshot_yet() {
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -31,7 +31,7 @@ pub use plan::{AccountAction, Action, Plan, PlanOptions, PlannedAccount, Planned
 pub use report::{Difference, Loaded, LoadedCollection};
 
 use self::{build::Builder, load::Target, read_back::Counted, room::Room, writes::Writes};
-use super::{Reason, Server, Session, capture::listing, contents, definition::Kind, left};
+use super::{Reason, Server, Session, capture::listing, connect::in_time, contents, definition::Kind, left};
 use crate::types::{BackupContents, Monitor, for_terminal};
 
 /// What a restore works with.
@@ -292,7 +292,7 @@ impl Comparison<'_> {
 /// Refuses a database into which another source of this run was loaded, by whatever address it is known there: of collections that
 /// both have, one would take the other's place.
 async fn refuse_twice(session: &Session, plan: &Plan) -> Result<(), RestoreError> {
-    let names = session.database.list_collection_names().await;
+    let names = in_time(session.database.list_collection_names()).await;
     let names = names.map_err(|error| session.server().failed("list the collections", &error))?;
     if names.iter().any(|name| left::is_of(name, &plan.id)) {
         let reason = "another source of this restore is loaded into the same database: restore one after the other with --source";

@@ -1,6 +1,6 @@
 //! What was loaded, read back.
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use mongodb_driver::{
     bson::{doc, raw::RawBsonRef},
     error::Error as DriverError,
@@ -8,7 +8,10 @@ use mongodb_driver::{
 };
 
 use super::{
-    super::replies::{batch_size, is_large},
+    super::{
+        connect::in_time,
+        replies::{batch_size, is_large},
+    },
     RestoreError,
     load::Target,
 };
@@ -54,26 +57,30 @@ async fn read(to: &Target, expected: Counted, large: bool) -> Result<Counted, Dr
         find = find.batch_size(documents);
     }
     let mut share = to.room.share(large).await;
-    let mut batches = find.batch().await?;
+    let mut batches = in_time(find.batch()).await?;
     let mut counted = Counted::default();
-    let mut batch = batches.next().await;
+    let mut batch = next(&mut batches).await?;
     while let Some(present) = batch {
-        let present = present?;
         if large || is_large(&present) {
             counted.add(&present)?;
             drop(present);
             // What waits to be sent comes in between.
             drop(share);
             share = to.room.share(large).await;
-            batch = batches.next().await;
+            batch = next(&mut batches).await?;
             continue;
         }
         drop(share);
         share = to.room.share(large).await;
         // The next one is on its way while this one is counted.
-        let (next, added) = futures::join!(batches.next(), async { counted.add(&present) });
+        let (following, added) = futures::join!(next(&mut batches), async { counted.add(&present) });
         added?;
-        batch = next;
+        batch = following?;
     }
     Ok(counted)
+}
+
+/// What the server sends next; nothing at the end.
+async fn next<T>(batches: &mut (impl Stream<Item = Result<T, DriverError>> + Unpin)) -> Result<Option<T>, DriverError> {
+    in_time(async { batches.next().await.transpose() }).await
 }

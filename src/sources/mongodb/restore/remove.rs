@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb_driver::{bson::rawdoc, error::ErrorKind};
 
 use super::{
-    super::{Reason, capture::listing},
+    super::{Reason, capture::listing, connect::in_time},
     Restore,
 };
 use crate::types::for_terminal;
@@ -96,7 +96,7 @@ impl Restore<'_> {
     /// Drops it at the primary: the other members may be what is missing.
     pub(super) async fn drop_collection(&self, made: &str) -> Dropped {
         let command = rawdoc! {"drop": made, "writeConcern": {"w": 1}};
-        let Err(error) = self.session.database.run_raw_command(command).await else {
+        let Err(error) = in_time(self.session.database.run_raw_command(command)).await else {
             return Dropped::Done;
         };
         let reason = Reason::from(&error);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mongodb_driver::bson::rawdoc;
 
 use super::{
-    super::{Error, Reason, capture::listing, definition::Kind},
+    super::{Error, Reason, capture::listing, connect::in_time, definition::Kind},
     Place, Restore, RestoreError, accounts,
     build::Builder,
     live,
@@ -158,7 +158,7 @@ impl Restore<'_> {
         }
         let before = std::mem::replace(&mut self.changed_live, true);
         let command = rawdoc! {"drop": planned.name.as_str(), "writeConcern": lasting()};
-        if let Err(error) = self.session.database.run_raw_command(command).await {
+        if let Err(error) = in_time(self.session.database.run_raw_command(command)).await {
             self.changed_live = before || is_lost(&error);
             return Err(Away { reason: Reason::from(&error), place: Place::NotTaken });
         }
@@ -240,7 +240,7 @@ impl Restore<'_> {
             "renameCollection": format!("{database}.{from}"), "to": format!("{database}.{to}"), "dropTarget": drop,
             "writeConcern": lasting(),
         };
-        let error = match self.session.client.database("admin").run_raw_command(command).await {
+        let error = match in_time(self.session.client.database("admin").run_raw_command(command)).await {
             Ok(reply) => {
                 let may_not_last = |reason| Renamed::Not(Away { reason, place: Place::MayNotLast });
                 return lagging(&reply).map_or(Renamed::Done, may_not_last);

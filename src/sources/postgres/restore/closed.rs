@@ -3,6 +3,7 @@
 use super::{
     super::quote::readable,
     databases::Database,
+    left,
     plan::{PlanOptions, Way},
     preflight::{Findings, Target},
 };
@@ -28,8 +29,9 @@ pub(super) fn within(findings: &mut Findings, options: &PlanOptions, live: &Data
     }
     let name = &live.name;
     if let Some((other, marker)) = &target.traces.unended {
+        let (state, whose, next) = left::unended(marker);
         findings.refuse(format!(
-            "database {name} is closed, because restore {} did not end its swap with {}: `drctl restore --undo` opens it",
+            "database {name} {state}, because {whose} {} did not end its swap with {}: {next}",
             marker.restore, other.name
         ));
         return;

@@ -133,7 +133,7 @@ fn beside(traces: &Traces) -> impl Iterator<Item = (&str, Stage, Remains)> {
 }
 
 /// Of a swap that did not end: how the live database is, whose swap it was, and what to do.
-fn unended(marker: &Marker) -> (&'static str, &'static str, &'static str) {
+pub(super) fn unended(marker: &Marker) -> (&'static str, &'static str, &'static str) {
     match (marker.stage, marker.closed) {
         (Stage::Undoing, closed) => (
             if closed { "was not put back" } else { "is closed" },

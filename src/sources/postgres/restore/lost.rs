@@ -38,8 +38,12 @@ pub(super) async fn became(server: &Server, database: &str, incoming: Option<u32
             return (Some(session), Lost::Done(Box::new(traces)));
         }
         if let Ok(mended) = switch::mend(&session, &traces).await {
-            let stays = mended.is_some_and(|mended| !mended.opened);
-            return (Some(session), Lost::Not(if stays { "is closed, as it was before" } else { "is open" }));
+            let is_open = match (mended, &traces.live) {
+                (Some(mended), _) => mended.opened,
+                (None, Some(live)) => live.open,
+                (None, None) => return (Some(session), Lost::Not("is not there")),
+            };
+            return (Some(session), Lost::Not(if is_open { "is open" } else { "is closed, as it was before" }));
         }
     }
     (None, Lost::Unknown)

@@ -149,8 +149,12 @@ pub async fn undo_seen(shown: &Undoable, server: &Server, now: Timestamp) -> Res
     let before = switch::candidate(&traces, database)?.filter(|(before, _)| Some(before.oid) == shown.pair.1);
     let undone = RestoreId::new(now).undone(database);
     let before = before.ok_or(RestoreError::NothingToUndo)?;
-    match switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await {
-        Err(error) if session.is_closed() => find_out(server, shown, &undone, error).await,
+    let switched = switch::undo(&session, traces.live.as_ref(), before, (&undone, Stage::Undone)).await;
+    let is_lost = session.is_closed();
+    // Its database may be the next one that changes its name.
+    session.close().await;
+    match switched {
+        Err(error) if is_lost => find_out(server, shown, &undone, error).await,
         switched => switched,
     }
 }
@@ -197,8 +201,11 @@ pub async fn take_back(server: &Server, undone: &Switched) -> Result<(), Restore
     let known = known.and_then(|marker| RestoreId::parse(&marker.restore).map(|id| (id, marker)));
     let (id, marker) = known.ok_or_else(|| RestoreError::NotReady { database: name.clone() })?;
     let restored = found.map(|found| found.oid);
-    match switch::again(&session, name, &id, marker).await {
-        Err(source) if session.is_closed() => was_taken_back(server, database, restored, source).await,
+    let taken_back = switch::again(&session, name, &id, marker).await;
+    let is_lost = session.is_closed();
+    session.close().await;
+    match taken_back {
+        Err(source) if is_lost => was_taken_back(server, database, restored, source).await,
         taken_back => taken_back,
     }
 }
