@@ -202,14 +202,7 @@ impl Repository {
         if all.is_empty() {
             return Ok(MarkOutcome::Already);
         }
-        // A prune may go by any of them: by the oldest one it may have begun.
-        let mut oldest: Option<Timestamp> = None;
-        for meta in &all {
-            if let (Some(held), _) = self.that_holds((policy, backup), vec![meta.clone()]).await? {
-                oldest = Some(oldest.map_or(held.modified, |oldest| oldest.min(held.modified)));
-            }
-        }
-        if let Some(made) = oldest {
+        if let (Some(ObjectMeta { modified: made, .. }), _) = self.that_holds((policy, backup), all.clone()).await? {
             let now = self.backend.clock().await?.unwrap_or_else(|| clock.now());
             let gone = self.is_absent(&layout::manifest(policy, schedule, backup)).await?;
             if gone || now.duration_since(made) > UNDO {
